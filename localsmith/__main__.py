@@ -1,0 +1,38 @@
+"""`python -m localsmith`: serve a store until interrupted."""
+
+import argparse
+import sys
+
+from localsmith.server import serve
+from localsmith.store import StoreError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until interrupted; print the URL first, so that a script can read it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m localsmith",
+        description="Serve LangSmith's REST API from one SQLite file, on this machine only.",
+        epilog="example: python -m localsmith --db localsmith.db --port 1984",
+    )
+    parser.add_argument("--db", default=".localsmith/localsmith.db", help="the SQLite file (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=1984, help="0 means any free port (default: %(default)s)")
+    parser.add_argument(
+        "--no-time-window", action="store_true", help="accept runs of any age; LangSmith refuses those beyond 24 hours"
+    )
+    arguments = parser.parse_args(argv)
+    switches = {"time_window_hours": None} if arguments.no_time_window else {}
+    try:
+        server = serve(arguments.db, arguments.port, **switches)
+    except (StoreError, OSError) as error:
+        print(f"localsmith: {error.strerror if isinstance(error, OSError) else error}", file=sys.stderr)
+        return 1
+    print(server.url, flush=True)
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        server.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

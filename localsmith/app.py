@@ -1,0 +1,182 @@
+"""The Flask app: route table, request guard, errors."""
+
+import importlib
+import importlib.util
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from localsmith.info import get_info
+from localsmith.store import Store
+from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, Family, Switches, answer, as_uuid, error_answer
+
+log = logging.getLogger("localsmith")
+
+Handler = Callable[[Call], Any]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route of the API; `family` is how it words errors, `reads` the generation of run reads it belongs to."""
+
+    method: str
+    path: str
+    handler: Handler
+    family: Family = "python"
+    status: int = 200
+    reads: str = ""
+    open: bool = False  # needs no key
+
+
+ROUTES: list[Route] = [
+    Route("GET", "/info", get_info, open=True),
+]
+
+
+@dataclass
+class Localsmith:
+    """What the app carries, for the pages: `current_app.extensions["localsmith"]`."""
+
+    store: Store
+    switches: Switches
+
+
+def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
+    """Make the app over the store at `db_path`; the switches are the fields of `wire.Switches`.
+
+    Raises `StoreError` when the file cannot be used.
+    """
+    app = Flask("localsmith", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
+    state = Localsmith(Store(db_path), Switches(**switches))
+    app.extensions["localsmith"] = state
+    app.url_map.strict_slashes = False
+    app.url_map.redirect_defaults = False
+    for route in ROUTES:
+        _register(app, state, route)
+    if importlib.util.find_spec("localsmith.pages"):
+        # pages.py has a Flask blueprint named `blueprint`; the API does without it.
+        app.register_blueprint(importlib.import_module("localsmith.pages").blueprint)
+    app.before_request(guard)
+    app.after_request(add_security_headers)
+    app.register_error_handler(Exception, answer_error)
+    return app
+
+
+def addresses(path: str) -> list[str]:
+    """Every address of a route: clients put /api/v1, /api or nothing before it."""
+    for prefix, others in (
+        ("/v1/platform/", ["/api/v1/platform/", "/platform/"]),
+        ("/api/v2/", ["/v2/"]),
+        ("/", ["/api/v1/", "/api/"]),
+    ):
+        if path.startswith(prefix):
+            return [path, *(other + path.removeprefix(prefix) for other in others)]
+    raise ValueError(path)
+
+
+def _register(app: Flask, state: Localsmith, route: Route) -> None:
+    def view(**ids: str) -> Response:
+        request.environ["localsmith.family"] = route.family
+        if not route.open and not request.headers.get("x-api-key", "").strip():
+            raise ApiError(401, "Invalid token")
+        ids = {name: as_uuid(value, ["path", name]) for name, value in ids.items()}
+        result = route.handler(Call(request, state.store, state.switches, ids))
+        return result if isinstance(result, Response) else answer(result, route.status)
+
+    for address in addresses(route.path):
+        app.add_url_rule(
+            address,
+            endpoint=f"{route.method} {address}",
+            view_func=view,
+            methods=[route.method],
+            provide_automatic_options=False,
+        )
+
+
+# The guard: a server on loopback is still reachable from every web page the user opens.
+
+LOCAL_NAMES = {"127.0.0.1", "localhost", "[::1]"}
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def guard() -> None:
+    """Refuse what another web site makes a browser send: DNS rebinding and cross-site requests."""
+    host = request.headers.get("Host", "")
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name.lower() not in LOCAL_NAMES:
+        raise ApiError(403, "Forbidden: this server answers to 127.0.0.1 and localhost only")
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.lower() != f"http://{host.lower()}":
+        raise ApiError(403, "Forbidden: requests from other origins are not answered")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    # Following a link from elsewhere is fine: it reads a page and nothing can watch it.
+    follows_link = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    if site not in ("none", "same-origin") and not follows_link:
+        raise ApiError(403, "Forbidden: cross-site requests are not answered")
+
+
+def add_security_headers(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def family_of(path: str) -> Family:
+    """How an address that no route answers would word its errors."""
+    if path.startswith(("/v2/", "/api/v2/")):
+        return "problem"
+    if "/platform/" in path:
+        return "go"
+    return "python"
+
+
+def answer_error(error: Exception) -> Response:
+    """Turn whatever was raised into JSON; what was not foreseen goes to the log, never into the answer."""
+    family = request.environ.get("localsmith.family") or family_of(request.path)
+    return error_answer(family, _as_api_error(error), request.path)
+
+
+def _as_api_error(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):
+        return _from_http(error)
+    if isinstance(error, sqlite3.OperationalError):
+        return _from_sqlite(error)
+    log.error("unexpected error in %s %s", request.method, request.path, exc_info=error)
+    return ApiError(500, "Internal server error: see the server's log")
+
+
+def _from_http(error: HTTPException) -> ApiError:
+    status = error.code or 500
+    messages = {404: f"Not Found: no route {request.path[:200]}", 405: f"Method Not Allowed: {request.method}"}
+    found = ApiError(status, messages.get(status, f"{error.name}: {error.description}"))
+    if allowed := getattr(error, "valid_methods", None):
+        found.headers["Allow"] = ", ".join(allowed)
+    return found
+
+
+def _from_sqlite(error: sqlite3.OperationalError) -> ApiError:
+    if "full" in str(error):
+        return ApiError(507, "The store cannot grow: the disk is full. Nothing of this request was stored")
+    busy = ApiError(503, f"The store cannot be used now: {error}. Nothing of this request was stored")
+    busy.headers["Retry-After"] = "1"
+    return busy

@@ -1,0 +1,32 @@
+"""GET /info and other small answers about the server itself."""
+
+from typing import Any
+
+from localsmith.wire import MAX_JSON_BYTES, Call, zstd_available
+
+MAX_RUNS_PER_REQUEST = 100
+
+
+def get_info(call: Call) -> dict[str, Any]:
+    """Say what this server takes, with flags that match its switches."""
+    return {
+        "version": "0.16.2",  # the LangSmith version whose behaviour this server follows
+        "git_sha": None,
+        "license_expiration_time": None,
+        "batch_ingest_config": {
+            "use_multipart_endpoint": True,
+            "scale_up_qsize_trigger": 1000,
+            "scale_up_nthreads_limit": 16,
+            "scale_down_nempty_trigger": 4,
+            "size_limit": MAX_RUNS_PER_REQUEST,
+            "size_limit_bytes": MAX_JSON_BYTES,
+        },
+        "instance_flags": {
+            "dataset_examples_multipart_enabled": True,
+            "examples_multipart_enabled": True,
+            "zstd_compression_enabled": zstd_available(),
+            "ch_query_enabled": call.switches.v1_reads == 200,
+            "sdb_query_enabled": call.switches.v2_reads == 200,
+        },
+        "customer_info": None,
+    }

@@ -1,0 +1,106 @@
+"""Serving the app on loopback, in a thread of this process."""
+
+import errno
+import os
+import socket
+import threading
+import time
+from typing import Any
+
+from waitress import wasyncore
+from waitress.server import create_server
+
+from localsmith.app import create_app
+from localsmith.wire import MAX_REQUEST_BYTES
+
+HOST = "127.0.0.1"
+# More than the cores: a request that waits for the disk or for the write lock keeps a thread.
+THREADS = 8
+
+
+class Server:
+    """A running server; `url` is where it answers, `close()` ends it. Also a context manager."""
+
+    def __init__(self, db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> None:
+        listener = _listen(port)
+        try:
+            self.app = create_app(db_path, **switches)
+        except BaseException:
+            listener.close()
+            raise
+        self._channels: dict[int, Any] = {}
+        self._waitress: Any = create_server(
+            self.app,
+            map=self._channels,
+            sockets=[listener],
+            threads=THREADS,
+            connection_limit=1000,
+            asyncore_use_poll=True,
+            ident=None,
+            max_request_body_size=MAX_REQUEST_BYTES,
+            clear_untrusted_proxy_headers=True,
+        )
+        self.port: int = listener.getsockname()[1]
+        self.url = f"http://{HOST}:{self.port}"
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"localsmith:{self.port}", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Block until the server ends."""
+        self._thread.join()
+
+    def close(self) -> None:
+        """Answer what has arrived, then free the port and the file."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._waitress.pull_trigger()
+        self._thread.join()
+        self.app.extensions["localsmith"].store.close()
+
+    def _run(self) -> None:
+        # waitress's own run() can only be ended by an exception from outside.
+        while not self._stopping:
+            self._poll(seconds=1)
+        self._waitress.accepting = False
+        self._waitress.task_dispatcher.shutdown()
+        deadline = time.monotonic() + 5
+        while any(c.total_outbufs_len for c in self._waitress.active_channels.values()) and time.monotonic() < deadline:
+            self._poll(seconds=0.05)
+        wasyncore.close_all(self._channels)
+
+    def _poll(self, seconds: float) -> None:
+        wasyncore.loop(timeout=seconds, use_poll=True, map=self._channels, count=1)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def serve(db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> Server:
+    """Serve the store at `db_path` on a loopback port (0: any free one) until closed.
+
+    The switches are those of `create_app`. Raises `StoreError` for a file that cannot be used and `OSError` with a
+    message to show when the port is taken.
+    """
+    return Server(db_path, port, **switches)
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            reason = "is in use by another program" if error.errno == errno.EADDRINUSE else "is reserved by the system"
+            raise OSError(
+                error.errno, f"Port {port} {reason}: choose another with --port, or 0 for any free one."
+            ) from error
+        raise
+    return listener

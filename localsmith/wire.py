@@ -1,0 +1,288 @@
+"""What crosses the wire: bodies in and out, JSON, times, ids, and the errors of each part of the API."""
+
+import json
+import math
+import re
+import time
+import uuid
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from flask import Request, Response
+
+from localsmith.store import Store
+
+TENANT_ID = "f51e8722-c21b-4092-a8ce-6f2410645d51"  # one workspace, the same on every machine
+MAX_JSON_BYTES = 20_971_520  # batch_ingest_config.size_limit_bytes
+MAX_REQUEST_BYTES = 104_857_600  # a multipart request, attachments included, also after decompression
+MAX_JSON_DEPTH = 128
+INT64 = 2**63
+
+Family = Literal["python", "go", "problem"]
+
+
+class ApiError(Exception):
+    """An answer other than success, in words; the route's family decides its form."""
+
+    def __init__(
+        self, status: int, message: str, loc: list[str | int] | None = None, kind: str = "value_error"
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.loc = loc
+        self.kind = kind
+        self.headers: dict[str, str] = {}
+
+
+def not_found(what: str) -> ApiError:
+    return ApiError(404, f"{what} not found")
+
+
+def invalid(loc: list[str | int], message: str, kind: str = "value_error") -> ApiError:
+    """A 422 that points at the field."""
+    return ApiError(422, message, loc, kind)
+
+
+@dataclass
+class Switches:
+    """What a test, or a user with old runs, may change about the server."""
+
+    v1_reads: int = 200  # 501: the three v1 run reads are gone, as on installs with only the new store
+    v2_reads: int = 200  # 404, 405 or 501: a server older than the v2 reads
+    time_window_hours: float | None = 24  # None: runs of any age are taken
+    clock: Callable[[], float] = time.time
+    faults: list[Any] = field(default_factory=list)  # see faults.py
+
+    def now(self) -> int:
+        """The time in microseconds since 1970."""
+        return int(self.clock() * 1_000_000)
+
+
+@dataclass
+class Call:
+    """One request on its way to a handler."""
+
+    request: Request
+    store: Store
+    switches: Switches
+    ids: dict[str, str]  # ids out of the path
+
+    def json(self) -> Any:
+        """The request's body."""
+        return parse_json(self.body(MAX_JSON_BYTES))
+
+    def object(self) -> dict[str, Any]:
+        """The request's body, which must be an object."""
+        body = self.json()
+        if not isinstance(body, dict):
+            raise invalid(["body"], "Input should be a valid dictionary", "dict_type")
+        return body
+
+    def body(self, limit: int) -> bytes:
+        """The request's body, decompressed, of at most `limit` bytes."""
+        if (self.request.content_length or 0) > limit:
+            raise too_large(limit)
+        encoding = self.request.headers.get("Content-Encoding", "identity").strip().lower()
+        data = self.request.get_data(cache=False)
+        if len(data) > limit:
+            raise too_large(limit)
+        return data if encoding == "identity" else decompress(data, encoding, limit)
+
+
+def too_large(limit: int) -> ApiError:
+    return ApiError(413, f"Request entity too large: the limit is {limit} bytes after decompression")
+
+
+# Bodies
+
+
+def decompress(data: bytes, encoding: str, limit: int) -> bytes:
+    """Undo `encoding`, stopping at `limit` bytes, so that a small body cannot fill the memory."""
+    if encoding == "gzip":
+        return _gunzip(data, limit)
+    if encoding == "zstd":
+        return _unzstd(data, limit)
+    raise ApiError(415, f"Unsupported Content-Encoding {encoding[:40]!r}: send gzip, zstd or none")
+
+
+def _gunzip(data: bytes, limit: int) -> bytes:
+    whole = b""
+    try:
+        while data:  # a gzip file may have several members
+            unzip = zlib.decompressobj(wbits=31)
+            whole += unzip.decompress(data, limit + 1 - len(whole))
+            if len(whole) > limit:
+                raise too_large(limit)
+            if not unzip.eof:
+                raise ApiError(400, "Bad request: the gzip body ends early")
+            data = unzip.unused_data
+    except zlib.error as error:
+        raise ApiError(400, "Bad request: the body is not valid gzip") from error
+    return whole
+
+
+def zstd_available() -> bool:
+    """Whether the optional package is here; /info announces it."""
+    try:
+        import zstandard  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _unzstd(data: bytes, limit: int) -> bytes:
+    if not zstd_available():
+        raise ApiError(415, "Unsupported Content-Encoding 'zstd': this server runs without the package 'zstandard'")
+    import zstandard
+
+    try:
+        reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(data, read_across_frames=True)
+        whole = reader.read(limit + 1)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise ApiError(400, "Bad request: the body is not valid zstd") from error
+    if len(whole) > limit:
+        raise too_large(limit)
+    return whole
+
+
+def parse_json(data: bytes, loc: str = "body") -> Any:
+    """Decode JSON that a database can hold: bounded depth, 64-bit integers, finite numbers, valid text."""
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ApiError(400, f"Bad request: {loc} is nested deeper than {MAX_JSON_DEPTH} levels") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise invalid([loc], f"JSON decode error: {error}"[:300], "json_invalid") from None
+    check_json(value, loc)
+    if b"\\ud" in data or b"\\uD" in data:
+        _check_text(value, loc)
+    return value
+
+
+def check_json(value: Any, loc: str) -> None:
+    """Refuse what JSON text can say and other JSON readers cannot."""
+    level: list[Any] = [[value]]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        below: list[Any] = []
+        for container in level:
+            for item in container.values() if type(container) is dict else container:
+                kind = type(item)
+                if kind is dict or kind is list:
+                    below.append(item)
+                elif kind is int and not -INT64 <= item < INT64:
+                    raise invalid([loc], "int too big to convert")
+                elif kind is float and not math.isfinite(item):
+                    raise invalid([loc], "NaN and Infinity are not JSON")
+        if not below:
+            return
+        level = below
+    raise ApiError(400, f"Bad request: {loc} is nested deeper than {MAX_JSON_DEPTH} levels")
+
+
+def _check_text(value: Any, loc: str) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise invalid([loc], "text holds a lone surrogate, which is not valid Unicode") from None
+
+
+def dumps(value: Any) -> str:
+    """JSON as it is stored and sent."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def dumps_or_none(value: Any) -> str | None:
+    return None if value is None else dumps(value)
+
+
+def loads_or_none(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(dumps(value), status, headers, mimetype="application/json")
+
+
+def error_answer(family: Family, error: ApiError, path: str) -> Response:
+    """Say an error the way the routes of `family` say it."""
+    return answer(_error_body(family, error, path), error.status, error.headers)
+
+
+def _error_body(family: Family, error: ApiError, path: str) -> dict[str, Any]:
+    if family == "go":
+        return {"error": error.message}
+    if family == "problem":
+        title = PROBLEM_TITLES.get(error.status, "Error")
+        return {
+            "type": "about:blank",
+            "title": title,
+            "status": error.status,
+            "detail": error.message,
+            "instance": path,
+        }
+    if error.status == 422:
+        return {"detail": [{"loc": error.loc or ["body"], "msg": error.message, "type": error.kind}]}
+    return {"detail": error.message}
+
+
+PROBLEM_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Request Entity Too Large",
+    422: "Unprocessable Entity",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    507: "Insufficient Storage",
+}
+
+
+# Times and ids
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def iso(micros: int | None) -> str | None:
+    """Microseconds since 1970 as ISO 8601 with six fraction digits."""
+    if micros is None:
+        return None
+    return (EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds")
+
+
+def micros(text: str) -> int:
+    """ISO 8601 as microseconds since 1970; without an offset it means UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def as_uuid(text: Any, loc: list[str | int]) -> str:
+    """The 36-character form of an id; raises a 422 for anything else."""
+    if isinstance(text, str):
+        if UUID.fullmatch(text):
+            return text
+        if len(text) in (32, 36):
+            try:
+                return str(uuid.UUID(text))
+            except ValueError:
+                pass
+    raise invalid(loc, "Input should be a valid UUID", "uuid_parsing")
+
+
+def as_time(text: Any, loc: list[str | int]) -> int:
+    """A time in microseconds; raises a 422 for anything that is not ISO 8601."""
+    if isinstance(text, str):
+        try:
+            return micros(text)
+        except (ValueError, OverflowError):
+            pass
+    raise invalid(loc, "Input should be a valid datetime in ISO 8601", "datetime_parsing")

@@ -1,0 +1,131 @@
+"""The file behind localsmith: made, migrated, or refused and left as it was."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+import localsmith.store
+from localsmith.store import Store, StoreError
+
+
+def test_new_file_is_durable_and_marked_as_ours(tmp_path):
+    """A new store is in WAL mode, flushes every commit and carries our mark."""
+    store = Store(tmp_path / "new" / "lab.db")
+
+    with store.read() as db:
+        pragmas = [
+            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+        mark = db.execute("PRAGMA application_id").fetchone()[0]
+    store.close()
+
+    assert pragmas == ["wal", 2, 1]
+    assert mark == localsmith.store.APPLICATION_ID
+
+
+def test_write_is_undone_when_it_raises(tmp_path):
+    """A request that fails half-way leaves nothing behind."""
+    store = Store(tmp_path / "lab.db")
+
+    with pytest.raises(ZeroDivisionError), store.write() as db:
+        db.execute("INSERT INTO migrations VALUES ('half', 1)")
+        raise ZeroDivisionError
+
+    with store.read() as db:
+        assert [row["name"] for row in db.execute("SELECT name FROM migrations")] == [localsmith.store.FIRST]
+    store.close()
+
+
+def make_other_sqlite(path):
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE precious (x)")
+    db.commit()
+    db.close()
+
+
+def make_newer_store(path):
+    store = Store(path)
+    with store.write() as db:
+        db.execute("INSERT INTO migrations VALUES ('9999 from the future', 1)")
+    store.close()
+
+
+def make_read_only(path):
+    Store(path).close()
+    path.chmod(0o444)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_text("dear diary\n"), "no SQLite file"),
+        (make_other_sqlite, "another program made it"),
+        (make_newer_store, "newer localsmith"),
+        (make_read_only, "read-only"),
+        (lambda path: path.mkdir(), "is a folder"),
+    ],
+    ids=["text", "foreign", "newer", "read-only", "folder"],
+)
+def test_unusable_file_is_refused_and_left_as_it_was(tmp_path, make, words):
+    """The error names the file and the reason; not a byte of it changes."""
+    path = tmp_path / "file.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+
+    with pytest.raises(StoreError, match=words):
+        Store(path)
+
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_older_file_is_migrated_once(tmp_path, monkeypatch):
+    """A file made before a schema change gets it, and is not changed again."""
+    path = tmp_path / "lab.db"
+    Store(path).close()
+    monkeypatch.setattr(
+        localsmith.store, "MIGRATIONS", [("0002 note", lambda db: db.execute("ALTER TABLE datasets ADD COLUMN note"))]
+    )
+
+    Store(path).close()
+    store = Store(path)
+
+    with store.read() as db:
+        columns = [row["name"] for row in db.execute("PRAGMA table_info(datasets)")]
+        names = [row["name"] for row in db.execute("SELECT name FROM migrations ORDER BY name")]
+    store.close()
+    assert columns[-1] == "note"
+    assert names == [localsmith.store.FIRST, "0002 note"]
+
+
+def test_failed_migration_changes_nothing(tmp_path, monkeypatch):
+    """A migration that breaks half-way leaves the file usable by the old code."""
+    path = tmp_path / "lab.db"
+    Store(path).close()
+
+    def broken(db):
+        db.execute("ALTER TABLE datasets ADD COLUMN note")
+        db.execute("ALTER TABLE nowhere ADD COLUMN note")
+
+    monkeypatch.setattr(localsmith.store, "MIGRATIONS", [("0002 broken", broken)])
+    with pytest.raises(StoreError, match="nowhere"):
+        Store(path)
+    monkeypatch.setattr(localsmith.store, "MIGRATIONS", [])
+
+    store = Store(path)
+    with store.read() as db:
+        assert "note" not in [row["name"] for row in db.execute("PRAGMA table_info(datasets)")]
+    store.close()
+
+
+def test_module_prints_its_url_and_names_a_taken_port(tmp_path, server):
+    """`python -m localsmith` on a taken port says which port and what to do."""
+    command = [sys.executable, "-m", "localsmith", "--db", str(tmp_path / "other.db"), "--port", str(server.port)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+    assert done.returncode == 1
+    assert f"Port {server.port} is in use" in done.stderr
+    assert "--port" in done.stderr
+    assert not (tmp_path / "other.db").exists()
