@@ -12,7 +12,19 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from localsmith.info import get_info
+from localsmith import (
+    comparative,
+    datasets,
+    examples,
+    feedback,
+    info,
+    ingest,
+    reads_v1,
+    reads_v2,
+    rules,
+    sessions,
+    uploads,
+)
 from localsmith.store import Store
 from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, Family, Switches, answer, as_uuid, error_answer
 
@@ -35,8 +47,72 @@ class Route:
 
 
 ROUTES: list[Route] = [
-    Route("GET", "/info", get_info, open=True),
+    Route("GET", "/info", info.get_info, open=True),
+    Route("GET", "/settings", info.get_settings),
+    Route("GET", "/datasets", datasets.list_datasets),
+    Route("POST", "/datasets", datasets.create_dataset),
+    Route("POST", "/datasets/upload-experiment", uploads.upload_experiment),
+    Route("POST", "/datasets/comparative", comparative.create_comparative),
+    Route("DELETE", "/datasets/comparative/<comparative_experiment_id>", comparative.delete_comparative),
+    Route("GET", "/datasets/<dataset_id>", datasets.get_dataset),
+    Route("PATCH", "/datasets/<dataset_id>", datasets.update_dataset),
+    Route("DELETE", "/datasets/<dataset_id>", datasets.delete_dataset),
+    Route("GET", "/datasets/<dataset_id>/comparative", comparative.list_comparative),
+    Route("GET", "/datasets/<dataset_id>/versions", datasets.list_versions),
+    Route("GET", "/datasets/<dataset_id>/version", datasets.get_version),
+    Route("PUT", "/datasets/<dataset_id>/tags", datasets.tag_version),
+    Route("GET", "/datasets/<dataset_id>/splits", datasets.list_splits),
+    Route("POST", "/datasets/<dataset_id>/runs", reads_v1.list_dataset_runs, reads="v1"),
+    Route("GET", "/examples", examples.list_examples),
+    Route("POST", "/examples", examples.create_example),
+    Route("DELETE", "/examples", examples.delete_examples),
+    Route("POST", "/examples/bulk", examples.create_examples),
+    Route("PATCH", "/examples/bulk", examples.update_examples),
+    Route("GET", "/examples/count", examples.count_examples),
+    Route("GET", "/examples/<example_id>", examples.get_example),
+    Route("PATCH", "/examples/<example_id>", examples.update_example),
+    Route("DELETE", "/examples/<example_id>", examples.delete_example),
+    Route("POST", "/v1/platform/datasets/examples/delete", examples.erase_examples, "go"),
+    Route("POST", "/v1/platform/datasets/<dataset_id>/examples", uploads.create_examples, "go", 201),
+    Route("PATCH", "/v1/platform/datasets/<dataset_id>/examples", uploads.update_examples, "go", 201),
+    Route("GET", "/sessions", sessions.list_sessions),
+    Route("POST", "/sessions", sessions.create_session),
+    Route("DELETE", "/sessions", sessions.delete_sessions),
+    Route("GET", "/sessions/<session_id>", sessions.get_session),
+    Route("PATCH", "/sessions/<session_id>", sessions.update_session),
+    Route("DELETE", "/sessions/<session_id>", sessions.delete_session),
+    Route("POST", "/runs", ingest.create_run, "go", 202),
+    Route("POST", "/runs/batch", ingest.ingest_batch, "go", 202),
+    Route("POST", "/runs/multipart", ingest.ingest_multipart, "go", 202),
+    Route("PATCH", "/runs/<run_id>", ingest.update_run, "go", 202),
+    Route("GET", "/runs/<run_id>", reads_v1.get_run, reads="v1"),
+    Route("POST", "/runs/query", reads_v1.query_runs, reads="v1"),
+    Route("POST", "/runs/stats", reads_v1.get_run_stats),
+    Route("GET", "/runs/rules", rules.list_rules),
+    Route("POST", "/runs/rules", rules.create_rule),
+    Route("PATCH", "/runs/rules/<rule_id>", rules.update_rule),
+    Route("DELETE", "/runs/rules/<rule_id>", rules.delete_rule),
+    Route("POST", "/runs/experiments/<experiment_id>/evaluate", rules.evaluate_experiment),
+    Route("GET", "/feedback", feedback.list_feedback),
+    Route("POST", "/feedback", feedback.create_feedback),
+    Route("POST", "/feedback/eager", feedback.create_feedback),
+    Route("GET", "/feedback/<feedback_id>", feedback.get_feedback),
+    Route("PATCH", "/feedback/<feedback_id>", feedback.update_feedback),
+    Route("DELETE", "/feedback/<feedback_id>", feedback.delete_feedback),
+    Route("GET", "/v1/platform/evaluators", rules.list_evaluators, "go"),
+    Route("POST", "/v1/platform/evaluators", rules.create_evaluator, "go", 201),
+    Route("DELETE", "/v1/platform/evaluators", rules.delete_evaluators, "go"),
+    Route("PATCH", "/v1/platform/evaluators/<evaluator_id>", rules.update_evaluator, "go"),
+    Route("DELETE", "/v1/platform/evaluators/<evaluator_id>", rules.delete_evaluator, "go"),
+    Route("POST", "/api/v2/runs/query", reads_v2.query_runs, "problem", reads="v2"),
+    Route("GET", "/api/v2/runs/<run_id>", reads_v2.get_run, "problem", reads="v2"),
+    Route("GET", "/api/v2/traces/<trace_id>/runs", reads_v2.list_trace_runs, "problem", reads="v2"),
+    Route("POST", "/api/v2/datasets/<dataset_id>/experiment-runs", reads_v2.list_examples, "problem", reads="v2"),
+    Route("GET", "/attachments/<owner_id>", uploads.get_attachment, open=True),
 ]
+
+# When LangSmith's cloud stops answering the v1 run reads.
+DEPRECATED = {"Deprecation": "true", "Sunset": "Sun, 31 Jan 2027 00:00:00 GMT"}
 
 
 @dataclass
@@ -86,9 +162,14 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
         request.environ["localsmith.family"] = route.family
         if not route.open and not request.headers.get("x-api-key", "").strip():
             raise ApiError(401, "Invalid token")
+        if refusal := _switched_off(route, state.switches):
+            return refusal
         ids = {name: as_uuid(value, ["path", name]) for name, value in ids.items()}
         result = route.handler(Call(request, state.store, state.switches, ids))
-        return result if isinstance(result, Response) else answer(result, route.status)
+        response = result if isinstance(result, Response) else answer(result, route.status)
+        if route.reads == "v1":
+            response.headers.update(DEPRECATED)
+        return response
 
     for address in addresses(route.path):
         app.add_url_rule(
@@ -98,6 +179,16 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
             methods=[route.method],
             provide_automatic_options=False,
         )
+
+
+def _switched_off(route: Route, switches: Switches) -> Response | None:
+    """How a server without this generation of run reads answers; None where it is on."""
+    status = {"v1": switches.v1_reads, "v2": switches.v2_reads}.get(route.reads, 200)
+    if status == 200:
+        return None
+    if route.reads == "v2":  # a server that never heard of the route, so no problem details
+        return Response("404 page not found\n" if status == 404 else f"{status}\n", status, mimetype="text/plain")
+    return answer({"detail": "This endpoint is not available on this deployment: use /api/v2"}, status)
 
 
 # The guard: a server on loopback is still reachable from every web page the user opens.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from localsmith.wire import MAX_JSON_BYTES, Call, zstd_available
+from localsmith.wire import MAX_JSON_BYTES, TENANT_ID, Call, iso, zstd_available
 
 MAX_RUNS_PER_REQUEST = 100
 
@@ -30,3 +30,8 @@ def get_info(call: Call) -> dict[str, Any]:
         },
         "customer_info": None,
     }
+
+
+def get_settings(call: Call) -> dict[str, Any]:
+    """Name the one workspace there is; the official SDK asks before it builds links."""
+    return {"id": TENANT_ID, "display_name": "localsmith", "created_at": iso(0), "tenant_handle": None}

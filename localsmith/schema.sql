@@ -39,6 +39,7 @@ CREATE UNIQUE INDEX examples_now ON examples (id) WHERE ended_at IS NULL;
 CREATE INDEX examples_of_dataset_now ON examples (dataset_id, position, id) WHERE ended_at IS NULL;
 CREATE INDEX examples_of_dataset ON examples (dataset_id, position, modified_at);
 CREATE INDEX examples_history ON examples (id, modified_at);
+CREATE INDEX examples_of_run ON examples (source_run_id) WHERE source_run_id IS NOT NULL;
 
 CREATE TABLE dataset_tags (  -- names for points in a dataset's history, usable as as_of
     dataset_id TEXT NOT NULL REFERENCES datasets (id) ON DELETE CASCADE,
@@ -92,7 +93,7 @@ CREATE TABLE runs (
     completion_cost      INTEGER NOT NULL DEFAULT 0,
     total_cost           INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX runs_of_session ON runs (session_id, start_time, id);
+CREATE INDEX runs_of_session ON runs (session_id, start_time);
 CREATE INDEX runs_of_trace ON runs (trace_id, dotted_order);
 CREATE INDEX runs_of_example ON runs (reference_example_id, session_id) WHERE reference_example_id IS NOT NULL;
 CREATE INDEX runs_of_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
@@ -108,6 +109,13 @@ CREATE TABLE run_bodies (
     tags    TEXT,          -- JSON list of text or NULL
     rest    TEXT           -- JSON object or NULL: events, serialized and whatever else was sent
 );
+
+CREATE TABLE early_updates (  -- updates that overtook the run they belong to; applied when it arrives
+    seq    INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    body   TEXT NOT NULL  -- JSON as received
+);
+CREATE INDEX early_updates_of_run ON early_updates (run_id);
 
 CREATE TABLE attachments (
     owner_id  TEXT NOT NULL,     -- a run, or an example
@@ -158,6 +166,7 @@ CREATE TABLE feedback (
 CREATE INDEX feedback_of_run ON feedback (run_id, key);
 CREATE INDEX feedback_of_session ON feedback (session_id, key, run_id, score);
 CREATE INDEX feedback_of_key ON feedback (key);
+CREATE INDEX feedback_without_session ON feedback (run_id) WHERE session_id IS NULL;
 CREATE INDEX feedback_of_comparison ON feedback (comparative_experiment_id, key, run_id) WHERE comparative_experiment_id IS NOT NULL;
 
 CREATE TABLE evaluators (

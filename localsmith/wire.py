@@ -213,17 +213,13 @@ def error_answer(family: Family, error: ApiError, path: str) -> Response:
 
 
 def _error_body(family: Family, error: ApiError, path: str) -> dict[str, Any]:
+    place = ".".join(map(str, error.loc or []))
+    message = error.message if place in error.message else f"{place}: {error.message}"
     if family == "go":
-        return {"error": error.message}
+        return {"error": message}
     if family == "problem":
         title = PROBLEM_TITLES.get(error.status, "Error")
-        return {
-            "type": "about:blank",
-            "title": title,
-            "status": error.status,
-            "detail": error.message,
-            "instance": path,
-        }
+        return {"type": "about:blank", "title": title, "status": error.status, "detail": message, "instance": path}
     if error.status == 422:
         return {"detail": [{"loc": error.loc or ["body"], "msg": error.message, "type": error.kind}]}
     return {"detail": error.message}

@@ -1,0 +1,297 @@
+"""Feedback: scores on runs and on whole sessions, and their statistics."""
+
+import json
+import sqlite3
+import uuid
+from typing import Any
+
+from localsmith.fields import Fields, check, check_choice, check_kind, check_length, conflict
+from localsmith.lists import Where, flag, page, uuids
+from localsmith.wire import ApiError, Call, dumps, dumps_or_none, invalid, iso, loads_or_none
+
+FEEDBACK: Fields = {
+    "id": "uuid",
+    "key": "text!",
+    "comment": "text",
+    "run_id": "uuid",
+    "session_id": "uuid",
+    "trace_id": "uuid",
+    "start_time": "time",
+    "feedback_group_id": "uuid",
+    "comparative_experiment_id": "uuid",
+    "feedback_source": "object",
+    "feedback_config": "object",
+    "error": "bool",
+    "extra": "object",
+    "created_at": "time",
+    "modified_at": "time",
+}
+MAX_KEY = 180
+SOURCES = ["api", "model", "app", "auto_eval"]
+NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+Feedback = dict[str, Any]
+
+
+def check_feedback(body: Any, loc: list[str | int]) -> Feedback:
+    """Return feedback ready for its row, or raise a 422 that points at the field."""
+    if not isinstance(body, dict):
+        raise invalid(loc, "Input should be a valid dictionary", "dict_type")
+    item = {**check(body, FEEDBACK, loc), **check_marks(body, loc)}
+    check_length(item["key"], MAX_KEY, [*loc, "key"])
+    if "type" in (source := item.get("feedback_source", {})):
+        check_choice(source["type"], SOURCES, [*loc, "feedback_source", "type"])
+    if "run_id" not in item and "session_id" not in item:
+        raise invalid(loc, "run_id or session_id is required", "missing")
+    sent = {name: value for name, value in body.items() if value is not None}
+    # The times of a repetition may differ from those of the first attempt; the rest may not.
+    same = {name: value for name, value in sent.items() if name not in ("created_at", "modified_at")}
+    item["received"] = json.dumps(same, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    item.setdefault("id", None)
+    return item
+
+
+def check_marks(body: dict[str, Any], loc: list[str | int]) -> dict[str, Any]:
+    """The fields that may be of several kinds: score, value, correction."""
+    found = {}
+    for name, types, kind in (
+        ("score", (int, float), "number"),
+        ("value", (int, float, str, dict), "number, string or dictionary"),
+        ("correction", (dict, str), "dictionary or string"),
+    ):
+        value = body.get(name)
+        if value is not None and not isinstance(value, types):
+            raise invalid([*loc, name], f"Input should be a valid {kind}", "union_type")
+        found[name] = value
+    return found
+
+
+def create_feedback(call: Call) -> dict[str, Any]:
+    """Store one feedback; the same one again changes nothing."""
+    item = check_feedback(call.object(), ["body"])
+    if item.get("run_id") and not item.get("session_id") and call.switches.v1_reads != 200:
+        raise ApiError(501, "Feedback on a run needs session_id on this server")
+    item["id"] = item["id"] or str(uuid.uuid4())
+    with call.store.write() as db:
+        if find_owner(db, item) is None:
+            raise ApiError(404, "Resource not found")
+        if insert_feedback(db, [item], call.switches.now()) and not is_same(db, item):
+            raise conflict("Feedback with this id already exists and differs.")
+        return read_one(db, item["id"])
+
+
+def find_owner(db: sqlite3.Connection, item: Feedback) -> sqlite3.Row | None:
+    """The session, run and trace that feedback belongs to, or None when they are not here."""
+    if "run_id" in item:
+        query, owner = "SELECT session_id, trace_id FROM runs WHERE id = ?", item["run_id"]
+    else:
+        query, owner = "SELECT id AS session_id, NULL AS trace_id FROM sessions WHERE id = ?", item["session_id"]
+    row: sqlite3.Row | None = db.execute(query, (owner,)).fetchone()
+    return row
+
+
+def insert_feedback(db: sqlite3.Connection, items: list[Feedback], now: int) -> list[str]:
+    """Store feedback under ids that are not known yet; return the ids that were."""
+    known = {
+        row["id"]
+        for row in db.execute(
+            "SELECT id FROM feedback WHERE id IN (SELECT value FROM json_each(?))", (dumps([i["id"] for i in items]),)
+        )
+    }
+    fresh = {item["id"]: item for item in reversed(items) if item["id"] not in known}
+    for item in reversed(fresh.values()):
+        owner = find_owner(db, item)
+        # Ingest is queued in LangSmith, so feedback may overtake its run; its session is filled in later.
+        session_id = owner["session_id"] if owner else item.get("session_id")
+        if not owner and session_id and not db.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,)).fetchone():
+            session_id = None
+        db.execute(
+            "INSERT INTO feedback (id, run_id, session_id, trace_id, comparative_experiment_id, feedback_group_id, key,"
+            " score, value, comment, correction, error, source_type, created_at, modified_at, received)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                item["id"],
+                item.get("run_id"),
+                session_id,
+                owner["trace_id"] if owner else item.get("trace_id"),
+                item.get("comparative_experiment_id"),
+                item.get("feedback_group_id"),
+                item["key"],
+                item["score"],
+                dumps_or_none(item["value"]),
+                item.get("comment"),
+                dumps_or_none(item["correction"]),
+                int(item.get("error", False)),
+                item.get("feedback_source", {}).get("type", "api"),
+                item.get("created_at", now),
+                item.get("modified_at", item.get("created_at", now)),
+                item["received"],
+            ),
+        )
+    return [item["id"] for item in items if item["id"] in known]
+
+
+def is_same(db: sqlite3.Connection, item: Feedback) -> bool:
+    row = db.execute("SELECT received FROM feedback WHERE id = ?", (item["id"],)).fetchone()
+    return bool(row["received"] == item["received"])
+
+
+# Reading
+
+SELECT = """
+    SELECT feedback.*, runs.is_root, runs.start_time FROM feedback LEFT JOIN runs ON runs.id = feedback.run_id
+"""
+
+
+def feedback_json(row: sqlite3.Row) -> dict[str, Any]:
+    """A row of SELECT as FeedbackSchema."""
+    received = json.loads(row["received"])
+    source = received.get("feedback_source") or {}
+    found = {
+        "id": row["id"],
+        "created_at": iso(row["created_at"]),
+        "modified_at": iso(row["modified_at"]),
+        "key": row["key"],
+        "score": row["score"],
+        "value": loads_or_none(row["value"]),
+        "comment": row["comment"],
+        "correction": loads_or_none(row["correction"]),
+        "feedback_group_id": row["feedback_group_id"],
+        "comparative_experiment_id": row["comparative_experiment_id"],
+        "run_id": row["run_id"],
+        "session_id": row["session_id"],
+        "trace_id": row["trace_id"],
+        "start_time": iso(row["start_time"]),
+        "is_root": bool(row["is_root"]),
+        "feedback_source": {"type": row["source_type"], "metadata": source.get("metadata")},
+        "extra": received.get("extra"),
+        "feedback_thread_id": None,
+    }
+    return {**found, "error": True} if row["error"] else found
+
+
+def read_one(db: sqlite3.Connection, feedback_id: str) -> dict[str, Any]:
+    row = db.execute(SELECT + "WHERE feedback.id = ?", (feedback_id,)).fetchone()
+    if row is None:
+        raise ApiError(404, "Resource not found")
+    return feedback_json(row)
+
+
+def get_feedback(call: Call) -> dict[str, Any]:
+    with call.store.read() as db:
+        return read_one(db, call.ids["feedback_id"])
+
+
+def list_feedback(call: Call) -> list[dict[str, Any]]:
+    query = call.request.args
+    where = Where()
+    where.among("feedback.run_id", uuids(query, "run"))
+    where.among("feedback.session_id", uuids(query, "session"))
+    where.among("feedback.key", query.getlist("key"))
+    where.among("feedback.source_type", query.getlist("source"))
+    if comparison := uuids(query, "comparative_experiment_id"):
+        where.among("feedback.comparative_experiment_id", comparison)
+    if (level := query.get("level")) is not None:
+        check_choice(level, ["run", "session"], ["query", "level"])
+        where.add("feedback.run_id IS NOT NULL" if level == "run" else "feedback.run_id IS NULL")
+    for name, column in (("has_comment", "feedback.comment"), ("has_score", "feedback.score")):
+        if (wanted := flag(query, name)) is not None:
+            where.add(f"{column} IS NOT NULL" if wanted else f"{column} IS NULL")
+    for name, sign in (("min_created_at", ">="), ("max_created_at", "<=")):
+        if query.get(name):
+            where.add(f"feedback.created_at {sign} ?", check_kind(query[name], "time", ["query", name]))
+    limit, offset = page(query)
+    sql = f"{SELECT} {where} ORDER BY feedback.created_at DESC, feedback.seq DESC LIMIT ? OFFSET ?"
+    with call.store.read() as db:
+        return [feedback_json(row) for row in db.execute(sql, (*where.params, limit, offset))]
+
+
+def update_feedback(call: Call) -> dict[str, Any]:
+    """Correct a feedback: the fields sent replace the old ones."""
+    body = call.object()
+    marks = check_marks(body, ["body"])
+    check(body, {"comment": "text", "feedback_config": "object"})
+    feedback_id = call.ids["feedback_id"]
+    values = {
+        "score": marks["score"],
+        "value": dumps_or_none(marks["value"]),
+        "comment": body.get("comment"),
+        "correction": dumps_or_none(marks["correction"]),
+    }
+    with call.store.write() as db:
+        read_one(db, feedback_id)
+        for name, value in values.items():
+            if name in body:
+                db.execute(f"UPDATE feedback SET {name} = ? WHERE id = ?", (value, feedback_id))
+        db.execute("UPDATE feedback SET modified_at = ? WHERE id = ?", (call.switches.now(), feedback_id))
+        return read_one(db, feedback_id)
+
+
+def delete_feedback(call: Call) -> dict[str, Any]:
+    with call.store.write() as db:
+        read_one(db, call.ids["feedback_id"])
+        db.execute("DELETE FROM feedback WHERE id = ?", (call.ids["feedback_id"],))
+    return {}
+
+
+# Statistics
+
+
+def feedback_stats(
+    db: sqlite3.Connection, group: str, where: Where, *, detailed: bool = False
+) -> dict[Any, dict[str, dict[str, Any]]]:
+    """Statistics by `group` (a column of feedback) and key; `detailed` adds what v2 tells beyond v1.
+
+    `n` counts scores only; categories without a score are counted in `values`.
+    """
+    found: dict[Any, dict[str, dict[str, Any]]] = {}
+    sums = (
+        "count(score) AS n, avg(score) AS avg, min(score) AS min, max(score) AS max, sum(error) AS errors,"
+        " sum(score * score) AS squares, count(value) AS valued, count(comment) AS commented"
+    )
+    rows = db.execute(f"SELECT {group} AS owner, key, {sums} FROM feedback {where} GROUP BY {group}, key", where.params)
+    valued = commented = False
+    for row in rows.fetchall():
+        stats: dict[str, Any] = {"n": row["n"], "avg": row["avg"], "values": {}}
+        if detailed:
+            stats |= {"min": row["min"], "max": row["max"], "errors": row["errors"], "comments": []}
+            stats["stdev"] = _stdev(row["n"], row["avg"], row["squares"])
+        found.setdefault(row["owner"], {})[row["key"]] = stats
+        valued, commented = valued or row["valued"] > 0, commented or row["commented"] > 0
+    if valued:
+        _add_values(db, found, group, where)
+    if commented and detailed:
+        _add_comments(db, found, group, where)
+    return found
+
+
+def _stdev(n: int, mean: float | None, squares: float | None) -> float | None:
+    if mean is None or squares is None:
+        return None
+    return float(max(squares / n - mean * mean, 0.0) ** 0.5)
+
+
+def _add_values(db: sqlite3.Connection, found: dict[str, Any], group: str, where: Where) -> None:
+    rows = db.execute(
+        f"SELECT {group} AS owner, key, value, count(*) AS n FROM feedback"
+        f" {where.also('value IS NOT NULL')} GROUP BY {group}, key, value",
+        where.params,
+    )
+    for row in rows:
+        value = json.loads(row["value"])
+        if not isinstance(value, dict):
+            found[row["owner"]][row["key"]]["values"][value if isinstance(value, str) else row["value"]] = row["n"]
+
+
+MAX_COMMENTS = 5  # v2 shows a sample
+
+
+def _add_comments(db: sqlite3.Connection, found: dict[str, Any], group: str, where: Where) -> None:
+    rows = db.execute(
+        f"SELECT {group} AS owner, key, comment FROM feedback {where.also('comment IS NOT NULL')} ORDER BY seq",
+        where.params,
+    )
+    for row in rows:
+        comments = found[row["owner"]][row["key"]]["comments"]
+        if len(comments) < MAX_COMMENTS:
+            comments.append(row["comment"])

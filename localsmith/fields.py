@@ -1,0 +1,69 @@
+"""Checking the fields of a request body: `check(body, {"name": "text!", "id": "uuid"})`."""
+
+from typing import Any
+
+from localsmith.wire import ApiError, as_time, as_uuid, invalid
+
+# What each kind is called in a message, and the Python types JSON gives it.
+KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "text": ("string", (str,)),
+    "object": ("dictionary", (dict,)),
+    "list": ("list", (list,)),
+    "bool": ("boolean", (bool,)),
+    "int": ("integer", (int,)),
+    "number": ("number", (int, float)),
+}
+
+Fields = dict[str, str]
+
+
+def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = None) -> dict[str, Any]:
+    """Return the known fields of `body`, ids in their 36-character form and times in microseconds.
+
+    A kind ends in `!` when the field is required. Null is the same as absent; unknown fields are left out, as
+    LangSmith tolerates them. Raises a 422 that points at the first field that is missing or of another kind.
+    """
+    loc = loc or ["body"]
+    found: dict[str, Any] = {}
+    for name, kind in fields.items():
+        value = body.get(name)
+        if value is None:
+            if kind.endswith("!"):
+                raise invalid([*loc, name], "Field required", "missing")
+            continue
+        found[name] = check_kind(value, kind.rstrip("!"), [*loc, name])
+    return found
+
+
+def check_kind(value: Any, kind: str, loc: list[str | int]) -> Any:
+    """Return `value` as `kind`, one of KINDS, `uuid`, `time`, `a|b` for a choice, or `[kind]` for a list."""
+    if kind == "uuid":
+        return as_uuid(value, loc)
+    if kind == "time":
+        return as_time(value, loc)
+    if kind == "any":
+        return value
+    if kind.startswith("["):
+        return [check_kind(item, kind[1:-1], [*loc, i]) for i, item in enumerate(check_kind(value, "list", loc))]
+    if kind not in KINDS:
+        return check_choice(value, kind.split("|"), loc)
+    name, types = KINDS[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind in ("int", "number")):
+        raise invalid(loc, f"Input should be a valid {name}", f"{name}_type")
+    return value
+
+
+def check_choice(value: Any, choices: list[str], loc: list[str | int]) -> Any:
+    if value not in choices:
+        raise invalid(loc, f"Input should be {', '.join(map(repr, choices))}", "enum")
+    return value
+
+
+def check_length(text: str, limit: int, loc: list[str | int]) -> str:
+    if len(text) > limit:
+        raise invalid(loc, f"String should have at most {limit} characters", "string_too_long")
+    return text
+
+
+def conflict(message: str) -> ApiError:
+    return ApiError(409, message)

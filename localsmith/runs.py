@@ -1,0 +1,218 @@
+"""Runs on their way in: what LangSmith demands of them."""
+
+import re
+import sqlite3
+import uuid
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from localsmith.wire import (
+    ApiError,
+    Switches,
+    as_time,
+    as_uuid,
+    invalid,
+    iso,
+    micros,
+)
+
+RUN_TYPES = ("tool", "chain", "llm", "retriever", "embedding", "prompt", "parser")
+MAX_NAME = 128
+DEFAULT_PROJECT = "default"
+PICO = Decimal(10) ** 12  # costs are stored in 1e-12 USD
+
+REQUIRED = ("id", "trace_id", "dotted_order", "name", "run_type", "start_time")
+IDS = ("id", "trace_id", "parent_run_id", "session_id", "reference_example_id")
+TIMES = ("start_time", "end_time")
+OTHER_KINDS: dict[str, tuple[type, str]] = {
+    "name": (str, "string"),
+    "session_name": (str, "string"),
+    "error": (str, "string"),
+    "dotted_order": (str, "string"),
+    "inputs": (dict, "object"),
+    "outputs": (dict, "object"),
+    "extra": (dict, "object"),
+    "serialized": (dict, "object"),
+    "tags": (list, "array"),
+    "events": (list, "array"),
+}
+OUTSIDE_REST = {*IDS, *TIMES, *OTHER_KINDS, "run_type", "status", "child_runs"} - {"serialized", "events"}
+TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cost", "completion_cost", "total_cost")
+
+Run = dict[str, Any]
+
+
+def bad_run(where: str, message: str) -> ApiError:
+    return ApiError(400, f"Bad request: {where}: {message}")
+
+
+def unprocessable(where: str, message: str) -> ApiError:
+    return invalid([where], f"Unprocessable entity: {where}: {message}")
+
+
+# Checking
+
+
+def check_run(run: Any, where: str, switches: Switches, now: int, *, nulls: bool = False) -> Run:
+    """Return a run with ids in their 36-character form and times in microseconds, or refuse it.
+
+    `where` says which run of the request it is. With `nulls`, null is the same as absent: LangSmith is strict in
+    JSON bodies, where a null fails its schema, and lenient in multipart ones, where its own SDK sends them.
+    """
+    run = check_fields(run, where, nulls=nulls)
+    for field in REQUIRED:
+        if field not in run:
+            raise unprocessable(f"{where}.{field}", "is required")
+    check_window(run["start_time"], where, switches, now)
+    check_order(run, where)
+    if run.get("end_time") is not None and run["end_time"] < run["start_time"]:
+        raise bad_run(where, "end_time is earlier than start_time")
+    return run
+
+
+def check_fields(run: Any, where: str, *, nulls: bool = True) -> Run:
+    """Check the fields that are there."""
+    if not isinstance(run, dict):
+        raise unprocessable(where, "must be an object")
+    checked: Run = {}
+    for field, value in run.items():
+        if value is None:
+            if nulls:
+                continue
+            raise unprocessable(f"{where}.{field}", "must not be null: leave the field out")
+        checked[field] = value
+        if field in IDS:
+            checked[field] = _run_id(value, f"{where}.{field}")
+        elif field in TIMES:
+            checked[field] = _run_time(value, f"{where}.{field}")
+        elif field in OTHER_KINDS and not isinstance(value, OTHER_KINDS[field][0]):
+            raise unprocessable(f"{where}.{field}", f"must be of type {OTHER_KINDS[field][1]}")
+    if "run_type" in checked and checked["run_type"] not in RUN_TYPES:
+        raise unprocessable(f"{where}.run_type", f"must be one of {', '.join(RUN_TYPES)}")
+    if len(checked.get("name", "")) > MAX_NAME:
+        raise unprocessable(f"{where}.name", f"must have at most {MAX_NAME} characters")
+    if not all(isinstance(tag, str) for tag in checked.get("tags", ())):
+        raise unprocessable(f"{where}.tags", "must be a list of strings")
+    if not all(isinstance(event, dict) for event in checked.get("events", ())):
+        raise unprocessable(f"{where}.events", "must be a list of objects")
+    return checked
+
+
+def _run_id(value: Any, where: str) -> str:
+    try:
+        return as_uuid(value, [where])
+    except ApiError:
+        raise unprocessable(where, "must be a UUID") from None
+
+
+def _run_time(value: Any, where: str) -> int:
+    try:
+        return as_time(value, [where])
+    except ApiError:
+        raise unprocessable(where, "must be a time in ISO 8601") from None
+
+
+def check_window(start_time: int, where: str, switches: Switches, now: int) -> None:
+    hours = switches.time_window_hours
+    if hours is not None and abs(now - start_time) > hours * 3_600_000_000:
+        raise bad_run(where, f"start_time {iso(start_time)} is more than {hours:g} hours from now")
+
+
+SEGMENT = re.compile(r"(\d{8}T\d{6})(\d{0,6})Z([0-9a-fA-F-]{32,36})")
+
+
+def check_order(run: Run, where: str) -> None:
+    """Check dotted_order against id, trace_id and parent_run_id, and write its ids with hyphens."""
+    segments = [SEGMENT.fullmatch(segment) for segment in run["dotted_order"].split(".")]
+    if not all(segments):
+        raise bad_run(where, "invalid 'dotted_order': each part must be a time YYYYMMDDTHHMMSSffffffZ and a run id")
+    parts = [
+        (match[1] + match[2].ljust(6, "0"), _run_id(match[3], f"{where}.dotted_order")) for match in segments if match
+    ]
+    times, ids = zip(*parts, strict=True)
+    parent = ids[-2] if len(ids) > 1 else None
+    if ids[-1] != run["id"]:
+        raise bad_run(where, "invalid 'dotted_order': its last part must hold the run's id")
+    if ids[0] != run["trace_id"]:
+        raise bad_run(where, "invalid 'dotted_order': its first part must hold the trace_id")
+    if parent != run.get("parent_run_id"):
+        raise bad_run(where, "invalid 'dotted_order': its last but one part must hold the parent_run_id")
+    if len(set(ids)) != len(ids):
+        raise bad_run(where, "invalid 'dotted_order': it holds a run twice")
+    if list(times) != sorted(times):
+        raise bad_run(where, "invalid 'dotted_order': a run starts before its parent")
+    run["dotted_order"] = ".".join(
+        f"{match[1]}{match[2]}Z{part[1]}" for match, part in zip(segments, parts, strict=True) if match
+    )
+
+
+def ancestors(dotted_order: str) -> list[str]:
+    """The ids above a run, root first; every id takes the last 36 characters of its part."""
+    return [part[-36:] for part in dotted_order.split(".")[:-1]]
+
+
+def place(db: sqlite3.Connection, run: Run) -> None:
+    """Give a lone run the id, trace_id and dotted_order it came without."""
+    run_id = run.setdefault("id", str(uuid.uuid4()))
+    if "dotted_order" in run or not isinstance(run.get("start_time"), str):
+        if "parent_run_id" not in run:
+            run.setdefault("trace_id", run_id)
+        return
+    try:
+        moment = iso(micros(run["start_time"])) or ""
+    except (ValueError, OverflowError):
+        return  # check_run says it better
+    above = ""
+    if "parent_run_id" in run:
+        parent = db.execute(
+            "SELECT trace_id, dotted_order FROM runs WHERE id = ?", (str(run["parent_run_id"]),)
+        ).fetchone()
+        if parent is None:
+            raise bad_run("run", "dotted_order may be left out only where the parent run is known")
+        run.setdefault("trace_id", parent["trace_id"])
+        above = parent["dotted_order"] + "."
+    run.setdefault("trace_id", run_id)
+    run["dotted_order"] = above + re.sub(r"[-:.]", "", moment[:26]) + "Z" + str(run_id)
+
+
+# Tokens and cost
+
+
+def usage_metadata(run: Run) -> dict[str, Any]:
+    """Where a run says its tokens: extra.metadata.usage_metadata, else outputs.usage_metadata."""
+    metadata = (run.get("extra") or {}).get("metadata")
+    for place in (metadata, run.get("outputs")):
+        if isinstance(place, dict) and isinstance(place.get("usage_metadata"), dict):
+            return dict(place["usage_metadata"])
+    return {}
+
+
+def own_usage(run: Run) -> list[int]:
+    """The six amounts of TOKENS that a run adds by itself: only llm runs do."""
+    if run["run_type"] != "llm":
+        return [0] * 6
+    usage = usage_metadata(run)
+    tokens = [_tokens(usage.get(name)) for name in ("input_tokens", "output_tokens", "total_tokens")]
+    costs = [_picos(usage.get(name)) for name in ("input_cost", "output_cost", "total_cost")]
+    return [*_with_total(tokens), *_with_total(costs)]
+
+
+def _with_total(amounts: list[int | None]) -> list[int]:
+    first, second, total = amounts
+    return [first or 0, second or 0, (first or 0) + (second or 0) if total is None else total]
+
+
+def _tokens(value: Any) -> int | None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**40
+    return int(value) if fits else None
+
+
+def _picos(value: Any) -> int | None:
+    """US dollars as whole 1e-12 USD."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return int(amount * PICO) if amount.is_finite() and 0 <= amount < 1_000_000 else None
