@@ -1,0 +1,69 @@
+"""The pages: where a person looks at datasets, experiments and runs. Server-rendered, readable without JavaScript."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+
+from flask import Blueprint, Response, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from localsmith.pages.common import link, with_query
+from localsmith.pages.compare import show_comparison
+from localsmith.pages.dataset import show_dataset, show_example
+from localsmith.pages.datasets import show_datasets
+from localsmith.pages.render import FILTERS
+from localsmith.pages.run import show_project, show_run
+from localsmith.wire import ApiError
+
+log = logging.getLogger("localsmith")
+
+blueprint = Blueprint(
+    "pages", __name__, template_folder="../templates", static_folder="../static", static_url_path="/static"
+)
+for name, template_filter in FILTERS.items():
+    blueprint.add_app_template_filter(template_filter, name)
+for function in (link, with_query):
+    blueprint.add_app_template_global(function)
+
+VIEWS: list[tuple[str, Callable[..., str | WerkzeugResponse]]] = [
+    ("/", show_datasets),
+    ("/o/<tenant>/datasets", show_datasets),
+    ("/o/<tenant>/datasets/<dataset_id>", show_dataset),
+    ("/o/<tenant>/datasets/<dataset_id>/e/<example_id>", show_example),
+    ("/o/<tenant>/datasets/<dataset_id>/compare", show_comparison),
+    ("/o/<tenant>/projects/p/<session_id>", show_project),
+    ("/o/<tenant>/projects/p/<session_id>/r/<run_id>", show_run),
+]
+for path, view in VIEWS:
+    blueprint.add_url_rule(path, endpoint=view.__name__, view_func=view)
+
+
+@blueprint.route("/o/<path:rest>")
+def show_nothing(rest: str) -> Response:
+    return answer_error(ApiError(404, "There is no such page here."))
+
+
+@blueprint.after_request
+def allow_forms(response: Response) -> Response:
+    """Let our own forms say where they come from: with no-referrer, browsers send them with `Origin: null`."""
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+@blueprint.errorhandler(Exception)
+def answer_error(error: Exception) -> Response:
+    """Say what went wrong as a page; what was not foreseen goes to the log, never onto the page."""
+    status, message = describe(error)
+    return make_response(render_template("error.html", status=status, message=message), status)
+
+
+def describe(error: Exception) -> tuple[int, str]:
+    if isinstance(error, ApiError):
+        return error.status, error.message
+    if isinstance(error, HTTPException):
+        return error.code or 500, error.description or error.name
+    if isinstance(error, sqlite3.OperationalError):
+        return 503, f"The store cannot be read now: {error}. Try again."
+    log.error("unexpected error in %s %s", request.method, request.path, exc_info=error)
+    return 500, "Something went wrong here; the server's log says what."

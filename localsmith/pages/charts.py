@@ -1,0 +1,73 @@
+"""Charts as numbers for an inline SVG: means over experiments, with error bars."""
+
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+from localsmith.pages.intervals import Mean
+
+WIDTH, HEIGHT = 560, 190
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 28
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    label: str
+    name: str
+    mean: Mean
+    href: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Everything is in the units of the SVG; `ticks` are (y, value), `labels` (x, text)."""
+
+    metric: str
+    width: int
+    height: int
+    left: int
+    right: int
+    bottom: int
+    points: list[Point]
+    ticks: list[tuple[float, float]]
+    labels: list[tuple[float, str]]
+
+
+def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart:
+    """Lay out one metric over experiments, given as (label, name, mean, href); None leaves a gap."""
+    means = [mean for _, _, mean, _ in given if mean]
+    low = min(mean.mean if mean.low is None else mean.low for mean in means)
+    high = max(mean.mean if mean.high is None else mean.high for mean in means)
+    ticks = _ticks(low, high)
+    bottom, top = ticks[0], ticks[-1]
+
+    def y_of(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (value - bottom) / (top - bottom) * (HEIGHT - TOP - BOTTOM), 1)
+
+    step = (WIDTH - LEFT - RIGHT) / len(given)
+    points, labels = [], []
+    every = ceil(len(given) / 12)
+    for index, (label, name, mean, href) in enumerate(given):
+        x = round(LEFT + (index + 0.5) * step, 1)
+        if index % every == 0:
+            labels.append((x, label))
+        if mean:
+            ends = [None if end is None else y_of(end) for end in (mean.low, mean.high)]
+            points.append(Point(x, y_of(mean.mean), ends[0], ends[1], label, name, mean, href))
+    return Chart(
+        metric, WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, points, [(y_of(t), t) for t in ticks], labels
+    )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Three to six round values around low..high."""
+    if high - low < 1e-9:
+        low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
+    rough = (high - low) / 4
+    power = 10.0 ** floor(log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    return [round(index * step, 10) for index in range(first, last + 1)]

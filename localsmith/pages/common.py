@@ -1,0 +1,93 @@
+"""What every page needs: the store, the ids of its address, paging, and links that keep the rest of the query."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import current_app, request, url_for
+from werkzeug.exceptions import NotFound
+
+from localsmith.pages.columns import Cache, Kept
+from localsmith.store import Store
+from localsmith.wire import TENANT_ID, UUID
+
+PAGE_SIZE = 50
+
+
+def store() -> Store:
+    found: Store = current_app.extensions["localsmith"].store
+    return found
+
+
+@contextmanager
+def reading() -> Iterator[tuple[sqlite3.Connection, Kept]]:
+    """A read transaction, and what is kept in memory of the store."""
+    extensions = current_app.extensions
+    if "localsmith.pages" not in extensions:
+        extensions["localsmith.pages"] = Cache(store().path)
+    kept = extensions["localsmith.pages"].now()
+    with store().read() as db:
+        yield db, kept
+
+
+def find(db: sqlite3.Connection, table: str, row_id: str, what: str) -> sqlite3.Row:
+    """The row with this id; a 404 in words when there is none."""
+    row: sqlite3.Row | None = None
+    if UUID.fullmatch(row_id.lower()):
+        row = db.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id.lower(),)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no {what} with the id {row_id[:60]!r} in this store.")
+    return row
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list is shown."""
+
+    number: int
+    total: int
+    size: int = PAGE_SIZE
+
+    @property
+    def last(self) -> int:
+        return max(1, -(-self.total // self.size))
+
+    @property
+    def offset(self) -> int:
+        return (self.number - 1) * self.size
+
+    @property
+    def end(self) -> int:
+        return min(self.offset + self.size, self.total)
+
+
+def page_of(total: int, size: int = PAGE_SIZE) -> Page:
+    """The page the address asks for, or the nearest there is."""
+    number = request.args.get("page", "1")
+    wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 1
+    last = max(1, -(-total // size))
+    return Page(min(max(wanted, 1), last), total, size)
+
+
+def with_query(**changes: Any) -> str:
+    """This address with some of its query changed; None takes a part away. Any change but of the page goes to
+    the first page."""
+    if "page" not in changes:
+        changes["page"] = None
+    pairs = [(key, value) for key, value in request.args.items(multi=True) if key not in changes]
+    pairs += [(key, str(value)) for key, value in changes.items() if value is not None]
+    return request.path + ("?" + urlencode(pairs) if pairs else "")
+
+
+def link(view: str, **values: Any) -> str:
+    """The address of a page of ours."""
+    return url_for(f"pages.{view}", tenant=TENANT_ID, **values)
+
+
+def like(text: str) -> str:
+    """A LIKE pattern (ESCAPE '\\') that finds `text` anywhere."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

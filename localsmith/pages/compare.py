@@ -1,0 +1,171 @@
+"""Experiments side by side: totals above, one row per example below, fifty at a time."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from flask import make_response, render_template, request
+from werkzeug.wrappers import Response
+
+from localsmith.pages import render
+from localsmith.pages.common import Page, find, page_of, reading
+from localsmith.pages.comparison import DIFFS, SHOW, SORTS, Comparison, Side, change, chosen, compare, question_of
+from localsmith.pages.dataset import example_of, feedback_of
+
+SHOWN_CHARACTERS = 20_000  # of one value in a cell; the run's own page has all of it
+REPETITIONS_SHOWN = 10
+
+
+@dataclass
+class Cell:
+    """What one experiment made of one example."""
+
+    runs: list[dict[str, Any]]
+    more: int  # repetitions beyond those shown
+    means: list[tuple[str, float]]  # over repetitions
+    changes: dict[str, tuple[str, float | None]]  # metric -> kind of change, difference
+
+
+@dataclass
+class Row:
+    example_id: str
+    example: dict[str, Any] | None  # None: deleted since
+    inputs: render.Block
+    reference: render.Block
+    cells: list[Cell]
+
+
+def show_comparison(tenant: str, dataset_id: str) -> Response:
+    question = question_of(request.args)
+    with reading() as (db, kept):
+        dataset = find(db, "datasets", dataset_id, "dataset")
+        comparison = compare(db, kept, dataset["id"], question)
+        if comparison is None:
+            return make_response(render_template("compare_nothing.html", dataset=dataset, asked=question.session_ids))
+        examples = chosen(db, kept, comparison)
+        page = page_of(len(examples))
+        rows = rows_of(db, comparison, examples[page.offset : page.end])
+    return make_response(render_template("compare.html", **_context(dataset, comparison, page, rows)))
+
+
+def _context(dataset: sqlite3.Row, comparison: Comparison, page: Page, rows: list[Row]) -> dict[str, Any]:
+    return {
+        "dataset": dataset,
+        "comparison": comparison,
+        "question": comparison.question,
+        "sides": comparison.sides,
+        "page": page,
+        "rows": rows,
+        "show_options": SHOW,
+        "diff_options": DIFFS,
+        "sort_options": SORTS,
+        "has_cost": any(side.summary.cost for side in comparison.sides),
+        "scales": {metric: _scale(comparison.sides, metric) for metric in comparison.metrics},
+    }
+
+
+def _scale(sides: list[Side], metric: str) -> tuple[float, float]:
+    """The range that the little interval bars of a metric are drawn on."""
+    means = [side.summary.means[metric] for side in sides if metric in side.summary.means]
+    ends = [end for mean in means for end in (mean.low, mean.mean, mean.high) if end is not None] or [0.0]
+    margin = (max(ends) - min(ends)) * 0.06 or 0.5
+    return min(ends) - margin, max(ends) + margin
+
+
+def rows_of(db: sqlite3.Connection, comparison: Comparison, examples: list[str]) -> list[Row]:
+    """Read the bodies of these examples and of their runs, and of nothing else."""
+    places = [
+        (side, example, side.columns.at.get(example, [])[:REPETITIONS_SHOWN])
+        for example in examples
+        for side in comparison.sides
+    ]
+    seqs = [side.columns.seqs[i] for side, _, indexes in places for i in indexes]
+    run_ids = [side.columns.run_ids[i] for side, _, indexes in places for i in indexes]
+    found = _Found(_examples(db, examples), _bodies(db, seqs), feedback_of(db, run_ids))
+    return [_row(comparison, example, found) for example in examples]
+
+
+@dataclass
+class _Found:
+    examples: dict[str, dict[str, Any]]
+    bodies: dict[int, sqlite3.Row]
+    feedback: dict[str, list[dict[str, Any]]]
+
+
+def _examples(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, Any]]:
+    rows = db.execute(
+        "SELECT id, position, inputs, outputs, metadata FROM examples"
+        " WHERE id IN (SELECT value FROM json_each(?)) AND ended_at IS NULL",
+        (json.dumps(examples),),
+    )
+    return {row["id"]: example_of(row) for row in rows}
+
+
+def _bodies(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
+    rows = db.execute(
+        "SELECT seq, inputs, outputs, error FROM run_bodies WHERE seq IN (SELECT value FROM json_each(?))",
+        (json.dumps(seqs),),
+    )
+    return {row["seq"]: row for row in rows}
+
+
+def _row(comparison: Comparison, example: str, found: _Found) -> Row:
+    known = found.examples.get(example)
+    cells = [_cell(comparison, side, example, found) for side in comparison.sides]
+    inputs = known["inputs"] if known else next((run["inputs"] for cell in cells for run in cell.runs), None)
+    reference = known["outputs"] if known else None
+    _add_diffs(comparison, cells, reference)
+    return Row(example, known, render.block(inputs), render.block(reference), cells)
+
+
+def _cell(comparison: Comparison, side: Side, example: str, found: _Found) -> Cell:
+    columns, baseline = side.columns, comparison.baseline.columns
+    indexes = columns.at.get(example, [])
+    runs = []
+    for i in indexes[:REPETITIONS_SHOWN]:
+        body = found.bodies.get(columns.seqs[i])
+        runs.append(
+            {
+                "id": columns.run_ids[i],
+                "status": columns.statuses[i],
+                "latency": columns.latencies[i],
+                "tokens": columns.tokens[i],
+                "cost": columns.costs[i],
+                "inputs": _loads(body["inputs"]) if body else None,
+                "outputs": _loads(body["outputs"]) if body else None,
+                "error": body["error"] if body else None,
+                "feedback": found.feedback.get(columns.run_ids[i], []),
+                "diff": None,
+            }
+        )
+    means, changes = [], {}
+    for metric in comparison.metrics:
+        before = baseline.scores.get(metric, {}).get(example)
+        after = columns.scores.get(metric, {}).get(example)
+        if after is not None and len(indexes) > 1:
+            means.append((metric, after))
+        if not side.is_baseline and (before is not None or after is not None):
+            difference = after - before if before is not None and after is not None else None
+            changes[metric] = (change(before, after), difference)
+    return Cell(runs, len(indexes) - len(runs), means, changes)
+
+
+def _loads(text: str | None) -> Any:
+    return json.loads(text) if text else None
+
+
+def _add_diffs(comparison: Comparison, cells: list[Cell], reference: Any) -> None:
+    against = comparison.question.diff
+    if not against:
+        return
+    before = reference
+    if against == "baseline":
+        runs = cells[comparison.sides.index(comparison.baseline)].runs
+        before = runs[0]["outputs"] if runs else None
+    if not before:
+        return
+    for side, cell in zip(comparison.sides, cells, strict=True):
+        for run in cell.runs:
+            if run["outputs"] and not (against == "baseline" and side.is_baseline):
+                run["diff"] = render.word_diff(render.gist(before), render.gist(run["outputs"])) or "too long"

@@ -1,0 +1,276 @@
+"""Which examples a comparison shows and in which order, decided from columns alone; and the totals above them."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+
+from localsmith.pages.columns import Columns, Kept, Summary
+from localsmith.pages.common import like
+from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
+from localsmith.pages.intervals import SAME, Pairing, pair
+from localsmith.wire import UUID
+
+MAX_EXPERIMENTS = 6
+SHOW = {
+    "": "all examples",
+    "regressed": "regressed",
+    "improved": "improved",
+    "unchanged": "unchanged",
+    "incomparable": "not comparable",
+    "errors": "with an error",
+    "differs": "outputs differ",
+}
+DIFFS = {"": "no diff", "reference": "against the reference", "baseline": "against the baseline"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the address asks for; anything it says that makes no sense is taken as not said."""
+
+    session_ids: list[str]
+    baseline: str
+    show: str
+    metric: str
+    text: str
+    low: float | None
+    high: float | None
+    of: int  # the experiment whose scores low and high mean, from 1; 0: any
+    sort: str
+    by: int  # the experiment sorted by, from 1
+    descending: bool
+    diff: str
+
+
+SORTS = ("score", "change", "latency", "tokens", "cost")
+
+
+def question_of(args: MultiDict[str, str]) -> Question:
+    ids = ",".join(args.getlist("selectedSessions")).lower().split(",")
+    sort, _, by = args.get("sort", "").partition(":")
+    known = sort in SORTS and by.isascii() and by.isdigit()
+    return Question(
+        list(dict.fromkeys(item.strip() for item in ids if UUID.fullmatch(item.strip()))),
+        args.get("baseline", "").lower(),
+        args.get("show", "") if args.get("show", "") in SHOW else "",
+        args.get("metric", ""),
+        args.get("q", "").strip()[:1000],
+        _number(args.get("min")),
+        _number(args.get("max")),
+        int(_number(args.get("of")) or 0),
+        sort if known else "",
+        int(by[:3]) if known else 0,
+        args.get("dir") == "desc",
+        args.get("diff", "") if args.get("diff", "") in DIFFS else "",
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        return None
+    return value if value is not None and abs(value) < 1e12 else None
+
+
+@dataclass
+class Side:
+    """One experiment of a comparison."""
+
+    experiment: Experiment
+    columns: Columns
+    summary: Summary
+    is_baseline: bool = False
+    pairings: dict[str, Pairing] = field(default_factory=dict)
+
+
+@dataclass
+class Comparison:
+    question: Question
+    sides: list[Side]
+    baseline: Side
+    metrics: list[str]
+    metric: str  # the one that filters and sorting mean
+    examples: list[str]  # every example with a run in some experiment, in the dataset's order
+    not_run: int  # examples of the dataset without a run in any
+    left_out: list[str]  # asked for, but of another dataset, unknown, or beyond the limit
+
+
+def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Question) -> Comparison | None:
+    """Load what a comparison needs; None when no experiment of this dataset is asked for."""
+    sides: list[Side] = []
+    left_out: list[str] = []
+    for session_id in question.session_ids:
+        row = db.execute("SELECT * FROM sessions WHERE id = ?", (session_id,)).fetchone()
+        if row is None or row["reference_dataset_id"] != dataset_id:
+            left_out.append(f"{session_id} is no experiment of this dataset")
+        elif len(sides) == MAX_EXPERIMENTS:
+            left_out.append(f"{row['name']}: at most {MAX_EXPERIMENTS} stand side by side")
+        else:
+            experiment = experiment_of(row)
+            sides.append(Side(experiment, kept.columns(db, session_id), kept.summary(db, session_id)))
+    if not sides:
+        return None
+    baseline = next((side for side in sides if side.experiment.id == question.baseline), sides[0])
+    baseline.is_baseline = True
+    examples, not_run = _examples(db, kept, dataset_id, sides)
+    for side in sides:
+        if side is not baseline:
+            side.pairings = _pairings(kept, baseline, side, len(examples))
+    metrics = metric_names(side.summary for side in sides)
+    scored = [metric for metric in metrics if any(metric in side.columns.scores for side in sides)]
+    metric = question.metric if question.metric in metrics else (scored or metrics or [""])[0]
+    return Comparison(question, sides, baseline, metrics, metric, examples, not_run, left_out)
+
+
+def _examples(db: sqlite3.Connection, kept: Kept, dataset_id: str, sides: list[Side]) -> tuple[list[str], int]:
+    positions: list[str] = kept.other(("examples", dataset_id), lambda: _positions(db, dataset_id))
+    run = set(chain.from_iterable(side.columns.at for side in sides))
+    known = [example for example in positions if example in run]
+    return known + sorted(run.difference(known)), len(positions) - len(known)
+
+
+def _positions(db: sqlite3.Connection, dataset_id: str) -> list[str]:
+    rows = db.execute(
+        "SELECT id FROM examples WHERE dataset_id = ? AND ended_at IS NULL ORDER BY position, id", (dataset_id,)
+    )
+    return [row[0] for row in rows]
+
+
+def _pairings(kept: Kept, baseline: Side, side: Side, examples: int) -> dict[str, Pairing]:
+    ours, theirs = side.columns.scores, baseline.columns.scores
+
+    def make() -> dict[str, Pairing]:
+        return {
+            metric: pair(theirs.get(metric, {}), ours.get(metric, {}), examples) for metric in sorted({*ours, *theirs})
+        }
+
+    found: dict[str, Pairing] = kept.other(("pairings", baseline.experiment.id, side.experiment.id, examples), make)
+    return found
+
+
+# Filters
+
+
+def change(before: float | None, after: float | None) -> str:
+    """What became of a score: improved, regressed, unchanged, or incomparable."""
+    if before is None or after is None:
+        return "incomparable"
+    if abs(after - before) < SAME:
+        return "unchanged"
+    return "improved" if after > before else "regressed"
+
+
+def chosen(db: sqlite3.Connection, kept: Kept, comparison: Comparison) -> list[str]:
+    """The examples the question leaves, in the order it wants."""
+    question, examples = comparison.question, comparison.examples
+    for keep in _conditions(db, kept, comparison):
+        examples = [example for example in examples if keep(example)]
+    if not question.sort or not 0 < question.by <= len(comparison.sides):
+        return list(reversed(examples)) if question.descending and not question.sort else examples
+    value = _sort_value(comparison, comparison.sides[question.by - 1])
+    known = [example for example in examples if value(example) is not None]
+    missing = [example for example in examples if value(example) is None]
+    # What has no value comes last in either direction: it is neither small nor large.
+    return sorted(known, key=value, reverse=question.descending) + missing
+
+
+def _conditions(db: sqlite3.Connection, kept: Kept, comparison: Comparison) -> list[Callable[[str], bool]]:
+    question, sides = comparison.question, comparison.sides
+    conditions: list[Callable[[str], bool]] = []
+    if question.show in ("regressed", "improved", "unchanged", "incomparable"):
+        conditions.append(_changed(comparison))
+    elif question.show == "errors":
+        failed = {side.columns.examples[i] for side in sides for i in _failures(side.columns)}
+        conditions.append(failed.__contains__)
+    elif question.show == "differs":
+        conditions.append(_differing(db, kept, sides).__contains__)
+    if question.low is not None or question.high is not None:
+        conditions.append(_in_range(comparison))
+    if question.text:
+        conditions.append(_mentioning(db, kept, sides, question.text).__contains__)
+    return conditions
+
+
+def _failures(columns: Columns) -> list[int]:
+    return [index for index, status in enumerate(columns.statuses) if status == "error"]
+
+
+def _scores(comparison: Comparison, side: Side) -> Mapping[str, float]:
+    return side.columns.scores.get(comparison.metric, {})
+
+
+def _changed(comparison: Comparison) -> Callable[[str], bool]:
+    before = _scores(comparison, comparison.baseline)
+    others = [_scores(comparison, side) for side in comparison.sides if not side.is_baseline]
+    kind = comparison.question.show
+    return lambda example: any(change(before.get(example), after.get(example)) == kind for after in others)
+
+
+def _in_range(comparison: Comparison) -> Callable[[str], bool]:
+    question, sides = comparison.question, comparison.sides
+    looked_at = sides[question.of - 1 : question.of] if 0 < question.of <= len(sides) else sides
+    scores = [_scores(comparison, side) for side in looked_at]
+    low = -float("inf") if question.low is None else question.low - SAME
+    high = float("inf") if question.high is None else question.high + SAME
+    return lambda example: any(example in known and low <= known[example] <= high for known in scores)
+
+
+def _differing(db: sqlite3.Connection, kept: Kept, sides: list[Side]) -> set[str]:
+    def make() -> set[str]:
+        marks = ",".join("?" * len(sides))
+        rows = db.execute(
+            "SELECT r.reference_example_id FROM runs r JOIN run_bodies b ON b.seq = r.seq"
+            f" WHERE r.session_id IN ({marks}) AND r.is_root = 1 AND r.reference_example_id IS NOT NULL"
+            " GROUP BY 1 HAVING count(DISTINCT coalesce(b.outputs, '') || coalesce(b.error, '')) > 1",
+            [side.experiment.id for side in sides],
+        )
+        return {row[0] for row in rows}
+
+    found: set[str] = kept.other(("differing", *(side.experiment.id for side in sides)), make)
+    return found
+
+
+def _mentioning(db: sqlite3.Connection, kept: Kept, sides: list[Side], text: str) -> set[str]:
+    def make() -> set[str]:
+        marks = ",".join("?" * len(sides))
+        sessions = [side.experiment.id for side in sides]
+        pattern = like(json_text(text))
+        found = db.execute(
+            "SELECT r.reference_example_id FROM runs r JOIN run_bodies b ON b.seq = r.seq"
+            f" WHERE r.session_id IN ({marks}) AND r.is_root = 1 AND r.reference_example_id IS NOT NULL"
+            " AND (b.inputs LIKE ? ESCAPE '\\' OR b.outputs LIKE ? ESCAPE '\\' OR b.error LIKE ? ESCAPE '\\')",
+            (*sessions, pattern, pattern, like(text)),
+        ).fetchall()
+        found += db.execute(
+            "SELECT id FROM examples WHERE dataset_id = ? AND ended_at IS NULL"
+            " AND (inputs LIKE ? ESCAPE '\\' OR outputs LIKE ? ESCAPE '\\')",
+            (sides[0].experiment.dataset_id, pattern, pattern),
+        ).fetchall()
+        return {row[0] for row in found}
+
+    found: set[str] = kept.other(("mentioning", text, *(side.experiment.id for side in sides)), make)
+    return found
+
+
+# Order
+
+
+def _sort_value(comparison: Comparison, side: Side) -> Callable[[str], Any]:
+    columns, scores = side.columns, _scores(comparison, side)
+    before = _scores(comparison, comparison.baseline)
+
+    def difference(example: str) -> float | None:
+        return scores[example] - before[example] if example in scores and example in before else None
+
+    values: dict[str, Callable[[str], Any]] = {
+        "score": scores.get,
+        "change": difference,
+        "latency": columns.latency_of,
+        "tokens": columns.tokens_of,
+        "cost": columns.cost_of,
+    }
+    return values[comparison.question.sort]

@@ -1,0 +1,257 @@
+"""One dataset: its experiments with what is known of them, charts of their metrics, and its examples."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import render_template, request
+
+from localsmith.pages.charts import Chart, chart
+from localsmith.pages.columns import Kept, Summary
+from localsmith.pages.common import Page, find, like, link, page_of, reading
+
+EXPERIMENTS_PER_PAGE = 25
+EXPERIMENTS_PER_CHART = 20
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A session that belongs to a dataset, as the pages show it."""
+
+    id: str
+    name: str
+    number: int | None
+    start_time: int
+    end_time: int | None
+    description: str | None
+    metadata: dict[str, Any]
+    dataset_id: str | None
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The metadata worth a line: what a person gave, and the commit."""
+        facts = [(key, _short(value)) for key, value in self.metadata.items() if key not in HIDDEN]
+        git = self.metadata.get("git")
+        if isinstance(git, dict):
+            commit = str(git.get("commit") or "")[:8]
+            branch = str(git.get("branch") or "")
+            facts.append(("commit", " ".join(filter(None, [commit, branch, "(dirty)" if git.get("dirty") else ""]))))
+        return [(key, value) for key, value in facts if value]
+
+
+# What clients write about themselves.
+HIDDEN = {"dataset_version", "dataset_splits", "num_repetitions", "__ls_runner", "git", "runtime"}
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def experiment_of(row: sqlite3.Row) -> Experiment:
+    extra = json.loads(row["extra"]) if row["extra"] else {}
+    metadata = extra.get("metadata") if isinstance(extra, dict) else None
+    return Experiment(
+        row["id"],
+        row["name"],
+        row["test_run_number"],
+        row["start_time"],
+        row["end_time"],
+        row["description"],
+        metadata if isinstance(metadata, dict) else {},
+        row["reference_dataset_id"],
+    )
+
+
+def show_dataset(tenant: str, dataset_id: str) -> str:
+    with reading() as (db, kept):
+        dataset = find(db, "datasets", dataset_id, "dataset")
+        counts = {
+            "examples": db.execute(
+                "SELECT count(*) FROM examples WHERE dataset_id = ? AND ended_at IS NULL", (dataset["id"],)
+            ).fetchone()[0],
+            "experiments": db.execute(
+                "SELECT count(*) FROM sessions WHERE reference_dataset_id = ?", (dataset["id"],)
+            ).fetchone()[0],
+        }
+        if request.args.get("tab") == "examples":
+            return _examples_tab(db, kept, dataset, counts)
+        return _experiments_tab(db, kept, dataset, counts)
+
+
+# Experiments
+
+
+def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
+    page = page_of(counts["experiments"], EXPERIMENTS_PER_PAGE)
+    rows = db.execute(
+        "SELECT * FROM sessions WHERE reference_dataset_id = ? ORDER BY start_time DESC, id LIMIT ? OFFSET ?",
+        (dataset["id"], page.size, page.offset),
+    )
+    experiments = [(experiment, kept.summary(db, experiment.id)) for experiment in map(experiment_of, rows)]
+    pairwise = db.execute(
+        "SELECT c.id, c.name, c.created_at, (SELECT group_concat(session_id) FROM comparative_members m"
+        " WHERE m.comparative_experiment_id = c.id) AS members"
+        " FROM comparative_experiments c WHERE reference_dataset_id = ? ORDER BY created_at DESC LIMIT 50",
+        (dataset["id"],),
+    ).fetchall()
+    metrics = metric_names(summary for _, summary in experiments)
+    return render_template(
+        "dataset.html",
+        dataset=dataset,
+        tab="experiments",
+        counts=counts,
+        page=page,
+        experiments=experiments,
+        metrics=metrics,
+        has_cost=any(summary.cost for _, summary in experiments),
+        charts=_charts(dataset["id"], experiments, metrics),
+        pairwise=pairwise,
+    )
+
+
+def metric_names(summaries: Iterable[Summary]) -> list[str]:
+    """Every metric with a score or a label, in the order of the alphabet."""
+    return sorted({name for summary in summaries for name in [*summary.means, *summary.labels, *summary.broken]})
+
+
+def _charts(dataset_id: str, experiments: list[tuple[Experiment, Summary]], metrics: list[str]) -> list[Chart]:
+    if len(experiments) < 2:
+        return []
+    shown = list(reversed(experiments[:EXPERIMENTS_PER_CHART]))
+    charts = []
+    for metric in metrics[:8]:
+        points = [
+            (
+                f"#{experiment.number}" if experiment.number else experiment.name[:8],
+                experiment.name,
+                summary.means.get(metric),
+                link("show_comparison", dataset_id=dataset_id, selectedSessions=experiment.id),
+            )
+            for experiment, summary in shown
+        ]
+        if any(mean for _, _, mean, _ in points):
+            charts.append(chart(metric, points))
+    return charts
+
+
+# Examples
+
+
+def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
+    query, split = request.args.get("q", "").strip(), request.args.get("split", "")
+    where, args = ["dataset_id = ?", "ended_at IS NULL"], [dataset["id"]]
+    if query:
+        where.append("(inputs LIKE ? ESCAPE '\\' OR outputs LIKE ? ESCAPE '\\')")
+        args += [like(json_text(query))] * 2
+    if split:
+        where.append(
+            "EXISTS (SELECT 1 FROM json_each(metadata, '$.dataset_split') s WHERE s.value = ?)",
+        )
+        args.append(split)
+    condition = " AND ".join(where)
+    total = db.execute(f"SELECT count(*) FROM examples WHERE {condition}", args).fetchone()[0]
+    page = page_of(total)
+    rows = db.execute(
+        f"SELECT id, position, inputs, outputs, metadata FROM examples WHERE {condition}"
+        " ORDER BY position, id LIMIT ? OFFSET ?",
+        (*args, page.size, page.offset),
+    )
+    examples = [example_of(row) for row in rows]
+    splits = kept.other(("splits", dataset["id"]), lambda: _splits(db, dataset["id"]))
+    return render_template(
+        "dataset.html",
+        dataset=dataset,
+        tab="examples",
+        counts=counts,
+        page=page,
+        examples=examples,
+        splits=splits,
+        query=query,
+        split=split,
+    )
+
+
+def _splits(db: sqlite3.Connection, dataset_id: str) -> list[tuple[str, int]]:
+    rows = db.execute(
+        "SELECT s.value, count(*) FROM examples e, json_each(e.metadata, '$.dataset_split') s"
+        " WHERE dataset_id = ? AND ended_at IS NULL GROUP BY s.value ORDER BY s.value LIMIT 100",
+        (dataset_id,),
+    )
+    return [(str(name), count) for name, count in rows]
+
+
+def json_text(text: str) -> str:
+    """Text as it stands inside stored JSON."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def example_of(row: sqlite3.Row) -> dict[str, Any]:
+    metadata = json.loads(row["metadata"])
+    splits = metadata.pop("dataset_split", None) or []
+    return {
+        "id": row["id"],
+        "position": row["position"],
+        "inputs": json.loads(row["inputs"]),
+        "outputs": json.loads(row["outputs"]) if row["outputs"] else None,
+        "metadata": metadata,
+        "splits": [str(split) for split in splits] if isinstance(splits, list) else [str(splits)],
+    }
+
+
+def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
+    """One example, and what every experiment made of it, oldest first."""
+    with reading() as (db, _):
+        dataset = find(db, "datasets", dataset_id, "dataset")
+        row = db.execute(
+            "SELECT * FROM examples WHERE id = ? AND dataset_id = ? ORDER BY version DESC LIMIT 1",
+            (example_id.lower(), dataset["id"]),
+        ).fetchone()
+        if row is None:
+            find(db, "examples", example_id, "example")
+            row = db.execute("SELECT * FROM examples WHERE id = ? ORDER BY version DESC", (example_id,)).fetchone()
+        history = db.execute(
+            "SELECT r.id, r.session_id, r.start_time, r.latency, r.total_tokens, r.status, s.name AS experiment,"
+            " s.test_run_number AS number, b.outputs, b.error FROM runs r JOIN sessions s ON s.id = r.session_id"
+            " LEFT JOIN run_bodies b ON b.seq = r.seq WHERE r.reference_example_id = ? AND r.is_root = 1"
+            " ORDER BY s.start_time, r.start_time, r.seq LIMIT 500",
+            (row["id"],),
+        ).fetchall()
+        feedback = feedback_of(db, [run["id"] for run in history])
+    return render_template(
+        "example.html",
+        dataset=dataset,
+        example=example_of(row),
+        deleted=row["ended_at"] is not None,
+        history=[(run, json.loads(run["outputs"]) if run["outputs"] else None) for run in history],
+        feedback=feedback,
+        page=Page(1, len(history)),
+    )
+
+
+def feedback_of(db: sqlite3.Connection, run_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The feedback on each of these runs, without preferences of pairwise comparisons."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    rows = db.execute(
+        "SELECT f.* FROM feedback f WHERE run_id IN (SELECT value FROM json_each(?))"
+        " AND comparative_experiment_id IS NULL ORDER BY key, seq",
+        (json.dumps(run_ids),),
+    )
+    for row in rows:
+        found.setdefault(row["run_id"], []).append(feedback_item(row))
+    return found
+
+
+def feedback_item(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "key": row["key"],
+        "score": row["score"],
+        "value": json.loads(row["value"]) if row["value"] is not None else None,
+        "comment": row["comment"],
+        "correction": json.loads(row["correction"]) if row["correction"] else None,
+        "error": bool(row["error"]),
+        "by": row["source_type"],
+    }

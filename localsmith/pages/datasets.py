@@ -1,0 +1,31 @@
+"""The first page: every dataset and every project."""
+
+from flask import render_template, request
+
+from localsmith.pages.common import like, page_of, reading
+
+
+def show_datasets(tenant: str = "") -> str:
+    query = request.args.get("q", "").strip()
+    with reading() as (db, _):
+        where = "WHERE name LIKE ?1 ESCAPE '\\' OR description LIKE ?1 ESCAPE '\\'"
+        total = db.execute(f"SELECT count(*) FROM datasets {where}", (like(query),)).fetchone()[0]
+        page = page_of(total)
+        datasets = db.execute(
+            "SELECT d.id, d.name, d.description,"
+            " (SELECT count(*) FROM examples e WHERE e.dataset_id = d.id AND e.ended_at IS NULL) AS examples,"
+            " (SELECT count(*) FROM sessions s WHERE s.reference_dataset_id = d.id) AS experiments,"
+            " coalesce((SELECT max(start_time) FROM sessions s WHERE s.reference_dataset_id = d.id), d.modified_at)"
+            "   AS last_used,"
+            " (SELECT max(start_time) FROM sessions s WHERE s.reference_dataset_id = d.id) AS last_experiment"
+            f" FROM datasets d {where} ORDER BY last_used DESC, d.id LIMIT ?2 OFFSET ?3",
+            (like(query), page.size, page.offset),
+        ).fetchall()
+        projects = db.execute(
+            "SELECT id, name, start_time,"
+            " (SELECT count(*) FROM runs r WHERE r.session_id = s.id AND is_root = 1) AS runs"
+            " FROM sessions s WHERE reference_dataset_id IS NULL AND name LIKE ? ESCAPE '\\'"
+            " ORDER BY start_time DESC, id LIMIT 100",
+            (like(query),),
+        ).fetchall()
+    return render_template("datasets.html", query=query, datasets=datasets, projects=projects, page=page)

@@ -1,0 +1,153 @@
+"""How sure a number is: intervals of means and rates, and paired differences. The unit is always the example."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+Z = NormalDist().inv_cdf(0.975)
+SAME = 1e-9  # scores closer than this are equal: means of repetitions carry rounding
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its 95 % interval; `low` and `high` are None when one value says nothing about the spread."""
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+    method: str  # how the interval was made, for a person to read
+
+
+def mean_of(values: Sequence[float]) -> Mean | None:
+    """The mean of `values` with its 95 % interval: Wilson for zeros and ones, Student's t otherwise."""
+    n = len(values)
+    if not n:
+        return None
+    total = math.fsum(values)
+    if is_binary(values):
+        low, high = wilson(total, n)
+        return Mean(n, total / n, low, high, "Wilson")
+    mean = total / n
+    if n == 1:
+        return Mean(1, mean, None, None, "one value, so no interval")
+    margin = t_quantile(n - 1) * _standard_error(values, mean)
+    low, high = mean - margin, mean + margin
+    if 0 <= min(values) and max(values) <= 1:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Mean(n, mean, low, high, "Student's t")
+
+
+def is_binary(values: Sequence[float]) -> bool:
+    return set(values) <= {0.0, 1.0}
+
+
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """The 95 % Wilson interval of a rate; honest at 0 % and 100 %, where the textbook one has no width."""
+    rate = successes / n
+    middle = rate + Z * Z / (2 * n)
+    margin = Z * math.sqrt(rate * (1 - rate) / n + Z * Z / (4 * n * n))
+    scale = 1 + Z * Z / n
+    return max(0.0, (middle - margin) / scale), min(1.0, (middle + margin) / scale)
+
+
+def t_quantile(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t, to three digits (Cornish-Fisher; exact values where that is too rough)."""
+    if degrees < 3:
+        return (12.7062, 4.3027)[degrees - 1]
+    d, z = degrees, Z
+    return (
+        z
+        + (z**3 + z) / (4 * d)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * d**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * d**3)
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * d**4)
+    )
+
+
+def _standard_error(values: Sequence[float], mean: float) -> float:
+    n = len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """One experiment against a baseline on one metric, example by example."""
+
+    improved: int
+    regressed: int
+    unchanged: int
+    incomparable: int  # scored on one side only, or on neither
+    difference: Mean | None  # of candidate - baseline, over the pairs
+    p: float | None  # exact McNemar, where every score is 0 or 1
+
+    @property
+    def pairs(self) -> int:
+        return self.improved + self.regressed + self.unchanged
+
+    @property
+    def verdict(self) -> str:
+        """'better', 'worse', or that the data cannot tell."""
+        if not self.difference:
+            return "not comparable"
+        if self.p is not None:
+            sure = self.p < 0.05
+        else:
+            low, high = self.difference.low, self.difference.high
+            sure = low is not None and high is not None and (low > 0 or high < 0)
+        if not sure:
+            return "cannot tell"
+        return "better" if self.difference.mean > 0 else "worse"
+
+
+def pair(baseline: dict[str, float], candidate: dict[str, float], examples: int) -> Pairing:
+    """Pair two experiments' scores by example; `examples` is how many there are in all."""
+    shared = [(score, candidate[example]) for example, score in baseline.items() if example in candidate]
+    differences = [after - before for before, after in shared]
+    improved = sum(difference > SAME for difference in differences)
+    regressed = sum(difference < -SAME for difference in differences)
+    p = None
+    if shared and is_binary([before for before, _ in shared]) and is_binary([after for _, after in shared]):
+        p = mcnemar(improved, regressed)
+    return Pairing(
+        improved,
+        regressed,
+        len(shared) - improved - regressed,
+        examples - len(shared),
+        _mean_difference(differences),
+        p,
+    )
+
+
+def _mean_difference(differences: list[float]) -> Mean | None:
+    n = len(differences)
+    if not n:
+        return None
+    mean = math.fsum(differences) / n
+    if n == 1:
+        return Mean(1, mean, None, None, "one pair, so no interval")
+    margin = t_quantile(n - 1) * _standard_error(differences, mean)
+    return Mean(n, mean, mean - margin, mean + margin, "paired, Student's t")
+
+
+def mcnemar(up: int, down: int) -> float:
+    """The exact two-sided p of so lopsided a split of the examples that flipped."""
+    n, k = up + down, min(up, down)
+    if not n:
+        return 1.0
+    log_half = n * math.log(2)
+    tail = math.fsum(
+        math.exp(math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - log_half) for i in range(k + 1)
+    )
+    return min(1.0, 2 * tail)
+
+
+def percentile(ordered: Sequence[int], share: float) -> float | None:
+    """A percentile of sorted values, between neighbours where it falls between them."""
+    if not ordered:
+        return None
+    place = (len(ordered) - 1) * share
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

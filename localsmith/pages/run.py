@@ -1,0 +1,111 @@
+"""One run with its tree, and the list of a project's runs."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from flask import render_template
+
+from localsmith.pages.common import find, page_of, reading
+from localsmith.pages.dataset import experiment_of, feedback_item
+
+MAX_STEPS = 2000
+
+
+@dataclass
+class Step:
+    """One run of a trace, as the tree shows it; `left` and `width` are its time in the trace, in percent."""
+
+    run: sqlite3.Row
+    depth: int
+    left: float = 0.0
+    width: float = 0.0
+
+
+def show_run(tenant: str, session_id: str, run_id: str) -> str:
+    with reading() as (db, _):
+        run = find(db, "runs", run_id, "run")
+        session = find(db, "sessions", run["session_id"], "experiment or project")
+        steps = db.execute(
+            "SELECT id, name, run_type, status, start_time, end_time, latency, dotted_order"
+            " FROM runs WHERE trace_id = ? ORDER BY dotted_order LIMIT ?",
+            (run["trace_id"], MAX_STEPS + 1),
+        ).fetchall()
+        body = db.execute("SELECT * FROM run_bodies WHERE seq = ?", (run["seq"],)).fetchone()
+        feedback = db.execute("SELECT * FROM feedback WHERE run_id = ? ORDER BY key, seq", (run["id"],)).fetchall()
+        root = run if run["is_root"] else db.execute("SELECT * FROM runs WHERE id = ?", (run["trace_id"],)).fetchone()
+        example_id = root["reference_example_id"] if root else None
+        example = _example(db, example_id)
+        others = _others(db, example_id, session["id"])
+    return render_template(
+        "run.html",
+        run=run,
+        session=experiment_of(session),
+        steps=tree(steps[:MAX_STEPS]),
+        cut=len(steps) > MAX_STEPS,
+        reference=_loads(example["outputs"]) if example else None,
+        body={key: _loads(body[key]) for key in ("inputs", "outputs", "extra", "tags", "rest")} if body else {},
+        error=body["error"] if body else None,
+        feedback=[feedback_item(row) for row in feedback],
+        example=example,
+        example_id=example_id,
+        others=others,
+    )
+
+
+def _loads(text: str | None) -> Any:
+    return json.loads(text) if text else None
+
+
+def _example(db: sqlite3.Connection, example_id: str | None) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = db.execute(
+        "SELECT id, dataset_id, outputs FROM examples WHERE id = ? ORDER BY version DESC LIMIT 1", (example_id,)
+    ).fetchone()
+    return row
+
+
+def _others(db: sqlite3.Connection, example_id: str | None, session_id: str) -> list[sqlite3.Row]:
+    """Runs of the same example: the same question to other experiments, and its repetitions here."""
+    if example_id is None:
+        return []
+    return db.execute(
+        "SELECT r.id, r.session_id, r.status, r.latency, s.name, s.test_run_number AS number FROM runs r"
+        " JOIN sessions s ON s.id = r.session_id WHERE r.reference_example_id = ? AND r.is_root = 1"
+        " ORDER BY r.session_id = ? DESC, s.start_time DESC, r.seq LIMIT 30",
+        (example_id, session_id),
+    ).fetchall()
+
+
+def tree(runs: list[sqlite3.Row]) -> list[Step]:
+    """The steps of a trace, parents before children, with their place in time."""
+    if not runs:
+        return []
+    begin = min(run["start_time"] for run in runs)
+    end = max(run["end_time"] or run["start_time"] for run in runs)
+    span = end - begin
+    steps = []
+    for run in runs:
+        step = Step(run, run["dotted_order"].count("."))
+        if span:
+            step.left = round((run["start_time"] - begin) / span * 100, 2)
+            length = (run["end_time"] or end) - run["start_time"]
+            step.width = round(min(max(length / span * 100, 0.5), 100 - step.left), 2)
+            step.left = min(step.left, 99.5)
+            step.width = max(step.width, 0.5)
+        steps.append(step)
+    return steps
+
+
+def show_project(tenant: str, session_id: str) -> str:
+    with reading() as (db, _):
+        row = find(db, "sessions", session_id, "project")
+        total = db.execute("SELECT count(*) FROM runs WHERE session_id = ? AND is_root = 1", (row["id"],)).fetchone()[0]
+        page = page_of(total)
+        runs = db.execute(
+            "SELECT r.*, b.inputs, b.outputs, b.error FROM runs r LEFT JOIN run_bodies b ON b.seq = r.seq"
+            " WHERE r.session_id = ? AND r.is_root = 1 ORDER BY r.start_time DESC, r.id DESC LIMIT ? OFFSET ?",
+            (row["id"], page.size, page.offset),
+        ).fetchall()
+    shown = [(run, _loads(run["inputs"]), _loads(run["outputs"])) for run in runs]
+    return render_template("project.html", session=experiment_of(row), runs=shown, page=page)

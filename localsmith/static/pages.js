@@ -1,0 +1,35 @@
+// Conveniences only: every page works without this file.
+"use strict";
+
+// A form that needs a choice says so before it is sent.
+for (const button of document.querySelectorAll("button[data-needs]")) {
+  const form = button.form;
+  const boxes = form.querySelectorAll(`input[name="${button.dataset.needs}"]`);
+  const update = () => {
+    const chosen = form.querySelectorAll(`input[name="${button.dataset.needs}"]:checked`).length;
+    button.disabled = chosen === 0 || chosen > 6;
+    button.textContent = chosen ? `Compare ${chosen} experiment${chosen > 1 ? "s" : ""}` : "Compare the chosen";
+  };
+  boxes.forEach((box) => box.addEventListener("change", update));
+  update();
+}
+
+// Empty fields stay out of the address.
+for (const form of document.querySelectorAll("form.filters")) {
+  form.addEventListener("submit", () => {
+    for (const field of form.elements) if (field.name && field.value === "") field.disabled = true;
+  });
+}
+window.addEventListener("pageshow", () => {
+  for (const field of document.querySelectorAll("form.filters :disabled")) field.disabled = false;
+});
+
+// j and k, as in mail programs, go from example to example.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (event.key !== "j" && event.key !== "k") return;
+  const links = [...document.querySelectorAll("table.rows th a")];
+  const at = links.indexOf(document.activeElement);
+  const next = links[event.key === "j" ? at + 1 : at - 1];
+  if (next) next.focus();
+});

@@ -1,0 +1,260 @@
+"""The pages, asked for as a browser would, over an app with a fresh store."""
+
+import re
+from html import unescape
+
+import pytest
+from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals
+
+import localsmith
+
+
+@pytest.fixture
+def client(tmp_path):
+    app = localsmith.create_app(tmp_path / "pages.db")
+    yield app.test_client()
+    app.extensions["localsmith"].store.close()
+
+
+@pytest.fixture
+def seed(client):
+    return Seed(client)
+
+
+def page(client, path, status=200):
+    """The page at `path` below the tenant; any other status than the expected one fails."""
+    answer = client.get(path if path == "/" or path.startswith("/o/") else f"/o/{TENANT}/{path}")
+    assert answer.status_code == status, answer.text
+    assert answer.mimetype == "text/html"
+    return answer.text
+
+
+def words(html):
+    """What a page says, without its tags."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
+
+
+def test_empty_store_says_what_to_run(client):
+    """Somebody who has recorded nothing yet reads the two commands that change that."""
+    html = page(client, "/")
+
+    assert "uv run main.py record FILE --dataset NAME" in html
+
+
+def test_datasets_are_listed_with_their_size(client, seed):
+    """The first page names every dataset with its examples, experiments and last experiment."""
+    made = capitals(seed)
+
+    html = page(client, "/")
+
+    assert f"/o/{TENANT}/datasets/{made['dataset']}" in html
+    assert "capitals Capitals of the world 4 3" in words(html)
+
+
+def test_datasets_can_be_searched(client, seed):
+    """A search leaves only the datasets that match, and takes % literally."""
+    capitals(seed)
+
+    assert "capitals" in words(page(client, f"/o/{TENANT}/datasets?q=CAPI"))
+    assert "No dataset" in page(client, f"/o/{TENANT}/datasets?q=%25")
+
+
+def test_dataset_shows_experiments_with_intervals(client, seed):
+    """An experiment's line has its means with interval and n, latency, tokens and errors."""
+    made = capitals(seed)
+
+    text = words(page(client, f"datasets/{made['dataset']}"))
+
+    assert "#1 first" in text and "0.667 0.208 … 0.939 n = 3" in text
+    assert "1.50 s" in text and "48 $0.00048" in text
+    assert "1 33.3 %" in text
+    assert "commit 01234567 main (dirty)" in text
+
+
+def test_experiments_without_times_show_a_dash(client, seed):
+    """Runs that start and end at the same moment have no latency: that is not 0.00 s."""
+    made = capitals(seed)
+
+    text = words(page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['third']}"))
+
+    assert "#3 third 3 runs per example 3 0 – – –" in text
+    assert "0.00 s" not in text
+
+
+def test_comparison_pairs_by_example(client, seed):
+    """Against the baseline each metric says how many examples improved, regressed, and cannot be compared."""
+    made = capitals(seed)
+
+    html = page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}%2C{made['second']}")
+
+    text = words(html)
+    assert "▲ 1 improved ▼ 1 regressed = 0 unchanged 2 not comparable ±0.000" in text
+    assert "cannot tell p = 1.000" in text
+    assert "TimeoutError: the model did not answer" in text
+    assert "4 of 4 examples" in text
+
+
+def test_repetitions_count_as_one_example(client, seed):
+    """Three runs of one example are one pair, scored by their mean."""
+    made = capitals(seed)
+
+    text = words(page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['third']}"))
+
+    assert "mean of 3 correct 0.6667" in text
+    assert "0.667 n = 1" in text
+
+
+def test_unknown_experiments_are_named(client, seed):
+    """An experiment of another dataset is left out, and the page says so."""
+    made = capitals(seed)
+    other = seed.session("elsewhere", seed.dataset("other"))
+
+    html = page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{other}")
+
+    assert f"Left out: {other} is no experiment of this dataset" in html
+
+
+@pytest.mark.parametrize(
+    ("query", "countries"),
+    [
+        ("show=regressed", ["Peru"]),
+        ("show=improved", ["France"]),
+        ("show=incomparable", ["Chad", "Nauru"]),
+        ("show=errors", ["Chad"]),
+        ("show=differs", ["Peru", "France", "Chad"]),
+        ("q=cusco", ["Peru"]),
+        ("q=TIMEOUT", ["Chad"]),
+        ("q=100%25", []),
+        ("min=1&of=1", ["Peru", "Chad"]),
+        ("max=0.5&of=2", ["Peru"]),
+        ("sort=score:1", ["France", "Peru", "Chad", "Nauru"]),
+        ("sort=latency:2&dir=desc", ["Chad", "Peru", "France", "Nauru"]),
+        ("sort=change:2", ["Peru", "France", "Chad", "Nauru"]),
+        ("dir=desc", ["Nauru", "Chad", "France", "Peru"]),
+        ("page=99&sort=nonsense:9&min=x&of=77", ["Peru", "France", "Chad", "Nauru"]),
+    ],
+)
+def test_rows_can_be_filtered_and_sorted(client, seed, query, countries):
+    """The address decides which examples are shown, in which order; nonsense in it is ignored."""
+    made = capitals(seed)
+
+    html = page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{made['second']}&{query}")
+
+    assert re.findall(r'<span class="key">country</span><div class="text">(\w+)', html) == countries
+
+
+def test_word_diff_against_the_reference(client, seed):
+    """On demand an output is shown as what was taken from and added to the reference."""
+    made = capitals(seed)
+
+    html = page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}&diff=reference")
+
+    assert "<del>Paris</del><ins>Lyon</ins>" in html
+
+
+def test_only_fifty_examples_a_page(client, seed):
+    """Long lists come in pages that link to each other and keep the rest of the address."""
+    dataset = seed.dataset("many")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(60)])
+    session = seed.session("counting", dataset)
+    for example in examples:
+        seed.run(session, example, outputs={"n": 1})
+
+    html = page(client, f"datasets/{dataset}/compare?selectedSessions={session}&dir=desc&page=2")
+
+    assert html.count('class="inputs"') == 10
+    assert "51–60 of 60" in html and "dir=desc&amp;page=1" in html
+
+
+def test_chat_messages_are_shown_as_messages(client, seed):
+    """Chats show who said what, tool calls with their arguments, and answers to them."""
+    dataset = seed.dataset("chat")
+    (example,) = seed.examples(dataset, [(CHAT, None)])
+    session = seed.session("agent", dataset)
+    seed.run(session, example, outputs=CHAT_ANSWER)
+
+    text = words(page(client, f"datasets/{dataset}/compare?selectedSessions={session}"))
+
+    assert "system You are a travel desk. user What is the weather in Lima?" in text
+    assert 'calls weather call_1 { "city": "Lima" } tool answers call_1' in text
+
+
+def test_run_page_shows_the_tree(client, seed):
+    """A run stands in its trace: steps in order, each with its part of the time."""
+    dataset = seed.dataset("agents")
+    (example,) = seed.examples(dataset, [({"q": 1}, {"a": 2})])
+    session = seed.session("agent", dataset)
+    root = seed.run(session, example, outputs={"a": 2}, seconds=10, name="agent", feedback=[{"key": "ok", "score": 1}])
+    child = seed.run(session, parent=root, after=5, seconds=2.5, name="search", run_type="tool", error="no network")
+
+    html = page(client, f"projects/p/{session}/r/{child['id']}?poll=true")
+
+    assert "tool search ✗ error" in words(html)
+    assert 'x="50.0%" width="25.0%"' in html
+    assert "no network" in html
+    assert "ok <b>" in page(client, f"projects/p/{session}/r/{root['id']}")
+
+
+def test_example_page_shows_its_history(client, seed):
+    """An example's page lists what every experiment made of it, repetitions included."""
+    made = capitals(seed)
+
+    html = page(client, f"datasets/{made['dataset']}/e/{made['examples'][0]}")
+
+    assert html.count("<tr>") == 1 + 5
+
+
+def test_examples_can_be_searched_and_split(client, seed):
+    """The examples tab filters by text and by split."""
+    dataset = seed.dataset("splits")
+    seed.examples(dataset, [({"q": "alpha"}, None)], split="train")
+    seed.examples(dataset, [({"q": 'say "beta"'}, None)], split="test")
+
+    assert "1 example " in words(page(client, f"datasets/{dataset}?tab=examples&split=train"))
+    assert "1 example " in words(page(client, f'datasets/{dataset}?tab=examples&q="beta"'))
+    assert "2 examples" in page(client, f"datasets/{dataset}?tab=examples")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["datasets/nope", "datasets/26d0b944-a286-4a7f-bb5f-3d86268ecc45", "projects/p/x", "projects/p/x/r/y", "nowhere"],
+)
+def test_what_is_not_there_is_a_404_page(client, path):
+    """An address that leads nowhere answers 404, as a page."""
+    assert "Not found" in page(client, path, 404)
+
+
+def test_new_scores_show_at_once(client, seed):
+    """What the pages keep in memory never outlives a write."""
+    made = capitals(seed)
+    address = f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}"
+    assert "n&nbsp;=&nbsp;3" in page(client, address)
+
+    seed.feedback(made["runs"][3], key="correct", score=1)
+
+    assert "n&nbsp;=&nbsp;4" in page(client, address)
+
+
+def test_stored_text_is_never_markup(client, seed):
+    """Whatever is stored, wherever it is shown, comes out as text."""
+    bad = HOSTILE[0]
+    dataset = seed.dataset(bad, description=bad)
+    (example,) = seed.examples(dataset, [({bad: bad, "messages": [{"role": bad, "content": bad}]}, {"a": bad})])
+    session = seed.session(bad + "s", dataset, description=bad, extra={"metadata": {bad: bad, "git": {"commit": bad}}})
+    run = seed.run(
+        session, example, outputs={bad: [bad]}, name=bad, error=bad, tags=[bad], extra={"metadata": {bad: bad}}
+    )
+    seed.feedback(run, key=bad, score=1, comment=bad)
+    seed.feedback(run, key=bad, value=bad)
+
+    for path in (
+        "/",
+        f"datasets/{dataset}",
+        f"datasets/{dataset}?tab=examples&q=<script>window.hacked",
+        f"datasets/{dataset}/e/{example}",
+        f"datasets/{dataset}/compare?selectedSessions={session}&q=<script>&diff=reference",
+        f"projects/p/{session}",
+        f"projects/p/{session}/r/{run['id']}",
+    ):
+        html = page(client, path)
+        assert "<script>" not in html and "&lt;script&gt;" in html, path
