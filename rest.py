@@ -1,0 +1,373 @@
+"""The HTTP calls that recording needs, one function each, and the connection that they go through."""
+
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import dotenv
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
+
+DEFAULT_ENDPOINT = "https://api.smith.langchain.com"
+TIMEOUT = (10, 60)  # seconds to connect, seconds to wait for bytes
+PATIENCE = 120.0  # seconds of outage that are ridden out
+CONNECTIONS = 8
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+log = logging.getLogger("langsmith-rest")
+
+
+class SetupError(Exception):
+    """There is no usable key or endpoint; the message says what to set."""
+
+
+# ---------------------------------------------------------------- connection
+
+
+@dataclass
+class LangSmith:
+    """An open connection: where the API and its pages are, and the HTTP session that carries the key."""
+
+    url: str
+    web: str
+    session: requests.Session
+    key_source: str  # the variable that the key came from, for messages
+    missing: set[str] = field(default_factory=set)  # routes this server turned out to lack
+
+    @property
+    def root(self) -> str:
+        """The endpoint without a trailing /api/v1 or /api; routes of the v2 API start here."""
+        return self.url.removesuffix("/api/v1").removesuffix("/api")
+
+
+def connect(
+    endpoint: str | None = None, api_key: str | None = None, workspace_id: str | None = None, *, web: str | None = None
+) -> LangSmith:
+    """Open a connection with what is given, else with LANGSMITH_* of the environment, else of `.env`.
+
+    LANGCHAIN_* names are fallbacks; an endpoint on this machine needs no key. `web` is where the pages are when that
+    does not follow from the endpoint. Nothing is sent yet. Raises SetupError when key or endpoint cannot be used.
+    """
+    values = settings()
+    source, key = next(((name, values[name]) for name in names("API_KEY") if name in values), ("LANGSMITH_API_KEY", ""))
+    source, key = ("the argument api_key", api_key) if api_key else (source, key)
+    endpoint, key = (
+        text.strip(" \t\r\n\"'") for text in (endpoint or pick(values, "ENDPOINT") or DEFAULT_ENDPOINT, key)
+    )
+    endpoint = endpoint.rstrip("/")
+    parts = urlsplit(endpoint)
+    on_loopback = parts.hostname in LOOPBACK
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise SetupError("LANGSMITH_ENDPOINT must look like https://HOST or https://HOST/api, without user or query.")
+    if not key and not on_loopback:
+        raise SetupError(
+            "LANGSMITH_API_KEY is not set. Put it into the environment or into .env (see .env.example) to record in "
+            "LangSmith, or set LANGSMITH_ENDPOINT=http://127.0.0.1:1984 to record in a local store (main.py view)."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise SetupError(f"{source} holds characters that no key has: copy it again.")
+    if parts.scheme == "http" and key and not on_loopback and not pick(values, "ALLOW_HTTP"):
+        raise SetupError(f"A key would go to {endpoint} unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1.")
+    patience = pick(values, "PATIENCE_SECONDS") or str(PATIENCE)
+    if not patience.replace(".", "", 1).isdigit():
+        raise SetupError(f"LANGSMITH_PATIENCE_SECONDS is {patience!r}, expected a number of seconds.")
+    session = requests.Session()
+    session.headers.update({"x-api-key": key or "local", "Accept": "application/json", "User-Agent": "langsmith-rest"})
+    if workspace_id := workspace_id or pick(values, "WORKSPACE_ID"):
+        session.headers["X-Tenant-Id"] = workspace_id
+    session.proxies, session.verify = proxies_and_certificates(session, endpoint)
+    session.trust_env = False  # read once, here, not with every request
+    session.mount(f"{parts.scheme}://", PatientAdapter(float(patience)))
+    return LangSmith(endpoint, web or web_url(endpoint), session, source)
+
+
+def proxies_and_certificates(session: requests.Session, endpoint: str) -> tuple[Any, Any]:
+    """What HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and alike mean for this endpoint."""
+    merged = session.merge_environment_settings(endpoint, {}, None, None, None)
+    return merged["proxies"], merged["verify"]
+
+
+def names(setting: str) -> tuple[str, str]:
+    return f"LANGSMITH_{setting}", f"LANGCHAIN_{setting}"
+
+
+def settings() -> dict[str, str]:
+    """What `.env` and, before it, the environment say; nothing else in the core looks there. Empty means not set."""
+    found = {**dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True)), **{k: v for k, v in os.environ.items() if v}}
+    return {name: value for name, value in found.items() if value}
+
+
+def pick(values: dict[str, str], setting: str) -> str | None:
+    return next((values[name] for name in names(setting) if name in values), None)
+
+
+def web_url(endpoint: str) -> str:
+    """Where the pages of an endpoint are: the cloud has hosts of their own for them, any other server shows its own."""
+    host = urlsplit(endpoint).netloc
+    if host.endswith("api.smith.langchain.com"):
+        return f"https://{host.replace('api.smith.', 'smith.')}"
+    return endpoint.removesuffix("/api/v1").removesuffix("/api")
+
+
+class PatientAdapter(HTTPAdapter):
+    """Sends a request again while the failure may pass, until `patience` seconds are over.
+
+    That is safe because every id that is posted is chosen by the caller, so a repeated POST cannot create twice.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        super().__init__(pool_maxsize=2 * CONNECTIONS)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        deadline = time.monotonic() + self.patience
+        pause = 0.25
+        while True:
+            wait = pause * random.uniform(0.5, 1)
+            try:
+                response = super().send(request, *args, **kwargs)
+                if response.content is None or response.status_code not in PASSING or is_quota(response):
+                    return response  # its content is read by now, so that an answer cut short is repeated as well
+                reason = f"answered {response.status_code}"
+                wait = retry_after(response) or wait
+                if time.monotonic() + wait > deadline:
+                    return response
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+                if isinstance(error, requests.exceptions.SSLError) or time.monotonic() + wait > deadline:
+                    raise
+                reason = f"got no answer ({type(error).__name__})"
+            if wait > 4:
+                log.warning("%s %s %s, trying again in %.0f s", request.method, request.path_url[:60], reason, wait)
+            time.sleep(wait)
+            pause = min(2 * pause, 15)
+
+
+def is_quota(response: requests.Response) -> bool:
+    """Whether a 429 says that the plan's quota is used up, which no waiting helps."""
+    return response.status_code == 429 and b"usage limit" in response.content.lower()
+
+
+def retry_after(response: requests.Response) -> float | None:
+    try:
+        return Retry().parse_retry_after(response.headers["Retry-After"])
+    except (KeyError, InvalidHeader):
+        return None
+
+
+def call(api: LangSmith, method: str, path: str, **kwargs: Any) -> Any:
+    """Send one request and return its decoded answer, None for an empty one.
+
+    Raises what `send` raises, and requests.HTTPError for an answer that is not JSON.
+    """
+    response = send(api, method, path, **kwargs)
+    try:
+        return response.json() if response.content else None
+    except requests.JSONDecodeError:
+        reason = f"something that is not JSON: is {api.url} the address of the API?"
+        raise requests.HTTPError(f"{method} {path} answered {reason}", response=response) from None
+
+
+def send(api: LangSmith, method: str, path: str, **kwargs: Any) -> requests.Response:
+    """Send one request and return the answer, whose body means nothing to the caller.
+
+    Raises requests.HTTPError with the server's own words for any other answer than 2xx; a redirect is none, since the
+    key would travel with it. No exception carries the key.
+    """
+    url = (api.root if path.startswith("/api/v2/") else api.url) + path
+    try:
+        response = api.session.request(method, url, timeout=TIMEOUT, allow_redirects=False, **kwargs)
+    except requests.RequestException as error:
+        cause = getattr(error.args[0] if error.args else error, "reason", error)
+        raise type(error)(f"{method} {path}: no answer from {api.url} ({cause})") from None
+    del response.request.headers["x-api-key"]
+    if not 200 <= response.status_code < 300:
+        reason = f"{response.status_code}: {server_words(response)}{advice(api, response)}"
+        raise requests.HTTPError(f"{method} {path} answered {reason}", response=response)
+    return response
+
+
+def server_words(response: requests.Response) -> str:
+    """The reason a server gives: JSON `detail`, else JSON `error`, else the first 500 characters."""
+    try:
+        body = response.json()
+        words = body.get("detail") or body.get("error") or body
+    except (ValueError, AttributeError):
+        words = response.headers.get("Location") or response.content[:500].decode(errors="replace").strip()
+    return words if isinstance(words, str) else json.dumps(words)[:500]
+
+
+def advice(api: LangSmith, response: requests.Response) -> str:
+    if response.status_code in (401, 403):
+        return (
+            f" (key from {api.key_source}, endpoint {api.url}: is it a current key of this region and workspace, "
+            "and is LANGSMITH_WORKSPACE_ID set when the key has several?)"
+        )
+    return " (set LANGSMITH_ENDPOINT to the address it points to)" if response.is_redirect else ""
+
+
+JSON = {"Content-Type": "application/json"}
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def encode(value: Any) -> bytes:
+    return ENCODER.encode(value).encode()
+
+
+# ---------------------------------------------------------------- datasets and examples
+
+
+def find_dataset(api: LangSmith, name: str) -> dict | None:
+    found = call(api, "GET", "/datasets", params={"name": name})
+    return next((dataset for dataset in found if dataset["name"] == name), None)
+
+
+def get_or_create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
+    """The dataset of that name, and whether it was created just now."""
+    if found := find_dataset(api, name):
+        return found, False
+    try:
+        return call(api, "POST", "/datasets", json={"name": name, "data_type": "kv"}), True
+    except requests.HTTPError as error:  # somebody else was quicker, or an answer was lost
+        found = find_dataset(api, name) if error.response.status_code == 409 else None
+        if not found:
+            raise
+        return found, False
+
+
+def list_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> list[dict]:
+    """Those of up to 100 examples that the dataset has."""
+    return call(api, "GET", "/examples", params={"dataset": dataset_id, "id": ids, "limit": 100})
+
+
+def create_examples(api: LangSmith, examples: Iterable[bytes]) -> None:
+    """Create up to 100 examples; 409 when one of them exists, and then none is created."""
+    send(api, "POST", "/examples/bulk", data=b"[" + b",".join(examples) + b"]", headers=JSON)
+
+
+# ---------------------------------------------------------------- experiments
+
+
+def create_session(api: LangSmith, session: dict) -> dict:
+    return call(api, "POST", "/sessions", json=session)
+
+
+def find_session(api: LangSmith, **query: str) -> dict | None:
+    """The first experiment that has this exact `name`, or this `id`."""
+    found = call(api, "GET", "/sessions", params=query)
+    return found[0] if found else None
+
+
+def read_session(api: LangSmith, session_id: str) -> dict:
+    return call(api, "GET", f"/sessions/{session_id}", params={"include_stats": "true"})
+
+
+def close_session(api: LangSmith, session_id: str, end_time: datetime) -> None:
+    send(api, "PATCH", f"/sessions/{session_id}", json={"end_time": end_time.isoformat(timespec="microseconds")})
+
+
+def experiment_url(api: LangSmith, dataset: dict, session_id: str) -> str:
+    return f"{api.web}/o/{dataset['tenant_id']}/datasets/{dataset['id']}/compare?selectedSessions={session_id}"
+
+
+# ---------------------------------------------------------------- runs
+
+
+def create_runs(api: LangSmith, runs: Iterable[bytes]) -> None:
+    """Create up to 100 runs, whole trees at best. 409 (all known already) is what a repetition gets: fine."""
+    try:
+        send(api, "POST", "/runs/batch", data=b'{"post":[' + b",".join(runs) + b"]}", headers=JSON)
+    except requests.HTTPError as error:
+        if error.response.status_code != 409:
+            raise
+
+
+def list_run_ids(api: LangSmith, session_id: str, start_time: datetime) -> Iterator[str]:
+    """Yield the ids of an experiment's root runs, the session's `start_time` being that of its first run."""
+    window = [start_time - timedelta(minutes=5), datetime.now(UTC) + timedelta(minutes=5)]  # v2 looks back 24 h only
+    bounds = dict(zip(("min_start_time", "max_start_time"), (time.isoformat() for time in window), strict=True))
+    new = {"project_ids": [session_id], "is_root": True, "page_size": 1000, "selects": ["ID"], **bounds}
+    old = {"session": [session_id], "is_root": True, "limit": 100, "select": ["id"]}
+    cursor: dict[str, str] = {}
+    while True:
+        page = read(api, ("POST", "/api/v2/runs/query", {**new, **cursor}), ("POST", "/runs/query", {**old, **cursor}))
+        runs = page["items"] if "items" in page else page["runs"]
+        yield from (run["id"] for run in runs)
+        following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
+        if not following or not runs:
+            return
+        cursor = {"cursor": following}
+
+
+Request = tuple[str, str, dict]
+
+
+def read(api: LangSmith, v2: Request, v1: Request) -> Any:
+    """Ask the v2 API, or v1 (which ends on 31 Jan 2027) where a server does not serve v2; remember what it serves."""
+    refused = None
+    if "v2" not in api.missing:
+        try:
+            return call(api, v2[0], v2[1], json=v2[2])
+        except requests.HTTPError as error:
+            if not (error.response.ok or error.response.status_code in (404, 405, 501)):
+                raise
+            refused = error
+    try:
+        answer = call(api, v1[0], v1[1], json=v1[2])
+    except requests.HTTPError as error:
+        raise refused or error from None
+    api.missing.add("v2")
+    return answer
+
+
+# ---------------------------------------------------------------- feedback
+
+
+def list_feedback(api: LangSmith, run_ids: Sequence[str]) -> Iterator[dict]:
+    """Yield all feedback of up to 100 runs."""
+    params: dict[str, Any] = {"run": run_ids, "limit": 100, "offset": 0}
+    while page := call(api, "GET", "/feedback", params=params):
+        yield from page
+        if len(page) < params["limit"]:
+            return
+        params["offset"] += len(page)
+
+
+def create_feedback(api: LangSmith, items: Sequence[dict]) -> None:
+    """Create feedback in one multipart request, or one by one where a server lacks that route."""
+    if "multipart" not in api.missing:
+        encoded = [(item["id"], encode(item)) for item in items]
+        parts = [(f"feedback.{i}", (None, data, f"application/json; length={len(data)}")) for i, data in encoded]
+        try:
+            send(api, "POST", "/runs/multipart", files=parts)
+            return
+        except requests.HTTPError as error:
+            if error.response.status_code not in (404, 405):
+                raise
+            api.missing.add("multipart")
+    for item in items:
+        for pause in (1, 2, 4, 8, 16, 0):
+            try:
+                send(api, "POST", "/feedback", data=encode(item), headers=JSON)
+            except requests.HTTPError as error:
+                if error.response.status_code == 404 and pause:  # its run is queued, but not stored yet
+                    time.sleep(pause)
+                    continue
+                if error.response.status_code != 409:  # 409: an id of ours that is there already
+                    raise
+            break
+
+
+def update_feedback(api: LangSmith, item: dict) -> None:
+    changed = {key: item.get(key) for key in ("score", "value", "comment")}
+    send(api, "PATCH", f"/feedback/{item['id']}", json=changed)

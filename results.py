@@ -1,0 +1,427 @@
+"""What a result is, how it is checked, and how results are read from files: everything before the first request."""
+
+import difflib
+import hashlib
+import json
+import math
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any, NotRequired, TypedDict
+
+from bodies import canonical_fields, canonical_result, parse_time
+
+MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
+MAX_DEPTH = 64
+LISTED_PROBLEMS = 20
+CLOCK_SKEW = timedelta(minutes=5)
+RUN_TYPES = ("chain", "embedding", "llm", "parser", "prompt", "retriever", "tool")
+
+
+class Result(TypedDict):
+    """One answer of the system under test. Only `inputs` is required, and `outputs` unless there is an `error`."""
+
+    inputs: dict[str, Any]
+    outputs: NotRequired[dict[str, Any] | None]
+    reference_outputs: NotRequired[dict[str, Any] | None]
+    start_time: NotRequired[str | datetime | None]  # ISO 8601; without an offset it means UTC
+    end_time: NotRequired[str | datetime | None]
+    error: NotRequired[str | None]
+    metadata: NotRequired[dict[str, Any] | None]  # ls_provider, ls_model_name, usage_metadata give tokens and cost
+    feedback: NotRequired[
+        list[dict[str, Any]] | dict[str, Any] | None
+    ]  # [{key, score, value, comment}] or {key: score}
+    name: NotRequired[str | None]
+    run_type: NotRequired[str | None]  # "llm", or "chain" when there are child runs
+    tags: NotRequired[list[str] | None]
+    child_runs: NotRequired[list[dict[str, Any]] | None]
+    example_id: NotRequired[str | None]  # an example that exists already: none is made
+    split: NotRequired[str | list[str] | None]
+    example_metadata: NotRequired[dict[str, Any] | None]
+
+
+def is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def is_time(value: Any) -> bool:
+    try:
+        return parse_time(value) is not None
+    except (AttributeError, OverflowError, ValueError):
+        return False
+
+
+def is_uuid(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
+
+
+OBJECT = (is_object, "an object")
+TIME = (is_time, "an ISO 8601 time, such as 2026-08-21T09:15:30.123456+00:00")
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "inputs": OBJECT,
+    "outputs": OBJECT,
+    "reference_outputs": OBJECT,
+    "start_time": TIME,
+    "end_time": TIME,
+    "error": (is_text, "text"),
+    "metadata": OBJECT,
+    "feedback": (
+        lambda value: isinstance(value, (list, dict)),
+        "a list of {key, score, value, comment} or {key: score}",
+    ),
+    "name": (lambda value: is_text(value) and 0 < len(value) <= 128, "text of 1 to 128 characters"),
+    "run_type": (lambda value: value in RUN_TYPES, f"one of {', '.join(RUN_TYPES)}"),
+    "tags": (are_texts, "a list of texts"),
+    "child_runs": (lambda value: isinstance(value, list), "a list of runs"),
+    "example_id": (is_uuid, "the UUID of an example, in lower case"),
+    "split": (lambda value: is_text(value) or are_texts(value), "text or a list of texts"),
+    "example_metadata": OBJECT,
+}
+RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata")
+FEEDBACK_FIELDS = ("key", "score", "value", "comment")
+ALIASES = {  # spellings of other tools, taken from files: field -> the key under which a bare value goes
+    "input": ("inputs", "input"),
+    "output": ("outputs", "output"),
+    "actual_output": ("outputs", "output"),
+    "actual_outputs": ("outputs", "output"),
+    "expected": ("reference_outputs", "output"),
+    "expected_output": ("reference_outputs", "output"),
+    "expected_outputs": ("reference_outputs", "output"),
+    "target": ("reference_outputs", "output"),
+    "scores": ("feedback", None),
+}
+
+
+# ---------------------------------------------------------------- checking
+
+
+Prepared = tuple[int, Mapping[str, Any], dict[str, str]]  # number from 1, result, its canonical fields
+
+
+@dataclass
+class Overview:
+    """What is known of all results before the first request."""
+
+    count: int = 0
+    earliest: datetime | None = None
+    longest: timedelta = timedelta(0)
+    hash: int = 0  # the sum of the first 4 bytes of the SHA-256 of each, so that their order does not matter
+    prepared: list[Prepared] | None = None  # of results that are in memory anyway
+
+    def add(self, result: Mapping[str, Any], fields: dict[str, str]) -> None:
+        self.count += 1
+        digest = hashlib.sha256(canonical_result(fields).encode()).digest()
+        self.hash = (self.hash + int.from_bytes(digest[:4])) % 2**32
+        start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
+        if start:
+            self.earliest = min(start, self.earliest or start)
+            self.longest = max((end or start) - start, self.longest)
+
+
+def check_results(results: Iterable[Any]) -> Overview:
+    """Check every result and return what is known of all of them.
+
+    Raises ValueError with one message that lists every problem (the first 20) by place, field and expectation.
+    """
+    overview = Overview(prepared=[] if isinstance(results, Sized) else None)
+    problems: list[str] = []
+    for number, result in enumerate(results, 1):
+        fields, found = prepare(result)
+        if found:
+            place = getattr(results, "place", f"result {number}")
+            problems.extend(f"{place}: {problem}" for problem in found)
+            continue
+        overview.add(result, fields)
+        if overview.prepared is not None:
+            overview.prepared.append((number, result, fields))
+    source = getattr(results, "name", "the results")
+    if problems:
+        more = len(problems) - LISTED_PROBLEMS
+        shown = problems[:LISTED_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *shown]))
+    if not overview.count:
+        raise ValueError(f"There are no results in {source}, nothing was sent.")
+    return overview
+
+
+def prepare(result: Any) -> tuple[dict[str, str], list[str]]:
+    """The canonical fields of a sound result, or in words everything that keeps it from being recorded."""
+    if isinstance(result, Unreadable):
+        return {}, [str(result)]
+    problems: list[str] = []
+    check_run(result, "", None, problems)
+    if problems:
+        return {}, problems
+    try:
+        fields = canonical_fields(result)
+        texts = "".join(fields.values())
+        if len(texts.encode()) < MAX_RUN_BYTES and texts.count("{") + texts.count("[") < MAX_DEPTH:
+            return fields, []
+    except (TypeError, ValueError, RecursionError, StopIteration):
+        fields = {}
+    check_json(result, "", problems)  # slower, but it knows where
+    return fields, problems
+
+
+def check_run(run: Any, where: str, parent_start: datetime | None, problems: list[str]) -> None:
+    if not isinstance(run, dict):
+        problems.append(f"{where or 'it'} is {named(run)}, expected an object with 'inputs' and 'outputs'")
+        return
+    before = len(problems)
+    for name, value in run.items():
+        if name not in FIELDS or where and name in RESULT_ONLY:
+            problems.append(unknown_field(name, FIELDS, where))
+        elif value is not None and not FIELDS[name][0](value):
+            problems.append(f"{where}'{name}' is {named(value)}, expected {FIELDS[name][1]}")
+    if run.get("inputs") is None:
+        problems.append(f"{where}'inputs' is missing, expected an object")
+    if run.get("outputs") is None and run.get("error") is None:
+        problems.append(f"{where}'outputs' is missing, expected an object (or text in 'error' when the system failed)")
+    if len(problems) > before:
+        return  # times, feedback and children are looked at once the fields are what they should be
+    start = check_times(run, where, parent_start, problems)
+    if run.get("feedback"):
+        check_feedback(run["feedback"], where, problems)
+    for index, child in enumerate(run.get("child_runs") or ()):
+        here = f"{where}child_runs[{index}]."
+        if where.count("child_runs") >= MAX_DEPTH // 2:
+            problems.append(f"{here} is nested deeper than {MAX_DEPTH // 2} levels")
+        elif start is None and isinstance(child, dict) and child.get("start_time") is not None:
+            problems.append(f"{here}'start_time' needs a 'start_time' on its parent, too")
+        else:
+            check_run(child, here, start, problems)
+
+
+def check_times(run: dict[str, Any], where: str, parent_start: datetime | None, problems: list[str]) -> datetime | None:
+    start, end = parse_time(run.get("start_time")), parse_time(run.get("end_time"))
+    now = datetime.now(UTC) + CLOCK_SKEW
+    for field, time in (("start_time", start), ("end_time", end)):
+        if time and time > now:
+            problems.append(f"{where}'{field}' {run[field]} is in the future (a time without an offset is read as UTC)")
+    if end and not start:
+        problems.append(f"{where}'end_time' needs a 'start_time'")
+    elif start and end and end < start:
+        problems.append(f"{where}'end_time' is earlier than 'start_time'")
+    elif start and parent_start and start < parent_start:
+        problems.append(f"{where}'start_time' is earlier than that of its parent")
+    return start
+
+
+def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
+    if isinstance(feedback, dict):
+        feedback = [
+            {"key": key, "value" if isinstance(score, str) else "score": score} for key, score in feedback.items()
+        ]
+    for index, item in enumerate(feedback or []):
+        here = f"{where}feedback[{index}]"
+        if not isinstance(item, dict):
+            problems.append(f"{here} is {named(item)}, expected an object with 'key' and 'score'")
+            continue
+        problems.extend(
+            unknown_field(field, FEEDBACK_FIELDS, f"{here}.") for field in item if field not in FEEDBACK_FIELDS
+        )
+        key, score, comment = item.get("key"), item.get("score"), item.get("comment")
+        if not isinstance(key, str) or not 0 < len(key) <= 180:
+            problems.append(f"{here}.'key' is {named(key)}, expected text of 1 to 180 characters")
+        if not isinstance(score, int | float | None):
+            problems.append(f"{here}.'score' is {named(score)}, expected a number, a boolean or null")
+        if isinstance(item.get("value"), list):
+            problems.append(f"{here}.'value' is a list, expected a number, a boolean, text, an object or null")
+        if not isinstance(comment, str | None):
+            problems.append(f"{here}.'comment' is {named(comment)}, expected text")
+
+
+def check_json(run: Mapping[str, Any], where: str, problems: list[str]) -> None:
+    """Find what JSON, or LangSmith, cannot hold in the fields of a run."""
+    size = 0
+    for name, value in run.items():
+        if name not in ("start_time", "end_time", "child_runs"):
+            size += json_size(value, (where + name,), problems)
+    if size > MAX_RUN_BYTES:
+        most = f"LangSmith takes at most {MAX_RUN_BYTES / 1e6:.0f} MB"
+        problems.append(f"{where or 'it '}has {size / 1e6:.0f} MB, {most}")
+    for index, child in enumerate(run.get("child_runs") or ()):
+        check_json(child, f"{where}child_runs[{index}].", problems)
+
+
+Path = tuple[Any, ...]  # (path of the container, name or index): put into words only when there is a problem
+
+
+def json_size(value: Any, path: Path, problems: list[str], depth: int = 1) -> int:
+    """Add what JSON cannot hold to `problems`; return about how many bytes the value takes."""
+    if isinstance(value, str):
+        return text_size(value, path, problems)
+    if isinstance(value, (dict, list, tuple)):
+        if depth > MAX_DEPTH:
+            problems.append(f"{in_words(path)[:80]}... is nested deeper than {MAX_DEPTH} levels")
+            return 0
+        size = 2
+        if isinstance(value, dict):
+            for name in value:
+                size += text_size(name, path, problems)
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if type(item) is str and item.isascii():
+                size += len(item) + 4
+            else:
+                size += json_size(item, (path, name), problems, depth + 1) + 2
+        return size
+    if isinstance(value, int):  # booleans, too
+        if not -(2**63) <= value < 2**63:
+            problems.append(f"{in_words(path)} is the number {value:.6g}, expected at most 64 bits (or text)")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            problems.append(f"{in_words(path)} is {value}, which JSON cannot hold")
+    elif value is not None:
+        problems.append(f"{in_words(path)} is {named(value)}, which JSON cannot hold")
+    return 8
+
+
+def text_size(text: Any, path: Path, problems: list[str]) -> int:
+    try:
+        return len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError as error:
+        problems.append(f"{in_words(path)} has a lone surrogate at character {error.start + 1}, expected valid Unicode")
+    except AttributeError:
+        problems.append(f"{in_words(path)} has the key {text!r}, expected keys that are texts")
+    return 0
+
+
+def in_words(path: Path) -> str:
+    parts = []
+    while len(path) == 2:
+        path, name = path
+        parts.append(f".{name}" if isinstance(name, str) else f"[{name}]")
+    return path[0] + "".join(reversed(parts))
+
+
+def unknown_field(field: Any, fields: Iterable[str], where: str) -> str:
+    known = list(fields)
+    near = difflib.get_close_matches(str(field), known, 1)
+    if not near and str(field) in ALIASES:
+        near = [ALIASES[str(field)][0]]
+    if where and field in FIELDS:
+        return f"{where}'{field}' belongs to a result, not to a child run"
+    return f"{where}unknown field '{field}': " + (
+        f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+    )
+
+
+def named(value: Any) -> str:
+    """A value as an error message shows it: its kind, and the value itself when that is short."""
+    kinds = {
+        dict: "an object",
+        list: "a list",
+        bool: "a boolean",
+        type(None): "null",
+        int: "a number",
+        float: "a number",
+    }
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) <= 60 else f"a text of {len(value)} characters"
+    kind = kinds.get(type(value), f"a Python {type(value).__name__}")
+    return kind if isinstance(value, dict | list | None) else f"{kind} ({str(value)[:40]})"
+
+
+# ---------------------------------------------------------------- reading
+
+
+class Unreadable(str):
+    """Stands in a file's results for what could not be read, and says why; `check_results` reports it."""
+
+
+class ResultFile:
+    """The results of a file: JSON lines, or one JSON array. Iterate as often as needed; lines are read one by one.
+
+    While iterating, `place` names the line (or the result of an array) that was read last. What is not UTF-8, not
+    JSON or ambiguous comes out as `Unreadable`. Spellings of other tools (`input`, `expected`, `scores`, ...) become
+    the fields of a result, and a bare value for one of them an object.
+    """
+
+    def __init__(self, name: str, file: IO[bytes] | None = None) -> None:
+        self.name = self.place = "standard input" if name == "-" else name
+        self._file = file if file is not None else open(name, "rb")
+
+    def __iter__(self) -> Iterator[Any]:
+        self._file.seek(0)
+        is_array = self._file.read(4096).removeprefix(BOM).lstrip()[:1] == b"["
+        self._file.seek(0)
+        if is_array:
+            yield from self._array(self._file.read())
+        else:
+            yield from self._lines()
+
+    def _lines(self) -> Iterator[Any]:
+        number = 0
+        for line, data in enumerate(self._file, 1):
+            if not data.strip(BLANKS):
+                continue
+            number += 1
+            self.place = f"{self.name}, line {line}" + ("" if number == line else f" (result {number})")
+            yield read_json(data)
+
+    def _array(self, data: bytes) -> Iterator[Any]:
+        self.place = self.name
+        items = read_json(data)
+        if isinstance(items, Unreadable):
+            yield items
+            return
+        for number, item in enumerate(items, 1):
+            self.place = f"{self.name}, result {number}"
+            yield rename(item)
+
+
+BOM = b"\xef\xbb\xbf"
+BLANKS = b" \t\r\n" + BOM  # Windows writes CR LF, and some of its programs a byte order mark
+
+
+def read_json(data: bytes) -> Any:
+    """Parse one line, or a whole array, of a file; `Unreadable` says why that cannot be done."""
+    try:
+        value = json.loads(data.removeprefix(BOM).decode(), object_pairs_hook=unique)
+    except UnicodeDecodeError as error:
+        return Unreadable(f"byte {error.start + 1} (0x{data[error.start]:02x}) is not UTF-8: save the file as UTF-8")
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, " if error.lineno > 1 else ""
+        return Unreadable(
+            f"not JSON ({error.msg} at {at}column {error.colno}); expected one object per line, or one array"
+        )
+    except RecursionError:
+        return Unreadable(f"nested deeper than {MAX_DEPTH} levels")
+    except ValueError as error:
+        return Unreadable(str(error))
+    return value if isinstance(value, list) else rename(value)
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose fields are all different; JSON allows doubles, of which all but one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field '{next(name for name in names if names.count(name) > 1)}' stands there twice")
+    return found
+
+
+def rename(result: Any) -> Any:
+    """A result with other tools' spellings replaced by ours; a bare value becomes an object."""
+    if not isinstance(result, dict) or not ALIASES.keys() & result.keys():
+        return result
+    renamed = {}
+    for field, value in result.items():
+        ours, key = ALIASES.get(field, (field, None))
+        if ours in renamed or (ours != field and ours in result):
+            return Unreadable(f"'{field}' and another field both mean '{ours}': keep one")
+        renamed[ours] = {key: value} if key and value is not None and not isinstance(value, dict) else value
+    return renamed

@@ -1,0 +1,260 @@
+"""Ids, times and request bodies: pure functions, which every port must match byte for byte (fixtures/vectors.json)."""
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from json.encoder import encode_basestring as quoted
+from typing import Any
+
+import rfc8785
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DNS = uuid.NAMESPACE_DNS.bytes
+DIGITS_ONLY = str.maketrans("", "", "-:.")
+MILLISECOND = timedelta(milliseconds=1)
+WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
+
+
+# ---------------------------------------------------------------- canonical JSON
+
+
+def canonical(value: Any) -> str:
+    """RFC 8785 canonical JSON, but integers beyond 2**53 are written as their plain digits."""
+    kind = type(value)
+    if kind is str:
+        return quoted(value)
+    if kind is dict:
+        names = sorted(value)
+        if not "".join(names).isascii():
+            names.sort(key=lambda name: name.encode("utf-16-be"))
+        parts = []
+        for name in names:
+            item = value[name]
+            parts.append(quoted(name) + ":" + (quoted(item) if type(item) is str else canonical(item)))
+        return "{" + ",".join(parts) + "}"
+    if kind is list:
+        return "[" + ",".join([canonical(item) for item in value]) + "]"
+    if kind is int:
+        return str(value)
+    if kind in PLAIN:
+        return rfc8785.dumps(value).decode()  # floats are the hard part
+    base = next(base for base in BASES if isinstance(value, base))
+    return canonical(value.isoformat() if base is datetime else list(value) if base is tuple else base(value))
+
+
+PLAIN = (float, bool, type(None))
+BASES: tuple[Any, ...] = (str, dict, list, tuple, float, int, datetime)  # what else Python code may hold
+
+
+def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
+    """The sorted fields of a result as its id sees them: without nulls, and without feedback, which may come later."""
+    fields = {}
+    for name in sorted(run):
+        if name == "child_runs" and run[name]:
+            fields[name] = "[" + ",".join([canonical_result(canonical_fields(child)) for child in run[name]]) + "]"
+        elif run[name] is not None and name != "feedback":
+            fields[name] = canonical(run[name])
+    return fields
+
+
+def canonical_result(fields: Mapping[str, str]) -> str:
+    return "{" + ",".join([f'"{name}":{text}' for name, text in fields.items()]) + "}"
+
+
+# ---------------------------------------------------------------- ids
+
+
+def uuid5(name: str) -> str:
+    """The version 5 UUID of a text in the DNS namespace, as the standard library makes it, but in half the time."""
+    digits = hashlib.sha1(DNS + name.encode()).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def example_id(dataset_id: str, fields: Mapping[str, str]) -> str:
+    """The id of a result's example, from its canonical fields: one example for the same inputs and reference."""
+    return uuid5(f"{dataset_id}-{fields['inputs']}-{fields.get('reference_outputs', '{}')}")
+
+
+def experiment_id(dataset_id: str, experiment_name: str) -> str:
+    return uuid5(f"{dataset_id}-{experiment_name}")
+
+
+def run_id(name: str, start_time: datetime) -> str:
+    """A UUIDv7 that is the same every time: the uuid5 of `name` with the start in milliseconds and a 7 in it."""
+    milliseconds = f"{(start_time - EPOCH) // MILLISECOND:012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}-7{uuid5(name)[15:]}"
+
+
+# ---------------------------------------------------------------- times
+
+
+def parse_time(value: str | datetime | None) -> datetime | None:
+    """Read an ISO 8601 text or a datetime as a time in UTC, which is also meant by one without offset; None stays."""
+    if value is None:
+        return None
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if time.tzinfo is UTC:
+        return time
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def timestamp(time: datetime) -> str:
+    """A time in UTC (as `parse_time` gives it) as it is sent."""
+    return time.isoformat(timespec="microseconds")
+
+
+def session_start(earliest: datetime | None, longest: timedelta, now: datetime) -> datetime:
+    """When an experiment starts: with its first run, or so late that its runs can be moved into LangSmith's window.
+
+    Whole seconds, so that a server that keeps fewer digits gives the same time back, and a resume the same ids.
+    """
+    start = earliest if earliest and earliest > now - WINDOW else now - min(longest, WINDOW)
+    return start.replace(microsecond=0)
+
+
+# ---------------------------------------------------------------- bodies
+
+
+def session_body(
+    dataset_id: str, name: str, start: datetime, description: str | None, metadata: dict[str, Any] | None
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "id": experiment_id(dataset_id, name),
+        "name": name,
+        "start_time": timestamp(start),
+        "reference_dataset_id": dataset_id,
+    }
+    if description:
+        body["description"] = description
+    if metadata:
+        body["extra"] = {"metadata": metadata}
+    return body
+
+
+def example_body(fields: Mapping[str, str], dataset_id: str, example_id: str) -> str:
+    body = {"dataset_id": f'"{dataset_id}"', "id": f'"{example_id}"', "inputs": fields["inputs"]}
+    for name, field in (("metadata", "example_metadata"), ("outputs", "reference_outputs"), ("split", "split")):
+        if field in fields:
+            body[name] = fields[field]
+    return canonical_result(body)
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a trace, as it is sent."""
+
+    id: str
+    trace_id: str
+    session_id: str
+    start_time: str
+    end_time: str
+    dotted_order: str
+    feedback: list[dict[str, Any]]
+    body: str = ""
+
+
+def trace(
+    result: Mapping[str, Any],
+    fields: Mapping[str, str],
+    name: str,
+    session_id: str,
+    session_start: datetime,
+    example_id: str,
+) -> list[Run]:
+    """The runs of a result, the root last: once that is recorded, the whole tree is.
+
+    `name` is the text that the root's id is made of. A trace that started before its session is moved to the
+    session's start, with its latencies kept and its times in the metadata; one without times starts there.
+    """
+    start = parse_time(result.get("start_time")) or session_start
+    shift = max(session_start - start, timedelta(0))
+    ties = {"session_id": f'"{session_id}"', "reference_example_id": f'"{example_id}"'}
+    return list(run_tree(result, fields, name, ties, start + shift, shift, None))
+
+
+def run_tree(
+    result: Mapping[str, Any],
+    fields: Mapping[str, str],
+    name: str,
+    ties: dict[str, str],
+    start: datetime,
+    shift: timedelta,
+    parent: Run | None,
+) -> Iterator[Run]:
+    own_start = parse_time(result.get("start_time"))
+    own_end = parse_time(result.get("end_time")) or own_start
+    end, metadata = start, fields.get("metadata", "{}")
+    if own_start and own_end:
+        start, end = own_start + shift, own_end + shift
+        if shift:
+            original = f'"original_start_time":"{timestamp(own_start)}","original_end_time":"{timestamp(own_end)}"'
+            metadata = f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
+    start_time, end_time, i = timestamp(start), timestamp(end), run_id(name, start)
+    segment = f"{start_time[:26].translate(DIGITS_ONLY)}Z{i}"
+    run = Run(
+        i,
+        parent.trace_id if parent else i,
+        ties["session_id"][1:-1],
+        start_time,
+        end_time,
+        f"{parent.dotted_order}.{segment}" if parent else segment,
+        feedback_of(result),
+    )
+    run_type = fields.get("run_type") or ('"chain"' if result.get("child_runs") else '"llm"')
+    texts = {
+        "id": f'"{i}"',
+        "trace_id": f'"{run.trace_id}"',
+        "dotted_order": f'"{run.dotted_order}"',
+        **ties,
+        "name": fields.get("name") or run_type,
+        "run_type": run_type,
+        "start_time": f'"{start_time}"',
+        "end_time": f'"{end_time}"',
+    }
+    if parent:
+        texts["parent_run_id"] = f'"{parent.id}"'
+    for field in ("inputs", "outputs", "error", "tags"):
+        if field in fields:  # LangSmith refuses nulls
+            texts[field] = fields[field]
+    if metadata != "{}":
+        texts["extra"] = '{"metadata":' + metadata + "}"
+    run.body = canonical_result(texts)
+    below = {"session_id": ties["session_id"]}
+    for index, child in enumerate(result.get("child_runs") or ()):
+        yield from run_tree(child, canonical_fields(child), f"{i}-{index}", below, start, shift, run)
+    yield run
+
+
+def feedback_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The feedback of a result as a list; `{key: score}` is the short form. What holds only nulls was not scored."""
+    given = result.get("feedback") or []
+    if isinstance(given, dict):
+        given = list(long_form(given))
+    return [item for item in given if any(item.get(name) is not None for name in ("score", "value", "comment"))]
+
+
+def long_form(scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """`{key: score}` as a list; a text is a `value`, for it cannot be averaged."""
+    for key, score in scores.items():
+        yield {"key": key, "value" if isinstance(score, str) else "score": score}
+
+
+def feedback_bodies(run: Run) -> Iterator[dict[str, Any]]:
+    """The feedback of a run as it is sent; several of one key are told apart by their order."""
+    counts: Counter[str] = Counter()
+    for item in run.feedback:
+        key = item["key"]
+        yield {
+            "id": uuid5(f"{run.id}-{key}-{counts[key]}"),
+            "run_id": run.id,
+            "trace_id": run.trace_id,
+            "session_id": run.session_id,
+            "start_time": run.start_time,
+            **{name: value for name, value in item.items() if value is not None},
+            "feedback_source": {"type": "api"},
+        }
+        counts[key] += 1

@@ -1,0 +1,397 @@
+"""The command line: record results, and look at them."""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import webbrowser
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import requests
+
+import recorder
+import rest
+from bodies import feedback_of, parse_time
+from results import Overview, ResultFile, check_results
+
+DATASET = "langsmith-rest-experiments"
+FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"
+DATABASE = Path(".localsmith") / "localsmith.db"
+PAGES = "http://127.0.0.1:1984"
+DONE, REFUSED, MISUSE = 0, 1, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 something was refused or missing, 2 misuse."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] not in ("record", "view", "-h", "--help"):
+        argv = ["record", *([] if any(not a.startswith("-") for a in argv) else [str(FIXTURE)]), *argv]
+    options = parser().parse_args(argv)
+    try:
+        return options.run(options)
+    except (rest.SetupError, ValueError, OSError) as error:
+        failed_request = isinstance(error, requests.RequestException)
+        say(f"main.py {options.command}: {error}")
+        return REFUSED if failed_request else MISUSE
+    except (LookupError, recorder.RecordingError) as error:
+        say(f"main.py {options.command}: {error.args[0]}")
+        return REFUSED
+    except KeyboardInterrupt:
+        say("Interrupted. What was answered is recorded; the same command again records the rest.")
+        return 130
+
+
+def say(text: str) -> None:
+    """Talk goes to stderr; stdout is for data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    described = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(
+        prog="main.py",
+        description="Record LLM experiments in LangSmith, or in a local store when no key is set.",
+        epilog="Without a command, fixtures/results.jsonl is recorded.\n\nexample:\n  uv run main.py record results.jsonl",
+        formatter_class=described,
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+
+    record = commands.add_parser(
+        "record",
+        help="record results as experiments of a dataset",
+        description="Record JSON lines, or a JSON array, of results. Each file is one experiment.",
+        epilog=RECORD_EXAMPLES,
+        formatter_class=described,
+    )
+    record.add_argument("files", nargs="+", metavar="FILE", help="a file of results, or - for standard input")
+    record.add_argument(
+        "--dataset", default=DATASET, metavar="NAME", help="created when missing (default: %(default)s)"
+    )
+    record.add_argument("--experiment", metavar="NAME", help="default: the file's stem and a hash of its results")
+    record.add_argument("--description", metavar="TEXT", help="of the experiment")
+    record.add_argument(
+        "--metadata",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the experiment; repeatable; JSON or text",
+    )
+    record.add_argument(
+        "--dry-run", action="store_true", help="check everything, print what would be sent, send nothing"
+    )
+    record.add_argument("--no-verify", action="store_true", help="do not read the experiment back")
+    record.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    record.set_defaults(run=run_record)
+
+    view = commands.add_parser(
+        "view",
+        help="serve the pages of the local store",
+        description=f"Serve the local store ({DATABASE}) at {PAGES}: its pages, and the same REST API as LangSmith.",
+        epilog="example:\n  uv run main.py view --open",
+        formatter_class=described,
+    )
+    view.add_argument("--port", type=int, default=1984, help="default: %(default)s; 0 for any free one")
+    view.add_argument("--open", action="store_true", help="open a browser, too")
+    view.set_defaults(run=run_view)
+    return top
+
+
+RECORD_EXAMPLES = """examples:
+  uv run main.py record results.jsonl --dataset capitals --metadata model=gpt-5-mini
+  uv run main.py record a.jsonl b.jsonl --dataset capitals
+  my-harness | uv run main.py record - --dataset capitals --experiment nightly-42
+  uv run main.py record results.jsonl --dry-run"""
+
+
+# ---------------------------------------------------------------- record
+
+
+def run_record(options: argparse.Namespace) -> int:
+    if options.experiment and len(options.files) > 1:
+        raise ValueError("--experiment names one experiment, but several files were given: drop it, or give one file.")
+    metadata = parse_metadata(options.metadata)
+    with contextlib.ExitStack() as stack:
+        sources = check_files([ResultFile(name, open_file(stack, name)) for name in options.files])
+        if options.dry_run:
+            api = dry_run()
+        else:
+            api = stack.enter_context(connect())
+        recordings = []
+        for source, overview in sources:
+            with progress(source.name) as on_progress:
+                recording = recorder.record(
+                    api,
+                    options.dataset,
+                    source,
+                    options.experiment or f"{stem(source.name)}-{overview.hash:08x}",
+                    overview,
+                    description=options.description,
+                    metadata=metadata,
+                    on_progress=on_progress,
+                    verify=not options.no_verify and not options.dry_run,
+                )
+            recordings.append(recording)
+            if not options.dry_run:
+                report(source, recording)
+                if not options.json:
+                    print_table(source, recording)
+    if options.dry_run:
+        print_requests(api, options.json)
+        return DONE
+    url = recordings[0].url + "".join(f"%2C{other.experiment_id}" for other in recordings[1:])
+    if options.json:
+        found = [asdict(recording) for recording in recordings]
+        print(json.dumps(found[0] if len(found) == 1 else {"experiments": found, "url": url}, ensure_ascii=False))
+    else:
+        print(url)
+    return REFUSED if any(recording.rejected for recording in recordings) else DONE
+
+
+def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
+    metadata: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or name in metadata:
+            raise ValueError(f"--metadata {pair!r}: expected KEY=VALUE, each key once.")
+        try:
+            metadata[name] = json.loads(value, parse_constant=lambda text: text)
+        except ValueError:
+            metadata[name] = value
+    return metadata or None
+
+
+def open_file(stack: contextlib.ExitStack, name: str) -> Any:
+    """Open a file of results; standard input is put aside first, because results are read twice."""
+    if name != "-":
+        if Path(name).is_dir():
+            raise ValueError(f"{name} is a directory: name a file of results.")
+        try:
+            return stack.enter_context(open(name, "rb"))
+        except FileNotFoundError:
+            raise ValueError(f"{name}: there is no such file.") from None
+    spool = stack.enter_context(tempfile.TemporaryFile())
+    for chunk in iter(lambda: sys.stdin.buffer.read(1 << 20), b""):
+        spool.write(chunk)
+    return spool
+
+
+def check_files(files: list[ResultFile]) -> list[tuple[ResultFile, Overview]]:
+    """Check all files before the first request; every problem of every file goes into one error."""
+    sources, problems = [], []
+    for file in files:
+        try:
+            sources.append((file, check_results(file)))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return sources
+
+
+def stem(name: str) -> str:
+    return "stdin" if name == "standard input" else Path(name).stem
+
+
+@contextlib.contextmanager
+def connect() -> Iterator[rest.LangSmith]:
+    """Connect to what is configured; when nothing is, to the embedded store, served by this process meanwhile."""
+    values = rest.settings()
+    if rest.pick(values, "API_KEY") or rest.pick(values, "ENDPOINT"):
+        yield rest.connect()
+        return
+    say(f"No LANGSMITH_API_KEY: recording into the local store {DATABASE} (see .env.example for LangSmith).")
+    with local_store(0) as server:
+        yield rest.connect(server.url, web=PAGES)
+    say("To look at it: uv run main.py view")
+
+
+@contextlib.contextmanager
+def local_store(port: int) -> Iterator[Any]:
+    try:
+        import localsmith
+    except ImportError as error:
+        needed = f"The local store needs {error.name}: install the extra 'local', or set LANGSMITH_API_KEY."
+        raise rest.SetupError(needed) from None
+    DATABASE.parent.mkdir(exist_ok=True)
+    with localsmith.serve(DATABASE, port) as server:
+        yield server
+
+
+def report(source: ResultFile, recording: recorder.Recording) -> None:
+    """Say what happened, and above all what did not."""
+    for rejected in recording.rejected[:20]:
+        say(f"{source.name}, result {rejected['result']} was not recorded: {rejected['reason']}")
+    if len(recording.rejected) > 20:
+        say(f"{source.name}: {len(recording.rejected) - 20} more results were not recorded (--json lists all)")
+    if not recording.runs_recorded and not recording.feedback and not recording.rejected:
+        say(f"Nothing new: all {recording.results} results of {source.name} were recorded before.")
+        return
+    examples = f"{recording.examples_created} new examples, {recording.examples_existing} known"
+    runs = f"{recording.runs_recorded} results recorded, {recording.runs_existing} known"
+    say(f"{source.name}: {runs}; {examples}; {recording.feedback} feedback.")
+
+
+# ---------------------------------------------------------------- what people see
+
+
+@contextlib.contextmanager
+def progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A progress bar on a terminal; elsewhere nothing, so that logs stay readable."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        yield lambda done, total: print(f"\r{name}: {done} of {total}", end="", file=sys.stderr, flush=True)
+        say("")
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_table(source: Iterable[Any], recording: recorder.Recording) -> None:
+    """Print what the results of one experiment come to."""
+    rows = [("experiment", recording.experiment_name), ("results", f"{recording.results}"), *summary(source)]
+    width = max(len(name) for name, _ in rows)
+    if not sys.stdout.isatty():
+        print("\n".join(f"{name:{width}}  {value}" for name, value in rows) + "\n")
+        return
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        print("\n".join(f"{name:{width}}  {value}" for name, value in rows) + "\n")
+        return
+    table = Table(show_header=False)
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
+    Console().print(table)
+
+
+def summary(results: Iterable[Any]) -> list[tuple[str, str]]:
+    """Mean per metric, latency, tokens and errors of results."""
+    scores: defaultdict[str, list[float]] = defaultdict(list)
+    latencies, tokens, errors = [], 0, 0
+    for result in results:
+        for item in feedback_of(result):
+            if item.get("score") is not None:
+                scores[item["key"]].append(float(item["score"]))
+        start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
+        if start and end:
+            latencies.append((end - start).total_seconds())
+        tokens += count_tokens(result)
+        errors += bool(result.get("error"))
+    rows = [(key, f"{statistics.fmean(values):.3f} (mean of {len(values)})") for key, values in scores.items()]
+    if latencies:
+        p99 = sorted(latencies)[math.ceil(0.99 * len(latencies)) - 1]
+        rows.append(("latency", f"{statistics.median(latencies):.2f} s (p50), {p99:.2f} s (p99)"))
+    rows += [("tokens", f"{tokens:,}")] if tokens else []
+    return [*rows, ("errors", f"{errors}")]
+
+
+def count_tokens(run: dict[str, Any]) -> int:
+    """The tokens of a trace, which count where they were used."""
+    usage = (run.get("metadata") or {}).get("usage_metadata") or {}
+    own = usage.get("total_tokens") or (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)
+    below = sum(count_tokens(child) for child in run.get("child_runs") or [])
+    return below or (own if isinstance(own, int) else 0)
+
+
+# ---------------------------------------------------------------- dry run
+
+
+class DryRun(requests.adapters.BaseAdapter):
+    """Answers like a LangSmith that has nothing yet, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        path = request.path_url.partition("?")[0]
+        body = request.body or b""
+        sent: dict[str, Any] = {"method": request.method, "path": request.path_url, "bytes": len(body)}
+        data = json.loads(body) if request.headers.get("Content-Type") == "application/json" else None
+        if data is not None:
+            sent["body"] = data
+        elif body:
+            sent["parts"] = [json.loads(line) for line in bytes(body).splitlines() if line.startswith(b"{")]  # type: ignore[arg-type]
+        with self._lock:
+            self.requests.append(sent)
+        answer = requests.Response()
+        answer.status_code, answer.request, answer.url = 200, request, request.url or ""
+        found: Any = [] if request.method == "GET" else data
+        if path == "/datasets" and request.method == "POST":
+            found = {**data, "id": NO_ID, "tenant_id": NO_ID}
+        answer._content = json.dumps(found).encode()
+        return answer
+
+    def close(self) -> None:
+        pass
+
+
+NO_ID = "00000000-0000-0000-0000-000000000000"
+ORDER = ("GET /datasets", "POST /datasets", "POST /sessions", "POST /examples/bulk", "POST /runs/batch", "POST /runs/")
+
+
+def dry_run() -> rest.LangSmith:
+    session = requests.Session()
+    session.headers["x-api-key"] = "dry-run"
+    session.mount("http://", DryRun())
+    return rest.LangSmith("http://dry-run", "http://dry-run", session, "")
+
+
+def print_requests(api: rest.LangSmith, as_json: bool) -> None:
+    """Print what a recording would send into a new dataset."""
+
+    def stage(sent: dict[str, Any]) -> int:
+        line = f"{sent['method']} {sent['path']}"
+        return next((at for at, start in enumerate(ORDER) if line.startswith(start)), len(ORDER))
+
+    found: Any = api.session.get_adapter("http://dry-run")
+    sent = sorted(found.requests, key=stage)
+    say("Dry run: nothing was sent. Ids are those of a dataset with the id 0; examples that exist would be left out.")
+    if as_json:
+        print(json.dumps({"requests": sent}, ensure_ascii=False))
+        return
+    for request in sent:
+        body = request.get("parts") or request.get("body")
+        items = body["post"] if isinstance(body, dict) and "post" in body else body
+        count = f", {len(items)} items" if isinstance(items, list) else ""
+        print(f"{request['method']} {request['path']}  {request['bytes']:,} bytes{count}")
+
+
+# ---------------------------------------------------------------- view
+
+
+def run_view(options: argparse.Namespace) -> int:
+    with local_store(options.port) as server:
+        say(f"Serving {DATABASE}; Ctrl-C ends it. Other programs can record here with LANGSMITH_ENDPOINT={server.url}")
+        print(server.url, flush=True)
+        if options.open:
+            webbrowser.open(server.url)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    return DONE
+
+
+if __name__ == "__main__":
+    code = main()
+    if code == 130:
+        os._exit(code)  # requests that are waiting to be sent again would hold the process
+    sys.exit(code)
