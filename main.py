@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="main.py",
         description="Record LLM experiments in LangSmith, or in a local store when no key is set.",
-        epilog="Without a command, fixtures/results.jsonl is recorded.\n\nexample:\n  uv run main.py record results.jsonl",
+        epilog="Without a command, fixtures/results.jsonl is recorded.\n\nexample:\n  uv run main.py record a.jsonl",
         formatter_class=described,
     )
     commands = top.add_subparsers(dest="command", required=True)
@@ -83,11 +83,9 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="of the experiment; repeatable; JSON or text",
+        help="of the experiment, JSON or text; repeatable",
     )
-    record.add_argument(
-        "--dry-run", action="store_true", help="check everything, print what would be sent, send nothing"
-    )
+    record.add_argument("--dry-run", action="store_true", help="check all, print what would be sent, send nothing")
     record.add_argument("--no-verify", action="store_true", help="do not read the experiment back")
     record.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     record.set_defaults(run=run_record)
@@ -337,7 +335,7 @@ class DryRun(requests.adapters.BaseAdapter):
         answer.status_code, answer.request, answer.url = 200, request, request.url or ""
         found: Any = [] if request.method == "GET" else data
         if path == "/datasets" and request.method == "POST":
-            found = {**data, "id": NO_ID, "tenant_id": NO_ID}
+            found = {**(data or {}), "id": NO_ID, "tenant_id": NO_ID}
         answer._content = json.dumps(found).encode()
         return answer
 

@@ -67,9 +67,8 @@ def record_langsmith_experiment(
 ) -> Recording:
     """Record `results` as one experiment of a dataset; doing it again changes nothing.
 
-        recording = record_langsmith_experiment("capitals", [
-            {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "reference_outputs": {"a": "Lima"}, "feedback": {"ok": 1}},
-        ])
+        results = [{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "feedback": {"correct": 1}}]
+        recording = record_langsmith_experiment("capitals", results)
         print(recording.url)
 
     All results are checked before the first request. Only a generator with an `experiment_name` is streamed, in flat

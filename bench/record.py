@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from recorder import record_langsmith_experiment  # noqa: E402
+from recorder import record_langsmith_experiment
 
 with open(os.environ["BENCH_DATA"]) as lines:
     results = [json.loads(line) for line in lines]
