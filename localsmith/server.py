@@ -1,6 +1,7 @@
 """Serving the app on loopback, in a thread of this process."""
 
 import errno
+import logging
 import os
 import socket
 import threading
@@ -12,6 +13,9 @@ from waitress.server import create_server
 
 from localsmith.app import create_app
 from localsmith.wire import MAX_REQUEST_BYTES
+
+# waitress warns whenever a request waits for a thread, which under load is every time.
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 HOST = "127.0.0.1"
 # More than the cores: a request that waits for the disk or for the write lock keeps a thread.
