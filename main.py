@@ -120,7 +120,7 @@ def run_record(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         sources = check_files([ResultFile(name, open_file(stack, name)) for name in options.files])
         if options.dry_run:
-            api = dry_run()
+            api = dry_run({"id": NO_ID, "tenant_id": NO_ID})
         else:
             api = stack.enter_context(connect())
         recordings = []
@@ -143,7 +143,7 @@ def run_record(options: argparse.Namespace) -> int:
                 if not options.json:
                     print_table(source, recording)
     if options.dry_run:
-        print_requests(api, options.json)
+        print_requests(sent_requests(api), options.json)
         return DONE
     url = recordings[0].url + "".join(f"%2C{other.experiment_id}" for other in recordings[1:])
     if options.json:
@@ -315,55 +315,72 @@ def count_tokens(run: dict[str, Any]) -> int:
 class DryRun(requests.adapters.BaseAdapter):
     """Answers like a LangSmith that has nothing yet, and keeps what it was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, dataset: dict[str, str]) -> None:
         super().__init__()
+        self.dataset = dataset
         self.requests: list[dict[str, Any]] = []
+        self._roots = 0
         self._lock = threading.Lock()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        path = request.path_url.partition("?")[0]
-        body = request.body or b""
+        body: Any = request.body or b""
+        is_json = request.headers.get("Content-Type") == "application/json"
         sent: dict[str, Any] = {"method": request.method, "path": request.path_url, "bytes": len(body)}
-        data = json.loads(body) if request.headers.get("Content-Type") == "application/json" else None
-        if data is not None:
-            sent["body"] = data
+        if is_json:
+            sent["body"] = json.loads(body)
         elif body:
-            sent["parts"] = [json.loads(line) for line in bytes(body).splitlines() if line.startswith(b"{")]  # type: ignore[arg-type]
+            sent["parts"] = [json.loads(line) for line in body.splitlines() if line.startswith(b"{")]
         with self._lock:
             self.requests.append(sent)
+            self._roots += sum(run["id"] == run["trace_id"] for run in runs_in(sent))
         answer = requests.Response()
         answer.status_code, answer.request, answer.url = 200, request, request.url or ""
-        found: Any = [] if request.method == "GET" else data
-        if path == "/datasets" and request.method == "POST":
-            found = {**(data or {}), "id": NO_ID, "tenant_id": NO_ID}
-        answer._content = json.dumps(found).encode()
+        answer._content = json.dumps(self._answer(sent)).encode()
         return answer
+
+    def _answer(self, sent: dict[str, Any]) -> Any:
+        if sent["method"] == "GET":
+            return {"run_count": self._roots} if "include_stats" in sent["path"] else []
+        return {**sent["body"], **self.dataset} if sent["path"] == "/datasets" else sent.get("body")
 
     def close(self) -> None:
         pass
 
 
+def runs_in(sent: dict[str, Any]) -> list[dict[str, Any]]:
+    body = sent.get("body")
+    return body.get("post", []) if isinstance(body, dict) else []
+
+
 NO_ID = "00000000-0000-0000-0000-000000000000"
-ORDER = ("GET /datasets", "POST /datasets", "POST /sessions", "POST /examples/bulk", "POST /runs/batch", "POST /runs/")
+STAGES = (
+    "GET /datasets",
+    "POST /datasets",
+    "POST /sessions",
+    "POST /examples",
+    "POST /runs/batch",
+    "POST /runs",
+    "PATCH",
+)
 
 
-def dry_run() -> rest.LangSmith:
+def dry_run(dataset: dict[str, str]) -> rest.LangSmith:
     session = requests.Session()
     session.headers["x-api-key"] = "dry-run"
-    session.mount("http://", DryRun())
+    session.mount("http://", DryRun(dataset))
     return rest.LangSmith("http://dry-run", "http://dry-run", session, "")
 
 
-def print_requests(api: rest.LangSmith, as_json: bool) -> None:
-    """Print what a recording would send into a new dataset."""
+def sent_requests(api: rest.LangSmith) -> list[dict[str, Any]]:
+    """What a dry run would have sent, in the order of its stages; within one, requests overlap."""
+    adapter: Any = api.session.get_adapter(api.url)
+    lines = [f"{sent['method']} {sent['path']}" for sent in adapter.requests]
+    stages = [next((at for at, start in enumerate(STAGES) if line.startswith(start)), len(STAGES)) for line in lines]
+    return [sent for _, _, sent in sorted(zip(stages, range(len(lines)), adapter.requests, strict=True))]
 
-    def stage(sent: dict[str, Any]) -> int:
-        line = f"{sent['method']} {sent['path']}"
-        return next((at for at, start in enumerate(ORDER) if line.startswith(start)), len(ORDER))
 
-    found: Any = api.session.get_adapter("http://dry-run")
-    sent = sorted(found.requests, key=stage)
-    say("Dry run: nothing was sent. Ids are those of a dataset with the id 0; examples that exist would be left out.")
+def print_requests(sent: list[dict[str, Any]], as_json: bool) -> None:
+    say("Dry run: nothing was sent. Ids follow from a dataset id of zeros; examples that exist would be left out.")
     if as_json:
         print(json.dumps({"requests": sent}, ensure_ascii=False))
         return

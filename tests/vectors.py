@@ -1,0 +1,195 @@
+"""Write the golden files that every port is checked against: python tests/vectors.py
+
+fixtures/vectors.json pins ids down by rule, fixtures/transcript.json all requests for fixtures/results.jsonl. The tests
+hold today's code, and the standard library's and rfc8785's own answers, against the committed files.
+"""
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import bodies  # noqa: E402
+import main  # noqa: E402
+import recorder  # noqa: E402
+from results import ResultFile, check_results  # noqa: E402
+
+FIXTURES = ROOT / "fixtures"
+DATASET_ID = "26d0b944-a286-4a7f-bb5f-3d86268ecc45"
+TENANT_ID = "f51e8722-c21b-4092-a8ce-6f2410645d51"
+NOW = datetime(2026, 8, 21, 9, 15, 30, 123456, UTC)
+
+CANONICAL = {
+    "empty object": "{}",
+    "empty array and string": '{"a": [], "b": ""}',
+    "nested nulls": '{"a": null, "b": [null, {"c": null}]}',
+    "booleans": '{"yes": true, "no": false}',
+    "keys sorted": '{"b": 1, "a": 2, "A": 3, "10": 4, "9": 5}',
+    "white space": ' { "a" : [ 1 , 2 ] }\t',
+    "small float": '{"x": 1e-7}',
+    "smallest plain float": '{"x": 0.000001}',
+    "whole float": '{"x": 1.0}',
+    "minus zero": '{"x": -0.0}',
+    "float that needs an exponent": '{"x": 1e21}',
+    "float just below that": '{"x": 123456789012345680000.0}',
+    "shortest digits": '{"x": [0.1, 0.30000000000000004, 5e-324, 1.7976931348623157e308, 4.50, 2e-3]}',
+    "integer 2**53": '{"x": 9007199254740992}',
+    "integer beyond 2**53, in its plain digits": '{"x": 9007199254740993}',
+    "largest integers": '{"x": [9223372036854775807, -9223372036854775808]}',
+    "escapes": '{"x": "quote \\" backslash \\\\ slash / tab \\t newline \\n return \\r"}',
+    "control characters": '{"x": "bell \\u0007 unit \\u001f delete \\u007f"}',
+    "two-letter escapes": '{"x": "\\b\\f"}',
+    "combining characters are not normalised": '{"composed": "\\u00e9", "combining": "e\\u0301"}',
+    "astral characters": '{"x": "\\ud83d\\ude00 \\ud835\\udd4f"}',
+    "keys sorted by UTF-16 code units, not by code points": '{"\\ufb01": 1, "\\ud83d\\ude00": 2, "\\u20ac": 3, "e": 4}',
+    "line separators": '{"x": "\\u2028\\u2029"}',
+    "text that looks like a number": '{"x": "1.0"}',
+}
+RESULTS = {
+    "inputs only": {"inputs": {"q": "1+1"}, "outputs": {"a": "2"}},
+    "empty reference is no reference": {"inputs": {"q": "1+1"}, "outputs": {"a": "2"}, "reference_outputs": {}},
+    "with reference": {"inputs": {"q": "1+1"}, "outputs": {"a": "3"}, "reference_outputs": {"a": "2"}},
+    "nulls and feedback do not count": {
+        "inputs": {"q": "1+1"},
+        "outputs": {"a": "2"},
+        "reference_outputs": None,
+        "error": None,
+        "feedback": {"correct": 1},
+    },
+    "numbers": {"inputs": {"x": [1e-7, 1.0, -0.0, 1e21, 9007199254740993]}, "outputs": {"y": 0.5}},
+    "unicode": {"inputs": {"é": "e\u0301 \U0001f600"}, "outputs": {"\U0001f600": 1, "\ufb01": 2}},
+    "times of its own": {
+        "inputs": {"q": "1+1"},
+        "outputs": {"a": "2"},
+        "start_time": "2026-08-21T09:15:31.5Z",
+        "end_time": "2026-08-21T11:15:33+02:00",
+    },
+    "times before the session": {
+        "inputs": {"q": "1+1"},
+        "outputs": {"a": "2"},
+        "start_time": "2025-01-01T00:00:00",
+        "end_time": "2025-01-01T00:00:02.25",
+        "child_runs": [
+            {
+                "inputs": {},
+                "outputs": {"n": 1},
+                "run_type": "tool",
+                "start_time": "2025-01-01T00:00:01",
+                "end_time": "2025-01-01T00:00:02",
+                "feedback": [{"key": "useful", "score": True}, {"key": "useful", "score": False}],
+            },
+            {"inputs": {}, "error": "timeout", "child_runs": [{"inputs": {}, "outputs": {}}]},
+        ],
+    },
+}
+SESSION_STARTS = {
+    "fresh results: the first start, in whole seconds": ("2026-08-21T08:00:00.900000+00:00", 3.5),
+    "old results: now, less the longest": ("2025-01-01T00:00:00+00:00", 90.0),
+    "no times: now": (None, 0.0),
+    "a trace longer than the window": ("2025-01-01T00:00:00+00:00", 400_000.0),
+}
+
+
+def vectors() -> dict:
+    session_start = bodies.parse_time("2026-08-21T09:15:30+00:00")
+    session_id = bodies.experiment_id(DATASET_ID, "capitals-1a2b3c4d")
+    results = []
+    for name, result in RESULTS.items():
+        fields = bodies.canonical_fields(result)
+        text = bodies.canonical_result(fields)
+        example_id = bodies.example_id(DATASET_ID, fields)
+        traces = [
+            bodies.trace(result, fields, f"{session_id}-{example_id}-{text}-{n}", session_id, session_start, example_id)
+            for n in (0, 1)
+        ]
+        results.append(
+            {
+                "name": name,
+                "result": result,
+                "canonical": text,
+                "example_id": example_id,
+                "runs": [
+                    {
+                        "id": run.id,
+                        "start_time": run.start_time,
+                        "end_time": run.end_time,
+                        "dotted_order": run.dotted_order,
+                        "feedback_ids": [feedback["id"] for feedback in bodies.feedback_bodies(run)],
+                    }
+                    for run in traces[0]
+                ],
+                "second_time": traces[1][-1].id,
+            }
+        )
+    return {
+        "about": "See PORTING.md. 'json' is a text to parse; everything else is what a port must come to.",
+        "canonical": [
+            {
+                "name": name,
+                "json": text,
+                "canonical": (made := bodies.canonical(json.loads(text))),
+                "utf8": made.encode().hex(),
+            }
+            for name, text in CANONICAL.items()
+        ],
+        "uuid5": [{"name": text, "id": bodies.uuid5(text)} for text in ("", "python.org", "Zürich 😀")],
+        "experiment": {
+            "dataset_id": DATASET_ID,
+            "experiment_name": "capitals-1a2b3c4d",
+            "id": session_id,
+            "start_time": bodies.timestamp(session_start),
+        },
+        "results": results,
+        "hash_of_all": f"{check_results(list(RESULTS.values())).hash:08x}",
+        "session_starts": [
+            {
+                "name": name,
+                "now": bodies.timestamp(NOW),
+                "earliest": earliest,
+                "longest_s": longest,
+                "start_time": bodies.timestamp(
+                    bodies.session_start(bodies.parse_time(earliest), timedelta(seconds=longest), NOW)
+                ),
+            }
+            for name, (earliest, longest) in SESSION_STARTS.items()
+        ],
+    }
+
+
+class Clock(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return NOW
+
+
+def transcript() -> dict:
+    """All requests for fixtures/results.jsonl into a new dataset, and what is answered to them."""
+    api = main.dry_run({"id": DATASET_ID, "tenant_id": TENANT_ID})
+    with open(FIXTURES / "results.jsonl", "rb") as file, mock.patch.object(recorder, "datetime", Clock):
+        results = ResultFile("results.jsonl", file)
+        overview = check_results(results)
+        name = f"results-{overview.hash:08x}"
+        recording = recorder.record(api, main.DATASET, results, name, overview)
+    return {
+        "about": "Requests in the order of PORTING.md; POST /sessions and POST /examples/bulk may overlap.",
+        "clock": bodies.timestamp(NOW),
+        "dataset": {"id": DATASET_ID, "tenant_id": TENANT_ID},
+        "experiment_name": name,
+        "url": recording.url,
+        "requests": [{k: v for k, v in sent.items() if k != "bytes"} for sent in main.sent_requests(api)],
+    }
+
+
+def written(document: dict) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    (FIXTURES / "vectors.json").write_text(written(vectors()), encoding="utf-8")
+    (FIXTURES / "transcript.json").write_text(written(transcript()), encoding="utf-8")
