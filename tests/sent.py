@@ -1,0 +1,76 @@
+"""Check what our client sends against the official contract."""
+
+import json
+import re
+from urllib.parse import parse_qs, urlsplit
+
+from localsmith_api import CONTRACT, contract, operation_of, validate
+
+PART = re.compile(rb'name="([^"]+)"\r\nContent-Type: application/json; length=(\d+)\r\n\r\n(.*?)\r\n--', re.S)
+
+
+def check_sent(request):
+    """Validate the operation, query, body and fields of a prepared request; returns "METHOD /template"."""
+    parts = urlsplit(request.url)
+    name, operation = operation_of(request.method, parts.path)
+    assert name, f"the contract has no {request.method} {parts.path}"
+    check_query(parse_qs(parts.query, keep_blank_values=True), operation, name)
+    kind = request.headers.get("Content-Type", "").partition(";")[0]
+    accepted = operation.get("requestBody", {}).get("content", {})
+    assert kind in accepted if request.body else not accepted, f"{name} was sent {kind or 'nothing'}"
+    if kind == "application/json":
+        schema = accepted[kind]["schema"]
+        validate(json.loads(request.body), schema)
+        check_fields(json.loads(request.body), schema, name)
+    elif kind == "multipart/form-data":
+        check_parts(request.body, name)
+    return name
+
+
+def check_query(query, operation, name):
+    declared = {parameter["name"]: parameter for parameter in operation.get("parameters", [])}
+    for key, values in query.items():
+        assert key in declared, f"{name} has no query parameter {key}"
+        schema = declared[key]["schema"]
+        candidates = [values, values[0], json.loads(values[0]) if values[0].isdigit() else values[0] == "true"]
+        assert any(is_valid(candidate, schema) for candidate in candidates), f"{name}: {key}={values}"
+
+
+def is_valid(value, schema):
+    try:
+        validate(value, schema)
+    except Exception:
+        return False
+    return True
+
+
+def check_fields(value, schema, name):
+    """No field that the contract does not know: JSON schemas let those pass, a server may not."""
+    while "$ref" in schema:
+        schema = contract()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if isinstance(value, list):
+        for item in value:
+            check_fields(item, schema.get("items", {}), name)
+    known = schema.get("properties")
+    if isinstance(value, dict) and known:
+        assert value.keys() <= known.keys(), f"{name} was sent {value.keys() - known.keys()}"
+        for key, item in value.items():
+            check_fields(item, known[key], name)
+
+
+def check_parts(body, name):
+    found = PART.findall(body)
+    assert found and len(found) == body.count(b"Content-Disposition"), f"{name}: parts without a length"
+    for part, length, data in found:
+        kind, _, identity = part.decode().partition(".")
+        item = json.loads(data)
+        assert (kind, identity) == ("feedback", item["id"])
+        assert int(length) == len(data)
+        assert item["trace_id"]
+        schema = {"$ref": "#/components/schemas/FeedbackCreateSchema"}
+        validate(item, schema)
+        check_fields(item, schema, name)
+
+
+def official_contract():
+    return CONTRACT.exists()
