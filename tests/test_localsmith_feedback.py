@@ -1,0 +1,148 @@
+"""Feedback: on runs and sessions, sent twice, corrected, counted."""
+
+import pytest
+from localsmith_api import Api, new_id, run
+
+
+@pytest.fixture
+def api(server):
+    return Api(server.url)
+
+
+@pytest.fixture
+def scored(api):
+    """A session with one run."""
+    session = api.experiment()
+    sent = run(session)
+    api.runs([sent])
+    return session, sent["id"]
+
+
+def test_feedback_belongs_to_its_runs_session(api, scored):
+    """Session and trace are the run's own, whatever was left out."""
+    session, run_id = scored
+
+    made = api.post("/feedback", {"run_id": run_id, "key": "correct", "score": True, "comment": "ok"})
+
+    assert (made["session_id"], made["trace_id"], made["score"], made["is_root"]) == (session, run_id, 1.0, True)
+    assert api.get(f"/feedback/{made['id']}") == made
+    assert api.get("/feedback", session=session) == [made]
+
+
+def test_feedback_for_an_unknown_run_is_404(api):
+    """The SDK retries this, since its run may be on the way."""
+    response = api.send("POST", "/feedback", json={"run_id": new_id(), "key": "k", "score": 1})
+
+    assert (response.status_code, response.json()) == (404, {"detail": "Resource not found"})
+
+
+def test_same_feedback_twice_is_one(api, scored):
+    """The same id with the same content changes nothing; other content is a conflict."""
+    session, run_id = scored
+    body = {"id": new_id(), "run_id": run_id, "key": "k", "score": 1, "value": {"a": [1]}}
+    first = api.post("/feedback", body)
+
+    assert api.post("/feedback", {**body, "created_at": "2026-01-01T00:00:00Z", "comment": None}) == first
+    assert api.send("POST", "/feedback", json={**body, "score": 0}).status_code == 409
+    assert api.get("/feedback", run=run_id) == [first]
+
+
+def test_two_scores_of_one_key_are_averaged(api, scored):
+    """There is no upsert by run and key."""
+    session, run_id = scored
+    for score in (1, 0):
+        api.post("/feedback", {"run_id": run_id, "key": "k", "score": score})
+
+    assert api.get(f"/runs/{run_id}")["feedback_stats"] == {"k": {"n": 2, "avg": 0.5, "values": {}}}
+
+
+def test_categories_are_counted_apart_from_scores(api, scored):
+    """`n` counts scores; a value without a score is in `values` only."""
+    session, run_id = scored
+    api.post("/feedback", {"run_id": run_id, "key": "tone", "value": "KIND", "comment": "soft"})
+    api.post("/feedback", {"run_id": run_id, "key": "tone", "value": "KIND"})
+
+    v1 = api.get(f"/runs/{run_id}")["feedback_stats"]["tone"]
+    v2 = api.get(f"/api/v2/runs/{run_id}", project_id=session, selects="FEEDBACK_STATS")["feedback_stats"]["tone"]
+
+    assert v1 == {"n": 0, "avg": None, "values": {"KIND": 2}}
+    assert (v2["values"], v2["comments"], v2["errors"]) == ({"KIND": 2}, ["soft"], 0)
+
+
+def test_failed_evaluator_is_an_error_and_no_score(api, scored):
+    session, run_id = scored
+    api.post("/feedback", {"run_id": run_id, "key": "judge", "error": True, "comment": "Timeout()"})
+
+    stats = api.get(f"/api/v2/runs/{run_id}", project_id=session, selects="FEEDBACK_STATS")["feedback_stats"]
+
+    assert (stats["judge"]["n"], stats["judge"]["errors"], stats["judge"]["avg"]) == (0, 1, None)
+
+
+def test_patch_corrects_and_delete_removes(api, scored):
+    session, run_id = scored
+    made = api.post("/feedback", {"run_id": run_id, "key": "k", "score": 0, "comment": "no"})
+
+    api.patch(f"/feedback/{made['id']}", {"score": 1, "correction": {"a": "Lima"}})
+
+    got = api.get(f"/feedback/{made['id']}")
+    assert (got["score"], got["comment"], got["correction"]) == (1.0, "no", {"a": "Lima"})
+    api.delete(f"/feedback/{made['id']}")
+    assert api.send("GET", f"/feedback/{made['id']}").status_code == 404
+
+
+def test_lists_are_narrowed(api, scored):
+    """level, source, has_comment, has_score, key and comparison each narrow the list."""
+    session, run_id = scored
+    comparison = new_id()
+    source = {"type": "model", "metadata": {}}
+    api.post("/feedback", {"run_id": run_id, "key": "a", "score": 1, "comment": "c", "feedback_source": source})
+    api.post("/feedback", {"session_id": session, "key": "b", "score": 1})
+    api.post("/feedback", {"run_id": run_id, "key": "c", "value": "x", "comparative_experiment_id": comparison})
+
+    def keys(**params):
+        return "".join(sorted(one["key"] for one in api.get("/feedback", **params)))
+
+    assert keys(level="run") == "ac"
+    assert keys(level="session") == "b"
+    assert keys(source="model") == keys(has_comment="true") == "a"
+    assert keys(has_score="false") == keys(comparative_experiment_id=comparison) == "c"
+    assert keys(key=["a", "b"]) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"key": None}, "key"),
+        ({"key": "k" * 181}, "key"),
+        ({"score": "high"}, "score"),
+        ({"value": [1]}, "value"),
+        ({"id": "7"}, "id"),
+        ({"feedback_source": {"type": "ghost"}}, "type"),
+        ({"run_id": None}, "body"),
+    ],
+)
+def test_wrong_feedback_is_422_at_its_field(api, scored, change, field):
+    body = {"run_id": scored[1], "key": "k", "score": 1, **change}
+
+    response = api.session.post(f"{api.url}/feedback", json=body)
+
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"][-1] == field
+
+
+def test_pairwise_feedback_of_other_comparisons_is_left_out(api):
+    """With a comparison named, the compare call shows ordinary feedback and that comparison's."""
+    dataset = api.dataset()
+    example = api.examples(dataset, 1)[0]
+    session = api.experiment(dataset)
+    sent = run(session, reference_example_id=example)
+    api.runs([sent])
+    mine, other = new_id(), new_id()
+    for comparison, score in ((None, 1), (mine, 1), (other, 0)):
+        extra = {"comparative_experiment_id": comparison} if comparison else {}
+        api.post("/feedback", {"run_id": sent["id"], "key": "pref", "score": score, **extra})
+    body = {"session_ids": [session], "comparative_experiment_id": mine}
+
+    row = api.post(f"/datasets/{dataset}/runs", body)[0]["runs"][0]
+
+    assert row["feedback_stats"]["pref"]["n"] == len(row["feedbacks"]) == 2
