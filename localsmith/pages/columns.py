@@ -1,54 +1,60 @@
 """What the pages know of every run of an experiment, read without opening a single JSON body, and kept until
 the store changes."""
 
+import gc
 import json
 import sqlite3
 import threading
-from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from localsmith.pages.intervals import Mean, mean_of, percentile
 
-KEPT_RUNS = 600_000  # runs whose columns are kept in memory, roughly 300 bytes each
+KEPT_RUNS = 600_000  # runs whose columns are kept in memory, roughly 400 bytes each
 KEPT_OTHERS = 100
+
+
+SUCCESS, ERROR, PENDING = range(3)
+Overall = tuple[str, float | None, Any, str | None]  # key, score, value, comment
 
 
 @dataclass(frozen=True)
 class Columns:
-    """One experiment by columns: the n-th item of each sequence belongs to its n-th root run, oldest first."""
+    """One experiment by columns: the n-th item of each sequence belongs to its n-th root run, in no order."""
 
     examples: Sequence[str | None]
-    run_ids: Sequence[str]
     seqs: Sequence[int]
-    statuses: Sequence[str]
+    statuses: Sequence[int]
     latencies: Sequence[int | None]  # microseconds; None or 0: not known
     tokens: Sequence[int]
     costs: Sequence[int]  # 1e-12 USD
-    at: dict[str, list[int]]  # example -> its runs; several are repetitions
+    at: dict[str, int]  # example -> its run, or one of them
+    repeats: dict[str, list[int]]  # examples that were run several times -> all their runs, oldest first
     scores: dict[str, dict[str, float]]  # metric -> example -> mean over repetitions; not scored is not there
     labels: dict[str, Counter[str]]  # metric -> values given without a score
     broken: Counter[str]  # metric -> how often its evaluator failed
-    overall: list[tuple[str, float | None, Any, str | None]]  # feedback on the experiment as a whole
+    overall: list[Overall]  # feedback on the experiment as a whole
+
+    def runs_of(self, example: str) -> list[int]:
+        if example in self.repeats:
+            return self.repeats[example]
+        return [self.at[example]] if example in self.at else []
 
     def latency_of(self, example: str) -> float | None:
-        return _average(self.latencies[i] for i in self.at.get(example, ()))
+        return _average(self.latencies[i] for i in self.runs_of(example))
 
     def tokens_of(self, example: str) -> float | None:
-        return _average(self.tokens[i] for i in self.at.get(example, ()))
+        return _average(self.tokens[i] for i in self.runs_of(example))
 
     def cost_of(self, example: str) -> float | None:
-        return _average(self.costs[i] for i in self.at.get(example, ()))
-
-    def failed(self, example: str) -> bool:
-        return any(self.statuses[i] == "error" for i in self.at.get(example, ()))
+        return _average(self.costs[i] for i in self.runs_of(example))
 
 
-def _average(values: Any) -> float | None:
+def _average(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value]
     return sum(known) / len(known) if known else None
 
@@ -56,89 +62,112 @@ def _average(values: Any) -> float | None:
 def load_columns(db: sqlite3.Connection, session_id: str) -> Columns:
     """Read the columns of one experiment."""
     cursor = db.cursor()
-    cursor.row_factory = None  # plain tuples: there may be 100,000 of them
+    cursor.row_factory = None  # plain tuples, turned into columns at once: there may be 100,000 of them
     rows = cursor.execute(
-        "SELECT reference_example_id, id, seq, status, latency, total_tokens, total_cost FROM runs"
-        " WHERE session_id = ? AND is_root = 1 ORDER BY seq",
+        "SELECT reference_example_id, id, seq, CASE status WHEN 'success' THEN 0 WHEN 'error' THEN 1 ELSE 2 END,"
+        " latency, total_tokens, total_cost FROM runs WHERE session_id = ? AND is_root = 1",
         (session_id,),
     ).fetchall()
-    examples, run_ids, seqs, statuses, latencies, tokens, costs = zip(*rows, strict=True) if rows else ((),) * 7
-    at: dict[str, list[int]] = {}
-    for index, example in enumerate(examples):
-        if example in at:
-            at[example].append(index)
-        elif example is not None:
-            at[example] = [index]
-    labels, broken = _unscored(cursor, session_id)
-    return Columns(
-        examples,
-        run_ids,
-        seqs,
-        statuses,
-        latencies,
-        tokens,
-        costs,
-        at,
-        _scores(cursor, session_id, dict(zip(run_ids, examples, strict=True)), len(at) < len(rows)),
-        labels,
-        broken,
-        _overall(cursor, session_id),
-    )
+    examples, run_ids, seqs, *others = list(zip(*rows, strict=True)) or [()] * 7
+    statuses, latencies, tokens, costs = others
+    at = dict(zip(examples, range(len(rows)), strict=True))
+    at.pop(None, None)
+    scores, labels, broken, overall = _feedback(cursor, session_id, dict(zip(run_ids, examples, strict=True)))
+    repeats = _repeats(examples, seqs) if len(at) < len(rows) else {}
+    return Columns(examples, seqs, statuses, latencies, tokens, costs, at, repeats, scores, labels, broken, overall)
+
+
+def _repeats(examples: Sequence[str | None], seqs: Sequence[int]) -> dict[str, list[int]]:
+    repeated = _doubles(examples)
+    found: dict[str, list[int]] = {example: [] for example in repeated}
+    for index in sorted((i for i, example in enumerate(examples) if example in repeated), key=seqs.__getitem__):
+        found[examples[index]].append(index)  # type: ignore[index]
+    return found
+
+
+def _doubles(examples: Iterable[str | None]) -> set[str]:
+    counts = Counter(examples)
+    counts.pop(None, None)
+    return {example for example, times in counts.items() if times > 1 and example}
 
 
 NOT_PAIRWISE = "comparative_experiment_id IS NULL"
+# One step in the index for each key there is, where DISTINCT would read it from end to end.
+KEYS = """
+    WITH RECURSIVE keys (key) AS (
+        SELECT min(key) FROM feedback WHERE session_id = ?1 UNION ALL
+        SELECT (SELECT min(key) FROM feedback WHERE session_id = ?1 AND key > keys.key) FROM keys WHERE key IS NOT NULL
+    ) SELECT key FROM keys WHERE key IS NOT NULL
+"""
 
 
-def _scores(
-    cursor: sqlite3.Cursor, session_id: str, example_of: dict[str, str | None], repeated: bool
-) -> dict[str, dict[str, float]]:
-    query = "SELECT key, run_id, score FROM feedback WHERE session_id = ? AND score IS NOT NULL"
+def _feedback(
+    cursor: sqlite3.Cursor, session_id: str, example_of: dict[str, str | None]
+) -> tuple[dict[str, dict[str, float]], dict[str, Counter[str]], Counter[str], list[Overall]]:
+    """Scores, labels, how often evaluators failed, and feedback on the experiment as a whole; see `Columns`."""
     compared = cursor.execute("SELECT 1 FROM comparative_members WHERE session_id = ? LIMIT 1", (session_id,))
-    if compared.fetchone():
-        # Preferences of a pairwise comparison mean nothing outside of it. Asked for only here, since without
-        # this condition an index alone answers the query.
-        query += f" AND {NOT_PAIRWISE}"
-    rows = cursor.execute(f"{query} ORDER BY key", (session_id,))
-    found = {}
-    for key, group in groupby(rows, key=itemgetter(0)):
-        given = [(example_of.get(run_id), score) for _, run_id, score in group]
-        scores = dict(given)
-        if repeated or len(scores) < len(given):
-            scores = _means(given)
-        scores.pop(None, None)  # feedback on child runs, on the experiment, and on runs without an example
-        if scores:
-            found[key] = scores
+    # Preferences of a pairwise comparison mean nothing outside of it. They are only ruled out where there are
+    # any, since without this condition an index alone answers the query.
+    condition = f" AND {NOT_PAIRWISE}" if compared.fetchone() else ""
+    scores, labels, broken, overall = {}, {}, Counter[str](), []
+    for (key,) in cursor.execute(KEYS, (session_id,)).fetchall():
+        rows = cursor.execute(
+            f"SELECT run_id, score FROM feedback WHERE session_id = ? AND key = ?{condition}", (session_id, key)
+        ).fetchall()
+        if not rows:
+            continue
+        run_ids, given = zip(*rows, strict=True)
+        if None in run_ids:
+            overall += _overall(cursor, session_id, key)
+        if None in given:
+            labels[key], broken[key] = _unscored(cursor, session_id, key)
+            run_ids, given = zip(*[row for row in rows if row[1] is not None] or [(None, 0.0)], strict=True)
+        scores[key] = _means(list(map(example_of.get, run_ids)), given)
+    return (
+        {key: found for key, found in scores.items() if found},
+        {key: found for key, found in labels.items() if found},
+        broken,
+        overall,
+    )
+
+
+def _means(examples: list[str | None], scores: Sequence[float]) -> dict[str, float]:
+    """Example -> score, the mean where there are several. Feedback on child runs, on the experiment, and on runs
+    without an example has no example here, and is left out."""
+    found = dict(zip(examples, scores, strict=True))
+    if len(found) < len(examples):
+        doubles = _doubles(examples)
+        several: dict[str, list[float]] = {example: [] for example in doubles}
+        for example, score in zip(examples, scores, strict=True):
+            if example in doubles:
+                several[example].append(score)
+        found.update({example: sum(given) / len(given) for example, given in several.items()})
+    found.pop(None, None)
     return found  # type: ignore[return-value]  # the one None is gone
 
 
-def _means(given: list[tuple[str | None, float]]) -> dict[str | None, float]:
-    by_example = defaultdict(list)
-    for example, score in given:
-        by_example[example].append(score)
-    return {example: sum(scores) / len(scores) for example, scores in by_example.items()}
-
-
-def _unscored(cursor: sqlite3.Cursor, session_id: str) -> tuple[dict[str, Counter[str]], Counter[str]]:
-    labels: dict[str, Counter[str]] = defaultdict(Counter)
-    broken: Counter[str] = Counter()
+def _unscored(cursor: sqlite3.Cursor, session_id: str, key: str) -> tuple[Counter[str], int]:
+    labels: Counter[str] = Counter()
+    broken = 0
     rows = cursor.execute(
-        "SELECT key, value, error, count(*) FROM feedback"
-        f" WHERE session_id = ? AND score IS NULL AND run_id IS NOT NULL AND {NOT_PAIRWISE} GROUP BY key, value, error",
-        (session_id,),
+        "SELECT value, error, count(*) FROM feedback WHERE session_id = ? AND key = ? AND score IS NULL"
+        f" AND run_id IS NOT NULL AND {NOT_PAIRWISE} GROUP BY value, error",
+        (session_id, key),
     )
-    for key, value, error, count in rows:
+    for value, error, count in rows:
         if error:
-            broken[key] += count
+            broken += count
         elif value is not None:
             label = json.loads(value)
-            labels[key][label if isinstance(label, str) else value] += count
-    return dict(labels), broken
+            labels[label if isinstance(label, str) else value] += count
+    return labels, broken
 
 
-def _overall(cursor: sqlite3.Cursor, session_id: str) -> list[tuple[str, float | None, Any, str | None]]:
+def _overall(cursor: sqlite3.Cursor, session_id: str, key: str) -> list[Overall]:
     rows = cursor.execute(
-        "SELECT key, score, value, comment FROM feedback WHERE session_id = ? AND run_id IS NULL ORDER BY key, seq",
-        (session_id,),
+        "SELECT key, score, value, comment FROM feedback WHERE session_id = ? AND key = ? AND run_id IS NULL"
+        " ORDER BY seq",
+        (session_id, key),
     )
     return [(key, score, json.loads(value) if value else None, comment) for key, score, value, comment in rows]
 
@@ -159,7 +188,7 @@ class Summary:
     means: dict[str, Mean]
     labels: dict[str, Counter[str]]
     broken: Counter[str]
-    overall: list[tuple[str, float | None, Any, str | None]]
+    overall: list[Overall]
 
     @property
     def repetitions(self) -> float:
@@ -170,11 +199,11 @@ def summarize(columns: Columns) -> Summary:
     latencies = sorted(latency for latency in columns.latencies if latency)
     means = {key: mean_of(list(scores.values())) for key, scores in columns.scores.items()}
     return Summary(
-        runs=len(columns.run_ids),
+        runs=len(columns.seqs),
         examples=len(columns.at),
         strays=columns.examples.count(None),
-        errors=columns.statuses.count("error"),
-        pending=columns.statuses.count("pending"),
+        errors=columns.statuses.count(ERROR),
+        pending=columns.statuses.count(PENDING),
         p50=percentile(latencies, 0.50),
         p99=percentile(latencies, 0.99),
         tokens=sum(columns.tokens),
@@ -184,6 +213,19 @@ def summarize(columns: Columns) -> Summary:
         broken=columns.broken,
         overall=columns.overall,
     )
+
+
+@contextmanager
+def _collector_resting() -> Iterator[None]:
+    """Keep Python's collector of cycles from running: it would look again and again at the tens of thousands of
+    rows that are just being read, and find nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Kept:
@@ -198,13 +240,14 @@ class Kept:
     def columns(self, db: sqlite3.Connection, session_id: str) -> Columns:
         found = self._columns.get(session_id)
         if found is None:
-            found = load_columns(db, session_id)
+            with _collector_resting():
+                found = load_columns(db, session_id)
             with self._lock:
                 self._columns[session_id] = found
-                total = sum(len(columns.run_ids) for columns in self._columns.values())
+                total = sum(len(columns.seqs) for columns in self._columns.values())
                 while total > KEPT_RUNS and len(self._columns) > 1:
                     _, dropped = self._columns.popitem(last=False)
-                    total -= len(dropped.run_ids)
+                    total -= len(dropped.seqs)
         return found
 
     def summary(self, db: sqlite3.Connection, session_id: str) -> Summary:

@@ -75,21 +75,20 @@ def _scale(sides: list[Side], metric: str) -> tuple[float, float]:
 
 def rows_of(db: sqlite3.Connection, comparison: Comparison, examples: list[str]) -> list[Row]:
     """Read the bodies of these examples and of their runs, and of nothing else."""
-    places = [
-        (side, example, side.columns.at.get(example, [])[:REPETITIONS_SHOWN])
-        for example in examples
-        for side in comparison.sides
-    ]
-    seqs = [side.columns.seqs[i] for side, _, indexes in places for i in indexes]
-    run_ids = [side.columns.run_ids[i] for side, _, indexes in places for i in indexes]
-    found = _Found(_examples(db, examples), _bodies(db, seqs), feedback_of(db, run_ids))
+    indexes = [(side.columns, i) for side in comparison.sides for example in examples for i in _shown(side, example)]
+    runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
+    found = _Found(_examples(db, examples), runs, feedback_of(db, [run["id"] for run in runs.values()]))
     return [_row(comparison, example, found) for example in examples]
+
+
+def _shown(side: Side, example: str) -> list[int]:
+    return side.columns.runs_of(example)[:REPETITIONS_SHOWN]
 
 
 @dataclass
 class _Found:
     examples: dict[str, dict[str, Any]]
-    bodies: dict[int, sqlite3.Row]
+    runs: dict[int, sqlite3.Row]
     feedback: dict[str, list[dict[str, Any]]]
 
 
@@ -102,9 +101,10 @@ def _examples(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str
     return {row["id"]: example_of(row) for row in rows}
 
 
-def _bodies(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
+def _runs(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
     rows = db.execute(
-        "SELECT seq, inputs, outputs, error FROM run_bodies WHERE seq IN (SELECT value FROM json_each(?))",
+        "SELECT r.seq, r.id, r.status, r.latency, r.total_tokens, r.total_cost, b.inputs, b.outputs, b.error"
+        " FROM runs r LEFT JOIN run_bodies b ON b.seq = r.seq WHERE r.seq IN (SELECT value FROM json_each(?))",
         (json.dumps(seqs),),
     )
     return {row["seq"]: row for row in rows}
@@ -121,24 +121,9 @@ def _row(comparison: Comparison, example: str, found: _Found) -> Row:
 
 def _cell(comparison: Comparison, side: Side, example: str, found: _Found) -> Cell:
     columns, baseline = side.columns, comparison.baseline.columns
-    indexes = columns.at.get(example, [])
-    runs = []
-    for i in indexes[:REPETITIONS_SHOWN]:
-        body = found.bodies.get(columns.seqs[i])
-        runs.append(
-            {
-                "id": columns.run_ids[i],
-                "status": columns.statuses[i],
-                "latency": columns.latencies[i],
-                "tokens": columns.tokens[i],
-                "cost": columns.costs[i],
-                "inputs": _loads(body["inputs"]) if body else None,
-                "outputs": _loads(body["outputs"]) if body else None,
-                "error": body["error"] if body else None,
-                "feedback": found.feedback.get(columns.run_ids[i], []),
-                "diff": None,
-            }
-        )
+    indexes = columns.runs_of(example)
+    seqs = [columns.seqs[i] for i in _shown(side, example)]
+    runs = [_run(found.runs[seq], found.feedback) for seq in seqs if seq in found.runs]
     means, changes = [], {}
     for metric in comparison.metrics:
         before = baseline.scores.get(metric, {}).get(example)
@@ -149,6 +134,21 @@ def _cell(comparison: Comparison, side: Side, example: str, found: _Found) -> Ce
             difference = after - before if before is not None and after is not None else None
             changes[metric] = (change(before, after), difference)
     return Cell(runs, len(indexes) - len(runs), means, changes)
+
+
+def _run(row: sqlite3.Row, feedback: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "status": row["status"],
+        "latency": row["latency"],
+        "tokens": row["total_tokens"],
+        "cost": row["total_cost"],
+        "inputs": _loads(row["inputs"]),
+        "outputs": _loads(row["outputs"]),
+        "error": row["error"],
+        "feedback": feedback.get(row["id"], []),
+        "diff": None,
+    }
 
 
 def _loads(text: str | None) -> Any:

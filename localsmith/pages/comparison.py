@@ -3,12 +3,11 @@
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
-from localsmith.pages.columns import Columns, Kept, Summary
+from localsmith.pages.columns import ERROR, Columns, Kept, Summary
 from localsmith.pages.common import like
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
 from localsmith.pages.intervals import SAME, Pairing, pair
@@ -128,8 +127,8 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
 
 def _examples(db: sqlite3.Connection, kept: Kept, dataset_id: str, sides: list[Side]) -> tuple[list[str], int]:
     positions: list[str] = kept.other(("examples", dataset_id), lambda: _positions(db, dataset_id))
-    run = set(chain.from_iterable(side.columns.at for side in sides))
-    known = [example for example in positions if example in run]
+    run: set[str] = set().union(*(side.columns.at for side in sides))
+    known = list(filter(run.__contains__, positions))
     return known + sorted(run.difference(known)), len(positions) - len(known)
 
 
@@ -196,7 +195,7 @@ def _conditions(db: sqlite3.Connection, kept: Kept, comparison: Comparison) -> l
 
 
 def _failures(columns: Columns) -> list[int]:
-    return [index for index, status in enumerate(columns.statuses) if status == "error"]
+    return [index for index, status in enumerate(columns.statuses) if status == ERROR]
 
 
 def _scores(comparison: Comparison, side: Side) -> Mapping[str, float]:

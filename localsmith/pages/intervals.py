@@ -1,8 +1,9 @@
 """How sure a number is: intervals of means and rates, and paired differences. The unit is always the example."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import mul
 from statistics import NormalDist
 
 Z = NormalDist().inv_cdf(0.975)
@@ -25,7 +26,7 @@ def mean_of(values: Sequence[float]) -> Mean | None:
     n = len(values)
     if not n:
         return None
-    total = math.fsum(values)
+    total = sum(values)
     if is_binary(values):
         low, high = wilson(total, n)
         return Mean(n, total / n, low, high, "Wilson")
@@ -39,8 +40,8 @@ def mean_of(values: Sequence[float]) -> Mean | None:
     return Mean(n, mean, low, high, "Student's t")
 
 
-def is_binary(values: Sequence[float]) -> bool:
-    return set(values) <= {0.0, 1.0}
+def is_binary(values: Iterable[float]) -> bool:
+    return not set(values) - {0.0, 1.0}
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
@@ -68,7 +69,8 @@ def t_quantile(degrees: int) -> float:
 
 def _standard_error(values: Sequence[float], mean: float) -> float:
     n = len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    deviations = [value - mean for value in values]
+    return math.sqrt(sum(map(mul, deviations, deviations)) / (n - 1) / n)
 
 
 @dataclass(frozen=True)
@@ -103,28 +105,26 @@ class Pairing:
 
 def pair(baseline: dict[str, float], candidate: dict[str, float], examples: int) -> Pairing:
     """Pair two experiments' scores by example; `examples` is how many there are in all."""
-    shared = [(score, candidate[example]) for example, score in baseline.items() if example in candidate]
-    differences = [after - before for before, after in shared]
-    improved = sum(difference > SAME for difference in differences)
-    regressed = sum(difference < -SAME for difference in differences)
+    # With 10,000 examples, six experiments and ten metrics this is most of a page's time: hence map and count.
+    after = map(candidate.get, baseline)
+    differences = [new - old for old, new in zip(baseline.values(), after, strict=True) if new is not None]
     p = None
-    if shared and is_binary([before for before, _ in shared]) and is_binary([after for _, after in shared]):
+    if differences and is_binary(baseline.values()) and is_binary(candidate.values()):
+        improved, regressed = differences.count(1.0), differences.count(-1.0)
         p = mcnemar(improved, regressed)
-    return Pairing(
-        improved,
-        regressed,
-        len(shared) - improved - regressed,
-        examples - len(shared),
-        _mean_difference(differences),
-        p,
-    )
+    else:
+        improved = sum(difference > SAME for difference in differences)
+        regressed = sum(difference < -SAME for difference in differences)
+    unchanged = len(differences) - improved - regressed
+    incomparable = examples - len(differences)
+    return Pairing(improved, regressed, unchanged, incomparable, _mean_difference(differences), p)
 
 
 def _mean_difference(differences: list[float]) -> Mean | None:
     n = len(differences)
     if not n:
         return None
-    mean = math.fsum(differences) / n
+    mean = sum(differences) / n
     if n == 1:
         return Mean(1, mean, None, None, "one pair, so no interval")
     margin = t_quantile(n - 1) * _standard_error(differences, mean)
@@ -137,7 +137,7 @@ def mcnemar(up: int, down: int) -> float:
     if not n:
         return 1.0
     log_half = n * math.log(2)
-    tail = math.fsum(
+    tail = sum(
         math.exp(math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - log_half) for i in range(k + 1)
     )
     return min(1.0, 2 * tail)

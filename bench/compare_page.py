@@ -1,0 +1,132 @@
+"""How long the compare page takes: `uv run --group dev python bench/compare_page.py`.
+
+Fills a store with four experiments over 100 to 100,000 examples (two metrics each, every tenth example repeated in
+the last experiment) and times the page inside the server: first, when nothing is kept in memory, and again.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import localsmith
+
+TENANT = "f51e8722-c21b-4092-a8ce-6f2410645d51"
+ANSWER = "Natalia sold 48 clips in April and half as many in May, so she sold 72 altogether. #### 72 " * 5
+EXPERIMENTS = 4
+
+
+def fill(path, examples):
+    """Write straight into the tables, as ingest would leave them; return the address of the compare page."""
+    chance = random.Random(examples)
+    app = localsmith.create_app(path)
+    store, now = app.extensions["localsmith"].store, time.time_ns() // 1000
+    dataset = str(uuid.uuid4())
+    sessions = [str(uuid.uuid4()) for _ in range(EXPERIMENTS)]
+    ids = [str(uuid.UUID(int=chance.getrandbits(128))) for _ in range(examples)]
+    with store.write() as db:
+        db.execute(
+            "INSERT INTO datasets (id, name, created_at, modified_at, body) VALUES (?, ?, ?, ?, '{}')",
+            (dataset, f"speed-{examples}", now, now),
+        )
+        db.executemany(
+            "INSERT INTO examples (id, dataset_id, position, created_at, modified_at, inputs, outputs, metadata)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, '{}')",
+            (
+                (
+                    e,
+                    dataset,
+                    n,
+                    now,
+                    now,
+                    json.dumps({"question": f"{n}? {ANSWER[:200]}"}),
+                    json.dumps({"answer": ANSWER}),
+                )
+                for n, e in enumerate(ids, 1)
+            ),
+        )
+        for number, session in enumerate(sessions, 1):
+            db.execute(
+                "INSERT INTO sessions (id, name, reference_dataset_id, test_run_number, start_time, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (session, f"experiment-{number}-of-{examples}", dataset, number, now, now),
+            )
+            repeated = ids[::10] if number == EXPERIMENTS else []
+            fill_runs(db, session, ids + repeated, now, chance)
+    store.close()
+    return f"/o/{TENANT}/datasets/{dataset}/compare?selectedSessions={','.join(sessions)}"
+
+
+def fill_runs(db, session, ids, now, chance):
+    def state():
+        return "error" if chance.random() < 0.02 else "success"
+
+    def latency():
+        return chance.randrange(10**5, 10**7)
+
+    first = db.execute("SELECT coalesce(max(seq), 0) + 1 FROM runs").fetchone()[0]
+    runs = [(first + n, str(uuid.UUID(int=chance.getrandbits(128))), example) for n, example in enumerate(ids)]
+    db.executemany(
+        "INSERT INTO runs (seq, id, session_id, trace_id, is_root, reference_example_id, dotted_order, name, run_type,"
+        " status, start_time, end_time, total_tokens) VALUES (?, ?, ?, ?, 1, ?, ?, 'target', 'llm', ?, ?, ?, ?)",
+        (
+            (seq, run, session, run, example, f"20260821T091530123456Z{run}", state(), now, now + latency(), seq % 500)
+            for seq, run, example in runs
+        ),
+    )
+    bodies = ((seq, json.dumps({"question": "?"}), json.dumps({"answer": ANSWER + run})) for seq, run, _ in runs)
+    db.executemany("INSERT INTO run_bodies (seq, inputs, outputs) VALUES (?, ?, ?)", bodies)
+    for key, score in (("correct", lambda: chance.randrange(2)), ("closeness", lambda: round(chance.random(), 4))):
+        db.executemany(
+            "INSERT INTO feedback (id, run_id, session_id, trace_id, key, score, created_at, modified_at, received)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, '{}')",
+            (
+                (str(uuid.UUID(int=chance.getrandbits(128))), run, session, run, key, score(), now, now)
+                for _, run, _ in runs
+            ),
+        )
+
+
+def milliseconds(client, address):
+    began = time.perf_counter()
+    answer = client.get(address)
+    assert answer.status_code == 200, answer.text
+    return (time.perf_counter() - began) * 1000
+
+
+QUERIES = {"again": "", "regressed": "&show=regressed", "sorted": "&sort=change:2", "last page": "&page=100000"}
+SLOWER = {"text search": "&q=altogether", "differs": "&show=differs"}
+
+
+def measure(path, small, address, repeat):
+    """The best of `repeat` times for each way of asking; every 'first' with a new app, so with nothing kept."""
+    times = {"first": []}
+    for _ in range(repeat):
+        client = localsmith.create_app(path).test_client()
+        client.get(small)  # templates are compiled once in the life of a server
+        times["first"].append(milliseconds(client, address))
+        for name, query in (QUERIES | SLOWER).items():
+            times.setdefault(name, []).append(milliseconds(client, address + query))
+    return {name: min(found) for name, found in times.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000])
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    names = ["first", *QUERIES, *SLOWER]
+    print(f"milliseconds in the server, {EXPERIMENTS} experiments, best of {arguments.repeat}")
+    print(f"{'examples':>9}" + "".join(f"{name:>13}" for name in names))
+    for examples in arguments.examples:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "speed.db"
+            times = measure(path, fill(path, 1), fill(path, examples), arguments.repeat)
+        print(f"{examples:>9,}" + "".join(f"{times[name]:>13.1f}" for name in names), flush=True)
+
+
+if __name__ == "__main__":
+    main()
