@@ -89,6 +89,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "split": (lambda value: is_text(value) or are_texts(value), "text or a list of texts"),
     "example_metadata": OBJECT,
 }
+TIMES = {"start_time", "end_time"}
 RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata")
 FEEDBACK_FIELDS = ("key", "score", "value", "comment")
 ALIASES = {  # spellings of other tools, taken from files: field -> the key under which a bare value goes
@@ -164,6 +165,7 @@ def prepare(result: Any) -> tuple[dict[str, str], list[str]]:
     problems: list[str] = []
     check_run(result, "", None, problems)
     if problems:
+        check_json(result, "", problems)
         return {}, problems
     try:
         fields = canonical_fields(result)
@@ -180,29 +182,29 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
     if not isinstance(run, dict):
         problems.append(f"{where or 'it'} is {named(run)}, expected an object with 'inputs' and 'outputs'")
         return
-    before = len(problems)
+    good = {}
     for name, value in run.items():
         if name not in FIELDS or where and name in RESULT_ONLY:
             problems.append(unknown_field(name, FIELDS, where))
         elif value is not None and not FIELDS[name][0](value):
             problems.append(f"{where}'{name}' is {named(value)}, expected {FIELDS[name][1]}")
+        else:
+            good[name] = value
     if run.get("inputs") is None:
         problems.append(f"{where}'inputs' is missing, expected an object")
     if run.get("outputs") is None and run.get("error") is None:
         problems.append(f"{where}'outputs' is missing, expected an object (or text in 'error' when the system failed)")
-    if len(problems) > before:
-        return  # times, feedback and children are looked at once the fields are what they should be
-    start = check_times(run, where, parent_start, problems)
-    if run.get("feedback"):
-        check_feedback(run["feedback"], where, problems)
-    for index, child in enumerate(run.get("child_runs") or ()):
+    start = check_times(good, where, parent_start, problems) if good.keys() & TIMES == run.keys() & TIMES else None
+    if good.get("feedback"):
+        check_feedback(good["feedback"], where, problems)
+    for index, child in enumerate(good.get("child_runs") or ()):
         here = f"{where}child_runs[{index}]."
         if where.count("child_runs") >= MAX_DEPTH // 2:
             problems.append(f"{here} is nested deeper than {MAX_DEPTH // 2} levels")
-        elif start is None and isinstance(child, dict) and child.get("start_time") is not None:
+            continue
+        if not run.get("start_time") and isinstance(child, dict) and child.get("start_time"):
             problems.append(f"{here}'start_time' needs a 'start_time' on its parent, too")
-        else:
-            check_run(child, here, start, problems)
+        check_run(child, here, start, problems)
 
 
 def check_times(run: dict[str, Any], where: str, parent_start: datetime | None, problems: list[str]) -> datetime | None:
@@ -244,16 +246,17 @@ def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
             problems.append(f"{here}.'comment' is {named(comment)}, expected text")
 
 
-def check_json(run: Mapping[str, Any], where: str, problems: list[str]) -> None:
+def check_json(run: Any, where: str, problems: list[str]) -> None:
     """Find what JSON, or LangSmith, cannot hold in the fields of a run."""
     size = 0
-    for name, value in run.items():
-        if name not in ("start_time", "end_time", "child_runs"):
+    for name, value in run.items() if isinstance(run, dict) else ():
+        if name in FIELDS and name not in TIMES and name != "child_runs":
             size += json_size(value, (where + name,), problems)
     if size > MAX_RUN_BYTES:
         most = f"LangSmith takes at most {MAX_RUN_BYTES / 1e6:.0f} MB"
         problems.append(f"{where or 'it '}has {size / 1e6:.0f} MB, {most}")
-    for index, child in enumerate(run.get("child_runs") or ()):
+    children = run.get("child_runs") if isinstance(run, dict) else None
+    for index, child in enumerate(children if isinstance(children, list) else ()):
         check_json(child, f"{where}child_runs[{index}].", problems)
 
 
