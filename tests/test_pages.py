@@ -258,3 +258,79 @@ def test_stored_text_is_never_markup(client, seed):
     ):
         html = page(client, path)
         assert "<script>" not in html and "&lt;script&gt;" in html, path
+
+
+def give_score(client, run, **form):
+    headers = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+    return client.post(f"/o/{TENANT}/runs/{run['id']}/scores", data=form, headers=headers)
+
+
+def test_a_person_can_score_a_run(client, seed):
+    """A score by hand is feedback like any other, says that a person gave it, and can be given again."""
+    made = capitals(seed)
+    run = made["runs"][3]
+    address = f"/o/{TENANT}/datasets/{made['dataset']}/compare?selectedSessions={made['first']}"
+
+    answer = give_score(client, run, key="correct", score="0,5", comment="half right", back=address)
+    give_score(client, run, key="correct", score="1")
+
+    assert answer.status_code == 303 and answer.location == f"{address}#r-{run['id']}"
+    text = words(page(client, address))
+    assert "correct ✓ 1 by hand, was 0.5" in text and "half right" in text
+
+
+def test_a_changed_score_shows_what_it_was(client, seed):
+    """Correcting an evaluator keeps what it said in sight."""
+    made = capitals(seed)
+
+    give_score(client, made["runs"][1], key="correct", score="1")
+
+    html = page(client, f"projects/p/{made['first']}/r/{made['runs'][1]['id']}")
+    assert "by hand, was 0" in html and "said Lyon" in html
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"key": "", "score": "1"}, {"key": "k" * 181, "score": "1"}, {"key": "k", "score": "nan"}, {"key": "k"}],
+    ids=["no name", "long name", "nan", "nothing"],
+)
+def test_bad_scores_are_refused(client, seed, form):
+    """What is no score is refused with words, and nothing is stored."""
+    made = capitals(seed)
+
+    answer = give_score(client, made["runs"][3], **form)
+
+    assert answer.status_code in (400, 422) and answer.mimetype == "text/html"
+    assert "not scored" in page(client, f"projects/p/{made['first']}/r/{made['runs'][3]['id']}")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+    ids=str,
+)
+def test_scores_from_other_sites_are_refused(client, seed, headers):
+    """A form of another web site cannot score a run, nor can one that does not say where it comes from."""
+    made = capitals(seed)
+
+    answer = client.post(
+        f"/o/{TENANT}/runs/{made['runs'][3]['id']}/scores", data={"key": "correct", "score": "1"}, headers=headers
+    )
+
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example", "/o/x\r\nX: y", "/o/\\evil"])
+def test_a_score_only_goes_back_to_our_pages(client, seed, back):
+    """The form's way back is a path of ours or none."""
+    made = capitals(seed)
+
+    answer = give_score(client, made["runs"][3], key="correct", score="1", back=back)
+
+    assert answer.location.startswith(f"/o/{TENANT}/projects/p/")

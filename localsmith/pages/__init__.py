@@ -8,12 +8,13 @@ from flask import Blueprint, Response, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from localsmith.pages.common import link, with_query
+from localsmith.pages.common import here, link, with_query
 from localsmith.pages.compare import show_comparison
 from localsmith.pages.dataset import show_dataset, show_example
 from localsmith.pages.datasets import show_datasets
 from localsmith.pages.render import FILTERS
 from localsmith.pages.run import show_project, show_run
+from localsmith.pages.scores import give_score
 from localsmith.wire import ApiError
 
 log = logging.getLogger("localsmith")
@@ -23,7 +24,7 @@ blueprint = Blueprint(
 )
 for name, template_filter in FILTERS.items():
     blueprint.add_app_template_filter(template_filter, name)
-for function in (link, with_query):
+for function in (here, link, with_query):
     blueprint.add_app_template_global(function)
 
 VIEWS: list[tuple[str, Callable[..., str | WerkzeugResponse]]] = [
@@ -37,6 +38,7 @@ VIEWS: list[tuple[str, Callable[..., str | WerkzeugResponse]]] = [
 ]
 for path, view in VIEWS:
     blueprint.add_url_rule(path, endpoint=view.__name__, view_func=view)
+blueprint.add_url_rule("/o/<tenant>/runs/<run_id>/scores", view_func=give_score, methods=["POST"])
 
 
 @blueprint.route("/o/<path:rest>")

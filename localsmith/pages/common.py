@@ -82,6 +82,11 @@ def with_query(**changes: Any) -> str:
     return request.path + ("?" + urlencode(pairs) if pairs else "")
 
 
+def here() -> str:
+    """This address, for a form that comes back to it."""
+    return request.full_path.rstrip("?")
+
+
 def link(view: str, **values: Any) -> str:
     """The address of a page of ours."""
     return url_for(f"pages.{view}", tenant=TENANT_ID, **values)

@@ -245,7 +245,10 @@ def feedback_of(db: sqlite3.Connection, run_ids: list[str]) -> dict[str, list[di
 
 
 def feedback_item(row: sqlite3.Row) -> dict[str, Any]:
+    """Feedback as the templates show it; `was` is what a person has changed."""
+    first = json.loads(row["received"]).get("score") if row["source_type"] == "app" else None
     return {
+        "was": first if first is not None and first != row["score"] else None,
         "id": row["id"],
         "key": row["key"],
         "score": row["score"],
