@@ -85,7 +85,10 @@ def _order(sort: tuple[str | None, str | None], session_ids: list[str]) -> tuple
         value, params = f"SELECT avg(runs.{COLUMNS[by]}) FROM runs WHERE {ROOTS} = ?", [session_ids[0]]
     else:
         # CROSS JOIN keeps the order: first the example's run, then its feedback. SQLite would guess the other way.
-        value = f"SELECT avg(score) FROM runs CROSS JOIN feedback ON feedback.run_id = runs.id WHERE {ROOTS} = ? AND key = ?"
+        value = (
+            "SELECT avg(score) FROM runs CROSS JOIN feedback ON feedback.run_id = runs.id"
+            f" WHERE {ROOTS} = ? AND key = ?"
+        )
         params = [session_ids[0], by.removeprefix("feedback.")]
     return f"({value}) {direction} NULLS LAST, position, examples.id", params
 

@@ -123,17 +123,28 @@ class _Parser:
         return Node(name, args, start)
 
     def value(self) -> Any:
-        kind, word = self.kind, self.word
+        kind, word, start = self.kind, self.word, self.start
         if kind == "sign":
             return self.values()
         if kind == "name" and word not in CONSTANTS or kind not in ("name", "text", "number"):
             raise self.fail("a value")
         self.advance()
         if kind == "text":
-            return re.sub(r"\\(.)", r"\1", word[1:-1], flags=re.DOTALL)
+            return self.unquoted(word, start)
         if kind == "name":
             return CONSTANTS[word]
         return float(word) if re.search(r"[.eE]", word) else int(word)
+
+    def unquoted(self, word: str, start: int) -> str:
+        """The text between quotes: JSON's escapes in double ones, a backslash before any character in both."""
+        try:
+            text = str(json.loads(word, strict=False))
+            text.encode()
+        except UnicodeEncodeError:
+            raise bad_filter("lone surrogate", self.text, start) from None
+        except ValueError:
+            return re.sub(r"\\(.)", r"\1", word[1:-1], flags=re.DOTALL)
+        return text
 
     def values(self) -> list[Any]:
         self.take("[")

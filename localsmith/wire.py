@@ -7,7 +7,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -55,7 +55,6 @@ class Switches:
     v2_reads: int = 200  # 404, 405 or 501: a server older than the v2 reads
     time_window_hours: float | None = 24  # None: runs of any age are taken
     clock: Callable[[], float] = time.time
-    faults: list[Any] = field(default_factory=list)  # see faults.py
 
     def now(self) -> int:
         """The time in microseconds since 1970."""
@@ -152,7 +151,7 @@ def _unzstd(data: bytes, limit: int) -> bytes:
 def parse_json(data: bytes, loc: str = "body") -> Any:
     """Decode JSON that a database can hold: bounded depth, 64-bit integers, finite numbers, valid text."""
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode())  # of bytes, json.loads would take surrogates and UTF-16 too
     except RecursionError:
         raise ApiError(400, f"Bad request: {loc} is nested deeper than {MAX_JSON_DEPTH} levels") from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError

@@ -2,7 +2,7 @@
 
 import pytest
 import requests
-from localsmith_api import KEY, Api, multipart, new_id, run
+from localsmith_api import Api, multipart, new_id, run
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def test_examples_are_found_by_id_text_and_metadata(api):
     special = api.post("/examples", {"dataset_id": dataset, "inputs": {"q": "Zürich 100%"}, "metadata": {"k": True}})
 
     assert {one["id"] for one in api.get("/examples", id=ids[:2])} == set(ids[:2])
-    assert [one["id"] for one in api.get("/examples", dataset=dataset, full_text_contains="Zürich 100%")] == [special["id"]]
+    assert [one["id"] for one in api.get("/examples", dataset=dataset, full_text_contains="Zürich 100%")] == [
+        special["id"]
+    ]
     assert [one["id"] for one in api.get("/examples", dataset=dataset, metadata='{"k": true}')] == [special["id"]]
     assert set(api.get("/examples", id=ids[:1], select=["id"])[0]) == {"id", "name", "dataset_id", "inputs"}
 
@@ -171,7 +173,9 @@ def test_platform_update_of_examples(api, prefix):
 def test_taken_session_name_or_id_is_a_conflict(api):
     made = api.post("/sessions", {"name": "mine", "id": new_id()})
 
-    responses = [api.send("POST", "/sessions", json=body) for body in ({"name": "mine"}, {"name": "x", "id": made["id"]})]
+    responses = [
+        api.send("POST", "/sessions", json=body) for body in ({"name": "mine"}, {"name": "x", "id": made["id"]})
+    ]
 
     assert [one.status_code for one in responses] == [409, 409]
     assert responses[0].json() == {"detail": "Session already exists."}
@@ -217,13 +221,17 @@ def test_rules_are_stored_and_not_run(api):
     dataset = api.dataset()
     session = api.experiment(dataset)
     code = {"language": "python", "code": "def perform_eval(run, example):\n    return {'score': 1}\n"}
-    rule = api.post("/runs/rules", {"display_name": "r", "sampling_rate": 1, "dataset_id": dataset, "code_evaluators": [code]})
+    rule = api.post(
+        "/runs/rules", {"display_name": "r", "sampling_rate": 1, "dataset_id": dataset, "code_evaluators": [code]}
+    )
 
     api.patch(f"/runs/rules/{rule['id']}", {"display_name": "renamed", "sampling_rate": 0.5})
 
     listed = api.get("/runs/rules", dataset_id=dataset)
     run_it = api.send("POST", f"/runs/experiments/{session}/evaluate", json={"rule_id": rule["id"]})
-    assert [(one["display_name"], one["sampling_rate"], one["code_evaluators"]) for one in listed] == [("renamed", 0.5, [code])]
+    assert [(one["display_name"], one["sampling_rate"], one["code_evaluators"]) for one in listed] == [
+        ("renamed", 0.5, [code])
+    ]
     assert run_it.status_code == 501
     api.delete(f"/runs/rules/{rule['id']}")
     assert api.get("/runs/rules") == []
@@ -290,7 +298,9 @@ def test_upload_twice_is_a_conflict_and_ordinary_datasets_are_refused(api):
     api.post("/datasets/upload-experiment", upload())
 
     again = api.send("POST", "/datasets/upload-experiment", json=upload(dataset_name="new"))
-    ordinary = api.send("POST", "/datasets/upload-experiment", json=upload(dataset_name="ordinary", experiment_name="b"))
+    ordinary = api.send(
+        "POST", "/datasets/upload-experiment", json=upload(dataset_name="ordinary", experiment_name="b")
+    )
 
     assert (again.status_code, again.json()) == (409, {"detail": "Session already exists."})
     assert ordinary.status_code == 400

@@ -20,7 +20,9 @@ def world(tmp_path_factory):
         usage = {"input_tokens": 60, "output_tokens": 50, "total_cost": 0.02}
         runs = {
             "fast": run(session, name="fast", tags=["prod"], took=0.5, extra={"metadata": {"env": "eu", "n": 1}}),
-            "slow": run(session, name="slow", took=7, error="Timeout!", extra={"metadata": {"env": "us", "thread_id": "t1"}}),
+            "slow": run(
+                session, name="slow", took=7, error="Timeout!", extra={"metadata": {"env": "us", "thread_id": "t1"}}
+            ),
             "llm": run(session, name="llm", run_type="llm", took=2, extra={"metadata": {"usage_metadata": usage}}),
         }
         api.runs(list(runs.values()))
@@ -143,7 +145,21 @@ def store(tmp_path_factory):
 
 
 WORDS = st.sampled_from(
-    ["and(", "or(", "not(", "eq(", "gt(", "in(", "has(", "search(", "name", "latency", "tags", "metadata", "feedback_key"]
+    [
+        "and(",
+        "or(",
+        "not(",
+        "eq(",
+        "gt(",
+        "in(",
+        "has(",
+        "search(",
+        "name",
+        "latency",
+        "tags",
+        "metadata",
+        "feedback_key",
+    ]
     + ["metadata_value", ",", ")", "[", "]", '"x"', "'y'", "1", "-2.5e3", "null", "true", " ", "\\", '"', "é", "\x00"]
 )
 FROM = {

@@ -122,7 +122,10 @@ def test_create_and_update_in_one_request(api):
 
 RUN = run()
 BAD_REQUESTS = {
-    "no length": (b'--b\r\nContent-Disposition: form-data; name="post.x"\r\nContent-Type: a/b\r\n\r\n{}\r\n--b--', "length"),
+    "no length": (
+        b'--b\r\nContent-Disposition: form-data; name="post.x"\r\nContent-Type: a/b\r\n\r\n{}\r\n--b--',
+        "length",
+    ),
     "wrong length": (
         b'--b\r\nContent-Disposition: form-data; name="post.x"\r\nContent-Type: a/b; length=9\r\n\r\n{}\r\n--b--',
         "says 9",
@@ -148,7 +151,9 @@ BAD_REQUESTS = {
 def test_broken_multipart_is_refused_in_words(api, body_and_words):
     body, words = body_and_words
 
-    response = api.send("POST", "/runs/multipart", data=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    response = api.send(
+        "POST", "/runs/multipart", data=body, headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
 
     assert response.status_code in (400, 422)
     assert words in response.json()["error"]
@@ -200,7 +205,9 @@ def test_parts_come_back_byte_for_byte(parts):
 
 
 @settings(max_examples=150, deadline=None)
-@given(body=st.binary(max_size=200), content_type=st.sampled_from(["multipart/form-data; boundary=b", "multipart/x", ""]))
+@given(
+    body=st.binary(max_size=200), content_type=st.sampled_from(["multipart/form-data; boundary=b", "multipart/x", ""])
+)
 def test_any_bytes_are_parts_or_a_refusal(body, content_type):
     for data in (body, b"--b\r\n" + body + b"\r\n--b--"):
         try:
@@ -210,7 +217,12 @@ def test_any_bytes_are_parts_or_a_refusal(body, content_type):
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.one_of(st.binary(max_size=100), st.text(alphabet='{}[]":,0123456789eE.-\\ud8a nulNaInfity', max_size=80).map(str.encode)))
+@given(
+    data=st.one_of(
+        st.binary(max_size=100),
+        st.text(alphabet='{}[]":,0123456789eE.-\\ud8a nulNaInfity', max_size=80).map(str.encode),
+    )
+)
 def test_any_bytes_are_json_or_a_refusal(data):
     """What is accepted can be written to the database and sent again."""
     try:

@@ -205,7 +205,10 @@ def compared(api):
     dataset = api.dataset()
     examples = api.examples(dataset, 3)
     sessions = [api.experiment(dataset, name) for name in "ab"]
-    runs = [[run(session, reference_example_id=example, took=i) for i, example in enumerate(examples)] for session in sessions]
+    runs = [
+        [run(session, reference_example_id=example, took=i) for i, example in enumerate(examples)]
+        for session in sessions
+    ]
     for some in runs:
         api.runs(some)
     for one, score in zip(runs[0], (1, 0, 0.5), strict=True):
@@ -229,7 +232,9 @@ def test_experiment_runs_come_by_example(api, compared):
     assert not second["next_cursor"]
 
 
-@pytest.mark.parametrize(("by", "order", "expected"), [("feedback.correct", "ASC", [1, 2, 0]), ("latency", "DESC", [2, 1, 0])])
+@pytest.mark.parametrize(
+    ("by", "order", "expected"), [("feedback.correct", "ASC", [1, 2, 0]), ("latency", "DESC", [2, 1, 0])]
+)
 def test_experiment_runs_are_sorted_by_feedback_or_numbers(api, compared, by, order, expected):
     dataset, examples, sessions, _ = compared
     body = {"experiment_ids": sessions[:1], "sort": {"by": by, "order": order}}
@@ -323,7 +328,12 @@ def test_v1_can_be_off(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "field"),
-    [("/nothing/here", "detail"), ("/api/v1/nothing", "detail"), ("/v1/platform/nothing", "error"), ("/api/v2/nothing", "title")],
+    [
+        ("/nothing/here", "detail"),
+        ("/api/v1/nothing", "detail"),
+        ("/v1/platform/nothing", "error"),
+        ("/api/v2/nothing", "title"),
+    ],
 )
 def test_unknown_routes_are_404_in_their_family(api, path, field):
     response = api.send("GET", path)

@@ -1,0 +1,210 @@
+"""The official Python SDK, pointed at localsmith by environment variables alone."""
+
+import pytest
+
+langsmith = pytest.importorskip("langsmith")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK announces the end of its v1 reads
+
+
+@pytest.fixture
+def client(server, monkeypatch):
+    """A client that knows nothing but the environment."""
+    from langsmith import run_trees, utils
+
+    for name, value in (("ENDPOINT", server.url), ("API_KEY", "any"), ("TRACING", "true"), ("PROJECT", "sdk")):
+        monkeypatch.setenv(f"LANGSMITH_{name}", value)
+    utils.get_env_var.cache_clear()
+    monkeypatch.setattr(run_trees, "_CLIENT", None)
+    client = langsmith.Client()
+    yield client
+    client.flush()
+    client.cleanup()
+    if run_trees._CLIENT:
+        run_trees._CLIENT.cleanup()
+    utils.get_env_var.cache_clear()
+
+
+@pytest.fixture
+def dataset(client):
+    dataset = client.create_dataset("capitals", description="smoke", metadata={"owner": "qa"})
+    rows = [{"inputs": {"n": i}, "outputs": {"twice": 2 * i}, "metadata": {"i": i}} for i in range(3)]
+    client.create_examples(dataset_id=dataset.id, examples=rows)
+    return dataset
+
+
+def double(inputs):
+    return {"twice": 2 * inputs["n"] if inputs["n"] < 2 else 0}
+
+
+def wrong(inputs):
+    return {"twice": -1}
+
+
+def correct(outputs, reference_outputs):
+    return outputs == reference_outputs
+
+
+def passed(outputs, reference_outputs):
+    return {"key": "passed", "score": sum(a == b for a, b in zip(outputs, reference_outputs, strict=True))}
+
+
+def test_dataset_and_examples_come_back(client, dataset):
+    """What create_dataset and create_examples sent is what the lists return."""
+    found = client.read_dataset(dataset_name="capitals")
+    examples = sorted(client.list_examples(dataset_id=dataset.id), key=lambda example: example.inputs["n"])
+
+    assert (found.id, found.metadata["owner"], found.example_count) == (dataset.id, "qa", 3)
+    assert [example.outputs for example in examples] == [{"twice": 2 * i} for i in range(3)]
+    assert client.has_dataset(dataset_name="nothing") is False
+
+
+def test_example_is_changed_and_deleted(client, dataset):
+    first = next(client.list_examples(dataset_id=dataset.id))
+
+    client.update_example(first.id, outputs={"twice": 99})
+
+    assert client.read_example(first.id).outputs == {"twice": 99}
+    assert client.read_example(first.id).inputs == first.inputs
+    client.delete_example(first.id)
+    assert first.id not in [example.id for example in client.list_examples(dataset_id=dataset.id)]
+
+
+def test_evaluate_with_repetitions_and_summary(client, dataset):
+    """Runs, scores, summary score and statistics of an experiment are all there."""
+    results = client.evaluate(
+        double, data="capitals", evaluators=[correct], summary_evaluators=[passed], num_repetitions=2, max_concurrency=4
+    )
+    client.flush()
+
+    project = client.read_project(project_name=results.experiment_name, include_stats=True)
+    assert (project.run_count, project.error_rate) == (6, 0)
+    assert project.reference_dataset_id == dataset.id
+    assert project.feedback_stats["correct"]["n"] == 6
+    assert project.feedback_stats["correct"]["avg"] == pytest.approx(4 / 6)
+    assert project.session_feedback_stats["passed"]["avg"] == 4
+    assert project.extra["metadata"]["num_repetitions"] == 2
+
+
+def test_experiment_results_hold_every_repetition(client, dataset):
+    results = client.evaluate(double, data="capitals", evaluators=[correct], num_repetitions=2)
+    client.flush()
+
+    found = client.get_experiment_results(name=results.experiment_name)
+    examples = list(found["examples_with_runs"])
+
+    assert found["run_stats"]["run_count"] == 6
+    assert {example.inputs["n"]: len(example.runs) for example in examples} == {0: 2, 1: 2, 2: 2}
+    assert all(run.outputs == double(example.inputs) for example in examples for run in example.runs)
+
+
+def test_failing_target_and_evaluator_are_recorded(client, dataset):
+    """A target that raises is an errored run; an evaluator that raises is feedback without a score."""
+
+    def explode(inputs):
+        raise RuntimeError("no target")
+
+    def broken(outputs, reference_outputs):
+        if outputs is not reference_outputs:
+            raise ValueError("no judge")
+        return {"key": "broken", "score": 1}
+
+    results = client.evaluate(explode, data="capitals", evaluators=[broken])
+    client.flush()
+
+    runs = list(client.list_runs(project_name=results.experiment_name, is_root=True, error=True))
+    marks = list(client.list_feedback(run_ids=[run.id for run in runs], feedback_key=["broken"]))
+    assert len(runs) == 3
+    assert all("no target" in run.error for run in runs)
+    assert [mark.score for mark in marks] == [None] * 3
+
+
+def test_pairwise_evaluation_scores_both_runs(client, dataset):
+    """evaluate((a, b)) makes a comparison with one score for each run of each example."""
+    names = []
+    for target in (double, wrong):
+        names.append(client.evaluate(target, data="capitals", evaluators=[correct]).experiment_name)
+    client.flush()
+
+    def prefer(runs, example):
+        return {"key": "pref", "scores": {run.id: int(run.outputs == example.outputs) for run in runs}}
+
+    langsmith.evaluate(tuple(names), evaluators=[prefer], client=client)
+    client.flush()
+
+    sessions = [client.read_project(project_name=name, include_stats=True) for name in names]
+    assert [session.feedback_stats["pref"]["n"] for session in sessions] == [3, 3]
+    assert [session.feedback_stats["pref"]["avg"] for session in sessions] == [pytest.approx(2 / 3), 0]
+
+
+def test_list_runs_filters(client, dataset):
+    results = client.evaluate(double, data="capitals", evaluators=[correct])
+    client.flush()
+
+    def count(text):
+        return len(list(client.list_runs(project_name=results.experiment_name, filter=text)))
+
+    assert count('and(eq(feedback_key, "correct"), eq(feedback_score, 1))') == 2
+    assert count("and(eq(is_root, true), neq(error, null))") == 0
+    assert count('search("twice")') >= 3
+
+
+def test_feedback_is_created_corrected_and_deleted(client):
+    """create_feedback with a trace goes through ingest, without one through POST /feedback."""
+    run_id = langsmith.uuid7()
+    client.create_run("r", {"q": 1}, "chain", id=run_id, outputs={"a": 1}, project_name="sdk")
+    client.flush()
+
+    plain = client.create_feedback(run_id, "plain", score=0.5, comment="so so")
+    client.create_feedback(run_id, "traced", score=True, trace_id=run_id)
+    client.flush()
+    client.update_feedback(plain.id, score=1)
+
+    marks = {mark.key: mark.score for mark in client.list_feedback(run_ids=[run_id])}
+    assert marks == {"plain": 1, "traced": 1}
+    client.delete_feedback(plain.id)
+    assert [mark.key for mark in client.list_feedback(run_ids=[run_id])] == ["traced"]
+
+
+def test_nested_tracing_three_deep(client):
+    """@traceable functions become one trace whose tokens add up, down to the model call."""
+
+    @langsmith.traceable(run_type="llm", metadata={"ls_model_name": "m1"})
+    def model(question):
+        usage = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
+        return {"answer": question.upper(), "usage_metadata": usage}
+
+    @langsmith.traceable(run_type="tool")
+    def tool(question):
+        return model(question)
+
+    @langsmith.traceable(tags=["smoke"])
+    def agent(question):
+        return tool(question)["answer"]
+
+    assert agent("lima", langsmith_extra={"client": client}) == "LIMA"
+    client.flush()
+
+    root = next(client.list_runs(project_name="sdk", is_root=True))
+    tree = client.read_run(root.id, load_child_runs=True)
+    names = [tree.name, tree.child_runs[0].name, tree.child_runs[0].child_runs[0].name]
+    assert names == ["agent", "tool", "model"]
+    assert (tree.total_tokens, tree.tags, tree.outputs) == (12, ["smoke"], {"output": "LIMA"})
+
+
+def test_v2_reads_of_the_sdk(client, dataset):
+    """The generated v2 client pages through runs and experiment runs."""
+    results = client.evaluate(double, data="capitals", evaluators=[correct])
+    client.flush()
+    project = client.read_project(project_name=results.experiment_name)
+
+    api = client._get_langsmith_api_sync()
+    pager = api.datasets.experiment_runs.query(
+        str(dataset.id), experiment_ids=[str(project.id)], page_size=2, selects=["ID", "OUTPUTS", "STATUS"]
+    )
+    rows = list(pager)
+
+    assert len(rows) == 3
+    assert {row.runs[0].status for row in rows} == {"SUCCESS"}
+    runs = list(api.runs.query_v2(project_ids=[str(project.id)], is_root=True, selects=["ID", "FEEDBACK_STATS"]))
+    assert [run.feedback_stats["correct"].n for run in runs] == [1, 1, 1]
