@@ -38,15 +38,17 @@ def canonical(value: Any) -> str:
     if kind is list:
         return "[" + ",".join([canonical(item) for item in value]) + "]"
     if kind is int:
+        if not -(2**63) <= value < 2**63:
+            raise ValueError("an integer beyond 64 bits")
         return str(value)
     if kind in PLAIN:
         return rfc8785.dumps(value).decode()  # floats are the hard part
     base = next(base for base in BASES if isinstance(value, base))
-    return canonical(value.isoformat() if base is datetime else list(value) if base is tuple else base(value))
+    return canonical(list(value) if base is tuple else base(value))
 
 
 PLAIN = (float, bool, type(None))
-BASES: tuple[Any, ...] = (str, dict, list, tuple, float, int, datetime)  # what else Python code may hold
+BASES: tuple[Any, ...] = (str, dict, list, tuple, float, int)  # what else Python code may hold
 
 
 def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
@@ -56,7 +58,8 @@ def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
         if name == "child_runs" and run[name]:
             fields[name] = "[" + ",".join([canonical_result(canonical_fields(child)) for child in run[name]]) + "]"
         elif run[name] is not None and name != "feedback":
-            fields[name] = canonical(run[name])
+            value = run[name]
+            fields[name] = canonical(value.isoformat() if isinstance(value, datetime) else value)
     return fields
 
 

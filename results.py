@@ -5,12 +5,12 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, NotRequired, TypedDict
 
-from bodies import canonical_fields, canonical_result, parse_time
+from bodies import canonical_fields, canonical_result, long_form, parse_time
 
 MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
 MAX_DEPTH = 64
@@ -91,6 +91,8 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 TIMES = {"start_time", "end_time"}
 RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata")
+CHILD_FIELDS = tuple(name for name in FIELDS if name not in RESULT_ONLY)
+JSON_FIELDS = FIELDS.keys() - TIMES - {"child_runs", "feedback"}
 FEEDBACK_FIELDS = ("key", "score", "value", "comment")
 ALIASES = {  # spellings of other tools, taken from files: field -> the key under which a bare value goes
     "input": ("inputs", "input"),
@@ -166,7 +168,7 @@ def prepare(result: Any) -> tuple[dict[str, str], list[str]]:
     check_run(result, "", None, problems)
     if problems:
         check_json(result, "", problems)
-        return {}, problems
+        return {}, [printable(problem) for problem in problems]
     try:
         fields = canonical_fields(result)
         texts = "".join(fields.values())
@@ -175,35 +177,36 @@ def prepare(result: Any) -> tuple[dict[str, str], list[str]]:
     except (TypeError, ValueError, RecursionError, StopIteration):
         fields = {}
     check_json(result, "", problems)  # slower, but it knows where
-    return fields, problems
+    return fields, [printable(problem) for problem in problems]
 
 
 def check_run(run: Any, where: str, parent_start: datetime | None, problems: list[str]) -> None:
     if not isinstance(run, dict):
-        problems.append(f"{where or 'it'} is {named(run)}, expected an object with 'inputs' and 'outputs'")
+        place = f"'{where[:-1]}'" if where else "this"
+        problems.append(f"{place} is {named(run)}, expected an object with 'inputs' and 'outputs'")
         return
     good = {}
     for name, value in run.items():
         if name not in FIELDS or where and name in RESULT_ONLY:
-            problems.append(unknown_field(name, FIELDS, where))
+            problems.append(unknown_field(name, CHILD_FIELDS if where else tuple(FIELDS), where))
         elif value is not None and not FIELDS[name][0](value):
-            problems.append(f"{where}'{name}' is {named(value)}, expected {FIELDS[name][1]}")
+            problems.append(f"'{where}{name}' is {named(value)}, expected {FIELDS[name][1]}")
         else:
             good[name] = value
     if run.get("inputs") is None:
-        problems.append(f"{where}'inputs' is missing, expected an object")
+        problems.append(f"'{where}inputs' is missing, expected an object")
     if run.get("outputs") is None and run.get("error") is None:
-        problems.append(f"{where}'outputs' is missing, expected an object (or text in 'error' when the system failed)")
+        problems.append(f"'{where}outputs' is missing, expected an object (or text in 'error' when the system failed)")
     start = check_times(good, where, parent_start, problems) if good.keys() & TIMES == run.keys() & TIMES else None
     if good.get("feedback"):
         check_feedback(good["feedback"], where, problems)
     for index, child in enumerate(good.get("child_runs") or ()):
         here = f"{where}child_runs[{index}]."
         if where.count("child_runs") >= MAX_DEPTH // 2:
-            problems.append(f"{here} is nested deeper than {MAX_DEPTH // 2} levels")
+            problems.append(f"'{here[:40]}...' is nested deeper than {MAX_DEPTH // 2} levels")
             continue
         if not run.get("start_time") and isinstance(child, dict) and child.get("start_time"):
-            problems.append(f"{here}'start_time' needs a 'start_time' on its parent, too")
+            problems.append(f"'{here}start_time' needs a 'start_time' on its parent, too")
         check_run(child, here, start, problems)
 
 
@@ -212,50 +215,50 @@ def check_times(run: dict[str, Any], where: str, parent_start: datetime | None, 
     now = datetime.now(UTC) + CLOCK_SKEW
     for field, time in (("start_time", start), ("end_time", end)):
         if time and time > now:
-            problems.append(f"{where}'{field}' {run[field]} is in the future (a time without an offset is read as UTC)")
+            problems.append(f"'{where}{field}' {run[field]} is in the future (a time without an offset is read as UTC)")
     if end and not start:
-        problems.append(f"{where}'end_time' needs a 'start_time'")
+        problems.append(f"'{where}end_time' needs a 'start_time'")
     elif start and end and end < start:
-        problems.append(f"{where}'end_time' is earlier than 'start_time'")
+        problems.append(f"'{where}end_time' is earlier than 'start_time'")
     elif start and parent_start and start < parent_start:
-        problems.append(f"{where}'start_time' is earlier than that of its parent")
+        problems.append(f"'{where}start_time' is earlier than that of its parent")
     return start
 
 
 def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
-    if isinstance(feedback, dict):
-        feedback = [
-            {"key": key, "value" if isinstance(score, str) else "score": score} for key, score in feedback.items()
-        ]
-    for index, item in enumerate(feedback or []):
-        here = f"{where}feedback[{index}]"
+    is_short = isinstance(feedback, dict)
+    for index, item in enumerate(long_form(feedback) if is_short else feedback):
         if not isinstance(item, dict):
-            problems.append(f"{here} is {named(item)}, expected an object with 'key' and 'score'")
+            problems.append(f"'{where}feedback[{index}]' is {named(item)}, expected an object with 'key' and 'score'")
             continue
-        problems.extend(
-            unknown_field(field, FEEDBACK_FIELDS, f"{here}.") for field in item if field not in FEEDBACK_FIELDS
-        )
         key, score, comment = item.get("key"), item.get("score"), item.get("comment")
+        here = f"{where}feedback" + (f".{key}"[:100] if is_short else f"[{index}]")
+        for field in item:
+            if field not in FEEDBACK_FIELDS:
+                problems.append(unknown_field(field, FEEDBACK_FIELDS, f"{here}."))
         if not isinstance(key, str) or not 0 < len(key) <= 180:
-            problems.append(f"{here}.'key' is {named(key)}, expected text of 1 to 180 characters")
+            problems.append(f"'{here}.key' is {named(key)}, expected text of 1 to 180 characters")
         if not isinstance(score, int | float | None):
-            problems.append(f"{here}.'score' is {named(score)}, expected a number, a boolean or null")
-        if isinstance(item.get("value"), list):
-            problems.append(f"{here}.'value' is a list, expected a number, a boolean, text, an object or null")
+            problems.append(f"'{here}.score' is {named(score)}, expected a number, a boolean or null")
+            continue
+        if isinstance(item.get("value"), list | tuple):
+            problems.append(f"'{here}.value' is a list, expected a number, a boolean, text, an object or null")
         if not isinstance(comment, str | None):
-            problems.append(f"{here}.'comment' is {named(comment)}, expected text")
+            problems.append(f"'{here}.comment' is {named(comment)}, expected text")
+            continue
+        json_size(item, (here,), problems)
 
 
 def check_json(run: Any, where: str, problems: list[str]) -> None:
     """Find what JSON, or LangSmith, cannot hold in the fields of a run."""
     size = 0
     for name, value in run.items() if isinstance(run, dict) else ():
-        if name in FIELDS and name not in TIMES and name != "child_runs":
+        if name in JSON_FIELDS and (value is None or FIELDS[name][0](value)):
             size += json_size(value, (where + name,), problems)
     if size > MAX_RUN_BYTES:
         most = f"LangSmith takes at most {MAX_RUN_BYTES / 1e6:.0f} MB"
-        problems.append(f"{where or 'it '}has {size / 1e6:.0f} MB, {most}")
-    children = run.get("child_runs") if isinstance(run, dict) else None
+        problems.append(f"{repr(where[:-1]) if where else 'this'} has {size / 1e6:.0f} MB, {most}")
+    children = run.get("child_runs") if isinstance(run, dict) and where.count("child_runs") < MAX_DEPTH // 2 else None
     for index, child in enumerate(children if isinstance(children, list) else ()):
         check_json(child, f"{where}child_runs[{index}].", problems)
 
@@ -269,12 +272,12 @@ def json_size(value: Any, path: Path, problems: list[str], depth: int = 1) -> in
         return text_size(value, path, problems)
     if isinstance(value, (dict, list, tuple)):
         if depth > MAX_DEPTH:
-            problems.append(f"{in_words(path)[:80]}... is nested deeper than {MAX_DEPTH} levels")
+            problems.append(f"{in_words(path)} is nested deeper than {MAX_DEPTH} levels")
             return 0
         size = 2
         if isinstance(value, dict):
             for name in value:
-                size += text_size(name, path, problems)
+                size += text_size(name, path, problems, "has a key with")
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             if type(item) is str and item.isascii():
                 size += len(item) + 4
@@ -283,22 +286,24 @@ def json_size(value: Any, path: Path, problems: list[str], depth: int = 1) -> in
         return size
     if isinstance(value, int):  # booleans, too
         if not -(2**63) <= value < 2**63:
-            problems.append(f"{in_words(path)} is the number {value:.6g}, expected at most 64 bits (or text)")
+            problems.append(f"{in_words(path)} is a number beyond 64 bits, expected a smaller one (or text)")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            problems.append(f"{in_words(path)} is {value}, which JSON cannot hold")
+            problems.append(f"{in_words(path)} is {json.dumps(value)}, which JSON cannot hold")
     elif value is not None:
         problems.append(f"{in_words(path)} is {named(value)}, which JSON cannot hold")
     return 8
 
 
-def text_size(text: Any, path: Path, problems: list[str]) -> int:
+def text_size(text: Any, path: Path, problems: list[str], has: str = "has") -> int:
+    if not isinstance(text, str):
+        problems.append(f"{in_words(path)} has the key {str(text)[:40]}, expected only texts as keys")
+        return 0
     try:
         return len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as error:
-        problems.append(f"{in_words(path)} has a lone surrogate at character {error.start + 1}, expected valid Unicode")
-    except AttributeError:
-        problems.append(f"{in_words(path)} has the key {text!r}, expected keys that are texts")
+        where = f"at character {error.start + 1}"
+        problems.append(f"{in_words(path)} {has} a lone surrogate {where}, expected valid Unicode")
     return 0
 
 
@@ -307,19 +312,22 @@ def in_words(path: Path) -> str:
     while len(path) == 2:
         path, name = path
         parts.append(f".{name}" if isinstance(name, str) else f"[{name}]")
-    return path[0] + "".join(reversed(parts))
+    words = path[0] + "".join(reversed(parts))
+    return f"'{words}'" if len(words) <= 100 else f"'{words[:100]}...'"
 
 
-def unknown_field(field: Any, fields: Iterable[str], where: str) -> str:
-    known = list(fields)
-    near = difflib.get_close_matches(str(field), known, 1)
-    if not near and str(field) in ALIASES:
-        near = [ALIASES[str(field)][0]]
-    if where and field in FIELDS:
-        return f"{where}'{field}' belongs to a result, not to a child run"
-    return f"{where}unknown field '{field}': " + (
-        f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-    )
+def unknown_field(field: Any, known: Sequence[str], where: str) -> str:
+    name = str(field)[:60]
+    if where and field in FIELDS and known is CHILD_FIELDS:
+        return f"'{where}{name}' belongs to the result, not to a child run"
+    near = difflib.get_close_matches(name, known, 1) or ALIASES.get(name, ())[:1]
+    advice = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+    return f"unknown field '{where}{name}': {advice}"
+
+
+def printable(text: str) -> str:
+    """A message without what would break a line, move a cursor or not be encodable."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def named(value: Any) -> str:
@@ -393,18 +401,24 @@ BLANKS = b" \t\r\n" + BOM  # Windows writes CR LF, and some of its programs a by
 def read_json(data: bytes) -> Any:
     """Parse one line, or a whole array, of a file; `Unreadable` says why that cannot be done."""
     try:
-        value = json.loads(data.removeprefix(BOM).decode(), object_pairs_hook=unique)
+        data = data.removeprefix(BOM).rstrip(BLANKS)
+        value = json.loads(data.decode(), object_pairs_hook=unique)
     except UnicodeDecodeError as error:
-        return Unreadable(f"byte {error.start + 1} (0x{data[error.start]:02x}) is not UTF-8: save the file as UTF-8")
+        before = data[: error.start].split(b"\n")
+        at = f"line {len(before)}, " if len(before) > 1 else ""
+        what = f"byte {len(before[-1]) + 1} (0x{data[error.start]:02x})"
+        return Unreadable(f"{at}{what} is not UTF-8: save the file as UTF-8")
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, " if error.lineno > 1 else ""
         return Unreadable(
             f"not JSON ({error.msg} at {at}column {error.colno}); expected one object per line, or one array"
         )
     except RecursionError:
-        return Unreadable(f"nested deeper than {MAX_DEPTH} levels")
-    except ValueError as error:
-        return Unreadable(str(error))
+        return Unreadable(f"this is nested deeper than {MAX_DEPTH} levels")
+    except KeyError as error:
+        return Unreadable(printable(f"the field '{error.args[0][:60]}' is given twice, expected different names"))
+    except ValueError:  # Python's own limit
+        return Unreadable("this has a number of more than 4,300 digits, expected at most 64 bits (or text)")
     return value if isinstance(value, list) else rename(value)
 
 
@@ -413,7 +427,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the field '{next(name for name in names if names.count(name) > 1)}' stands there twice")
+        raise KeyError(next(name for name in names if names.count(name) > 1))
     return found
 
 
