@@ -20,6 +20,7 @@ from urllib3.util import Retry
 DEFAULT_ENDPOINT = "https://api.smith.langchain.com"
 TIMEOUT = (10, 60)  # seconds to connect, seconds to wait for bytes
 PATIENCE = 120.0  # seconds of outage that are ridden out
+FIRST_PAUSE = 0.25  # seconds before a request is sent again; the next pauses double, up to 15
 CONNECTIONS = 8
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
@@ -132,7 +133,7 @@ class PatientAdapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         deadline = time.monotonic() + self.patience
-        pause = 0.25
+        pause = FIRST_PAUSE
         while True:
             wait = pause * random.uniform(0.5, 1)
             try:
