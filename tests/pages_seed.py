@@ -1,8 +1,10 @@
 """Data for the tests of the pages, written through the REST API as any client would write it."""
 
 import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 TENANT = "f51e8722-c21b-4092-a8ce-6f2410645d51"
 
@@ -137,3 +139,16 @@ def capitals(seed):
 
 def json_lines(text):
     return [json.loads(line) for line in text.splitlines()]
+
+
+def page(client, path, status=200):
+    """The page at `path` below the tenant; any other status than the expected one fails."""
+    answer = client.get(path if path == "/" or path.startswith("/o/") else f"/o/{TENANT}/{path}")
+    assert answer.status_code == status, answer.text
+    assert answer.mimetype == "text/html"
+    return answer.text
+
+
+def words(html):
+    """What a page says, without its tags."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())

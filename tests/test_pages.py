@@ -1,10 +1,9 @@
 """The pages, asked for as a browser would, over an app with a fresh store."""
 
 import re
-from html import unescape
 
 import pytest
-from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals
+from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals, page, words
 
 import localsmith
 
@@ -19,19 +18,6 @@ def client(tmp_path):
 @pytest.fixture
 def seed(client):
     return Seed(client)
-
-
-def page(client, path, status=200):
-    """The page at `path` below the tenant; any other status than the expected one fails."""
-    answer = client.get(path if path == "/" or path.startswith("/o/") else f"/o/{TENANT}/{path}")
-    assert answer.status_code == status, answer.text
-    assert answer.mimetype == "text/html"
-    return answer.text
-
-
-def words(html):
-    """What a page says, without its tags."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
 
 
 def test_empty_store_says_what_to_run(client):

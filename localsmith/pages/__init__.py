@@ -12,8 +12,11 @@ from localsmith.pages.common import here, link, with_query
 from localsmith.pages.compare import show_comparison
 from localsmith.pages.dataset import show_dataset, show_example
 from localsmith.pages.datasets import show_datasets
+from localsmith.pages.export import export_csv, export_json_lines
+from localsmith.pages.project import show_project
 from localsmith.pages.render import FILTERS
-from localsmith.pages.run import show_project, show_run
+from localsmith.pages.report import show_report
+from localsmith.pages.run import show_run
 from localsmith.pages.scores import give_score
 from localsmith.wire import ApiError
 
@@ -33,7 +36,10 @@ VIEWS: list[tuple[str, Callable[..., str | WerkzeugResponse]]] = [
     ("/o/<tenant>/datasets/<dataset_id>", show_dataset),
     ("/o/<tenant>/datasets/<dataset_id>/e/<example_id>", show_example),
     ("/o/<tenant>/datasets/<dataset_id>/compare", show_comparison),
+    ("/o/<tenant>/datasets/<dataset_id>/compare/report.html", show_report),
     ("/o/<tenant>/projects/p/<session_id>", show_project),
+    ("/o/<tenant>/projects/p/<session_id>/export.jsonl", export_json_lines),
+    ("/o/<tenant>/projects/p/<session_id>/export.csv", export_csv),
     ("/o/<tenant>/projects/p/<session_id>/r/<run_id>", show_run),
 ]
 for path, view in VIEWS:

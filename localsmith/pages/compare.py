@@ -12,6 +12,7 @@ from localsmith.pages import render
 from localsmith.pages.common import Page, find, page_of, reading
 from localsmith.pages.comparison import DIFFS, SHOW, SORTS, Comparison, Side, change, chosen, compare, question_of
 from localsmith.pages.dataset import example_of, feedback_of
+from localsmith.pages.pairwise import show_pairwise
 
 SHOWN_CHARACTERS = 20_000  # of one value in a cell; the run's own page has all of it
 REPETITIONS_SHOWN = 10
@@ -37,6 +38,9 @@ class Row:
 
 
 def show_comparison(tenant: str, dataset_id: str) -> Response:
+    comparative_id = request.args.get("comparativeExperiment")
+    if comparative_id:
+        return make_response(show_pairwise(dataset_id, comparative_id))
     question = question_of(request.args)
     with reading() as (db, kept):
         dataset = find(db, "datasets", dataset_id, "dataset")
@@ -46,10 +50,10 @@ def show_comparison(tenant: str, dataset_id: str) -> Response:
         examples = chosen(db, kept, comparison)
         page = page_of(len(examples))
         rows = rows_of(db, comparison, examples[page.offset : page.end])
-    return make_response(render_template("compare.html", **_context(dataset, comparison, page, rows)))
+    return make_response(render_template("compare.html", **context_of(dataset, comparison, page, rows)))
 
 
-def _context(dataset: sqlite3.Row, comparison: Comparison, page: Page, rows: list[Row]) -> dict[str, Any]:
+def context_of(dataset: sqlite3.Row, comparison: Comparison, page: Page | None, rows: list[Row]) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "comparison": comparison,

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import render_template
 
-from localsmith.pages.common import find, page_of, reading
+from localsmith.pages.common import find, reading
 from localsmith.pages.dataset import experiment_of, feedback_item
 
 MAX_STEPS = 2000
@@ -95,17 +95,3 @@ def tree(runs: list[sqlite3.Row]) -> list[Step]:
             step.width = max(step.width, 0.5)
         steps.append(step)
     return steps
-
-
-def show_project(tenant: str, session_id: str) -> str:
-    with reading() as (db, _):
-        row = find(db, "sessions", session_id, "project")
-        total = db.execute("SELECT count(*) FROM runs WHERE session_id = ? AND is_root = 1", (row["id"],)).fetchone()[0]
-        page = page_of(total)
-        runs = db.execute(
-            "SELECT r.*, b.inputs, b.outputs, b.error FROM runs r LEFT JOIN run_bodies b ON b.seq = r.seq"
-            " WHERE r.session_id = ? AND r.is_root = 1 ORDER BY r.start_time DESC, r.id DESC LIMIT ? OFFSET ?",
-            (row["id"], page.size, page.offset),
-        ).fetchall()
-    shown = [(run, _loads(run["inputs"]), _loads(run["outputs"])) for run in runs]
-    return render_template("project.html", session=experiment_of(row), runs=shown, page=page)

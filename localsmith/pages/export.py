@@ -1,0 +1,203 @@
+"""An experiment as files: JSON lines that `main.py record` reads back, and CSV for a spreadsheet."""
+
+import csv
+import io
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from flask import Response, stream_with_context
+
+from localsmith.pages.common import find, store
+from localsmith.wire import dumps, iso, micros
+
+ADDED = ("original_start_time", "original_end_time")  # by a recorder that had to move a trace
+AT_ONCE = 100  # traces read into memory at a time
+
+Result = dict[str, Any]
+
+
+def export_json_lines(tenant: str, session_id: str) -> Response:
+    return _send(session_id, "jsonl", "application/jsonl; charset=utf-8", json_lines)
+
+
+def export_csv(tenant: str, session_id: str) -> Response:
+    return _send(session_id, "csv", "text/csv; charset=utf-8", csv_lines)
+
+
+def _send(session_id: str, suffix: str, mimetype: str, lines: Any) -> Response:
+    with store().read() as db:
+        session = find(db, "sessions", session_id, "experiment or project")
+
+    def stream() -> Iterator[str]:
+        with store().read() as db:  # one moment of the store from the first line to the last
+            yield from lines(results_of(db, session["id"]))
+
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", session["name"])[:100].strip("._") or "experiment"
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{suffix}"'}
+    return Response(stream_with_context(stream()), headers=headers, content_type=mimetype)
+
+
+def json_lines(results: Iterable[Result]) -> Iterator[str]:
+    for result in results:
+        yield dumps(result) + "\n"
+
+
+def results_of(db: sqlite3.Connection, session_id: str) -> Iterator[Result]:
+    """Every trace of an experiment as a result, in the order of the dataset's examples."""
+    session_start = db.execute("SELECT start_time FROM sessions WHERE id = ?", (session_id,)).fetchone()[0]
+    traces = [
+        row[0]
+        for row in db.execute(
+            "SELECT r.trace_id FROM runs r LEFT JOIN examples e ON e.id = r.reference_example_id AND e.ended_at IS NULL"
+            " WHERE r.session_id = ? AND r.is_root = 1 ORDER BY e.position IS NULL, e.position, r.start_time, r.seq",
+            (session_id,),
+        )
+    ]
+    for first in range(0, len(traces), AT_ONCE):
+        yield from _results(db, traces[first : first + AT_ONCE], session_start)
+
+
+def _results(db: sqlite3.Connection, traces: list[str], session_start: int) -> Iterator[Result]:
+    wanted = json.dumps(traces)
+    runs = db.execute(
+        "SELECT r.*, b.inputs, b.outputs, b.error, b.extra, b.tags FROM runs r LEFT JOIN run_bodies b ON b.seq = r.seq"
+        " WHERE r.trace_id IN (SELECT value FROM json_each(?)) ORDER BY r.dotted_order",
+        (wanted,),
+    ).fetchall()
+    feedback: dict[str, list[Result]] = {}
+    for row in db.execute(
+        "SELECT run_id, key, score, value, comment FROM feedback WHERE run_id IN"
+        " (SELECT id FROM runs WHERE trace_id IN (SELECT value FROM json_each(?)))"
+        " AND comparative_experiment_id IS NULL ORDER BY seq",
+        (wanted,),
+    ):
+        feedback.setdefault(row["run_id"], []).append(_feedback(row))
+    examples = {
+        row["id"]: row
+        for row in db.execute(
+            "SELECT id, inputs, outputs, metadata FROM examples WHERE ended_at IS NULL AND id IN"
+            " (SELECT reference_example_id FROM runs WHERE trace_id IN (SELECT value FROM json_each(?)))",
+            (wanted,),
+        )
+    }
+    made: dict[str, Result] = {}
+    shifts: dict[str, int | None] = {}
+    for run in runs:
+        if run["is_root"]:
+            shifts[run["trace_id"]] = _shift(run, session_start)
+        result = _result(run, feedback.get(run["id"], []), shifts.get(run["trace_id"]))
+        made[run["id"]] = result
+        parent = made.get(run["parent_run_id"] or "")
+        if run["is_root"]:
+            _add_example(result, examples.get(run["reference_example_id"]))
+        elif parent is not None:
+            parent.setdefault("child_runs", []).append(result)
+    yield from (made[trace] for trace in traces if trace in made)
+
+
+def _shift(root: sqlite3.Row, session_start: int) -> int | None:
+    """How far a trace was moved when it was recorded; None when its times were made up by the recorder."""
+    metadata = _metadata(root)
+    try:
+        return micros(metadata["original_start_time"]) - int(root["start_time"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    return None if root["start_time"] == root["end_time"] == session_start else 0
+
+
+def _metadata(run: sqlite3.Row) -> dict[str, Any]:
+    extra = json.loads(run["extra"]) if run["extra"] else {}
+    metadata = extra.get("metadata") if isinstance(extra, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _result(run: sqlite3.Row, feedback: list[Result], shift: int | None) -> Result:
+    metadata = {key: value for key, value in _metadata(run).items() if key not in ADDED}
+    result: Result = {
+        "name": run["name"],
+        "run_type": run["run_type"],
+        "inputs": json.loads(run["inputs"]) if run["inputs"] else {},
+        "outputs": json.loads(run["outputs"]) if run["outputs"] else None,
+        "error": run["error"],
+        "start_time": None if shift is None else iso(run["start_time"] + shift),
+        "end_time": None if shift is None or run["end_time"] is None else iso(run["end_time"] + shift),
+        "metadata": metadata,
+        "tags": json.loads(run["tags"]) if run["tags"] else None,
+        "feedback": feedback,
+    }
+    if result["outputs"] is None and result["error"] is None:
+        result["outputs"] = {}  # still pending; a result has one of the two
+    return {key: value for key, value in result.items() if value not in (None, []) and (key != "metadata" or value)}
+
+
+def _feedback(row: sqlite3.Row) -> Result:
+    score = row["score"]
+    if score is not None and score == int(score):
+        score = int(score)
+    value = json.loads(row["value"]) if row["value"] is not None else None
+    item = {"key": row["key"], "score": score, "value": value, "comment": row["comment"]}
+    return {key: value for key, value in item.items() if value is not None}
+
+
+def _add_example(result: Result, example: sqlite3.Row | None) -> None:
+    """Add what a result says of its example. The example's own inputs win: they are what made it that example."""
+    if example is None:
+        return
+    result["inputs"] = json.loads(example["inputs"])
+    if example["outputs"] is not None:
+        result["reference_outputs"] = json.loads(example["outputs"])
+    metadata = json.loads(example["metadata"])
+    splits = metadata.pop("dataset_split", None)
+    if isinstance(splits, list) and splits != ["base"]:
+        result["split"] = [str(split) for split in splits]
+    if metadata:
+        result["example_metadata"] = metadata
+
+
+# CSV
+
+COLUMNS = ("inputs", "reference_outputs", "outputs", "error", "start_time", "end_time", "latency_s", "metadata")
+
+
+def csv_lines(results: Iterable[Result]) -> Iterator[str]:
+    """One line per trace, with a column for the score and one for the comment of each metric."""
+    rows = list(results)  # which columns there are depends on every row
+    metrics = sorted({item["key"] for row in rows for item in row.get("feedback", [])})
+    yield "\ufeff"  # without it, Excel takes UTF-8 for something else
+    yield _line([*COLUMNS, *(name for metric in metrics for name in (metric, f"{metric} comment"))])
+    for row in rows:
+        given = {item["key"]: item for item in row.get("feedback", [])}
+        cells = [_cell(row.get(column)) for column in COLUMNS]
+        cells[COLUMNS.index("latency_s")] = _seconds(row)
+        for metric in metrics:
+            item = given.get(metric, {})
+            cells += [_cell(item.get("score", item.get("value"))), _cell(item.get("comment"))]
+        yield _line(cells)
+
+
+def _line(cells: list[Any]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow([_harmless(cell) for cell in cells])
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return dumps(value) if isinstance(value, dict | list) else value
+
+
+def _harmless(cell: Any) -> Any:
+    """Text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + cell
+    return cell
+
+
+def _seconds(row: Result) -> float | None:
+    if "start_time" not in row or "end_time" not in row:
+        return None
+    took = datetime.fromisoformat(row["end_time"]) - datetime.fromisoformat(row["start_time"])
+    return took.total_seconds()

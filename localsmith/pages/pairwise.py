@@ -1,0 +1,195 @@
+"""A pairwise comparison: which experiment's answer a judge preferred, example by example."""
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import render_template, request
+
+from localsmith.pages import render
+from localsmith.pages.columns import Kept
+from localsmith.pages.common import find, page_of, reading
+from localsmith.pages.dataset import Experiment, example_of, experiment_of
+from localsmith.pages.intervals import SAME, mcnemar, wilson
+
+TIE = "tie"
+
+
+@dataclass
+class Judgement:
+    """One look of a judge at one example: the scores of the runs, what was said, and in which order they stood."""
+
+    key: str
+    example: str | None
+    scores: dict[str, float] = field(default_factory=dict)  # session -> score
+    runs: dict[str, str] = field(default_factory=dict)  # session -> run
+    comments: dict[str, str] = field(default_factory=dict)  # session -> comment; '' when all say the same
+    facts: dict[str, Any] = field(default_factory=dict)  # what else the judge noted, the order shown among it
+    failed: bool = False
+
+    @property
+    def winner(self) -> str | None:
+        """A session's id, 'tie', or None when fewer than two runs are scored."""
+        if len(self.scores) < 2:
+            return None
+        best = max(self.scores.values())
+        first = [session for session, score in self.scores.items() if best - score < SAME]
+        return first[0] if len(first) == 1 else TIE
+
+
+@dataclass
+class Tally:
+    """How often each experiment was preferred on one metric."""
+
+    key: str
+    wins: dict[str, int]
+    ties: int = 0
+    undecided: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.wins.values()) + self.ties
+
+    @property
+    def p(self) -> float | None:
+        """The exact two-sided p of so lopsided a split, ties left out; for two experiments."""
+        if len(self.wins) != 2 or not any(self.wins.values()):
+            return None
+        first, second = self.wins.values()
+        return mcnemar(first, second)
+
+    def share(self, session: str) -> tuple[float, float, float] | None:
+        """The share of preferences among those that are no tie, with its 95 % interval."""
+        decided = sum(self.wins.values())
+        return (self.wins[session] / decided, *wilson(self.wins[session], decided)) if decided else None
+
+
+def show_pairwise(dataset_id: str, comparative_id: str) -> str:
+    metric, winner = request.args.get("metric", ""), request.args.get("winner", "")
+    with reading() as (db, kept):
+        dataset = find(db, "datasets", dataset_id, "dataset")
+        comparative = find(db, "comparative_experiments", comparative_id, "pairwise comparison")
+        members = [
+            experiment_of(row)
+            for row in db.execute(
+                "SELECT s.* FROM comparative_members m JOIN sessions s ON s.id = m.session_id"
+                " WHERE comparative_experiment_id = ? ORDER BY m.position",
+                (comparative["id"],),
+            )
+        ]
+        judgements = kept.other(("judgements", comparative["id"]), lambda: _judgements(db, comparative["id"]))
+        tallies = _tallies(judgements, members)
+        shown = [
+            judgement
+            for judgement in judgements
+            if metric in ("", judgement.key) and winner in ("", judgement.winner or "none")
+        ]
+        page = page_of(len(shown))
+        rows = _rows(db, kept, shown[page.offset : page.end], members)
+    return render_template(
+        "pairwise.html",
+        dataset=dataset,
+        comparative=comparative,
+        members=members,
+        tallies=tallies,
+        rows=rows,
+        page=page,
+        metric=metric,
+        winner=winner,
+        tie=TIE,
+    )
+
+
+def _judgements(db: sqlite3.Connection, comparative_id: str) -> list[Judgement]:
+    found: dict[tuple[str, str | None], Judgement] = {}
+    rows = db.execute(
+        "SELECT f.key, f.score, f.comment, f.error, f.feedback_group_id, f.run_id, f.received, r.session_id,"
+        " r.reference_example_id AS example, e.position FROM feedback f JOIN runs r ON r.id = f.run_id"
+        " LEFT JOIN examples e ON e.id = r.reference_example_id AND e.ended_at IS NULL"
+        " WHERE f.comparative_experiment_id = ? ORDER BY e.position IS NULL, e.position, f.key, f.seq",
+        (comparative_id,),
+    )
+    for row in rows:
+        # Not every client sends a group; then all scores of one metric on one example are one judgement.
+        group = row["feedback_group_id"] or row["example"] or row["run_id"]
+        judgement = found.setdefault((row["key"], group), Judgement(row["key"], row["example"]))
+        session = row["session_id"]
+        judgement.runs[session] = row["run_id"]
+        judgement.failed = judgement.failed or bool(row["error"])
+        if row["score"] is not None:
+            judgement.scores[session] = row["score"]
+        if row["comment"]:
+            judgement.comments[session] = row["comment"]
+        judgement.facts |= _facts(json.loads(row["received"]))
+    for judgement in found.values():
+        if len(judgement.comments) > 1 and len(set(judgement.comments.values())) == 1:
+            judgement.comments = {"": next(iter(judgement.comments.values()))}
+    return list(found.values())
+
+
+def _facts(received: dict[str, Any]) -> dict[str, Any]:
+    """The notes of a judge: `extra`, and its metadata but for what clients add for themselves."""
+    source = received.get("feedback_source") or {}
+    notes = [received.get("extra"), source.get("metadata") if isinstance(source, dict) else None]
+    return {
+        key: value
+        for note in notes
+        if isinstance(note, dict)
+        for key, value in note.items()
+        if not key.startswith("__") and value is not None
+    }
+
+
+def _tallies(judgements: list[Judgement], members: list[Experiment]) -> list[Tally]:
+    tallies: dict[str, Tally] = {}
+    for judgement in judgements:
+        tally = tallies.setdefault(judgement.key, Tally(judgement.key, {member.id: 0 for member in members}))
+        winner = judgement.winner
+        if winner is None:
+            tally.undecided += 1
+        elif winner == TIE:
+            tally.ties += 1
+        elif winner in tally.wins:
+            tally.wins[winner] += 1
+    return [tallies[key] for key in sorted(tallies)]
+
+
+def _rows(
+    db: sqlite3.Connection, kept: Kept, judgements: list[Judgement], members: list[Experiment]
+) -> list[dict[str, Any]]:
+    runs = json.dumps([run for judgement in judgements for run in judgement.runs.values()])
+    bodies = {
+        row["id"]: row
+        for row in db.execute(
+            "SELECT r.id, b.outputs, b.error FROM runs r JOIN run_bodies b ON b.seq = r.seq"
+            " WHERE r.id IN (SELECT value FROM json_each(?))",
+            (runs,),
+        )
+    }
+    examples = {
+        row["id"]: example_of(row)
+        for row in db.execute(
+            "SELECT * FROM examples WHERE ended_at IS NULL AND id IN (SELECT value FROM json_each(?))",
+            (json.dumps([judgement.example for judgement in judgements if judgement.example]),),
+        )
+    }
+    rows = []
+    for judgement in judgements:
+        example = examples.get(judgement.example or "")
+        sides = [_side(judgement, bodies.get(judgement.runs.get(member.id, "")), member.id) for member in members]
+        inputs = render.block(example["inputs"] if example else None)
+        rows.append({"judgement": judgement, "example": example, "inputs": inputs, "sides": sides})
+    return rows
+
+
+def _side(judgement: Judgement, body: sqlite3.Row | None, session: str) -> dict[str, Any]:
+    return {
+        "session": session,
+        "run": judgement.runs.get(session),
+        "outputs": json.loads(body["outputs"]) if body and body["outputs"] else None,
+        "error": body["error"] if body else None,
+        "score": judgement.scores.get(session),
+        "comment": judgement.comments.get(session),
+        "preferred": judgement.winner == session,
+    }
