@@ -320,8 +320,8 @@ def unknown_field(field: Any, known: Sequence[str], where: str) -> str:
     name = str(field)[:60]
     if where and field in FIELDS and known is CHILD_FIELDS:
         return f"'{where}{name}' belongs to the result, not to a child run"
-    near = difflib.get_close_matches(name, known, 1) or ALIASES.get(name, ())[:1]
-    advice = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+    meant = [ours for ours in ALIASES.get(name, ()) if ours in known] or difflib.get_close_matches(name, known, 1)
+    advice = f"did you mean '{meant[0]}'?" if meant else f"known are {', '.join(known)}"
     return f"unknown field '{where}{name}': {advice}"
 
 
