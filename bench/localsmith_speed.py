@@ -5,7 +5,8 @@ Ingests runs in batches of 100 over several connections, then times the first pa
 
 import argparse
 import json
-import resource
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,8 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
-
-import localsmith
 
 KEY = {"x-api-key": "speed"}
 ANSWER = "Natalia sold 48 clips in April and half as many in May, so she sold 72 altogether. #### 72 " * 8
@@ -71,12 +70,20 @@ def multipart(items: list[dict]) -> tuple[bytes, str]:
     return ("".join(parts) + "--x--\r\n").encode(), "multipart/form-data; boundary=x"
 
 
-def timed(label: str, count: int, work: object) -> None:
+def peak_memory_mb(process: subprocess.Popen) -> str:
+    """The most memory the server ever had, where the system tells."""
+    try:
+        text = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return "?"
+    return str(int(text.partition("VmHWM:")[2].split()[0]) // 1024)
+
+
+def timed(label: str, count: int, server: subprocess.Popen, work: object) -> None:
     start = time.perf_counter()
     work()  # type: ignore[operator]
     took = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"{label:52} {took:8.3f} s {count / took:10.0f} /s   peak memory {memory} MB", flush=True)
+    print(f"{label:52} {took:8.3f} s {count / took:10.0f} /s   server: {peak_memory_mb(server)} MB", flush=True)
 
 
 def middle(label: str, work: object, times: int = 5) -> None:
@@ -88,7 +95,7 @@ def middle(label: str, work: object, times: int = 5) -> None:
     print(f"{label:52} {sorted(took)[times // 2]:8.1f} ms (median of {times})", flush=True)
 
 
-def measure(url: str, size: int, experiments: int, connections: int) -> None:
+def measure(server: subprocess.Popen, url: str, size: int, experiments: int, connections: int) -> None:
     dataset = call("POST", f"{url}/datasets", {"name": f"speed-{size}"})["id"]
     ids = [str(uuid.uuid4()) for _ in range(size)]
     examples = [{"id": i, "dataset_id": dataset, "inputs": {"question": i}, "outputs": {"answer": "72"}} for i in ids]
@@ -97,7 +104,12 @@ def measure(url: str, size: int, experiments: int, connections: int) -> None:
     def everything(send: object, items: list) -> None:
         list(pool.map(send, batches(items, 100)))  # type: ignore[arg-type]
 
-    timed(f"{size} examples", size, lambda: everything(lambda b: call("POST", f"{url}/examples/bulk", b), examples))
+    timed(
+        f"{size} examples",
+        size,
+        server,
+        lambda: everything(lambda b: call("POST", f"{url}/examples/bulk", b), examples),
+    )
     sessions = []
     for n in range(experiments):
         body = {"name": f"speed-{size}-{n}", "reference_dataset_id": dataset}
@@ -107,6 +119,7 @@ def measure(url: str, size: int, experiments: int, connections: int) -> None:
         timed(
             f"{size} runs, experiment {n + 1}, {connections} connections",
             size,
+            server,
             lambda runs=runs: everything(lambda b: call("POST", f"{url}/runs/batch", {"post": b}), runs),
         )
         scores = [score(one, i) for i, one in enumerate(runs)]
@@ -116,7 +129,7 @@ def measure(url: str, size: int, experiments: int, connections: int) -> None:
             headers = {**KEY, "Content-Type": content_type}
             assert requests.post(f"{url}/runs/multipart", data=body, headers=headers).status_code == 202
 
-        timed(f"{size} feedback", size, lambda scores=scores: everything(send, scores))
+        timed(f"{size} feedback", size, server, lambda scores=scores: everything(send, scores))
     middle("session statistics", lambda: call("GET", f"{url}/sessions?reference_dataset={dataset}&include_stats=true"))
     v2 = f"{url}/api/v2/datasets/{dataset}/experiment-runs"
     selects = ["ID", "STATUS", "OUTPUTS", "FEEDBACK_STATS", "LATENCY_SECONDS", "TOTAL_TOKENS"]
@@ -141,8 +154,15 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     arguments = parser.parse_args()
     for size in arguments.sizes:
-        with tempfile.TemporaryDirectory() as folder, localsmith.serve(Path(folder) / "speed.db") as server:
-            measure(server.url, size, arguments.experiments, arguments.connections)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "localsmith", "--db", f"{folder}/speed.db", "--port", "0"]
+            server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            try:
+                url = (server.stdout or sys.stdin).readline().strip()
+                measure(server, url, size, arguments.experiments, arguments.connections)
+            finally:
+                server.terminate()
+                server.wait()
 
 
 if __name__ == "__main__":

@@ -265,7 +265,13 @@ def _from_http(error: HTTPException) -> ApiError:
     return found
 
 
+# SQLite's limits on one statement, as it words them.
+TOO_COMPLEX = ("too large", "too complex", "too many", "stack overflow")
+
+
 def _from_sqlite(error: sqlite3.OperationalError) -> ApiError:
+    if any(words in str(error) for words in TOO_COMPLEX):
+        return ApiError(400, f"The query is too complex: {error}")
     if "full" in str(error):
         return ApiError(507, "The store cannot grow: the disk is full. Nothing of this request was stored")
     busy = ApiError(503, f"The store cannot be used now: {error}. Nothing of this request was stored")

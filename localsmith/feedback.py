@@ -245,22 +245,18 @@ def feedback_stats(
     `n` counts scores only; categories without a score are counted in `values`.
     """
     found: dict[Any, dict[str, dict[str, Any]]] = {}
-    sums = (
-        "count(score) AS n, avg(score) AS avg, min(score) AS min, max(score) AS max, sum(error) AS errors,"
-        " sum(score * score) AS squares, count(value) AS valued, count(comment) AS commented"
-    )
+    sums = "count(score) AS n, avg(score) AS avg"  # all that v1 needs is in the index
+    if detailed:
+        sums += ", min(score) AS min, max(score) AS max, sum(error) AS errors, sum(score * score) AS squares"
     rows = db.execute(f"SELECT {group} AS owner, key, {sums} FROM feedback {where} GROUP BY {group}, key", where.params)
-    valued = commented = False
     for row in rows.fetchall():
         stats: dict[str, Any] = {"n": row["n"], "avg": row["avg"], "values": {}}
         if detailed:
             stats |= {"min": row["min"], "max": row["max"], "errors": row["errors"], "comments": []}
             stats["stdev"] = _stdev(row["n"], row["avg"], row["squares"])
         found.setdefault(row["owner"], {})[row["key"]] = stats
-        valued, commented = valued or row["valued"] > 0, commented or row["commented"] > 0
-    if valued:
-        _add_values(db, found, group, where)
-    if commented and detailed:
+    _add_values(db, found, group, where)
+    if detailed:
         _add_comments(db, found, group, where)
     return found
 

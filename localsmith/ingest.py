@@ -28,6 +28,7 @@ def create_run(call: Call) -> dict[str, Any]:
     body = call.json()
     if not isinstance(body, dict):
         raise unprocessable("run", "must be an object")
+    check_fields(body, "run", nulls=False)
     now = call.switches.now()
     with call.store.write() as db:
         place(db, body)

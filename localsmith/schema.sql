@@ -97,7 +97,11 @@ CREATE INDEX runs_of_session ON runs (session_id, start_time);
 CREATE INDEX runs_of_trace ON runs (trace_id, dotted_order);
 CREATE INDEX runs_of_example ON runs (reference_example_id, session_id) WHERE reference_example_id IS NOT NULL;
 CREATE INDEX runs_of_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
-CREATE INDEX roots_of_session ON runs (session_id, reference_example_id) WHERE is_root = 1;
+-- Everything a session's statistics need, so that they read this index alone.
+CREATE INDEX roots_of_session ON runs (
+    session_id, latency, status, start_time,
+    prompt_tokens, completion_tokens, total_tokens, prompt_cost, completion_cost, total_cost
+) WHERE is_root = 1;
 
 -- The wide part of a run, apart from the columns above so that scanning those stays cheap.
 CREATE TABLE run_bodies (
@@ -165,6 +169,7 @@ CREATE TABLE feedback (
 );
 CREATE INDEX feedback_of_run ON feedback (run_id, key);
 CREATE INDEX feedback_of_session ON feedback (session_id, key, run_id, score);
+CREATE INDEX feedback_values ON feedback (session_id, key, value) WHERE value IS NOT NULL;
 CREATE INDEX feedback_of_key ON feedback (key);
 CREATE INDEX feedback_without_session ON feedback (run_id) WHERE session_id IS NULL;
 CREATE INDEX feedback_of_comparison ON feedback (comparative_experiment_id, key, run_id) WHERE comparative_experiment_id IS NOT NULL;

@@ -11,9 +11,11 @@ from localsmith.wire import iso
 
 SUMS = ", ".join(f"sum(runs.{name}) AS {name}" for name in TOKENS)
 AGGREGATES = (
-    "count(*) AS run_count, max(runs.start_time) AS last_run_start_time,"
+    "count(*) AS run_count, count(runs.latency) AS finished, max(runs.start_time) AS last_run_start_time,"
     f" avg(runs.status = 'error') AS error_rate, {SUMS}"
 )
+
+Percentiles = tuple[float | None, float | None]  # p50, p99
 
 
 def dollars(picos: int | None) -> str | None:
@@ -49,16 +51,12 @@ def session_stats(
     where.add("runs.is_root = 1")
     if since is not None:
         where.add("runs.start_time >= ?", since)
-    found: dict[str, dict[str, Any]] = {session_id: _numbers(None, []) for session_id in session_ids}
+    found: dict[str, dict[str, Any]] = {session_id: _numbers(None, (None, None)) for session_id in session_ids}
     if not session_ids:
         return found
-    latencies: dict[str, list[int]] = {session_id: [] for session_id in session_ids}
-    sql = f"SELECT runs.session_id, latency FROM runs {where.also('latency IS NOT NULL')} ORDER BY latency"
-    for session_id, latency in db.execute(sql, where.params):
-        latencies[session_id].append(latency)
     sql = f"SELECT runs.session_id, {AGGREGATES} FROM runs {where} GROUP BY runs.session_id"
-    for row in db.execute(sql, where.params):
-        found[row["session_id"]] = _numbers(row, latencies[row["session_id"]])
+    for row in db.execute(sql, where.params).fetchall():
+        found[row["session_id"]] = _numbers(row, _latencies(db, row["session_id"], row["finished"], since))
     _add_feedback(db, found, session_ids)
     return found
 
@@ -73,13 +71,30 @@ def _add_feedback(db: sqlite3.Connection, found: dict[str, dict[str, Any]], sess
             found[session_id][name] = stats.get(session_id, {})
 
 
-def _numbers(row: sqlite3.Row | None, latencies: list[int]) -> dict[str, Any]:
+def _latencies(db: sqlite3.Connection, session_id: str, count: int, since: int | None) -> Percentiles:
+    """p50 and p99 of a session's roots, found by walking the index instead of fetching every latency."""
+    if not count:
+        return None, None
+    sql = (
+        "SELECT latency FROM runs WHERE session_id = ? AND is_root = 1 AND latency IS NOT NULL AND start_time >= ?"
+        " ORDER BY latency LIMIT 2 OFFSET ?"
+    )
+    found = []
+    for share in (0.5, 0.99):
+        place = share * (count - 1)
+        start = -(2**63) if since is None else since
+        near = [row[0] for row in db.execute(sql, (session_id, start, int(place)))]
+        found.append(near[0] + (near[-1] - near[0]) * (place - int(place)))
+    return found[0], found[1]
+
+
+def _numbers(row: sqlite3.Row | None, latencies: Percentiles) -> dict[str, Any]:
     """TracerSession's numbers; costs are still picos."""
     sums = {name: (row[name] or 0) if row else 0 for name in TOKENS}
     return {
         "run_count": row["run_count"] if row else 0,
-        "latency_p50": seconds(percentile(latencies, 0.5)),
-        "latency_p99": seconds(percentile(latencies, 0.99)),
+        "latency_p50": seconds(latencies[0]),
+        "latency_p99": seconds(latencies[1]),
         "first_token_p50": None,
         "first_token_p99": None,
         **sums,
@@ -95,7 +110,8 @@ def run_stats(db: sqlite3.Connection, where: Where) -> dict[str, Any]:
     """RunStats of the runs that `where` picks from runs and run_bodies."""
     source = f"FROM runs JOIN run_bodies ON run_bodies.seq = runs.seq {where}"
     row = db.execute(f"SELECT {AGGREGATES} {source}", where.params).fetchone()
-    found = _numbers(row, _sorted(db, "latency", where))
+    latencies = _sorted(db, "latency", where)
+    found = _numbers(row, (percentile(latencies, 0.5), percentile(latencies, 0.99)))
     found.pop("session_feedback_stats")
     for name in TOKENS[3:]:
         found[name] = dollars_number(found[name])

@@ -253,10 +253,10 @@ def iso(micros: int | None) -> str | None:
 
 
 def micros(text: str) -> int:
-    """ISO 8601 as microseconds since 1970; without an offset it means UTC. Raises ValueError."""
+    """ISO 8601 as microseconds since 1970; without an offset it means UTC. Raises ValueError or OverflowError."""
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+    # Raises OverflowError where the offset leads out of the years 1 to 9999, which iso() could not write.
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 

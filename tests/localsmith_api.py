@@ -1,6 +1,7 @@
 """Talk to a localsmith over HTTP; every answer that the official contract describes is checked against it."""
 
 import json
+import os
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import requests
 
 CONTRACT = Path(__file__).parent.parent.parent / "shared" / "langsmith-openapi-subset.json"
 KEY = {"x-api-key": "any"}
+FUZZ = int(os.environ.get("LOCALSMITH_FUZZ_EXAMPLES", "150"))  # per property; 100000 takes about an hour
 
 
 def new_id():

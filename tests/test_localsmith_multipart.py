@@ -5,7 +5,7 @@ import gzip
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from localsmith_api import Api, multipart, new_id, run
+from localsmith_api import FUZZ, Api, multipart, new_id, run
 
 import localsmith.wire
 from localsmith.multipart import parse_parts
@@ -193,7 +193,7 @@ def test_too_many_parts_are_refused():
     assert caught.value.status == 413
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=FUZZ, deadline=None)
 @given(parts=st.lists(st.tuples(st.from_regex(r"[a-z.]{1,20}", fullmatch=True), st.binary(max_size=60)), max_size=5))
 def test_parts_come_back_byte_for_byte(parts):
     """Whatever bytes a part holds, line ends and dashes included."""
@@ -204,7 +204,7 @@ def test_parts_come_back_byte_for_byte(parts):
     assert [(part.name, part.data) for part in found] == parts
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=FUZZ, deadline=None)
 @given(
     body=st.binary(max_size=200), content_type=st.sampled_from(["multipart/form-data; boundary=b", "multipart/x", ""])
 )
@@ -216,7 +216,7 @@ def test_any_bytes_are_parts_or_a_refusal(body, content_type):
             assert error.status in (400, 413)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=FUZZ, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.one_of(
         st.binary(max_size=100),

@@ -122,6 +122,31 @@ def test_hostile_paths_are_refused(api, path, text):
     assert "root:" not in response.text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "has(metadata, '{" + ",".join(f'"k{i}": 1' for i in range(1500)) + "}')",
+        'search("' + "\U0001f4a5" * 15_000 + '")',
+        "and(" + ",".join(['search("x")'] * 390) + ")",
+    ],
+    ids=["many keys", "long pattern", "many searches"],
+)
+def test_queries_beyond_the_databases_limits_are_400(api, text):
+    session = api.experiment()
+
+    response = api.send("POST", "/runs/query", json={"session": [session], "filter": text})
+
+    assert response.status_code in (200, 400)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00"])
+def test_times_outside_the_calendar_are_refused(api, moment):
+    response = api.send("POST", "/sessions", json={"name": "x", "start_time": moment})
+
+    assert response.status_code == 422
+    assert api.get("/sessions") == []
+
+
 @pytest.mark.parametrize("params", [{"sort_by": "id; DROP TABLE runs"}, {"sort_by": "password"}])
 def test_sort_columns_are_a_list(api, params):
     assert api.send("GET", "/sessions", params=params).status_code == 422

@@ -3,9 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from localsmith_api import Api, new_id, run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from localsmith_api import FUZZ, Api, new_id, run
 
 import localsmith
+from localsmith.run_store import insert_runs
+from localsmith.runs import check_run
+from localsmith.store import Store
+from localsmith.wire import ApiError, Switches
 
 ALREADY = {"error": "Conflict: payload already received: payloads already received"}
 
@@ -242,3 +248,49 @@ def test_update_of_usage_corrects_the_totals(api):
     api.patch(f"/runs/{child['id']}", {"outputs": {"usage_metadata": usage}, "end_time": child["start_time"]})
 
     assert api.get(f"/runs/{root['id']}")["total_tokens"] == 10
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(
+    "id trace_id parent_run_id session_id reference_example_id session_name name run_type start_time end_time inputs"
+    " outputs error extra tags events serialized dotted_order status custom".split()
+)
+USAGE = st.dictionaries(
+    st.sampled_from(
+        ["input_tokens", "output_tokens", "total_tokens", "input_cost", "total_cost", "input_token_details"]
+    ),
+    JSON,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("fuzz") / "lab.db")
+    yield store
+    store.close()
+
+
+@settings(max_examples=FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.dictionaries(FIELDS, JSON, max_size=4), usage=USAGE)
+def test_any_run_is_stored_or_refused(store, changes, usage):
+    """A run made of arbitrary JSON never gets half-way, and never breaks the server."""
+    sent = {**run(run_type="llm", extra={"metadata": {"usage_metadata": usage}}), **changes}
+    switches = Switches()
+    try:
+        checked = check_run(sent, "run", switches, switches.now(), nulls=True)
+        with store.write() as db:
+            assert insert_runs(db, [checked], switches.now()) == 1
+    except ApiError as error:
+        assert error.status in (400, 422)
+
+
+@pytest.mark.parametrize("field", ["trace_id", "parent_run_id", "session_id", "outputs"])
+def test_lone_run_refuses_null(api, field):
+    response = api.session.post(f"{api.url}/runs", json={**run(), field: None})
+
+    assert response.status_code == 422
+    assert f"run.{field}" in response.json()["error"]
