@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ CONNECTIONS = 8
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+ENDPOINT_FORM = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
 
 log = logging.getLogger("langsmith-rest")
 
@@ -62,15 +64,13 @@ def connect(
     """
     values = settings()
     source, key = next(((name, values[name]) for name in names("API_KEY") if name in values), ("LANGSMITH_API_KEY", ""))
-    source, key = ("the argument api_key", api_key) if api_key else (source, key)
-    endpoint, key = (
-        text.strip(" \t\r\n\"'") for text in (endpoint or pick(values, "ENDPOINT") or DEFAULT_ENDPOINT, key)
-    )
-    endpoint = endpoint.rstrip("/")
+    source, key = ("the argument api_key", api_key.strip(STRAY)) if api_key else (source, key)
+    endpoint = (endpoint or pick(values, "ENDPOINT") or DEFAULT_ENDPOINT).strip(STRAY).rstrip("/")
+    workspace_id = (workspace_id or pick(values, "WORKSPACE_ID") or "").strip(STRAY)
+    if not ENDPOINT_FORM.fullmatch(endpoint):
+        raise SetupError("LANGSMITH_ENDPOINT must look like https://HOST or https://HOST/api, without user or query.")
     parts = urlsplit(endpoint)
     on_loopback = parts.hostname in LOOPBACK
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-        raise SetupError("LANGSMITH_ENDPOINT must look like https://HOST or https://HOST/api, without user or query.")
     if not key and not on_loopback:
         raise SetupError(
             "LANGSMITH_API_KEY is not set. Put it into the environment or into .env (see .env.example) to record in "
@@ -78,14 +78,16 @@ def connect(
         )
     if not (key.isascii() and key.isprintable()):
         raise SetupError(f"{source} holds characters that no key has: copy it again.")
-    if parts.scheme == "http" and key and not on_loopback and not pick(values, "ALLOW_HTTP"):
+    if not (workspace_id.isascii() and workspace_id.isprintable()):
+        raise SetupError("LANGSMITH_WORKSPACE_ID holds characters that no id has: copy it again.")
+    if parts.scheme == "http" and key and not on_loopback and pick(values, "ALLOW_HTTP") != "1":
         raise SetupError(f"A key would go to {endpoint} unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1.")
     patience = pick(values, "PATIENCE_SECONDS") or str(PATIENCE)
-    if not patience.replace(".", "", 1).isdigit():
+    if not patience.replace(".", "", 1).isdecimal():
         raise SetupError(f"LANGSMITH_PATIENCE_SECONDS is {patience!r}, expected a number of seconds.")
     session = requests.Session()
-    session.headers.update({"x-api-key": key or "local", "Accept": "application/json", "User-Agent": "langsmith-rest"})
-    if workspace_id := workspace_id or pick(values, "WORKSPACE_ID"):
+    session.headers.update({"x-api-key": key or "no-key", "Accept": "application/json", "User-Agent": "langsmith-rest"})
+    if workspace_id:
         session.headers["X-Tenant-Id"] = workspace_id
     session.proxies, session.verify = proxies_and_certificates(session, endpoint)
     session.trust_env = False  # read once, here, not with every request
@@ -105,8 +107,10 @@ def names(setting: str) -> tuple[str, str]:
 
 def settings() -> dict[str, str]:
     """What `.env` and, before it, the environment say; nothing else in the core looks there. Empty means not set."""
-    found = {**dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True)), **{k: v for k, v in os.environ.items() if v}}
-    return {name: value for name, value in found.items() if value}
+    found: dict[str, str] = {}
+    for source in (dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True)), os.environ):
+        found |= {name: value.strip(STRAY) for name, value in source.items() if value and value.strip(STRAY)}
+    return found
 
 
 def pick(values: dict[str, str], setting: str) -> str | None:
@@ -189,11 +193,14 @@ def send(api: LangSmith, method: str, path: str, **kwargs: Any) -> requests.Resp
     try:
         response = api.session.request(method, url, timeout=TIMEOUT, allow_redirects=False, **kwargs)
     except requests.RequestException as error:
+        if error.request is not None:
+            error.request.headers.pop("x-api-key", None)
         cause = getattr(error.args[0] if error.args else error, "reason", error)
         raise type(error)(f"{method} {path}: no answer from {api.url} ({cause})") from None
     del response.request.headers["x-api-key"]
     if not 200 <= response.status_code < 300:
-        reason = f"{response.status_code}: {server_words(response)}{advice(api, response)}"
+        words = server_words(response).replace(str(api.session.headers["x-api-key"]), "<key>")[:500]
+        reason = f"{response.status_code}: {words}{advice(api, response)}"
         raise requests.HTTPError(f"{method} {path} answered {reason}", response=response)
     return response
 
@@ -204,8 +211,8 @@ def server_words(response: requests.Response) -> str:
         body = response.json()
         words = body.get("detail") or body.get("error") or body
     except (ValueError, AttributeError):
-        words = response.headers.get("Location") or response.content[:500].decode(errors="replace").strip()
-    return words if isinstance(words, str) else json.dumps(words)[:500]
+        words = response.headers.get("Location") or response.content.decode(errors="replace").strip()
+    return words if isinstance(words, str) else json.dumps(words)
 
 
 def advice(api: LangSmith, response: requests.Response) -> str:
@@ -353,6 +360,8 @@ def create_feedback(api: LangSmith, items: Sequence[dict]) -> None:
             send(api, "POST", "/runs/multipart", files=parts)
             return
         except requests.HTTPError as error:
+            if error.response.status_code == 409:  # ids of ours that are there already
+                return
             if error.response.status_code not in (404, 405):
                 raise
             api.missing.add("multipart")
