@@ -227,9 +227,9 @@ def local_store(port: int) -> Iterator[Any]:
 def report(source: ResultFile, recording: recorder.Recording) -> None:
     """Say what happened, and above all what did not."""
     for rejected in recording.rejected[:20]:
-        say(f"{source.name}, result {rejected['result']} was not recorded: {rejected['reason']}")
+        say(f"{source.name}, result {rejected['result']}: {rejected['reason']}")
     if len(recording.rejected) > 20:
-        say(f"{source.name}: {len(recording.rejected) - 20} more results were not recorded (--json lists all)")
+        say(f"{source.name}: {len(recording.rejected) - 20} more results were refused (--json lists all)")
     if not recording.runs_recorded and not recording.feedback and not recording.rejected:
         say(f"Nothing new: all {recording.results} results of {source.name} were recorded before.")
         return

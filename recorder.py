@@ -115,6 +115,7 @@ def record(
         prepared, overview = chain([first], prepared), Overview()
         overview.add(*first[1:])
     under_way: deque[tuple[Batch, Future[None]]] = deque()
+    broken: list[Exception] = []
     sent = Sent()
 
     def settle() -> None:
@@ -133,11 +134,11 @@ def record(
             session_body = bodies.session_body(dataset["id"], experiment_name, start, description, metadata)
             opening = pool.submit(open_session, api, session_body)
             sender = Sender(api, dataset["id"], is_new, opening)
-            for batch in batches(prepared, dataset["id"]):
+            for batch in batches(prepared, dataset["id"], broken):
                 if not all(item.makes_example for item in batch.items):
                     batch.earlier = [other.examples_answered for other, _ in under_way]
                 under_way.append((batch, pool.submit(sender.send, batch)))
-                if len(under_way) > 2 * rest.CONNECTIONS:
+                while len(under_way) > 2 * rest.CONNECTIONS or (under_way and under_way[0][1].done()):
                     settle()
             while under_way:
                 settle()
@@ -155,6 +156,8 @@ def record(
             for batch, _ in under_way:
                 add_up(recording, batch)
             raise RecordingError(what_is_missing(error, recording, under_way, total), recording) from error
+    if broken:
+        raise broken[0]
     return recording
 
 
@@ -223,10 +226,13 @@ def sound(results: Iterable[Any], recording: Recording) -> Iterator[Prepared]:
             yield number, result, fields
 
 
-def batches(prepared: Iterable[Prepared], dataset_id: str) -> Iterator[Batch]:
-    """Group results into what travels together: up to 100 results or runs, some megabytes, or two seconds' worth."""
+def batches(prepared: Iterable[Prepared], dataset_id: str, broken: list[Exception]) -> Iterator[Batch]:
+    """Group results into what travels together: up to 100 results or runs, some megabytes, or two seconds' worth.
+
+    When their source breaks, what it gave before is recorded all the same, and its error goes to `broken`.
+    """
     examples, results = Tally(), Tally()
-    batch, size, runs, deadline = Batch(), 0, 0, 0.0
+    batch, size, runs, deadline = Batch(), 0, 0, monotonic() + FLUSH_SECONDS
     try:
         for number, result, fields in prepared:
             text = canonical_result(fields)
@@ -234,14 +240,12 @@ def batches(prepared: Iterable[Prepared], dataset_id: str) -> Iterator[Batch]:
             example_id = given or bodies.example_id(dataset_id, fields)
             makes_example = not given and not examples.add(example_id)
             batch.items.append(Item(number, result, fields, text, example_id, makes_example, results.add(text)))
-            size, runs, deadline = size + len(text), runs + count_runs(result), deadline or monotonic() + FLUSH_SECONDS
+            size, runs = size + len(text), runs + count_runs(result)
             if len(batch.items) == BATCH or runs >= BATCH or size > BATCH_CHARACTERS or monotonic() > deadline:
                 yield batch
-                batch, size, runs, deadline = Batch(), 0, 0, 0.0
-    except Exception:  # the source of the results broke: what it gave before is recorded all the same
-        if batch.items:
-            yield batch
-        raise
+                batch, size, runs, deadline = Batch(), 0, 0, monotonic() + FLUSH_SECONDS
+    except Exception as error:
+        broken.append(error)
     if batch.items:
         yield batch
 
@@ -301,7 +305,7 @@ class Sender:
         makers = {item.example_id: item for item in batch.items if item.makes_example}
         known = self.known_examples([*given, *(() if self.is_new_dataset else makers)])
         batch.counts["examples_existing"] += len(known & makers.keys())
-        self.refused_examples |= {i: f"example {i} is not in the dataset" for i in given - known}
+        self.refused_examples |= {i: f"example {i} is not in the dataset" for i in given - known - makers.keys()}
 
         def post(units: list[Unit]) -> None:
             try:
@@ -372,7 +376,7 @@ class Sender:
         def post(units: list[Unit]) -> None:
             for some in hundreds([body for _, items in units for body in items]):
                 rest.create_feedback(self.api, some)
-                batch.counts["feedback"] += len(some)
+            batch.counts["feedback"] += sum(len(items) for _, items in units)
 
         def refuse(item: Item, reason: str) -> None:
             batch.reject(item, f"recorded, but its feedback was refused: {reason}")
@@ -453,13 +457,16 @@ def add_up(recording: Recording, batch: Batch) -> None:
 
 
 def read_back(api: LangSmith, session: dict[str, Any], expected: int, sent: Sent) -> list[dict[str, Any]]:
-    """Wait until the experiment has as many runs as it should; name the results whose runs do not appear."""
+    """Wait until the experiment has the runs that it should have; name the results whose runs do not appear."""
     deadline, pause = monotonic() + READ_BACK_SECONDS, 0.2
-    while (rest.read_session(api, session["id"]).get("run_count") or 0) < expected:
-        if monotonic() + pause > deadline:
+    while (count := rest.read_session(api, session["id"]).get("run_count") or 0) != expected:
+        is_late = monotonic() + pause > deadline
+        if is_late or count > expected:  # when others record here, too, only the ids can tell
             there = Tally(rest.list_run_ids(api, session["id"], parse_time(session["start_time"]) or EPOCH))
-            reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
-            return [{"result": number, "reason": reason} for number in sent.missing_from(there)]
+            missing = sent.missing_from(there)
+            if is_late or not missing:
+                reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
+                return [{"result": number, "reason": reason} for number in missing]
         sleep(pause)
         pause = min(1.5 * pause, 10)
     return []
@@ -473,22 +480,22 @@ def what_is_missing(
     missing = [item.number for item in items if not item.state]
     recorded = recording.results - len(missing) - len(recording.rejected)
     last = items[-1].number if items else recording.results
-    named = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs_of_numbers(missing)]
-    if total is None or last < total:
-        named.append(f"{last + 1}-{total or '...'}")
+    named = in_words([*missing, *range(last + 1, (total or last) + 1)]) + ([f"{last + 1}-..."] if total is None else [])
     if not named:
         return f"{error}\nAll {recorded} results were accepted before that. Record the same again to be sure."
+    refused = ", ".join(in_words(sorted(rejected["result"] for rejected in recording.rejected)))
     return (
-        f"{error}\n{recorded} of {total or 'the'} results are recorded; not, or not completely: {', '.join(named)}. "
-        "Record the same again: only what is missing will be sent."
+        f"{error}\n{recorded} of {total or 'the'} results are recorded; {refused and f'refused: {refused}; '}"
+        f"not, or not completely: {', '.join(named)}. Record the same again: only what is missing will be sent."
     )
 
 
-def runs_of_numbers(numbers: Iterable[int]) -> list[list[int]]:
+def in_words(numbers: Iterable[int]) -> list[str]:
+    """Numbers in ascending order as 3, 5-7."""
     found: list[list[int]] = []
     for number in numbers:
         if found and found[-1][-1] == number - 1:
-            found[-1].append(number)
+            found[-1][1:] = [number]
         else:
             found.append([number])
-    return found
+    return ["-".join(map(str, run)) for run in found]
