@@ -157,7 +157,7 @@ class Run:
     end_time: str
     dotted_order: str
     feedback: list[dict[str, Any]]
-    body: str = ""
+    body: str
 
 
 def trace(
@@ -173,62 +173,50 @@ def trace(
     `name` is the text that the root's id is made of. A trace that started before its session is moved to the
     session's start, with its latencies kept and its times in the metadata; one without times starts there.
     """
-    start = parse_time(result.get("start_time")) or session_start
-    shift = max(session_start - start, timedelta(0))
-    ties = {"session_id": f'"{session_id}"', "reference_example_id": f'"{example_id}"'}
-    return list(run_tree(result, fields, name, ties, start + shift, shift, None))
+    ties = f'"session_id":"{session_id}","reference_example_id":"{example_id}"'
+    return list(run_tree(result, fields, name, session_id, ties, session_start, None, None))
 
 
 def run_tree(
     result: Mapping[str, Any],
     fields: Mapping[str, str],
     name: str,
-    ties: dict[str, str],
+    session_id: str,
+    ties: str,
     start: datetime,
-    shift: timedelta,
+    shift: timedelta | None,
     parent: Run | None,
 ) -> Iterator[Run]:
     own_start = parse_time(result.get("start_time"))
     own_end = parse_time(result.get("end_time")) or own_start
     end, metadata = start, fields.get("metadata", "{}")
     if own_start and own_end:
+        shift = max(start - own_start, timedelta(0)) if shift is None else shift
         start, end = own_start + shift, own_end + shift
         if shift:
             original = f'"original_start_time":"{timestamp(own_start)}","original_end_time":"{timestamp(own_end)}"'
             metadata = f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
     start_time, end_time, i = timestamp(start), timestamp(end), run_id(name, start)
     segment = f"{start_time[:26].translate(DIGITS_ONLY)}Z{i}"
-    run = Run(
-        i,
-        parent.trace_id if parent else i,
-        ties["session_id"][1:-1],
-        start_time,
-        end_time,
-        f"{parent.dotted_order}.{segment}" if parent else segment,
-        feedback_of(result),
-    )
+    trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{segment}") if parent else (i, segment)
     run_type = fields.get("run_type") or ('"chain"' if result.get("child_runs") else '"llm"')
-    texts = {
-        "id": f'"{i}"',
-        "trace_id": f'"{run.trace_id}"',
-        "dotted_order": f'"{run.dotted_order}"',
-        **ties,
-        "name": fields.get("name") or run_type,
-        "run_type": run_type,
-        "start_time": f'"{start_time}"',
-        "end_time": f'"{end_time}"',
-    }
+    body = (
+        f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}",{ties},"name":{fields.get("name", run_type)},'
+        f'"run_type":{run_type},"start_time":"{start_time}","end_time":"{end_time}"'
+    )
     if parent:
-        texts["parent_run_id"] = f'"{parent.id}"'
+        body += f',"parent_run_id":"{parent.id}"'
     for field in ("inputs", "outputs", "error", "tags"):
         if field in fields:  # LangSmith refuses nulls
-            texts[field] = fields[field]
+            body += f',"{field}":{fields[field]}'
     if metadata != "{}":
-        texts["extra"] = '{"metadata":' + metadata + "}"
-    run.body = canonical_result(texts)
-    below = {"session_id": ties["session_id"]}
+        body += f',"extra":{{"metadata":{metadata}}}'
+    run = Run(i, trace_id, session_id, start_time, end_time, order, feedback_of(result), body + "}")
     for index, child in enumerate(result.get("child_runs") or ()):
-        yield from run_tree(child, canonical_fields(child), f"{i}-{index}", below, start, shift, run)
+        below = f'"session_id":"{session_id}"'
+        yield from run_tree(
+            child, canonical_fields(child), f"{i}-{index}", session_id, below, start, shift or timedelta(0), run
+        )
     yield run
 
 
