@@ -23,7 +23,7 @@ SHOW = {
     "errors": "with an error",
     "differs": "outputs differ",
 }
-DIFFS = {"": "no diff", "reference": "against the reference", "baseline": "against the baseline"}
+DIFFS = {"": "none", "reference": "to the reference", "baseline": "to the baseline"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
             sides.append(Side(experiment, kept.columns(db, session_id), kept.summary(db, session_id)))
     if not sides:
         return None
-    baseline = next((side for side in sides if side.experiment.id == question.baseline), sides[0])
+    oldest = min(sides, key=lambda side: side.experiment.start_time)
+    baseline = next((side for side in sides if side.experiment.id == question.baseline), oldest)
     baseline.is_baseline = True
     examples, not_run = _examples(db, kept, dataset_id, sides)
     for side in sides:

@@ -28,7 +28,7 @@ window.addEventListener("pageshow", () => {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   if (event.key !== "j" && event.key !== "k") return;
-  const links = [...document.querySelectorAll("table.rows th a")];
+  const links = [...document.querySelectorAll("table.rows tbody th a")];
   const at = links.indexOf(document.activeElement);
   const next = links[event.key === "j" ? at + 1 : at - 1];
   if (next) next.focus();

@@ -1,0 +1,339 @@
+"""The pages in a real browser: looks, keyboard, forms, and data that would like to run."""
+
+import shutil
+import uuid
+
+import pytest
+from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals
+
+import localsmith
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium")
+# No sandbox, since tests run as root in containers; the rest keeps Chromium from calling home.
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+).split()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One Chromium for all tests."""
+    if not CHROMIUM:
+        pytest.skip("there is no 'chromium' on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A served store with something of everything: its address, and what is in it."""
+    path = tmp_path_factory.mktemp("site") / "site.db"
+    app = localsmith.create_app(path)
+    seed = Seed(app.test_client())
+    made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed)
+    app.extensions["localsmith"].store.close()
+    with localsmith.serve(path) as server:
+        yield server.url, made
+
+
+def agents(seed):
+    dataset = seed.dataset("agents")
+    (example,) = seed.examples(dataset, [(CHAT, {"answer": "word " * 2000})])
+    session = seed.session("agent", dataset)
+    root = seed.run(session, example, outputs=CHAT_ANSWER, seconds=4, name="agent")
+    step = seed.run(session, parent=root, after=1, seconds=2, outputs={"celsius": 19}, name="weather", run_type="tool")
+    project = seed.session("production")
+    for n in range(3):
+        seed.run(project, outputs={"n": n}, after=n, name=f"live-{n}")
+    return {"agents": dataset, "agent": session, "root": root, "step": step, "project": project}
+
+
+def hostile(seed):
+    bad = HOSTILE[3]
+    texts = [text for text in HOSTILE if "\x00" not in text]
+    dataset = seed.dataset(HOSTILE[0], description=bad)
+    examples = seed.examples(dataset, [({text: text}, {"href": text}) for text in texts], split=bad)
+    session = seed.session(HOSTILE[1], dataset, description=bad, extra={"metadata": {bad: bad}})
+    for example, text in zip(examples, texts, strict=True):
+        run = seed.run(session, example, outputs={"text": text}, error=text, name=text[:100], tags=[text])
+        seed.feedback(run, key=text, score=1, comment=text)
+        seed.feedback(run, key="label", value=text)
+    return {"bad": dataset, "bad session": session, "bad example": examples[0], "bad run": run}
+
+
+def pairwise(seed):
+    dataset = seed.dataset("pairs")
+    (example,) = seed.examples(dataset, [({"q": 1}, None)])
+    sessions = [seed.session(name, dataset) for name in ("left", "right")]
+    comparative = seed.post("/datasets/comparative", {"experiment_ids": sessions, "name": "left or right"})["id"]
+    for session, score in zip(sessions, (1, 0), strict=True):
+        run = seed.run(session, example, outputs={"a": session[:4]})
+        seed.feedback(run, key="preference", score=score, comparative_experiment_id=comparative)
+    return {"pairs": dataset, "sides": ",".join(sessions), "comparative": comparative}
+
+
+@pytest.fixture(scope="module")
+def tabs(browser, site):
+    """One tab for each way of looking, opened when first wanted: starting one takes longer than a page."""
+    found = {}
+
+    def tab(scheme, scripts):
+        if (scheme, scripts) not in found:
+            context = browser.new_context(color_scheme=scheme, java_script_enabled=scripts)
+            context.set_default_timeout(10_000)
+            page = found[scheme, scripts] = context.new_page()
+            page.complaints = []
+            page.on("console", lambda message: page.complaints.append(message.text))
+            page.on("pageerror", lambda error: page.complaints.append(str(error)))
+            page.on("request", lambda r: r.url.startswith(site[0]) or page.complaints.append(f"asked for {r.url}"))
+        return found[scheme, scripts]
+
+    yield tab
+    for page in found.values():
+        page.context.close()
+
+
+@pytest.fixture
+def open_page(site, tabs):
+    """Open a page at a path below the tenant; when the test ends, nothing may have gone wrong or run there."""
+    opened = []
+
+    def open_page(path="", *, scheme="light", scripts=True):
+        page = tabs(scheme, scripts)
+        page.complaints.clear()
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.goto(f"{site[0]}/o/{TENANT}/{path}" if path else site[0])
+        opened.append(page)
+        return page
+
+    yield open_page
+    for page in opened:
+        assert page.complaints == []
+
+
+def paths(made):
+    """Every kind of page."""
+    capitals_compare = f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{made['second']}"
+    return {
+        "datasets": "",
+        "dataset": f"datasets/{made['dataset']}",
+        "examples": f"datasets/{made['dataset']}?tab=examples",
+        "example": f"datasets/{made['dataset']}/e/{made['examples'][0]}",
+        "compare": f"{capitals_compare},{made['third']}",
+        "diff": f"{capitals_compare}&diff=baseline",
+        "chat": f"datasets/{made['agents']}/compare?selectedSessions={made['agent']}",
+        "run": f"projects/p/{made['agent']}/r/{made['step']['id']}",
+        "project": f"projects/p/{made['project']}",
+        "pairwise": f"datasets/{made['pairs']}/compare?selectedSessions={made['sides']}"
+        f"&comparativeExperiment={made['comparative']}",
+        "report": f"datasets/{made['dataset']}/compare/report.html?selectedSessions={made['first']},{made['second']}",
+        "bad dataset": f"datasets/{made['bad']}",
+        "bad examples": f"datasets/{made['bad']}?tab=examples&q=%3Cscript%3E",
+        "bad example": f"datasets/{made['bad']}/e/{made['bad example']}",
+        "bad compare": f"datasets/{made['bad']}/compare?selectedSessions={made['bad session']}&diff=reference&q=%22%3E",
+        "bad project": f"projects/p/{made['bad session']}?filter=%3Cscript%3E",
+        "bad run": f"projects/p/{made['bad session']}/r/{made['bad run']['id']}",
+        "bad report": f"datasets/{made['bad']}/compare/report.html?selectedSessions={made['bad session']}",
+    }
+
+
+KINDS = list(paths({key: "" for key in ("dataset first second third agents agent project pairs sides").split()} | {
+    "comparative": "", "bad": "", "bad session": "", "bad example": "", "examples": [""], "step": {"id": ""},
+    "bad run": {"id": ""}}))  # fmt: skip
+
+LUMINANCE = """element => {
+    const [r, g, b] = getComputedStyle(element).backgroundColor.match(/[0-9.]+/g).map(Number);
+    return (r + g + b) / 3;
+}"""
+CONTRAST = """() => {
+    const channel = c => (c /= 255) <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+    const light = ([r, g, b]) => .2126 * channel(r) + .7152 * channel(g) + .0722 * channel(b);
+    const numbers = text => text.match(/[0-9.]+/g).map(Number);
+    const ground = node => {
+        for (; node; node = node.parentElement) {
+            const color = getComputedStyle(node).backgroundColor;
+            const found = color.startsWith("rgb") ? numbers(color) : null;
+            if (!found) return null;  // a mixed colour; its neighbours are checked
+            if (found.length < 4 || found[3] === 1) return found;
+            if (found[3] > 0) return null;
+        }
+        return [255, 255, 255];
+    };
+    const weak = [];
+    for (const node of document.querySelectorAll("body *:not(svg *)")) {
+        const says = [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim());
+        const behind = says && node.checkVisibility() && !node.closest(":disabled") && ground(node);
+        if (!behind) continue;
+        const pair = [light(numbers(getComputedStyle(node).color)), light(behind)].sort();
+        const ratio = (Math.max(...pair) + .05) / (Math.min(...pair) + .05);
+        if (ratio < 4.5) weak.push(`${node.outerHTML.slice(0, 80)} ${ratio.toFixed(2)}`);
+    }
+    return weak;
+}"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
+    """Every page is as wide as the screen, on a desk and on a phone, and nothing stored ever runs."""
+    page = open_page(paths(site[1])[kind])
+
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("window.hacked") is None
+    assert not page.locator("[onerror], [onload], a[href^=javascript]").count()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("bad")])
+def test_every_text_can_be_read(open_page, site, kind, scheme):
+    """In both themes every text has a contrast of at least 4.5 to its ground, and the theme is the one asked for."""
+    page = open_page(paths(site[1])[kind], scheme=scheme)
+
+    assert page.evaluate(CONTRAST) == []
+    assert (page.locator("body").evaluate(LUMINANCE) > 128) == (scheme == "light")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("bad")])
+def test_everything_has_a_name(open_page, site, kind):
+    """Whoever hears a page instead of seeing it finds one heading, named controls and links, and header cells."""
+    page = open_page(paths(site[1])[kind])
+
+    assert page.locator("h1").count() == 1
+    assert page.locator("main").count() == 1
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea, button, a")].filter(node =>
+            !(node.labels && node.labels.length && [...node.labels].some(l => l.textContent.trim()))
+            && !node.getAttribute("aria-label") && !node.textContent.trim()).map(node => node.outerHTML)"""
+    )
+    assert nameless == []
+    assert page.locator("table").count() == page.locator("table:has(thead th[scope=col])").count()
+
+
+def test_keyboard_reaches_the_content(open_page):
+    """The first Tab offers to skip the header, and Enter does."""
+    page = open_page()
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
+    """Space chooses experiments, the button says how many, Enter compares them."""
+    page = open_page(f"datasets/{site[1]['dataset']}")
+    assert page.get_by_role("button", name="Compare the chosen").is_disabled()
+
+    for name in ("first", "second"):
+        page.get_by_label(f"Choose {name}").focus()
+        page.keyboard.press("Space")
+    page.get_by_role("button", name="Compare 2 experiments").focus()
+    page.keyboard.press("Enter")
+
+    page.wait_for_url("**/compare?**")
+    assert page.get_by_role("heading", level=1).inner_text() == "2 experiments of capitals"
+
+
+def test_filters_live_in_the_address(open_page, site):
+    """What a person filters stands in the address, without empty parts, and survives going back."""
+    made = site[1]
+    page = open_page(f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{made['second']}")
+
+    page.get_by_label("Show").select_option("regressed")
+    page.get_by_role("button", name="Apply").click()
+
+    page.wait_for_url("**show=regressed**")
+    assert "q=" not in page.url and "min=" not in page.url
+    assert page.locator("table.compare tbody tr").count() == 1
+    page.go_back()
+    assert page.get_by_label("Show").input_value() == "" and page.get_by_label("Show").is_enabled()
+
+
+def test_j_and_k_go_through_the_examples(open_page, site):
+    """j and k move the focus from example to example, unless somebody is typing."""
+    made = site[1]
+    page = open_page(f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}")
+
+    for key in "jjk":
+        page.keyboard.press(key)
+
+    assert page.evaluate("document.activeElement.textContent") == "#1"
+    page.get_by_label("Text").press("j")
+    assert page.get_by_label("Text").input_value() == "j"
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_a_score_by_hand(open_page, site, scripts):
+    """A person opens the form, gives a score with a comment, and finds it where it was given."""
+    made = site[1]
+    key = f"taste-{uuid.uuid4().hex[:6]}"
+    path = f"datasets/{made['dataset']}/compare?selectedSessions={made['second']}&dir=desc"
+    page = open_page(path, scripts=scripts)
+
+    form = page.locator(".give").first
+    form.locator("summary").click()
+    form.get_by_label("Metric").fill(key)
+    form.get_by_label("Score").fill("0.75")
+    form.get_by_label("Comment").fill("close <i>enough</i>")
+    form.get_by_role("button", name="Save").click()
+
+    page.wait_for_url("**#r-*")
+    assert "dir=desc" in page.url
+    chip = page.locator("details.chip", has_text=key)
+    chip.locator("summary").click()
+    assert "0.75 by hand" in chip.inner_text() and "close <i>enough</i>" in chip.inner_text()
+
+
+def test_a_long_text_unfolds(open_page, site):
+    """Long texts show their beginning; one click or Enter shows the rest."""
+    made = site[1]
+    page = open_page(f"datasets/{made['agents']}/compare?selectedSessions={made['agent']}")
+    fold = page.locator("td.reference details")
+    assert len(fold.inner_text()) < 600
+
+    fold.locator("summary").focus()
+    page.keyboard.press("Enter")
+
+    assert len(fold.inner_text()) > 9000
+
+
+def test_tree_leads_to_its_steps(open_page, site):
+    """Each step of a trace is a link; the one that is shown says so."""
+    made = site[1]
+    page = open_page(f"projects/p/{made['agent']}/r/{made['root']['id']}")
+
+    page.get_by_role("link", name="weather").click()
+
+    page.wait_for_url(f"**/r/{made['step']['id']}")
+    assert "weather" in page.locator(".tree [aria-current=page]").inner_text()
+    assert page.get_by_role("link", name="its example").count() == 1
+
+
+def test_report_opens_from_a_file(open_page, site, tmp_path, browser):
+    """The downloaded report looks the same without a server."""
+    made = site[1]
+    page = open_page(f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{made['second']}")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="report.html").click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+
+    offline = browser.new_context(offline=True, color_scheme="dark")
+    alone = offline.new_page()
+    complaints = []
+    alone.on("console", lambda message: complaints.append(message.text))
+    alone.goto(file.as_uri())
+
+    assert "2 experiments of capitals" in alone.inner_text("h1")
+    assert alone.locator("body").evaluate(LUMINANCE) < 60
+    assert complaints == []
+    offline.close()
