@@ -327,7 +327,7 @@ def read(api: LangSmith, v2: Request, v1: Request) -> Any:
         try:
             return call(api, v2[0], v2[1], json=v2[2])
         except requests.HTTPError as error:
-            if not (error.response.ok or error.response.status_code in (404, 405, 501)):
+            if error.response.status_code not in (200, 404, 405, 501):  # 200: not JSON, so no API
                 raise
             refused = error
     try:
