@@ -194,7 +194,8 @@ def run_tree(
         shift = max(start - own_start, timedelta(0)) if shift is None else shift
         start, end = own_start + shift, own_end + shift
         if shift:
-            original = f'"original_start_time":"{timestamp(own_start)}","original_end_time":"{timestamp(own_end)}"'
+            given = fields["start_time"], fields.get("end_time", fields["start_time"])
+            original = f'"original_start_time":{given[0]},"original_end_time":{given[1]}'
             metadata = f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
     start_time, end_time, i = timestamp(start), timestamp(end), run_id(name, start)
     segment = f"{start_time[:26].translate(DIGITS_ONLY)}Z{i}"
