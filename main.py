@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something was refused or missing, 2 misuse."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] not in ("record", "view", "-h", "--help"):
-        argv = ["record", *([] if any(not a.startswith("-") for a in argv) else [str(FIXTURE)]), *argv]
+        argv = ["record", *([] if any(not a.startswith("-") for a in argv) else [os.path.relpath(FIXTURE)]), *argv]
     options = parser().parse_args(argv)
     try:
         return options.run(options)
