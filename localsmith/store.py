@@ -44,6 +44,8 @@ class Store:
             self._idle.put(_prepare(self.path))
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} cannot be used as a store: {error}.") from error
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be used as a store: {error.strerror}.") from error
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

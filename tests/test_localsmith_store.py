@@ -38,6 +38,14 @@ def test_write_is_undone_when_it_raises(tmp_path):
     store.close()
 
 
+def test_folder_that_cannot_be_made_is_named(tmp_path):
+    """A file where a folder should be is no traceback."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match="lab.db cannot be used"):
+        Store(tmp_path / "file" / "lab.db")
+
+
 def make_other_sqlite(path):
     db = sqlite3.connect(path)
     db.execute("CREATE TABLE precious (x)")
