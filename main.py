@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import requests
 import recorder
 import rest
 from bodies import feedback_of, parse_time
-from results import Overview, ResultFile, check_results
+from results import Overview, ResultFile, check_results, unfit
 
 DATASET = "langsmith-rest-experiments"
 FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"
@@ -33,11 +34,18 @@ DONE, REFUSED, MISUSE = 0, 1, 2
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something was refused or missing, 2 misuse."""
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] not in ("record", "view", "-h", "--help"):
-        argv = ["record", *([] if any(not a.startswith("-") for a in argv) else [os.path.relpath(FIXTURE)]), *argv]
-    options = parser().parse_args(argv)
+    has_command = bool(argv) and argv[0] in ("record", "view", "-h", "--help")
+    options = parser().parse_args(argv if has_command else ["record", *argv])
+    if options.command == "record" and not options.files:
+        if has_command:
+            parser().error("record needs a FILE, or - for standard input")
+        options.files = [os.path.relpath(FIXTURE)]
+    code = DONE
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read stdout has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (rest.SetupError, ValueError, OSError) as error:
         failed_request = isinstance(error, requests.RequestException)
         say(f"main.py {options.command}: {error}")
@@ -48,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("Interrupted. What was answered is recorded; the same command again records the rest.")
         return 130
+    return code
 
 
 def say(text: str) -> None:
@@ -72,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=RECORD_EXAMPLES,
         formatter_class=described,
     )
-    record.add_argument("files", nargs="+", metavar="FILE", help="a file of results, or - for standard input")
+    record.add_argument("files", nargs="*", metavar="FILE", help="a file of results, or - for standard input")
     record.add_argument(
         "--dataset", default=DATASET, metavar="NAME", help="created when missing (default: %(default)s)"
     )
@@ -148,7 +157,7 @@ def run_record(options: argparse.Namespace) -> int:
     url = recordings[0].url + "".join(f"%2C{other.experiment_id}" for other in recordings[1:])
     if options.json:
         found = [asdict(recording) for recording in recordings]
-        print(json.dumps(found[0] if len(found) == 1 else {"experiments": found, "url": url}, ensure_ascii=False))
+        print(json.dumps(found[0] if len(found) == 1 else {"experiments": found, "url": url}))
     else:
         print(url)
     return REFUSED if any(recording.rejected for recording in recordings) else DONE
@@ -161,24 +170,25 @@ def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
         if not equals or not name or name in metadata:
             raise ValueError(f"--metadata {pair!r}: expected KEY=VALUE, each key once.")
         try:
-            metadata[name] = json.loads(value, parse_constant=lambda text: text)
+            parsed = json.loads(value)
         except ValueError:
-            metadata[name] = value
+            parsed = value
+        metadata[name] = value if unfit(parsed, name) else parsed
     return metadata or None
 
 
 def open_file(stack: contextlib.ExitStack, name: str) -> Any:
-    """Open a file of results; standard input is put aside first, because results are read twice."""
-    if name != "-":
-        if Path(name).is_dir():
-            raise ValueError(f"{name} is a directory: name a file of results.")
-        try:
-            return stack.enter_context(open(name, "rb"))
-        except FileNotFoundError:
-            raise ValueError(f"{name}: there is no such file.") from None
+    """Open a file of results; what cannot be read twice, as standard input, is put aside first."""
+    if Path(name).is_dir():
+        raise ValueError(f"{name} is a directory: name a file of results.")
+    try:
+        file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+    except FileNotFoundError:
+        raise ValueError(f"{name}: there is no such file.") from None
+    if name != "-" and file.seekable():
+        return file
     spool = stack.enter_context(tempfile.TemporaryFile())
-    for chunk in iter(lambda: sys.stdin.buffer.read(1 << 20), b""):
-        spool.write(chunk)
+    shutil.copyfileobj(file, spool)
     return spool
 
 
@@ -220,7 +230,11 @@ def local_store(port: int) -> Iterator[Any]:
         needed = f"The local store needs {error.name}: install the extra 'local', or set LANGSMITH_API_KEY."
         raise rest.SetupError(needed) from None
     DATABASE.parent.mkdir(exist_ok=True)
-    with localsmith.serve(DATABASE, port) as server:
+    try:
+        server = localsmith.serve(DATABASE, port)
+    except (localsmith.StoreError, OSError, OverflowError) as error:
+        raise rest.SetupError(getattr(error, "strerror", None) or str(error)) from None
+    with server:
         yield server
 
 
@@ -303,10 +317,12 @@ def summary(results: Iterable[Any]) -> list[tuple[str, str]]:
 
 def count_tokens(run: dict[str, Any]) -> int:
     """The tokens of a trace, which count where they were used."""
-    usage = (run.get("metadata") or {}).get("usage_metadata") or {}
-    own = usage.get("total_tokens") or (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)
-    below = sum(count_tokens(child) for child in run.get("child_runs") or [])
-    return below or (own if isinstance(own, int) else 0)
+    usage = (run.get("metadata") or {}).get("usage_metadata")
+    counts = usage if isinstance(usage, dict) else {}
+    total, *parts = (
+        count if isinstance(count := counts.get(f"{kind}_tokens"), int) else 0 for kind in ("total", "input", "output")
+    )
+    return sum(count_tokens(child) for child in run.get("child_runs") or []) or total or sum(parts)
 
 
 # ---------------------------------------------------------------- dry run
@@ -382,7 +398,7 @@ def sent_requests(api: rest.LangSmith) -> list[dict[str, Any]]:
 def print_requests(sent: list[dict[str, Any]], as_json: bool) -> None:
     say("Dry run: nothing was sent. Ids follow from a dataset id of zeros; examples that exist would be left out.")
     if as_json:
-        print(json.dumps({"requests": sent}, ensure_ascii=False))
+        print(json.dumps({"requests": sent}))
         return
     for request in sent:
         body = request.get("parts") or request.get("body")
@@ -406,6 +422,7 @@ def run_view(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = main()
     if code == 130:
         os._exit(code)  # requests that are waiting to be sent again would hold the process

@@ -18,7 +18,7 @@ import bodies
 import rest
 from bodies import EPOCH, canonical_result, parse_time
 from rest import LangSmith
-from results import Overview, Prepared, Result, check_results, prepare
+from results import Overview, Prepared, Result, check_results, prepare, unfit
 
 BATCH = 100  # results, examples, runs or feedback per request
 BATCH_CHARACTERS = 8_000_000
@@ -81,7 +81,7 @@ def record_langsmith_experiment(
     """
     api = langsmith or rest.connect()
     overview = None
-    if experiment_name is None or iter(results) is not results:
+    if not experiment_name or iter(results) is not results:
         results = list(results) if iter(results) is results else results
         overview = check_results(results)
         experiment_name = experiment_name or f"{dataset_name}-{overview.hash:08x}"
@@ -104,6 +104,9 @@ def record(
     verify: bool = True,
 ) -> Recording:
     """Do what `record_langsmith_experiment` promises; `overview` is None when the results are not checked yet."""
+    named = {"dataset": dataset_name, "experiment": experiment_name, "description": description, "metadata": metadata}
+    if problems := [problem for name, value in named.items() for problem in unfit(value, name)]:
+        raise ValueError("\n".join(problems))
     recording = Recording("", dataset_name, "", experiment_name, "")
     total = overview.count if overview else None
     prepared: Iterable[Prepared] = overview.prepared if overview and overview.prepared else sound(results, recording)

@@ -263,6 +263,13 @@ def check_json(run: Any, where: str, problems: list[str]) -> None:
         check_json(child, f"{where}child_runs[{index}].", problems)
 
 
+def unfit(value: Any, name: str) -> list[str]:
+    """What keeps a value from being sent, in words."""
+    problems: list[str] = []
+    json_size(value, (name,), problems)
+    return [printable(problem) for problem in problems]
+
+
 Path = tuple[Any, ...]  # (path of the container, name or index): put into words only when there is a problem
 
 
