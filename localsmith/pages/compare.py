@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from localsmith.pages.comparison import DIFFS, SHOW, SORTS, Comparison, Side, ch
 from localsmith.pages.dataset import example_of, feedback_of
 from localsmith.pages.pairwise import show_pairwise
 
-SHOWN_CHARACTERS = 20_000  # of one value in a cell; the run's own page has all of it
+DIFF_SECONDS = 3.0  # for all diffs of a page together; those that come later are left out, and say so
 REPETITIONS_SHOWN = 10
 
 
@@ -82,7 +83,8 @@ def rows_of(db: sqlite3.Connection, comparison: Comparison, examples: list[str])
     indexes = [(side.columns, i) for side in comparison.sides for example in examples for i in _shown(side, example)]
     runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
     found = _Found(_examples(db, examples), runs, feedback_of(db, [run["id"] for run in runs.values()]))
-    return [_row(comparison, example, found) for example in examples]
+    until = time.monotonic() + DIFF_SECONDS
+    return [_row(comparison, example, found, until) for example in examples]
 
 
 def _shown(side: Side, example: str) -> list[int]:
@@ -114,12 +116,12 @@ def _runs(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
     return {row["seq"]: row for row in rows}
 
 
-def _row(comparison: Comparison, example: str, found: _Found) -> Row:
+def _row(comparison: Comparison, example: str, found: _Found, until: float) -> Row:
     known = found.examples.get(example)
     cells = [_cell(comparison, side, example, found) for side in comparison.sides]
     inputs = known["inputs"] if known else next((run["inputs"] for cell in cells for run in cell.runs), None)
     reference = known["outputs"] if known else None
-    _add_diffs(comparison, cells, reference)
+    _add_diffs(comparison, cells, reference, until)
     return Row(example, known, render.block(inputs), render.block(reference), cells)
 
 
@@ -159,7 +161,7 @@ def _loads(text: str | None) -> Any:
     return json.loads(text) if text else None
 
 
-def _add_diffs(comparison: Comparison, cells: list[Cell], reference: Any) -> None:
+def _add_diffs(comparison: Comparison, cells: list[Cell], reference: Any, until: float) -> None:
     against = comparison.question.diff
     if not against:
         return
@@ -171,5 +173,9 @@ def _add_diffs(comparison: Comparison, cells: list[Cell], reference: Any) -> Non
         return
     for side, cell in zip(comparison.sides, cells, strict=True):
         for run in cell.runs:
-            if run["outputs"] and not (against == "baseline" and side.is_baseline):
-                run["diff"] = render.word_diff(render.gist(before), render.gist(run["outputs"])) or "too long"
+            if not run["outputs"] or (against == "baseline" and side.is_baseline):
+                continue
+            pieces = None
+            if time.monotonic() < until:
+                pieces = render.word_diff(render.gist(before), render.gist(run["outputs"]))
+            run["diff"] = pieces or "too long"

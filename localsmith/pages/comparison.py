@@ -127,10 +127,14 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
 
 
 def _examples(db: sqlite3.Connection, kept: Kept, dataset_id: str, sides: list[Side]) -> tuple[list[str], int]:
-    positions: list[str] = kept.other(("examples", dataset_id), lambda: _positions(db, dataset_id))
-    run: set[str] = set().union(*(side.columns.at for side in sides))
-    known = list(filter(run.__contains__, positions))
-    return known + sorted(run.difference(known)), len(positions) - len(known)
+    def make() -> tuple[list[str], int]:
+        positions: list[str] = kept.other(("positions", dataset_id), lambda: _positions(db, dataset_id))
+        run: set[str] = set().union(*(side.columns.at for side in sides))
+        known = list(filter(run.__contains__, positions))
+        return known + sorted(run.difference(known)), len(positions) - len(known)
+
+    found: tuple[list[str], int] = kept.other(("examples", *(side.experiment.id for side in sides)), make)
+    return found
 
 
 def _positions(db: sqlite3.Connection, dataset_id: str) -> list[str]:

@@ -211,7 +211,9 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
         ).fetchone()
         if row is None:
             find(db, "examples", example_id, "example")
-            row = db.execute("SELECT * FROM examples WHERE id = ? ORDER BY version DESC", (example_id,)).fetchone()
+            row = db.execute(
+                "SELECT * FROM examples WHERE id = ? ORDER BY version DESC", (example_id.lower(),)
+            ).fetchone()
         history = db.execute(
             "SELECT r.id, r.session_id, r.start_time, r.latency, r.total_tokens, r.status, s.name AS experiment,"
             " s.test_run_number AS number, b.outputs, b.error FROM runs r JOIN sessions s ON s.id = r.session_id"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import Any
 
-MAX_DIFF_WORDS = 3000  # the time a diff takes grows with the square
+MAX_DIFF_WORDS = 1500  # the time a diff takes grows with the square
 
 
 @dataclass
@@ -47,7 +47,7 @@ def block(value: Any) -> Block:
 
 
 def _plain(value: Any) -> bool:
-    return not isinstance(value, dict | list) or value in ({}, []) or messages_in(value) is not None
+    return not isinstance(value, dict | list) or value in ({}, []) or _chat(value) is not None
 
 
 def pretty(value: Any) -> str:
@@ -59,13 +59,25 @@ def pretty(value: Any) -> str:
 
 def messages_in(value: Any) -> Block | None:
     """The chat in a value, with whatever stands beside it as fields; None when there is none."""
+    found = _chat(value)
+    if found is None:
+        return None
+    key, messages = found
+    rest = {name: item for name, item in value.items() if name != key} if key else {}
+    fields = [(name, block(item)) for name, item in rest.items() if item not in (None, {}, [])]
+    return Block("messages", messages=messages, fields=fields)
+
+
+def _chat(value: Any) -> tuple[str, list[Message]] | None:
+    """The messages of a value and the key they stand under, '' for none. Looks at nothing beside them: a value
+    that asks for its neighbours at every level would take time without end."""
     if isinstance(value, list):
-        messages = [message(item) for item in value]
-        return Block("messages", messages=[m for m in messages if m]) if messages and all(messages) else None
+        messages = _messages(value)
+        return ("", messages) if messages else None
     if not isinstance(value, dict):
         return None
     if single := message(value):
-        return Block("messages", messages=[single])
+        return "", [single]
     for key in ("messages", "choices", "generations"):
         items = value.get(key)
         if not isinstance(items, list) or not items:
@@ -74,11 +86,15 @@ def messages_in(value: Any) -> Block | None:
             items = [item.get("message") if isinstance(item, dict) else item for item in _flat(items)]
         elif len(items) == 1 and isinstance(items[0], list):
             items = items[0]  # LangChain records a batch of one
-        if found := messages_in(items):
-            rest = {name: item for name, item in value.items() if name != key}
-            found.fields = [(name, block(item)) for name, item in rest.items() if item not in (None, {}, [])]
-            return found
+        if messages := _messages(items):
+            return key, messages
     return None
+
+
+def _messages(items: list[Any]) -> list[Message]:
+    """All of them, or none when one is no message."""
+    found = [message(item) for item in items]
+    return [item for item in found if item] if all(found) else []
 
 
 def _flat(items: list[Any]) -> list[Any]:
@@ -184,7 +200,8 @@ def one_line(value: Any, length: int = 160) -> str:
 
 def word_diff(before: str, after: str) -> list[tuple[str, str]] | None:
     """What became of `before`, as (same | removed | added, text); None when the texts are too long for it."""
-    old, new = re.findall(r"\s+|\w+|[^\w\s]", before), re.findall(r"\s+|\w+|[^\w\s]", after)
+    # Blanks go with the word before them: as words of their own they would match everywhere.
+    old, new = (re.findall(r"\w+\s*|[^\w\s]\s*|\s+", text) for text in (before, after))
     if len(old) > MAX_DIFF_WORDS or len(new) > MAX_DIFF_WORDS:
         return None
     pieces: list[tuple[str, str]] = []
