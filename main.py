@@ -106,10 +106,16 @@ def parser() -> argparse.ArgumentParser:
         epilog="example:\n  uv run main.py view --open",
         formatter_class=described,
     )
-    view.add_argument("--port", type=int, default=1984, help="default: %(default)s; 0 for any free one")
+    view.add_argument("--port", type=port_number, default=1984, help="default: %(default)s; 0 for any free one")
     view.add_argument("--open", action="store_true", help="open a browser, too")
     view.set_defaults(run=run_view)
     return top
+
+
+def port_number(text: str) -> int:
+    if not 0 <= int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port: expected 0 to 65535")
+    return int(text)
 
 
 RECORD_EXAMPLES = """examples:
@@ -232,7 +238,7 @@ def local_store(port: int) -> Iterator[Any]:
     DATABASE.parent.mkdir(exist_ok=True)
     try:
         server = localsmith.serve(DATABASE, port)
-    except (localsmith.StoreError, OSError, OverflowError) as error:
+    except (localsmith.StoreError, OSError) as error:
         raise rest.SetupError(getattr(error, "strerror", None) or str(error)) from None
     with server:
         yield server

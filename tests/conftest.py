@@ -27,3 +27,17 @@ def sent(monkeypatch):
     if official_contract():
         monkeypatch.setattr(rest.PatientAdapter, "send", checked)
     return found
+
+
+@pytest.fixture
+def nothing_set(monkeypatch, tmp_path):
+    """An empty working directory, and an environment that says nothing about where to record."""
+    for name in ("API_KEY", "ENDPOINT", "WORKSPACE_ID", "ALLOW_HTTP", "PATIENCE_SECONDS"):
+        monkeypatch.delenv(f"LANGSMITH_{name}", raising=False)
+        monkeypatch.delenv(f"LANGCHAIN_{name}", raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)

@@ -28,15 +28,8 @@ FEEDBACK = [
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch, tmp_path):
-    """An empty working directory, and an environment that says nothing."""
-    for name in ("API_KEY", "ENDPOINT", "WORKSPACE_ID", "ALLOW_HTTP", "PATIENCE_SECONDS"):
-        monkeypatch.delenv(f"LANGSMITH_{name}", raising=False)
-        monkeypatch.delenv(f"LANGCHAIN_{name}", raising=False)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.chdir(tmp_path)
+def quick(nothing_set, monkeypatch):
+    """Every test starts with nothing set, and repeats requests soon."""
     monkeypatch.setattr(rest, "FIRST_PAUSE", 0.01)
 
 

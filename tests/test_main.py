@@ -1,0 +1,492 @@
+"""The command line: what it prints where, its exit codes, and what it sends."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+import localsmith
+import main
+
+MAIN = Path(main.__file__)
+OK = {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}}
+LINK = r"http://127\.0\.0\.1:1984/o/[0-9a-f-]{36}/datasets/[0-9a-f-]{36}/compare\?selectedSessions=[0-9a-f-]{36}"
+pytestmark = pytest.mark.usefixtures("nothing_set")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run main with arguments; returns its exit code and what it printed to stdout and stderr."""
+
+    def run(*arguments):
+        code = main.main(list(arguments))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def endpoint(monkeypatch, server):
+    """Record in the real server of a test; returns a function that reads from it."""
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
+
+    def read(path, **params):
+        return requests.get(server.url + path, params=params, headers={"x-api-key": "any"}, timeout=10).json()
+
+    return read
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """An endpoint where every request fails at once."""
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0")
+
+
+def write(name, *results):
+    Path(name).write_text("".join(json.dumps(result) + "\n" for result in results), encoding="utf-8")
+    return name
+
+
+def start(*arguments, **variables):
+    """Start the command as users do."""
+    return subprocess.Popen(
+        [sys.executable, str(MAIN), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **variables},
+    )
+
+
+# ---------------------------------------------------------------- without any settings
+
+
+def test_first_run_records_the_fixture_and_ends_with_the_link(run):
+    """On a fresh machine, with nothing said and nothing set."""
+    code, out, err = run()
+
+    assert code == 0
+    assert err.splitlines()[0].startswith("No LANGSMITH_API_KEY: recording into the local store .localsmith/localsmith")
+    assert "results.jsonl: 5 results recorded, 0 known; 5 new examples, 0 known; 4 feedback." in err
+    assert re.fullmatch(LINK, out.splitlines()[-1])
+
+
+def test_printed_link_leads_to_the_results(run):
+    """It points to where `view` serves the store."""
+    *_, link = run()[1].splitlines()
+
+    with localsmith.serve(main.DATABASE) as server:
+        page = requests.get(link.replace(main.PAGES, server.url), timeout=10)
+
+    assert page.status_code == 200 and "Canberra" in page.text
+
+
+def test_second_run_records_nothing_new_and_says_so(run):
+    """The same results are the same experiment."""
+    first = run()[1].splitlines()[-1]
+
+    code, out, err = run()
+
+    assert code == 0 and "Nothing new: all 5 results of" in err
+    assert out.splitlines()[-1] == first
+
+
+def test_flags_alone_record_the_fixture_too(run):
+    """No command and no file: the default is meant."""
+    code, out, _ = run("--json", "--dataset", "capitals")
+
+    assert code == 0 and json.loads(out)["dataset_name"] == "capitals"
+
+
+def test_table_sums_the_results_up(run):
+    """Per metric the mean, then latency, tokens and errors."""
+    file = write(
+        "a.jsonl",
+        {**OK, "feedback": {"ok": True, "tone": "good"}, "metadata": {"usage_metadata": {"total_tokens": 1200}}},
+        {**OK, "feedback": {"ok": 0}, "start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T00:00:02.5Z"},
+        {**OK, "outputs": None, "error": "timeout", "child_runs": [
+            {**OK, "metadata": {"usage_metadata": {"input_tokens": 10, "output_tokens": 24}}}
+        ]},
+    )  # fmt: skip
+
+    _, out, _ = run(file)
+
+    assert out.splitlines()[1:-2] == [
+        "results     3",
+        "ok          0.500 (mean of 2)",
+        "latency     2.50 s (p50), 2.50 s (p99)",
+        "tokens      1,234",
+        "errors      1",
+    ]
+
+
+@pytest.mark.parametrize("usage", ["12", [1], {"total_tokens": "12"}, {"input_tokens": None, "output_tokens": {}}])
+def test_metadata_of_another_kind_does_not_break_the_table(run, usage):
+    """Metadata is free; what looks like no token count is none."""
+    code, out, _ = run(write("a.jsonl", {**OK, "metadata": {"usage_metadata": usage}}))
+
+    assert code == 0 and "tokens" not in out
+
+
+def test_store_that_is_none_is_left_alone(run):
+    """A file that somebody put there is neither read nor overwritten."""
+    main.DATABASE.parent.mkdir()
+    main.DATABASE.write_text("my notes", encoding="utf-8")
+
+    code, out, err = run(write("a.jsonl", OK))
+
+    assert (code, out) == (2, "") and "localsmith.db" in err.splitlines()[-1]
+    assert main.DATABASE.read_text(encoding="utf-8") == "my notes"
+
+
+# ---------------------------------------------------------------- record
+
+
+def test_each_file_is_an_experiment_and_the_link_compares_them(run, endpoint):
+    """Named after the file's stem and a hash of its results."""
+    code, out, _ = run("record", write("a.jsonl", OK), write("b.x.json", {**OK, "outputs": {"a": 2}}), "--dataset", "c")
+
+    names = re.findall(r"^experiment +(.*)$", out, re.M)
+    sessions = [endpoint("/sessions", name=name)[0]["id"] for name in names]
+    assert code == 0
+    assert re.fullmatch("a-[0-9a-f]{8}", names[0]) and re.fullmatch(r"b\.x-[0-9a-f]{8}", names[1])
+    assert out.splitlines()[-1].endswith(f"compare?selectedSessions={'%2C'.join(sessions)}")
+
+
+@pytest.mark.parametrize(
+    "content", [json.dumps([OK, OK]), f"{json.dumps(OK)}\n{json.dumps(OK)}\n"], ids=["array", "lines"]
+)
+@pytest.mark.parametrize("arguments", [["-"], ["record", "-"]])
+def test_standard_input_is_a_file_like_any_other(monkeypatch, run, endpoint, content, arguments):
+    """JSON lines or one array; named stdin where no name is given."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+
+    code, out, err = run(*arguments, "--json")
+
+    recording = json.loads(out)
+    assert code == 0 and err.startswith("standard input: 2 results recorded")
+    assert recording["results"] == 2 and recording["experiment_name"].startswith("stdin-")
+
+
+def test_pipe_is_read_like_a_file(run, endpoint):
+    """What a shell writes as <(command) can be read only once."""
+    os.mkfifo("pipe.jsonl")
+    writer = threading.Thread(target=write, args=("pipe.jsonl", OK))
+    writer.start()
+
+    code, out, _ = run("record", "pipe.jsonl", "--json")
+
+    writer.join()
+    assert code == 0 and json.loads(out)["runs_recorded"] == 1
+
+
+def test_options_describe_the_experiment(run, endpoint):
+    """Values of metadata are JSON where they can be, else text."""
+    pairs = ["model=gpt-5", "n=3", "ok=true", "x=0.5", "list=[1]", "none=null", "e=", "eq=a=b", "nan=NaN", "big=1e999"]
+    flags = [flag for pair in pairs for flag in ("--metadata", pair)]
+
+    code, _, _ = run(
+        "record", write("a.jsonl", OK), "--dataset", "a&b/#ü", "--experiment", "e 1", "--description", "d", *flags
+    )
+
+    [session] = endpoint("/sessions", name="e 1")
+    [dataset] = endpoint("/datasets", name="a&b/#ü")
+    assert code == 0
+    assert session["reference_dataset_id"] == dataset["id"] and session["description"] == "d"
+    assert session["extra"]["metadata"] == {
+        "model": "gpt-5", "n": 3, "ok": True, "x": 0.5, "list": [1], "none": None, "e": "", "eq": "a=b", "nan": "NaN",
+        "big": "1e999",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("pairs", [["model"], ["=x"], ["a=1", "a=2"]])
+def test_metadata_of_another_form_is_refused(run, unreachable, pairs):
+    """A key, an equals sign and a value, each key once."""
+    flags = [flag for pair in pairs for flag in ("--metadata", pair)]
+
+    code, out, err = run("record", write("a.jsonl", OK), *flags)
+
+    assert (code, out) == (2, "")
+    assert err == f"main.py record: --metadata {pairs[-1]!r}: expected KEY=VALUE, each key once.\n"
+
+
+def test_one_name_for_two_experiments_is_refused(run, unreachable):
+    """The second would become part of the first."""
+    code, out, err = run("record", write("a.jsonl", OK), write("b.jsonl", OK), "--experiment", "e")
+
+    assert (code, out) == (2, "")
+    assert "--experiment names one experiment, but several files were given: drop it, or give one file." in err
+
+
+NAMES = {
+    "dataset_id", "dataset_name", "experiment_id", "experiment_name", "url", "results", "examples_created",
+    "examples_existing", "runs_recorded", "runs_existing", "feedback", "rejected",
+}  # fmt: skip
+
+
+def test_json_is_one_object_with_all_that_is_known(run, endpoint):
+    """For programs; what people read goes to stderr."""
+    code, out, _ = run("record", write("a.jsonl", OK, {**OK, "feedback": {"ok": 1}}), "--json", "--dataset", "ü")
+
+    recording = json.loads(out)
+    assert code == 0 and recording.keys() == NAMES and out.isascii()
+    assert [recording[name] for name in ("dataset_name", "results", "runs_recorded", "feedback")] == ["ü", 2, 2, 1]
+    assert recording["url"].endswith(f"?selectedSessions={recording['experiment_id']}")
+
+
+def test_json_of_several_files_holds_them_all(run, endpoint):
+    """And the link that compares them."""
+    _, out, _ = run("record", write("a.jsonl", OK), write("b.jsonl", OK), "--json")
+
+    found = json.loads(out)
+    first, second = found["experiments"]
+    assert found.keys() == {"experiments", "url"} and first.keys() == NAMES
+    assert found["url"] == f"{first['url']}%2C{second['experiment_id']}"
+
+
+@pytest.mark.parametrize(("flags", "reads"), [([], 1), (["--no-verify"], 0)])
+def test_experiment_is_read_back_unless_told_otherwise(run, server, endpoint, flags, reads):
+    """Run counts are asked for until they are right."""
+    seen = []
+    app = server.app.wsgi_app
+    server.app.wsgi_app = lambda environ, start: (seen.append(environ["QUERY_STRING"]), app(environ, start))[1]
+
+    assert run("record", write("a.jsonl", OK), *flags)[0] == 0
+
+    assert seen.count("include_stats=true") >= reads and bool(reads) == ("include_stats=true" in seen)
+
+
+# ---------------------------------------------------------------- dry run
+
+
+def test_dry_run_prints_the_requests_and_sends_none(run, unreachable):
+    """In the order in which they would be sent."""
+    file = write("a.jsonl", {**OK, "feedback": {"ok": 1}}, OK)
+
+    code, out, err = run("record", file, "--dry-run")
+
+    assert code == 0 and err.startswith("Dry run: nothing was sent.")
+    assert [" ".join(line.split()[:2]) for line in out.splitlines()] == [
+        "GET /datasets?name=langsmith-rest-experiments",
+        "POST /datasets",
+        "POST /sessions",
+        "POST /examples/bulk",
+        "POST /runs/batch",
+        "POST /runs/multipart",
+        out.splitlines()[-1].partition("  ")[0],
+    ]
+    assert out.splitlines()[-1].startswith("PATCH /sessions/")
+    assert out.splitlines()[4].endswith(" bytes, 2 items")
+
+
+def test_dry_run_needs_nothing_and_leaves_nothing(run):
+    """Not even a store."""
+    assert run("record", write("a.jsonl", OK), "--dry-run")[0] == 0
+
+    assert os.listdir() == ["a.jsonl"]
+
+
+def test_dry_run_as_json_holds_the_bodies(run):
+    """So that somebody can look before anything is sent."""
+    result = {**OK, "feedback": {"ok": 1}}
+
+    _, out, _ = run("record", write("a.jsonl", result), "--dry-run", "--json")
+
+    found = json.loads(out)["requests"]
+    bodies = {request["path"]: request.get("body", request.get("parts")) for request in found}
+    assert bodies["/examples/bulk"][0]["inputs"] == OK["inputs"]
+    assert bodies["/runs/batch"]["post"][0]["outputs"] == OK["outputs"]
+    assert bodies["/runs/multipart"][0]["key"] == "ok"
+
+
+def test_dry_run_of_bad_results_is_refused_like_a_real_one(run):
+    """Checking is what it is for."""
+    code, out, err = run("record", write("a.jsonl", {}), "--dry-run")
+
+    assert (code, out) == (2, "") and "2 problems in a.jsonl, nothing was sent:" in err
+
+
+# ---------------------------------------------------------------- what is wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("missing.jsonl", "missing.jsonl: there is no such file."),
+        ("folder", "folder is a directory: name a file of results."),
+        ("empty.jsonl", "There are no results in empty.jsonl, nothing was sent."),
+        ("bad.jsonl", "1 problem in bad.jsonl, nothing was sent:\n  bad.jsonl, line 1: not JSON (Expecting value at c"),
+        (os.devnull, f"There are no results in {os.devnull}, nothing was sent."),
+    ],
+)
+def test_file_that_cannot_be_used_is_misuse(run, name, problem):
+    """Exit code 2, nothing on stdout, and no store is made."""
+    os.mkdir("folder")
+    Path("empty.jsonl").touch()
+    Path("bad.jsonl").write_text("x\n", encoding="utf-8")
+
+    code, out, err = run("record", write("good.jsonl", OK), name)
+
+    assert (code, out) == (2, "") and err.startswith(f"main.py record: {problem}")
+    assert not main.DATABASE.parent.exists()
+
+
+def test_problems_of_all_files_are_told_at_once(run, unreachable):
+    """Before the first request."""
+    code, _, err = run("record", write("a.jsonl", {}), write("b.jsonl", OK), write("c.jsonl", 3))
+
+    assert code == 2
+    assert [line for line in err.splitlines() if line[0] != " "] == [
+        "main.py record: 2 problems in a.jsonl, nothing was sent:",
+        "1 problem in c.jsonl, nothing was sent:",
+    ]
+
+
+def test_missing_key_is_misuse(monkeypatch, run):
+    """An endpoint elsewhere needs one; the embedded store is no substitute for it."""
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", "https://langsmith.example")
+
+    code, out, err = run("record", write("a.jsonl", OK))
+
+    assert (code, out) == (2, "") and err.startswith("main.py record: LANGSMITH_API_KEY is not set.")
+
+
+def test_server_that_cannot_be_reached_is_no_misuse(run, unreachable):
+    """Exit code 1, and an account of what is recorded."""
+    code, out, err = run("record", write("a.jsonl", OK, OK))
+
+    assert (code, out) == (1, "")
+    assert err.startswith("main.py record: GET /datasets: no answer from http://127.0.0.1:1 (")
+    assert "0 of 2 results are recorded; not, or not completely: 1-2. Record the same again" in err
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_rejected_result_is_named_and_the_others_recorded(run, endpoint, flags):
+    """Exit code 1, so that scripts notice."""
+    unknown = {**OK, "example_id": "63d2e490-85ef-4430-ad03-8db4de383784"}
+
+    code, out, err = run("record", write("a.jsonl", OK, unknown), *flags)
+
+    assert code == 1 and "a.jsonl: 1 results recorded" in err
+    assert f"a.jsonl, result 2: example {unknown['example_id']} is not in the dataset" in err
+    assert not flags or [rejected["result"] for rejected in json.loads(out)["rejected"]] == [2]
+
+
+def test_experiment_of_another_dataset_is_refused(run, endpoint):
+    """The message says what to do."""
+    file = write("a.jsonl", OK)
+    run("record", file, "--dataset", "one", "--experiment", "e")
+
+    code, out, err = run("record", file, "--dataset", "two", "--experiment", "e")
+
+    assert (code, out) == (1, "") and re.search(
+        "The experiment name 'e' is taken by .*: record under another name", err
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["record"],
+        ["record", "a", "--datset", "x"],
+        ["view", "extra"],
+        ["--port", "1"],
+        ["view", "--port", "65536"],
+        ["view", "--port", "x"],
+        ["record", "a", "--json=1"],
+    ],
+)
+def test_wrong_flags_are_misuse(run, capsys, arguments):
+    """With the usage, as everywhere."""
+    with pytest.raises(SystemExit) as caught:
+        main.main(arguments)
+
+    assert caught.value.code == 2
+    assert "usage: main.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["record", "--help"], ["view", "--help"]])
+def test_help_ends_with_an_example_to_paste(capsys, arguments):
+    """The last lines are commands."""
+    with pytest.raises(SystemExit) as caught:
+        main.main(arguments)
+
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.splitlines()[-1].lstrip().startswith("uv run main.py ")
+
+
+# ---------------------------------------------------------------- as a process
+
+
+def test_view_serves_the_store_until_interrupted(run):
+    """It prints the address first, for people and scripts."""
+    link = run()[1].splitlines()[-1]
+
+    with start("view", "--port", "0") as process:
+        url = process.stdout.readline().decode().strip()
+        page = requests.get(link.replace(main.PAGES, url), timeout=10)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+
+    assert page.status_code == 200 and "Canberra" in page.text
+    assert process.returncode == 0 and f"LANGSMITH_ENDPOINT={url}" in err.decode()
+
+
+def test_port_in_use_is_misuse(run, server):
+    """Most often because `view` runs already."""
+    code, out, err = run("view", "--port", str(server.port))
+
+    assert (code, out) == (2, "")
+    assert err.startswith(f"main.py view: Port {server.port} is in use by another program: choose another with --port")
+
+
+def test_reader_that_has_seen_enough_gets_no_traceback(server):
+    """As in `main.py ... | head -1`."""
+    write("a.jsonl", OK)
+
+    with start("record", "a.jsonl", LANGSMITH_ENDPOINT=server.url) as process:
+        process.stdout.close()
+        err = process.stderr.read().decode()
+        process.wait(timeout=10)
+
+    assert (
+        process.returncode == 0
+        and err == "a.jsonl: 1 results recorded, 0 known; 1 new examples, 0 known; 0 feedback.\n"
+    )
+
+
+def test_terminal_without_unicode_shows_names_escaped(server):
+    """After recording is no time to fail."""
+    write("a.jsonl", OK)
+
+    with start("a.jsonl", "--experiment", "é😀", LANGSMITH_ENDPOINT=server.url, PYTHONIOENCODING="ascii") as process:
+        out, _ = process.communicate(timeout=10)
+
+    assert process.returncode == 0 and rb"experiment  \xe9\U0001f600" in out
+
+
+@pytest.mark.skipif(not shutil.which("script"), reason="script(1) gives a command a terminal")
+def test_on_a_terminal_there_is_a_progress_bar_and_a_table(server):
+    """Both go where they belong; the link is still last."""
+    write("a.jsonl", *[OK] * 3)
+    command = f"{sys.executable} {MAIN} record a.jsonl"
+
+    shown = subprocess.run(
+        ["script", "-qec", command, os.devnull],
+        env={**os.environ, "LANGSMITH_ENDPOINT": server.url, "TERM": "xterm", "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+    ).stdout.decode()
+
+    assert "3/3" in shown and "│ results" in shown
+    assert "compare?selectedSessions=" in shown.strip().splitlines()[-1]
