@@ -320,3 +320,70 @@ def test_a_score_only_goes_back_to_our_pages(client, seed, back):
     answer = give_score(client, made["runs"][3], key="correct", score="1", back=back)
 
     assert answer.location.startswith(f"/o/{TENANT}/projects/p/")
+
+
+def test_huge_outputs_do_not_fill_the_page(client, seed):
+    """A value too long for a list of fifty is cut there, which the page says, and whole on its run's page."""
+    dataset = seed.dataset("huge")
+    (example,) = seed.examples(dataset, [({"q": "x" * 400_000}, {"a": 1})])
+    session = seed.session("talkative", dataset)
+    run = seed.run(session, example, outputs={"a": "word " * 100_000})
+
+    html = page(client, f"datasets/{dataset}/compare?selectedSessions={session}")
+
+    assert len(html) < 30_000 and "Too long for this page" in html
+    assert "Show all 500,000 characters" in page(client, f"projects/p/{session}/r/{run['id']}")
+
+
+def test_commands_to_paste_are_quoted(client, seed):
+    """A dataset's name cannot smuggle a second command into the line that a person pastes."""
+    dataset = seed.dataset("x; touch 'y'")
+
+    assert """--dataset 'x; touch '"'"'y'"'"''""" in words(page(client, f"datasets/{dataset}"))
+
+
+def test_runs_of_deleted_examples_are_still_shown(client, seed):
+    """When an example is deleted, its runs come last, with the inputs that they had."""
+    made = capitals(seed)
+    client.delete(f"/examples/{made['examples'][0]}", headers={"x-api-key": "any"})
+
+    text = words(page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}"))
+
+    assert "4 of 4 examples" in text
+    assert text.index("Nauru") < text.index("example deleted question ?")
+
+
+def test_pending_and_stray_runs_are_counted(client, seed):
+    """Runs that have not ended and runs without an example are named, not hidden."""
+    dataset = seed.dataset("odd")
+    (example,) = seed.examples(dataset, [({"q": 1}, None)])
+    session = seed.session("odd", dataset)
+    seed.run(session, example, seconds=None)
+    seed.run(session, outputs={"a": 1})
+
+    text = words(page(client, f"datasets/{dataset}/compare?selectedSessions={session}"))
+
+    assert "1 pending" in text and "1 without an example, not shown" in text
+
+
+def test_feedback_on_the_whole_experiment_is_shown(client, seed):
+    """A summary score stands with the experiment, and does not count as a score of an example."""
+    made = capitals(seed)
+    seed.post("/feedback", {"session_id": made["first"], "key": "pass_rate", "score": 0.9})
+
+    for path in (f"datasets/{made['dataset']}", f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}"):
+        text = words(page(client, path))
+        assert "pass_rate 0.9" in text and "n = 3" in text
+
+
+def test_ten_repetitions_are_shown_of_many(client, seed):
+    """Many repetitions of one example do not flood its row; their mean counts all of them."""
+    dataset = seed.dataset("often")
+    (example,) = seed.examples(dataset, [({"q": 1}, None)])
+    session = seed.session("often", dataset)
+    for n in range(12):
+        seed.run(session, example, outputs={"n": n}, feedback=[{"key": "even", "score": (n + 1) % 2}])
+
+    text = words(page(client, f"datasets/{dataset}/compare?selectedSessions={session}"))
+
+    assert "mean of 12 even 0.5" in text and "and 2 more runs" in text

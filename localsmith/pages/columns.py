@@ -14,7 +14,7 @@ from typing import Any
 
 from localsmith.pages.intervals import Mean, mean_of, percentile
 
-KEPT_RUNS = 600_000  # runs whose columns are kept in memory, roughly 400 bytes each
+KEPT_RUNS = 450_000  # runs whose columns are kept in memory, roughly 500 bytes each
 KEPT_OTHERS = 100
 
 

@@ -17,6 +17,7 @@ from localsmith.pages.pairwise import show_pairwise
 
 DIFF_SECONDS = 3.0  # for all diffs of a page together; those that come later are left out, and say so
 REPETITIONS_SHOWN = 10
+MAX_BODY = 300_000  # characters of one value; the page of a run shows longer ones
 
 
 @dataclass
@@ -78,6 +79,14 @@ def _scale(sides: list[Side], metric: str) -> tuple[float, float]:
     return min(ends) - margin, max(ends) + margin
 
 
+def bounded(column: str) -> str:
+    """A column of JSON, or its beginning as one text where it is so long that fifty of it would fill the memory."""
+    return (
+        f"CASE WHEN length({column}) > {MAX_BODY} THEN json_quote(substr({column}, 1, 2000) || '…')"
+        f" ELSE {column} END AS {column}"
+    )
+
+
 def rows_of(db: sqlite3.Connection, comparison: Comparison, examples: list[str]) -> list[Row]:
     """Read the bodies of these examples and of their runs, and of nothing else."""
     indexes = [(side.columns, i) for side in comparison.sides for example in examples for i in _shown(side, example)]
@@ -100,7 +109,7 @@ class _Found:
 
 def _examples(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, Any]]:
     rows = db.execute(
-        "SELECT id, position, inputs, outputs, metadata FROM examples"
+        f"SELECT id, position, {bounded('inputs')}, {bounded('outputs')}, metadata FROM examples"
         " WHERE id IN (SELECT value FROM json_each(?)) AND ended_at IS NULL",
         (json.dumps(examples),),
     )
@@ -109,7 +118,8 @@ def _examples(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str
 
 def _runs(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
     rows = db.execute(
-        "SELECT r.seq, r.id, r.status, r.latency, r.total_tokens, r.total_cost, b.inputs, b.outputs, b.error"
+        "SELECT r.seq, r.id, r.status, r.latency, r.total_tokens, r.total_cost, substr(b.error, 1, 20000) AS error,"
+        f" {bounded('inputs')}, {bounded('outputs')}, length(outputs) > {MAX_BODY} AS is_cut"
         " FROM runs r LEFT JOIN run_bodies b ON b.seq = r.seq WHERE r.seq IN (SELECT value FROM json_each(?))",
         (json.dumps(seqs),),
     )
@@ -152,6 +162,7 @@ def _run(row: sqlite3.Row, feedback: dict[str, list[dict[str, Any]]]) -> dict[st
         "inputs": _loads(row["inputs"]),
         "outputs": _loads(row["outputs"]),
         "error": row["error"],
+        "is_cut": row["is_cut"],
         "feedback": feedback.get(row["id"], []),
         "diff": None,
     }

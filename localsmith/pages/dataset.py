@@ -65,6 +65,11 @@ def experiment_of(row: sqlite3.Row) -> Experiment:
     )
 
 
+def name_of(db: sqlite3.Connection, dataset_id: str | None) -> str | None:
+    row = db.execute("SELECT name FROM datasets WHERE id = ?", (dataset_id,)).fetchone()
+    return row["name"] if row else None
+
+
 def show_dataset(tenant: str, dataset_id: str) -> str:
     with reading() as (db, kept):
         dataset = find(db, "datasets", dataset_id, "dataset")

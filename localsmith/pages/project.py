@@ -8,7 +8,7 @@ from flask import render_template, request
 
 from localsmith.filters import RUN, compile_filter
 from localsmith.pages.common import find, page_of, reading
-from localsmith.pages.dataset import experiment_of
+from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.wire import ApiError
 
 EXAMPLES = (
@@ -23,6 +23,7 @@ def show_project(tenant: str, session_id: str) -> str:
     text = request.args.get("filter", "").strip()
     with reading() as (db, _):
         session = find(db, "sessions", session_id, "project")
+        dataset_name = name_of(db, session["reference_dataset_id"])
         everything = "runs.session_id = ? AND runs.is_root = 1"
         where, args, problem = everything, [session["id"]], ""
         if text:
@@ -42,6 +43,7 @@ def show_project(tenant: str, session_id: str) -> str:
     return render_template(
         "project.html",
         session=experiment_of(session),
+        dataset_name=dataset_name,
         runs=[(row, _loads(row, "inputs"), _loads(row, "outputs")) for row in rows],
         page=page,
         filter=text,

@@ -5,6 +5,8 @@ Everything here returns plain text and plain structures; escaping is the templat
 
 import json
 import re
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
@@ -283,7 +285,8 @@ def exact_time(micros: int | None) -> str:
     return "" if micros is None else datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
 
 
-FILTERS = {
+FILTERS: dict[str, Callable[..., Any]] = {
+    "shell": shlex.quote,  # names are stored text, and somebody will paste the command
     "duration": duration,
     "number": number,
     "mean": mean,

@@ -8,7 +8,7 @@ from typing import Any
 from flask import render_template
 
 from localsmith.pages.common import find, reading
-from localsmith.pages.dataset import experiment_of, feedback_item
+from localsmith.pages.dataset import experiment_of, feedback_item, name_of
 
 MAX_STEPS = 2000
 
@@ -37,11 +37,13 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         root = run if run["is_root"] else db.execute("SELECT * FROM runs WHERE id = ?", (run["trace_id"],)).fetchone()
         example_id = root["reference_example_id"] if root else None
         example = _example(db, example_id)
+        dataset_name = name_of(db, session["reference_dataset_id"])
         others = _others(db, example_id, session["id"])
     return render_template(
         "run.html",
         run=run,
         session=experiment_of(session),
+        dataset_name=dataset_name,
         steps=tree(steps[:MAX_STEPS]),
         cut=len(steps) > MAX_STEPS,
         reference=_loads(example["outputs"]) if example else None,
