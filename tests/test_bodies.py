@@ -1,6 +1,8 @@
 """Ids, times and bodies against the golden files that every port is checked with."""
 
 import json
+import shutil
+import subprocess
 import uuid
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -140,6 +142,19 @@ def test_name_of_an_unnamed_experiment_matches_the_golden_file():
 def test_requests_match_the_golden_transcript():
     """With a fixed clock and dataset, every request of a recording is what the transcript shows, byte for byte."""
     assert vectors.transcript() == json.loads((FIXTURES / "transcript.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="Node is not installed")
+def test_golden_vectors_hold_in_another_language():
+    """A port in JavaScript, written from PORTING.md, comes to the same ids."""
+    port = subprocess.run(
+        ["node", Path(__file__).parent / "port.mjs", FIXTURES / "vectors.json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert port.returncode == 0, port.stdout + port.stderr
 
 
 def test_golden_vectors_are_what_the_code_makes_today():
