@@ -53,20 +53,20 @@ def test_interval_of_bounded_scores_stays_in_bounds():
 
 def test_pairing_counts_every_example_once():
     """Improved, regressed, unchanged and not comparable add up to the examples."""
-    paired = pair({"a": 0.2, "b": 0.5, "c": 1.0, "d": 0.3}, {"a": 0.4, "b": 0.5 + 1e-12, "c": 0.1, "e": 1.0}, 6)
+    paired = pair({"a": 0.2, "b": 0.5, "c": 1.0, "d": 0.3}, {"a": 0.4, "b": 0.5 + 1e-12, "c": 0.1, "e": 1.0}, 6, False)
 
     assert (paired.improved, paired.regressed, paired.unchanged, paired.incomparable) == (1, 1, 1, 3)
     assert paired.verdict == "cannot tell"
-    assert pair({}, {"a": 1.0}, 1).verdict == "not comparable"
+    assert pair({}, {"a": 1.0}, 1, True).verdict == "not comparable"
 
 
 def test_verdict_needs_enough_flips():
     """Five flips in one direction cannot prove anything, six can."""
     before = dict.fromkeys("abcdef", 0.0)
 
-    assert pair(before, {**before, **dict.fromkeys("abcde", 1.0)}, 6).verdict == "cannot tell"
-    assert pair(before, dict.fromkeys("abcdef", 1.0), 6).verdict == "better"
-    assert pair(dict.fromkeys("abcdef", 1.0), before, 6).verdict == "worse"
+    assert pair(before, {**before, **dict.fromkeys("abcde", 1.0)}, 6, True).verdict == "cannot tell"
+    assert pair(before, dict.fromkeys("abcdef", 1.0), 6, True).verdict == "better"
+    assert pair(dict.fromkeys("abcdef", 1.0), before, 6, True).verdict == "worse"
 
 
 def test_percentiles():

@@ -145,15 +145,20 @@ def _positions(db: sqlite3.Connection, dataset_id: str) -> list[str]:
 
 
 def _pairings(kept: Kept, baseline: Side, side: Side, examples: int) -> dict[str, Pairing]:
-    ours, theirs = side.columns.scores, baseline.columns.scores
-
     def make() -> dict[str, Pairing]:
+        ours, theirs = side.columns.scores, baseline.columns.scores
         return {
-            metric: pair(theirs.get(metric, {}), ours.get(metric, {}), examples) for metric in sorted({*ours, *theirs})
+            metric: pair(theirs.get(metric, {}), ours.get(metric, {}), examples, _binary(metric, side, baseline))
+            for metric in sorted({*ours, *theirs})
         }
 
     found: dict[str, Pairing] = kept.other(("pairings", baseline.experiment.id, side.experiment.id, examples), make)
     return found
+
+
+def _binary(metric: str, *sides: Side) -> bool:
+    means = [side.summary.means.get(metric) for side in sides]
+    return all(mean is not None and mean.binary for mean in means)
 
 
 # Filters

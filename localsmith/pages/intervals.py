@@ -19,6 +19,7 @@ class Mean:
     low: float | None
     high: float | None
     method: str  # how the interval was made, for a person to read
+    binary: bool = False  # every value is 0 or 1
 
 
 def mean_of(values: Sequence[float]) -> Mean | None:
@@ -29,7 +30,7 @@ def mean_of(values: Sequence[float]) -> Mean | None:
     total = sum(values)
     if is_binary(values):
         low, high = wilson(total, n)
-        return Mean(n, total / n, low, high, "Wilson")
+        return Mean(n, total / n, low, high, "Wilson", binary=True)
     mean = total / n
     if n == 1:
         return Mean(1, mean, None, None, "one value, so no interval")
@@ -103,13 +104,14 @@ class Pairing:
         return "better" if self.difference.mean > 0 else "worse"
 
 
-def pair(baseline: dict[str, float], candidate: dict[str, float], examples: int) -> Pairing:
-    """Pair two experiments' scores by example; `examples` is how many there are in all."""
+def pair(baseline: dict[str, float], candidate: dict[str, float], examples: int, binary: bool) -> Pairing:
+    """Pair two experiments' scores by example; `examples` is how many there are in all, `binary` whether every
+    score is 0 or 1."""
     # With 10,000 examples, six experiments and ten metrics this is most of a page's time: hence map and count.
     after = map(candidate.get, baseline)
     differences = [new - old for old, new in zip(baseline.values(), after, strict=True) if new is not None]
     p = None
-    if differences and is_binary(baseline.values()) and is_binary(candidate.values()):
+    if differences and binary:
         improved, regressed = differences.count(1.0), differences.count(-1.0)
         p = mcnemar(improved, regressed)
     else:
