@@ -145,11 +145,14 @@ class PatientAdapter(HTTPAdapter):
                 if response.content is None or response.status_code not in PASSING or is_quota(response):
                     return response  # its content is read by now, so that an answer cut short is repeated as well
                 reason = f"answered {response.status_code}"
-                wait = retry_after(response) or wait
-                if time.monotonic() + wait > deadline:
+                left = deadline - time.monotonic()
+                wait = retry_after(response) or min(wait, left)
+                if left <= 0 or wait > left:
                     return response
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                if isinstance(error, requests.exceptions.SSLError) or time.monotonic() + wait > deadline:
+                left = deadline - time.monotonic()
+                wait = min(wait, left)
+                if isinstance(error, requests.exceptions.SSLError) or left <= 0:
                     raise
                 reason = f"got no answer ({type(error).__name__})"
             if wait > 4:
