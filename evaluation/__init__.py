@@ -1,0 +1,1 @@
+"""What people do with recorded runs: compare experiments, score them, judge them."""

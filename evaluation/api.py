@@ -1,0 +1,158 @@
+"""The HTTP calls beyond recording, one function each; runs come out in the v2 form, whichever API served them."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import rest
+from bodies import parse_time
+from rest import LangSmith
+
+PAGE = 100  # the most that a list endpoint gives at once
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# What a comparison needs of a run; scores come as `feedback_stats`. Add INPUTS and OUTPUTS to see what was said.
+NUMBERS = (
+    *("ID", "PROJECT_ID", "IS_ROOT", "PARENT_RUN_IDS", "STATUS", "ERROR", "START_TIME", "LATENCY_SECONDS"),
+    *("TOTAL_TOKENS", "TOTAL_COST", "FEEDBACK_STATS"),
+)
+
+
+# ---------------------------------------------------------------- datasets and examples
+
+
+def read_dataset(api: LangSmith, dataset_id: str) -> dict:
+    return rest.call(api, "GET", f"/datasets/{dataset_id}")
+
+
+def list_examples(api: LangSmith, dataset_id: str) -> Iterator[dict]:
+    """Yield every example of a dataset."""
+    return pages(api, "/examples", {"dataset": dataset_id})
+
+
+# ---------------------------------------------------------------- experiments
+
+
+def list_sessions(api: LangSmith, **query: Any) -> Iterator[dict]:
+    """Yield the experiments that `name`, `name_contains`, `reference_dataset` (an id) and alike ask for."""
+    return pages(api, "/sessions", query)
+
+
+def find_experiment(api: LangSmith, name: str, dataset_id: str | None = None) -> dict:
+    """The experiment of that name or id, of that dataset if one is given.
+
+    Raises LookupError with near names when there is none, and with the datasets when there are several.
+    """
+    of_dataset = {"reference_dataset": dataset_id} if dataset_id else {}
+    found = list(list_sessions(api, name=name, **of_dataset))
+    if not found and UUID.fullmatch(name):
+        found = list(list_sessions(api, id=name, **of_dataset))
+    found = [session for session in found if session.get("reference_dataset_id")]  # others are tracing projects
+    if len(found) > 1:
+        datasets = ", ".join(sorted(session["reference_dataset_id"] for session in found))
+        raise LookupError(f"Experiment {name!r} exists in several datasets ({datasets}): say which by --dataset.")
+    if not found:
+        raise LookupError(f"No experiment {name!r}{near_names(api, name, dataset_id)}")
+    return found[0]
+
+
+def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:
+    """The end of a sentence that says which experiment may have been meant, of the newest 1,000."""
+    query = {"reference_dataset": dataset_id} if dataset_id else {"reference_free": "false"}
+    known = [session["name"] for _, session in zip(range(1000), list_sessions(api, **query), strict=False)]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near += [other for other in known if other.startswith(name) and other not in near][: 3 - len(near)]
+    if near:
+        return f". Did you mean {' or '.join(map(repr, near))}?"
+    if known:
+        return f"; the newest are {', '.join(map(repr, known[:3]))}."
+    return " in this dataset: it has no experiments." if dataset_id else ": there are no experiments yet."
+
+
+# ---------------------------------------------------------------- runs
+
+
+def list_experiment_runs(
+    api: LangSmith, dataset_id: str, session_ids: Sequence[str], selects: Sequence[str] = NUMBERS
+) -> Iterator[dict]:
+    """Yield each example that has runs in these experiments, its root runs of all of them in `runs`, in the v2 form.
+
+    `selects` are fields of a run as v2 names them; a field may be absent, which means the same as null.
+    """
+    new: dict[str, Any] = {"experiment_ids": list(session_ids), "page_size": PAGE, "selects": list(selects)}
+    preview = not {"INPUTS", "OUTPUTS"} & set(selects)
+    old: dict[str, Any] = {"session_ids": list(session_ids), "limit": PAGE, "offset": 0, "preview": preview}
+    while True:
+        page = rest.read(
+            api,
+            ("POST", f"/api/v2/datasets/{dataset_id}/experiment-runs", new),
+            ("POST", f"/datasets/{dataset_id}/runs", old),
+        )
+        is_new = isinstance(page, dict)
+        examples = page["items"] if is_new else page
+        for example in examples:
+            runs = example.get("runs") or []
+            runs = runs if is_new else [v2_run(run) for run in runs]
+            yield {**example, "runs": [run for run in runs if is_root(run)]}
+        following = page.get("next_cursor") if is_new else len(examples) == PAGE
+        if not following or not examples:
+            return
+        new = {**new, "cursor": following}
+        old = {**old, "offset": old["offset"] + PAGE}
+
+
+def is_root(run: dict) -> bool:
+    return run.get("is_root") is not False and not run.get("parent_run_ids")
+
+
+def v2_run(run: dict) -> dict:
+    """A run of the v1 API in the form of v2; what v2 lacks is left out, what v1 lacks is absent."""
+    found = {name: value for name, value in run.items() if name not in V1_ONLY and value is not None}
+    for name, convert in CONVERSIONS.items():
+        if name in found:
+            found[name] = convert(found[name])
+    for old, name in RENAMED.items():
+        if run.get(old) is not None:
+            found[name] = run[old]
+    parents = run.get("parent_run_ids") or ([run["parent_run_id"]] if run.get("parent_run_id") else [])
+    found |= {"is_root": not parents, "parent_run_ids": parents}
+    if isinstance(metadata := (run.get("extra") or {}).get("metadata"), dict):
+        found["metadata"] = metadata
+    start, end = parse_time(run.get("start_time")), parse_time(run.get("end_time"))
+    if start and end:
+        found["latency_seconds"] = (end - start).total_seconds()
+    return found
+
+
+RENAMED = {"session_id": "project_id", "in_dataset": "is_in_dataset", "serialized": "manifest"}
+V1_ONLY = {
+    *RENAMED,
+    *("parent_run_id", "child_run_ids", "direct_child_run_ids", "child_runs", "feedbacks"),
+    *("execution_order", "manifest_id", "share_token", "s3_urls"),
+}
+CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("run_type", "status"), str.upper),
+    **dict.fromkeys(("prompt_cost", "completion_cost", "total_cost"), float),
+    **dict.fromkeys(
+        [f"{side}_{what}_details" for side in ("prompt", "completion") for what in ("token", "cost")],
+        lambda details: {"raw": details},
+    ),
+}
+
+
+# ---------------------------------------------------------------- feedback
+
+
+def list_session_feedback(api: LangSmith, session_id: str, **query: Any) -> Iterator[dict]:
+    """Yield the single feedback of an experiment's runs and of itself; `key`, `level` (run, session), ... narrow it."""
+    return pages(api, "/feedback", {"session": session_id, **query})
+
+
+def pages(api: LangSmith, path: str, query: dict[str, Any]) -> Iterator[dict]:
+    """Yield what a list endpoint has, asking for one page at a time."""
+    offset = 0
+    while page := rest.call(api, "GET", path, params={**query, "limit": PAGE, "offset": offset}):
+        yield from page
+        if len(page) < PAGE:
+            return
+        offset += PAGE
