@@ -69,6 +69,14 @@ def test_verdict_needs_enough_flips():
     assert pair(dict.fromkeys("abcdef", 1.0), before, 6, True).verdict == "worse"
 
 
+def test_paired_rates_have_an_interval_with_a_width():
+    """Two pairs without a flip do not prove that two systems are equal, and no difference exceeds 1."""
+    same = pair({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}, 2, True).difference
+
+    assert same and same.low == pytest.approx(-0.693, abs=1e-3) and same.high == -same.low
+    assert pair({"a": 0.0}, {"a": 1.0}, 1, True).difference.high == 1.0
+
+
 def test_percentiles():
     """Percentiles lie between neighbours where they fall between them."""
     assert percentile([], 0.5) is None

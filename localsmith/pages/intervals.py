@@ -110,16 +110,28 @@ def pair(baseline: dict[str, float], candidate: dict[str, float], examples: int,
     # With 10,000 examples, six experiments and ten metrics this is most of a page's time: hence map and count.
     after = map(candidate.get, baseline)
     differences = [new - old for old, new in zip(baseline.values(), after, strict=True) if new is not None]
-    p = None
+    p, difference = None, None
     if differences and binary:
         improved, regressed = differences.count(1.0), differences.count(-1.0)
         p = mcnemar(improved, regressed)
+        difference = _rate_difference(improved, regressed, len(differences))
     else:
-        improved = sum(difference > SAME for difference in differences)
-        regressed = sum(difference < -SAME for difference in differences)
+        improved = sum(change > SAME for change in differences)
+        regressed = sum(change < -SAME for change in differences)
+        difference = _mean_difference(differences)
     unchanged = len(differences) - improved - regressed
     incomparable = examples - len(differences)
-    return Pairing(improved, regressed, unchanged, incomparable, _mean_difference(differences), p)
+    return Pairing(improved, regressed, unchanged, incomparable, difference, p)
+
+
+def _rate_difference(up: int, down: int, n: int) -> Mean:
+    """The difference of two paired rates with Agresti and Min's interval, which has a width even when nothing
+    flipped, and stays sensible for a handful of pairs."""
+    larger = n + 2
+    middle = (up - down) / larger
+    margin = Z * math.sqrt(up + down + 2 - (up - down) ** 2 / larger) / larger
+    low, high = max(middle - margin, -1.0), min(middle + margin, 1.0)
+    return Mean(n, (up - down) / n, low, high, "paired, Agresti and Min")
 
 
 def _mean_difference(differences: list[float]) -> Mean | None:
