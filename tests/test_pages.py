@@ -190,6 +190,16 @@ def test_example_page_shows_its_history(client, seed):
     assert html.count("<tr>") == 1 + 5
 
 
+def test_examples_show_their_last_scores(client, seed):
+    """The examples tab says how each example fared in the experiments so far, repetitions averaged."""
+    made = capitals(seed)
+
+    text = words(page(client, f"datasets/{made['dataset']}?tab=examples"))
+
+    assert "capital Lima correct ✓ 1 ✗ 0 0.6667" in text
+    assert "country Nauru nothing not scored" in text
+
+
 def test_examples_can_be_searched_and_split(client, seed):
     """The examples tab filters by text and by split."""
     dataset = seed.dataset("splits")

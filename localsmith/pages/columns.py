@@ -5,6 +5,7 @@ import gc
 import json
 import sqlite3
 import threading
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -271,6 +272,7 @@ class Cache:
     def __init__(self, path: Path) -> None:
         # This connection never writes, so its data_version moves with every commit of any other.
         self._watch = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._watch.close)
         self._lock = threading.Lock()
         self._version: int | None = None
         self._kept = Kept()

@@ -15,6 +15,7 @@ from localsmith.store import Store
 from localsmith.wire import TENANT_ID, UUID
 
 PAGE_SIZE = 50
+MAX_BODY = 300_000  # characters of one value in a list; the page of a run or an example shows longer ones
 
 
 def store() -> Store:
@@ -96,3 +97,11 @@ def like(text: str) -> str:
     """A LIKE pattern (ESCAPE '\\') that finds `text` anywhere."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
+
+
+def bounded(column: str) -> str:
+    """A column of JSON, or its beginning as one text where it is so long that fifty of it would fill the memory."""
+    return (
+        f"CASE WHEN length({column}) > {MAX_BODY} THEN json_quote(substr({column}, 1, 2000) || '…')"
+        f" ELSE {column} END AS {column}"
+    )

@@ -10,14 +10,13 @@ from flask import make_response, render_template, request
 from werkzeug.wrappers import Response
 
 from localsmith.pages import render
-from localsmith.pages.common import Page, find, page_of, reading
+from localsmith.pages.common import MAX_BODY, Page, bounded, find, page_of, reading
 from localsmith.pages.comparison import DIFFS, SHOW, SORTS, Comparison, Side, change, chosen, compare, question_of
 from localsmith.pages.dataset import example_of, feedback_of
 from localsmith.pages.pairwise import show_pairwise
 
 DIFF_SECONDS = 3.0  # for all diffs of a page together; those that come later are left out, and say so
 REPETITIONS_SHOWN = 10
-MAX_BODY = 300_000  # characters of one value; the page of a run shows longer ones
 
 
 @dataclass
@@ -77,14 +76,6 @@ def _scale(sides: list[Side], metric: str) -> tuple[float, float]:
     ends = [end for mean in means for end in (mean.low, mean.mean, mean.high) if end is not None] or [0.0]
     margin = (max(ends) - min(ends)) * 0.06 or 0.5
     return min(ends) - margin, max(ends) + margin
-
-
-def bounded(column: str) -> str:
-    """A column of JSON, or its beginning as one text where it is so long that fifty of it would fill the memory."""
-    return (
-        f"CASE WHEN length({column}) > {MAX_BODY} THEN json_quote(substr({column}, 1, 2000) || '…')"
-        f" ELSE {column} END AS {column}"
-    )
 
 
 def rows_of(db: sqlite3.Connection, comparison: Comparison, examples: list[str]) -> list[Row]:

@@ -10,10 +10,11 @@ from flask import render_template, request
 
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
-from localsmith.pages.common import Page, find, like, link, page_of, reading
+from localsmith.pages.common import Page, bounded, find, like, link, page_of, reading
 
 EXPERIMENTS_PER_PAGE = 25
 EXPERIMENTS_PER_CHART = 20
+SCORES_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,12 @@ def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, coun
     total = db.execute(f"SELECT count(*) FROM examples WHERE {condition}", args).fetchone()[0]
     page = page_of(total)
     rows = db.execute(
-        f"SELECT id, position, inputs, outputs, metadata FROM examples WHERE {condition}"
+        f"SELECT id, position, {bounded('inputs')}, {bounded('outputs')}, metadata FROM examples WHERE {condition}"
         " ORDER BY position, id LIMIT ? OFFSET ?",
         (*args, page.size, page.offset),
     )
     examples = [example_of(row) for row in rows]
+    history = _history(db, [example["id"] for example in examples])
     splits = kept.other(("splits", dataset["id"]), lambda: _splits(db, dataset["id"]))
     return render_template(
         "dataset.html",
@@ -173,10 +175,29 @@ def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, coun
         counts=counts,
         page=page,
         examples=examples,
+        history=history,
         splits=splits,
         query=query,
         split=split,
     )
+
+
+def _history(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, list[tuple[str, float]]]]:
+    """Example -> metric -> its last scores as (experiment, score), oldest first; repetitions are averaged."""
+    found: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    rows = db.execute(
+        "SELECT r.reference_example_id AS example, f.key, s.name, avg(f.score) AS score FROM runs r"
+        " JOIN sessions s ON s.id = r.session_id JOIN feedback f ON f.run_id = r.id"
+        " WHERE r.reference_example_id IN (SELECT value FROM json_each(?)) AND r.is_root = 1"
+        " AND f.score IS NOT NULL AND f.comparative_experiment_id IS NULL"
+        " GROUP BY r.reference_example_id, f.key, s.id ORDER BY s.start_time, s.id",
+        (json.dumps(examples),),
+    )
+    for example, key, name, score in rows:
+        scores = found.setdefault(example, {}).setdefault(key, [])
+        scores.append((name, score))
+        del scores[:-SCORES_SHOWN]
+    return found
 
 
 def _splits(db: sqlite3.Connection, dataset_id: str) -> list[tuple[str, int]]:
@@ -221,7 +242,7 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
             ).fetchone()
         history = db.execute(
             "SELECT r.id, r.session_id, r.start_time, r.latency, r.total_tokens, r.status, s.name AS experiment,"
-            " s.test_run_number AS number, b.outputs, b.error FROM runs r JOIN sessions s ON s.id = r.session_id"
+            f" s.test_run_number AS number, {bounded('outputs')}, b.error FROM runs r JOIN sessions s ON s.id = r.session_id"
             " LEFT JOIN run_bodies b ON b.seq = r.seq WHERE r.reference_example_id = ? AND r.is_root = 1"
             " ORDER BY s.start_time, r.start_time, r.seq LIMIT 500",
             (row["id"],),

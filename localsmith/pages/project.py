@@ -7,7 +7,7 @@ from typing import Any
 from flask import render_template, request
 
 from localsmith.filters import RUN, compile_filter
-from localsmith.pages.common import find, page_of, reading
+from localsmith.pages.common import bounded, find, page_of, reading
 from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.wire import ApiError
 
@@ -36,7 +36,7 @@ def show_project(tenant: str, session_id: str) -> str:
         total = db.execute(f"SELECT count(*) {traces if text else 'FROM runs WHERE'} {where}", args).fetchone()[0]
         page = page_of(total)
         rows = db.execute(
-            f"SELECT runs.*, run_bodies.inputs, run_bodies.outputs, run_bodies.error {traces} {where}"
+            f"SELECT runs.*, {bounded('inputs')}, {bounded('outputs')}, run_bodies.error {traces} {where}"
             " ORDER BY runs.start_time DESC, runs.id DESC LIMIT ? OFFSET ?",
             (*args, page.size, page.offset),
         ).fetchall()
