@@ -130,35 +130,39 @@ def record(
         if on_progress:
             on_progress(recording.results, total)
 
-    with ThreadPoolExecutor(rest.CONNECTIONS) as pool:
-        try:
-            dataset, is_new = rest.get_or_create_dataset(api, dataset_name)
-            start = bodies.session_start(overview.earliest, overview.longest, datetime.now(UTC))
-            session_body = bodies.session_body(dataset["id"], experiment_name, start, description, metadata)
-            opening = pool.submit(open_session, api, session_body)
-            sender = Sender(api, dataset["id"], is_new, opening)
-            for batch in batches(prepared, dataset["id"], broken):
-                if not all(item.makes_example for item in batch.items):
-                    batch.earlier = [other.examples_answered for other, _ in under_way]
-                under_way.append((batch, pool.submit(sender.send, batch)))
-                while len(under_way) > 2 * rest.CONNECTIONS or (under_way and under_way[0][1].done()):
-                    settle()
-            while under_way:
+    pool = ThreadPoolExecutor(rest.CONNECTIONS)
+    try:
+        dataset, is_new = rest.get_or_create_dataset(api, dataset_name)
+        start = bodies.session_start(overview.earliest, overview.longest, datetime.now(UTC))
+        session_body = bodies.session_body(dataset["id"], experiment_name, start, description, metadata)
+        opening = pool.submit(open_session, api, session_body)
+        sender = Sender(api, dataset["id"], is_new, opening)
+        for batch in batches(prepared, dataset["id"], broken):
+            if not all(item.makes_example for item in batch.items):
+                batch.earlier = [other.examples_answered for other, _ in under_way]
+            under_way.append((batch, pool.submit(sender.send, batch)))
+            while len(under_way) > 2 * rest.CONNECTIONS or (under_way and under_way[0][1].done()):
                 settle()
-            session, existing = opening.result()
-            recording.dataset_id, recording.experiment_id = dataset["id"], session["id"]
-            recording.url = rest.experiment_url(api, dataset, session["id"])
-            if sent.numbers or recording.feedback or not session.get("end_time"):
-                closing = pool.submit(rest.close_session, api, session["id"], max(datetime.now(UTC), sent.last_end))
-                if verify and sent.numbers:
-                    expected = len(sent.numbers) + (len(existing) if existing else 0)
-                    recording.rejected += read_back(api, session, expected, sent)
-                closing.result()
-        except (requests.RequestException, TooLate) as error:
-            pool.shutdown(cancel_futures=True)
-            for batch, _ in under_way:
-                add_up(recording, batch)
-            raise RecordingError(what_is_missing(error, recording, under_way, total), recording) from error
+        while under_way:
+            settle()
+        session, existing = opening.result()
+        recording.dataset_id, recording.experiment_id = dataset["id"], session["id"]
+        recording.url = rest.experiment_url(api, dataset, session["id"])
+        if sent.numbers or recording.feedback or not session.get("end_time"):
+            closing = pool.submit(rest.close_session, api, session["id"], max(datetime.now(UTC), sent.last_end))
+            if verify and sent.numbers:
+                expected = len(sent.numbers) + (len(existing) if existing else 0)
+                recording.rejected += read_back(api, session, expected, sent)
+            closing.result()
+    except Exception as error:
+        pool.shutdown(cancel_futures=True)  # waits for what is under way
+        if not isinstance(error, requests.RequestException | TooLate):
+            raise
+        for batch, _ in under_way:
+            add_up(recording, batch)
+        raise RecordingError(what_is_missing(error, recording, under_way, total), recording) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C waits for nothing
     if broken:
         raise broken[0]
     return recording
