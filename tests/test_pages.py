@@ -152,6 +152,21 @@ def test_only_fifty_examples_a_page(client, seed):
     assert "51–60 of 60" in html and "dir=desc&amp;page=1" in html
 
 
+def test_only_shown_rows_have_their_bodies_read(client, seed):
+    """What other pages show is not even parsed: were it broken, this page would not notice."""
+    dataset = seed.dataset("many")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(51)])
+    session = seed.session("counting", dataset)
+    run = [seed.run(session, example, outputs={"n": 1}) for example in examples][-1]
+    with client.application.extensions["localsmith"].store.write() as db:
+        db.execute("UPDATE examples SET inputs = '{' WHERE id = ?", (examples[-1],))
+        db.execute("UPDATE run_bodies SET outputs = '{' WHERE seq = (SELECT seq FROM runs WHERE id = ?)", (run["id"],))
+
+    html = page(client, f"datasets/{dataset}/compare?selectedSessions={session}")
+
+    assert html.count('class="inputs"') == 50
+
+
 def test_chat_messages_are_shown_as_messages(client, seed):
     """Chats show who said what, tool calls with their arguments, and answers to them."""
     dataset = seed.dataset("chat")

@@ -32,7 +32,9 @@ for function in (here, link, with_query):
 
 VIEWS: list[tuple[str, Callable[..., str | WerkzeugResponse]]] = [
     ("/", show_datasets),
+    ("/o/<tenant>", show_datasets),
     ("/o/<tenant>/datasets", show_datasets),
+    ("/o/<tenant>/projects", show_datasets),
     ("/o/<tenant>/datasets/<dataset_id>", show_dataset),
     ("/o/<tenant>/datasets/<dataset_id>/e/<example_id>", show_example),
     ("/o/<tenant>/datasets/<dataset_id>/compare", show_comparison),
