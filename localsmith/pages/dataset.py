@@ -243,7 +243,8 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
         history = db.execute(
             "SELECT r.id, r.session_id, r.start_time, r.latency, r.total_tokens, r.status, s.name AS experiment,"
             f" s.test_run_number AS number, {bounded('outputs')}, b.error FROM runs r"
-            " JOIN sessions s ON s.id = r.session_id LEFT JOIN run_bodies b ON b.seq = r.seq WHERE r.reference_example_id = ? AND r.is_root = 1"
+            " JOIN sessions s ON s.id = r.session_id LEFT JOIN run_bodies b ON b.seq = r.seq"
+            " WHERE r.reference_example_id = ? AND r.is_root = 1"
             " ORDER BY s.start_time, r.start_time, r.seq LIMIT 500",
             (row["id"],),
         ).fetchall()
