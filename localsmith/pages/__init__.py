@@ -8,7 +8,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from localsmith.pages.common import here, link, with_query
+from localsmith.pages.common import PATHS, here, link, with_query
 from localsmith.pages.compare import show_comparison
 from localsmith.pages.dataset import show_dataset, show_example
 from localsmith.pages.datasets import show_datasets
@@ -30,23 +30,22 @@ for name, template_filter in FILTERS.items():
 for function in (here, link, with_query):
     blueprint.add_app_template_global(function)
 
-VIEWS: list[tuple[str, Callable[..., str | WerkzeugResponse]]] = [
-    ("/", show_datasets),
-    ("/o/<tenant>", show_datasets),
-    ("/o/<tenant>/datasets", show_datasets),
-    ("/o/<tenant>/projects", show_datasets),
-    ("/o/<tenant>/datasets/<dataset_id>", show_dataset),
-    ("/o/<tenant>/datasets/<dataset_id>/e/<example_id>", show_example),
-    ("/o/<tenant>/datasets/<dataset_id>/compare", show_comparison),
-    ("/o/<tenant>/datasets/<dataset_id>/compare/report.html", show_report),
-    ("/o/<tenant>/projects/p/<session_id>", show_project),
-    ("/o/<tenant>/projects/p/<session_id>/export.jsonl", export_json_lines),
-    ("/o/<tenant>/projects/p/<session_id>/export.csv", export_csv),
-    ("/o/<tenant>/projects/p/<session_id>/r/<run_id>", show_run),
+VIEWS: list[Callable[..., str | WerkzeugResponse]] = [
+    show_datasets,
+    show_dataset,
+    show_example,
+    show_comparison,
+    show_report,
+    show_project,
+    export_json_lines,
+    export_csv,
+    show_run,
 ]
-for path, view in VIEWS:
-    blueprint.add_url_rule(path, endpoint=view.__name__, view_func=view)
-blueprint.add_url_rule("/o/<tenant>/runs/<run_id>/scores", view_func=give_score, methods=["POST"])
+for view in VIEWS:
+    blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view)
+for path in ("/", "/o/<tenant>", "/o/<tenant>/projects"):
+    blueprint.add_url_rule(path, endpoint="show_datasets", view_func=show_datasets)
+blueprint.add_url_rule(PATHS["give_score"], endpoint="give_score", view_func=give_score, methods=["POST"])
 
 
 @blueprint.route("/o/<path:rest>")

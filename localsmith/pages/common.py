@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
-from flask import current_app, request, url_for
+from flask import current_app, request
 from werkzeug.exceptions import NotFound
 
 from localsmith.pages.columns import Cache, Kept
@@ -88,9 +88,31 @@ def here() -> str:
     return request.full_path.rstrip("?")
 
 
-def link(view: str, **values: Any) -> str:
-    """The address of a page of ours."""
-    return url_for(f"pages.{view}", tenant=TENANT_ID, **values)
+PATHS = {  # the addresses of LangSmith's own pages, and what we add to them
+    "show_datasets": "/o/<tenant>/datasets",
+    "show_dataset": "/o/<tenant>/datasets/<dataset_id>",
+    "show_example": "/o/<tenant>/datasets/<dataset_id>/e/<example_id>",
+    "show_comparison": "/o/<tenant>/datasets/<dataset_id>/compare",
+    "show_report": "/o/<tenant>/datasets/<dataset_id>/compare/report.html",
+    "show_project": "/o/<tenant>/projects/p/<session_id>",
+    "export_json_lines": "/o/<tenant>/projects/p/<session_id>/export.jsonl",
+    "export_csv": "/o/<tenant>/projects/p/<session_id>/export.csv",
+    "show_run": "/o/<tenant>/projects/p/<session_id>/r/<run_id>",
+    "give_score": "/o/<tenant>/runs/<run_id>/scores",
+}
+
+
+def link(view: str, **values: str | None) -> str:
+    """The address of a page of ours: what is not in its path becomes its query. A comparison has hundreds of
+    links, so this is not Flask's `url_for`, which takes ten times as long."""
+    path = PATHS[view].replace("<tenant>", TENANT_ID)
+    query = {}
+    for name, value in values.items():
+        if f"<{name}>" in path:
+            path = path.replace(f"<{name}>", quote(str(value), safe=""))
+        elif value is not None:
+            query[name] = value
+    return path + ("?" + urlencode(query) if query else "")
 
 
 def like(text: str) -> str:
