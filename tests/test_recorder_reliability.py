@@ -392,6 +392,28 @@ def test_four_processes_make_one_dataset_and_one_experiment(tmp_path, server, fa
     assert contents(store_of(server)) == expected
 
 
+def test_parts_one_after_the_other_lose_only_the_place_of_early_results(tmp_path, server, record_file):
+    """What is older than the experiment's first part is moved to its start; all else is as in one recording."""
+    now = datetime.now(UTC)
+    given = [result(number, now - timedelta(seconds=900 - number), child_runs=None) for number in range(200)]
+    alone = tmp_path / "alone.db"
+    with localsmith.serve(alone) as one:
+        record_langsmith_experiment("d", given, experiment_name="e", langsmith=rest.connect(one.url))
+
+    for quarter in (2, 0, 3, 1):
+        code, _, err = record_file(write(tmp_path / "r.jsonl", given[50 * quarter : 50 * quarter + 50]))
+        assert code == 0, err
+
+    times = run_times(store_of(server))
+    assert [number for number in range(200) if "original_start_time" in times[number][0]] == list(range(100))
+    assert [timeless(table) for table in contents(store_of(server))] == [timeless(table) for table in contents(alone)]
+
+
+def timeless(table):
+    """Rows of `contents` without starts, and without the originals that moving leaves in the metadata."""
+    return sorted([re.sub(r',"original_\w+":"[^"]+"', "", str(value)) for value in row[:6] + row[7:]] for row in table)
+
+
 # ---------------------------------------------------------------- what the server refuses
 
 
@@ -496,6 +518,18 @@ def test_used_up_quota_stops_at_once(faults, command, body):
     assert "0 of 2000 results are recorded; not, or not completely: 1-2000" in err
     assert faults.count("POST /runs/batch") <= 2 * rest.CONNECTIONS + 1  # what was under way
     assert len({seen.body for seen in faults.seen}) == len(faults.seen)
+
+
+def test_account_of_an_abort_names_refused_results(faults, command):
+    """Three kinds: recorded, refused, and not (or not completely) recorded."""
+    poison = where("POST /runs/batch", REFUSAL, b"poison")
+    quota = where("POST /runs/batch", Answer(429, json.dumps({"error": QUOTA})), b'"number":80,')
+    faults.plan = lambda seen: poison(seen) or quota(seen)
+
+    code, err = command(poisoned(outputs={"answer": "poison"}))
+
+    assert code == 1
+    assert re.search(r"\d+ of 100 results are recorded; refused: 7(, 41-42)?; not, or not completely: .*76-100\.", err)
 
 
 @pytest.mark.parametrize("variable", ["LANGSMITH_API_KEY", "LANGCHAIN_API_KEY"])
