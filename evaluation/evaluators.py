@@ -1,0 +1,253 @@
+"""Ready-made evaluators that need no model: functions, and factories that make one for a text, a number, a field.
+
+    from evaluation.evaluators import exact_match, length_limit, mentions
+
+    evaluators = [exact_match, length_limit(280), mentions("Lima")]
+
+Missing evidence (no reference, no times, no tokens) is not scored, which is not the same as 0.
+Trajectories of agents: `evaluation.trajectory`. Judged by a model: `evaluation.llm_evaluators`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+Found = dict[str, Any]  # {"key", "score", "comment"?}
+Evaluate = Callable[..., Found]
+TEXT_FIELDS = ("answer", "output", "text", "response", "content", "result")
+
+
+def not_scored(key: str, why: str) -> Found:
+    return {"key": key, "score": None, "comment": why}
+
+
+def text_of(outputs: Any, field: str | None = None) -> str:
+    """The text of an answer: `field` of it, else its usual field, its only text, its last message, else all as JSON."""
+    if isinstance(outputs, str):
+        return outputs
+    outputs = outputs or {}
+    if field is not None:
+        value = outputs.get(field, "") if isinstance(outputs, dict) else ""
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    for name in TEXT_FIELDS:
+        if isinstance(outputs.get(name), str):
+            return str(outputs[name])
+    texts = [value for value in outputs.values() if isinstance(value, str)]
+    if len(texts) == 1:
+        return texts[0]
+    messages = outputs.get("messages")
+    if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
+        return message_text(messages[-1])
+    return json.dumps(outputs, ensure_ascii=False, sort_keys=True) if outputs else ""
+
+
+def message_text(message: dict[str, Any]) -> str:
+    """The text of a chat message, whose content may be a list of parts."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+# ---------------------------------------------------------------- against a reference
+
+
+def exact_match(*, outputs: dict, reference_outputs: dict) -> Found:
+    """1 when the answer equals the reference, 0 when it differs; not scored without a reference."""
+    return exact("exact_match")(outputs=outputs, reference_outputs=reference_outputs)
+
+
+def exact(
+    key: str = "exact_match", *, field: str | None = None, ignore_case: bool = False, ignore_blanks: bool = False
+) -> Evaluate:
+    """Make an exact match of all outputs, or of one `field`; case, and where and how many blanks, may be ignored.
+
+    1 and 1.0 are equal, 1 and true are not.
+    """
+
+    def alike(value: Any) -> Any:
+        if isinstance(value, str):
+            value = " ".join(value.split()) if ignore_blanks else value
+            return value.casefold() if ignore_case else value
+        if isinstance(value, dict):
+            return {name: alike(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [alike(item) for item in value]
+        return ("boolean", value) if isinstance(value, bool) else value
+
+    def evaluator(*, outputs: dict, reference_outputs: dict) -> Found:
+        if not reference_outputs or (field is not None and field not in reference_outputs):
+            return not_scored(key, f"no {field or 'reference'} to compare with")
+        given = outputs if field is None else (outputs or {}).get(field)
+        wanted = reference_outputs if field is None else reference_outputs[field]
+        return {"key": key, "score": int(alike(given) == alike(wanted))}
+
+    return named(evaluator, key)
+
+
+def json_match(*fields: str, key: str = "json_match", ignore_case: bool = False) -> Evaluate:
+    """Make a match of JSON fields: the share of them that equal the reference, with the others named in the comment.
+
+    `fields` are paths such as "address.city" or "items.0.sku"; none means every field of the reference. Outputs or
+    a reference whose only text is JSON are parsed. A field that the reference lacks is not compared.
+    """
+    same = exact(ignore_case=ignore_case)
+
+    def evaluator(*, outputs: dict, reference_outputs: dict) -> Found:
+        given, wanted = parsed(outputs), parsed(reference_outputs)
+        paths = [path for path in fields or tuple(wanted) if at(wanted, path) is not MISSING]
+        if not paths:
+            return not_scored(key, "no field of the reference to compare with")
+        wrong = []
+        for path in paths:
+            answer, reference = at(given, path), at(wanted, path)
+            equal = same(outputs={"it": answer}, reference_outputs={"it": reference})["score"]
+            if answer is MISSING or not equal:
+                shown = "missing" if answer is MISSING else json.dumps(answer, ensure_ascii=False, default=str)[:80]
+                wrong.append(f"{path}: {shown}, expected {json.dumps(reference, ensure_ascii=False, default=str)[:80]}")
+        found: Found = {"key": key, "score": (len(paths) - len(wrong)) / len(paths)}
+        return {**found, "comment": "; ".join(wrong)} if wrong else found
+
+    return named(evaluator, key)
+
+
+MISSING: Any = object()
+
+
+def at(value: Any, path: str) -> Any:
+    """What is at a dotted path, or MISSING; a name with a dot in it is found as well."""
+    if isinstance(value, dict) and path in value:
+        return value[path]
+    for step in path.split("."):
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return MISSING
+    return value
+
+
+def parsed(outputs: Any) -> dict[str, Any]:
+    """Outputs as an object; when all they hold is one text of JSON, that object (in a fence of Markdown, too)."""
+    outputs = outputs if isinstance(outputs, dict) else {"output": outputs}
+    texts = [outputs[name] for name in outputs if isinstance(outputs[name], str)]
+    if len(outputs) == 1 and texts:
+        try:
+            value = json.loads(re.sub(r"^\s*```(?:json)?\s*|\s*```\s*$", "", texts[0]))
+        except ValueError:
+            return outputs
+        return value if isinstance(value, dict) else outputs
+    return outputs
+
+
+# ---------------------------------------------------------------- of the text alone
+
+
+def mentions(*texts: str, key: str = "mentions", field: str | None = None, ignore_case: bool = True) -> Evaluate:
+    """Make a check that the answer mentions all of `texts`, as whole words where they begin or end with a letter."""
+    if not texts or not all(texts):
+        raise ValueError("mentions needs at least one text to look for.")
+    patterns = {
+        text: re.compile(
+            (r"\b" if re.match(r"\w", text) else "") + re.escape(text) + (r"\b" if re.search(r"\w$", text) else ""),
+            re.IGNORECASE if ignore_case else 0,
+        )
+        for text in texts
+    }
+
+    def evaluator(*, outputs: dict) -> Found:
+        answer = text_of(outputs, field)
+        missing = [text for text, pattern in patterns.items() if not pattern.search(answer)]
+        found: Found = {"key": key, "score": int(not missing)}
+        return {**found, "comment": f"not mentioned: {', '.join(missing)}"} if missing else found
+
+    return named(evaluator, key)
+
+
+def length_limit(
+    characters: int | None = None, *, words: int | None = None, key: str = "length_limit", field: str | None = None
+) -> Evaluate:
+    """Make a check that the answer has at most so many characters, or words; an empty answer is within any limit."""
+    if (characters is None) == (words is None):
+        raise ValueError("length_limit needs either characters or words.")
+    limit, unit = (characters, "characters") if words is None else (words, "words")
+
+    def evaluator(*, outputs: dict) -> Found:
+        text = text_of(outputs, field)
+        length = len(text) if words is None else len(text.split())
+        return {"key": key, "score": int(length <= (limit or 0)), "comment": f"{length} of {limit} {unit}"}
+
+    return named(evaluator, key)
+
+
+SKIN = "[\U0001f3fb-\U0001f3ff]?"
+COLOURED = (  # shown as pictures without being asked
+    r"[\u231a\u231b\u23e9-\u23ec\u23f0\u23f3\u25fd\u25fe\u2614\u2615\u2648-\u2653\u267f\u2693\u26a1\u26aa\u26ab\u26bd\u26be"
+    r"\u26c4\u26c5\u26ce\u26d4\u26ea\u26f2\u26f3\u26f5\u26fa\u26fd\u2705\u270a\u270b\u2728\u274c\u274e\u2753-\u2755\u2757"
+    r"\u2764\u2795-\u2797\u27b0\u27bf\u2b1b\u2b1c\u2b50\u2b55\U0001f004\U0001f0cf\U0001f18e\U0001f191-\U0001f19a\U0001f201"
+    r"\U0001f21a\U0001f22f\U0001f232-\U0001f236\U0001f238-\U0001f23a\U0001f300-\U0001f64f\U0001f680-\U0001f6ff"
+    r"\U0001f7e0-\U0001f7eb\U0001f900-\U0001faff]"
+)
+ASKED = r"[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u23ff\u2460-\u27bf\u2900-\u2bff\u3030\u303d\u3297\u3299]"
+ONE = f"(?:{COLOURED}\ufe0f?(?!\ufe0e)|{ASKED}\ufe0f){SKIN}"
+JOINED = f"{ONE}(?:\u200d(?:{COLOURED}|{ASKED})\ufe0f?{SKIN})*"
+EMOJI = re.compile(f"[\U0001f1e6-\U0001f1ff]{{2}}|[0-9#*]\ufe0f?\u20e3|{JOINED}")
+
+
+def count_emojis(text: str) -> int:
+    """How many emojis a reader sees: a flag, a keycap, a family joined of four are one each; a bare (c) is none."""
+    return len(EMOJI.findall(text))
+
+
+def at_least_emojis(count: int, *, key: str = "emojis", field: str | None = None) -> Evaluate:
+    """Make a check that the answer has at least `count` emojis."""
+
+    def evaluator(*, outputs: dict) -> Found:
+        found = count_emojis(text_of(outputs, field))
+        return {"key": key, "score": int(found >= count), "comment": f"{found} of at least {count} emojis"}
+
+    return named(evaluator, key)
+
+
+# ---------------------------------------------------------------- of the run
+
+
+def latency_limit(seconds: float, *, key: str = "latency_limit") -> Evaluate:
+    """Make a check that the run took at most so long; not scored without both times."""
+
+    def evaluator(*, run: Any) -> Found:
+        if run.latency is None:
+            return not_scored(key, "the run has no start or end")
+        return {"key": key, "score": int(run.latency <= seconds), "comment": f"{run.latency:.2f} of {seconds} s"}
+
+    return named(evaluator, key)
+
+
+def token_limit(tokens: int, *, key: str = "token_limit") -> Evaluate:
+    """Make a check that the run and its steps used at most so many tokens; not scored when none are known."""
+
+    def evaluator(*, run: Any) -> Found:
+        used = tokens_of(run)
+        if not used:
+            return not_scored(key, "the run does not say how many tokens it used")
+        return {"key": key, "score": int(used <= tokens), "comment": f"{used:,} of {tokens:,} tokens"}
+
+    return named(evaluator, key)
+
+
+def tokens_of(run: Any) -> int:
+    """The tokens of a run, which count where they were used: in its steps if these know, else in itself."""
+    if run.get("total_tokens"):
+        return int(run["total_tokens"])
+    usage = (run.get("metadata") or {}).get("usage_metadata") or (run.get("outputs") or {}).get("usage_metadata")
+    usage = usage if isinstance(usage, dict) else {}
+    own = usage.get("total_tokens") or sum(usage.get(f"{kind}_tokens") or 0 for kind in ("input", "output"))
+    return sum(tokens_of(child) for child in run.get("child_runs") or ()) or int(own)
+
+
+def named(evaluator: Evaluate, key: str) -> Evaluate:
+    """Give a made evaluator the name that its failures are recorded under."""
+    evaluator.__name__ = key
+    return evaluator
