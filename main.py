@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import json
 import math
 import os
@@ -19,10 +20,11 @@ from typing import Any
 
 import requests
 
+import dry_run
 import recorder
 import rest
 from bodies import feedback_of, parse_time
-from results import Overview, ResultFile, check_results, unfit
+from results import Overview, ResultFile, check_results, is_uuid, unfit
 
 DATASET = "langsmith-rest-experiments"
 FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"
@@ -103,11 +105,17 @@ def parser() -> argparse.ArgumentParser:
         "view",
         help="serve the pages of the local store",
         description=f"Serve the local store ({DATABASE}) at {PAGES}: its pages, and the same REST API as LangSmith.",
-        epilog="example:\n  uv run main.py view --open",
+        epilog="examples:\n  uv run main.py view --open\n  uv run main.py view --export report.html before after",
         formatter_class=described,
     )
     view.add_argument("--port", type=port_number, default=1984, help="default: %(default)s; 0 for any free one")
     view.add_argument("--open", action="store_true", help="open a browser, too")
+    view.add_argument(
+        "--export",
+        metavar="FILE",
+        help="instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE, or to stdout (-.html, ...)",
+    )
+    view.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
     view.set_defaults(run=run_view)
     return top
 
@@ -135,7 +143,7 @@ def run_record(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         sources = check_files([ResultFile(name, open_file(stack, name)) for name in options.files])
         if options.dry_run:
-            api = dry_run({"id": NO_ID, "tenant_id": NO_ID})
+            api = dry_run.connect(dry_run.NO_DATASET)
         else:
             api = stack.enter_context(connect())
         recordings = []
@@ -158,7 +166,7 @@ def run_record(options: argparse.Namespace) -> int:
                 if not options.json:
                     print_table(source, recording)
     if options.dry_run:
-        print_requests(sent_requests(api), options.json)
+        print_requests(dry_run.sent_requests(api), options.json)
         return DONE
     url = recordings[0].url + "".join(f"%2C{other.experiment_id}" for other in recordings[1:])
     if options.json:
@@ -334,73 +342,6 @@ def count_tokens(run: dict[str, Any]) -> int:
 # ---------------------------------------------------------------- dry run
 
 
-class DryRun(requests.adapters.BaseAdapter):
-    """Answers like a LangSmith that has nothing yet, and keeps what it was sent."""
-
-    def __init__(self, dataset: dict[str, str]) -> None:
-        super().__init__()
-        self.dataset = dataset
-        self.requests: list[dict[str, Any]] = []
-        self._roots = 0
-        self._lock = threading.Lock()
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        body: Any = request.body or b""
-        is_json = request.headers.get("Content-Type") == "application/json"
-        sent: dict[str, Any] = {"method": request.method, "path": request.path_url, "bytes": len(body)}
-        if is_json:
-            sent["body"] = json.loads(body)
-        elif body:
-            sent["parts"] = [json.loads(line) for line in body.splitlines() if line.startswith(b"{")]
-        with self._lock:
-            self.requests.append(sent)
-            self._roots += sum(run["id"] == run["trace_id"] for run in runs_in(sent))
-        answer = requests.Response()
-        answer.status_code, answer.request, answer.url = 200, request, request.url or ""
-        answer._content = json.dumps(self._answer(sent)).encode()
-        return answer
-
-    def _answer(self, sent: dict[str, Any]) -> Any:
-        if sent["method"] == "GET":
-            return {"run_count": self._roots} if "include_stats" in sent["path"] else []
-        return {**sent["body"], **self.dataset} if sent["path"] == "/datasets" else sent.get("body")
-
-    def close(self) -> None:
-        pass
-
-
-def runs_in(sent: dict[str, Any]) -> list[dict[str, Any]]:
-    body = sent.get("body")
-    return body.get("post", []) if isinstance(body, dict) else []
-
-
-NO_ID = "00000000-0000-0000-0000-000000000000"
-STAGES = (
-    "GET /datasets",
-    "POST /datasets",
-    "POST /sessions",
-    "POST /examples",
-    "POST /runs/batch",
-    "POST /runs",
-    "PATCH",
-)
-
-
-def dry_run(dataset: dict[str, str]) -> rest.LangSmith:
-    session = requests.Session()
-    session.headers["x-api-key"] = "dry-run"
-    session.mount("http://", DryRun(dataset))
-    return rest.LangSmith("http://dry-run", "http://dry-run", session, "")
-
-
-def sent_requests(api: rest.LangSmith) -> list[dict[str, Any]]:
-    """What a dry run would have sent, in the order of its stages; within one, requests overlap."""
-    adapter: Any = api.session.get_adapter(api.url)
-    lines = [f"{sent['method']} {sent['path']}" for sent in adapter.requests]
-    stages = [next((at for at, start in enumerate(STAGES) if line.startswith(start)), len(STAGES)) for line in lines]
-    return [sent for _, _, sent in sorted(zip(stages, range(len(lines)), adapter.requests, strict=True))]
-
-
 def print_requests(sent: list[dict[str, Any]], as_json: bool) -> None:
     say("Dry run: nothing was sent. Ids follow from a dataset id of zeros; examples that exist would be left out.")
     if as_json:
@@ -417,6 +358,10 @@ def print_requests(sent: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def run_view(options: argparse.Namespace) -> int:
+    if options.export:
+        return export(Path(options.export), options.experiments)
+    if options.experiments:
+        raise ValueError("EXPERIMENT goes with --export FILE; the pages show all of them.")
     with local_store(options.port) as server:
         say(f"Serving {DATABASE}; Ctrl-C ends it. Other programs can record here with LANGSMITH_ENDPOINT={server.url}")
         print(server.url, flush=True)
@@ -425,6 +370,46 @@ def run_view(options: argparse.Namespace) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
     return DONE
+
+
+def export(file: Path, experiments: list[str]) -> int:
+    """Write what a page offers for download, without serving pages to anybody."""
+    if file.suffix not in (".html", ".jsonl", ".csv"):
+        raise ValueError(f"--export {file}: the name must end in .html (a comparison), .jsonl or .csv (an experiment).")
+    if not experiments or file.suffix != ".html" and len(experiments) > 1:
+        raise ValueError(f"--export {file}: name {'experiments' if file.suffix == '.html' else 'one experiment'}.")
+    with local_store(0) as server:
+        api = rest.connect(server.url, "local")
+        sessions = [find_experiment(api, wanted) for wanted in experiments]
+        ids = [session["id"] for session in sessions]
+        base = f"{server.url}/o/{sessions[0]['tenant_id']}"
+        url = f"{base}/projects/p/{ids[0]}/export{file.suffix}"
+        if file.suffix == ".html":
+            dataset_ids = {session["reference_dataset_id"] for session in sessions}
+            if len(dataset_ids) > 1:
+                raise ValueError(f"--export {file}: these experiments belong to different datasets.")
+            url = f"{base}/datasets/{dataset_ids.pop()}/compare/report.html?selectedSessions={','.join(ids)}"
+        with requests.get(url, stream=True, timeout=rest.TIMEOUT) as answer:
+            answer.raise_for_status()
+            if file.stem == "-":
+                sys.stdout.buffer.writelines(answer.iter_content(1 << 20))
+                return DONE
+            unfinished = file.with_name(file.name + ".part")
+            with open(unfinished, "wb") as out:
+                out.writelines(answer.iter_content(1 << 20))
+            unfinished.replace(file)
+    print(file)
+    return DONE
+
+
+def find_experiment(api: rest.LangSmith, wanted: str) -> dict[str, Any]:
+    found = rest.find_session(api, name=wanted) or (rest.find_session(api, id=wanted) if is_uuid(wanted) else None)
+    if found:
+        return found
+    names = [session["name"] for session in rest.call(api, "GET", "/sessions", params={"limit": 100})]
+    near = difflib.get_close_matches(wanted, names, 3, 0.4) or names[:3]
+    hint = f"Did you mean {', '.join(map(repr, near))}?" if near else "There is none yet: uv run main.py record FILE"
+    raise LookupError(f"No experiment {wanted!r} in {DATABASE}. {hint}")
 
 
 if __name__ == "__main__":

@@ -398,7 +398,6 @@ def test_experiment_of_another_dataset_is_refused(run, endpoint):
     [
         ["record"],
         ["record", "a", "--datset", "x"],
-        ["view", "extra"],
         ["--port", "1"],
         ["view", "--port", "65536"],
         ["view", "--port", "x"],
@@ -490,3 +489,63 @@ def test_on_a_terminal_there_is_a_progress_bar_and_a_table(server):
 
     assert "3/3" in shown and "│ results" in shown
     assert "compare?selectedSessions=" in shown.strip().splitlines()[-1]
+
+
+# ---------------------------------------------------------------- view --export
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch, capfd):
+    """A store in a temporary directory that holds two experiments of one dataset, named a and b."""
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        result = {"inputs": {"q": 1}, "outputs": {"a": name}, "feedback": {"good": 1}, "metadata": {"m": name}}
+        Path(f"{name}.jsonl").write_text(json.dumps(result), encoding="utf-8")
+        assert main.main(["record", f"{name}.jsonl", "--experiment", name, "--dataset", "d"]) == 0
+    capfd.readouterr()
+
+
+def test_comparison_is_exported_as_one_file(recorded, capfd):
+    """report.html needs no server: it refers to nothing outside of itself."""
+    assert main.main(["view", "--export", "report.html", "a", "b"]) == 0
+
+    html = Path("report.html").read_text(encoding="utf-8")
+    assert capfd.readouterr().out == "report.html\n"
+    assert "<html" in html and "good" in html
+    assert "src=" not in html and "<link" not in html
+
+
+def test_exported_experiment_is_read_back_by_record(recorded, capfd):
+    """What one store exports as JSON lines, another one records."""
+    assert main.main(["view", "--export", "out.jsonl", "b"]) == 0
+    assert main.main(["record", "out.jsonl", "--dataset", "copy", "--json"]) == 0
+
+    recording = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (recording["runs_recorded"], recording["examples_created"], recording["feedback"]) == (1, 1, 1)
+
+
+def test_experiment_is_exported_to_stdout_as_csv(recorded, capfd):
+    """`-.csv` is for pipes."""
+    assert main.main(["view", "--export", "-.csv", "a"]) == 0
+
+    head, row = capfd.readouterr().out.splitlines()[:2]
+    assert "good" in head and "1" in row
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--export", "out.html", "c"], 1, "No experiment 'c'"),
+        (["--export", "out.html"], 2, "name experiments"),
+        (["--export", "out.csv", "a", "b"], 2, "name one experiment"),
+        (["--export", "out.pdf", "a"], 2, "must end in .html"),
+        (["a"], 2, "--export"),
+    ],
+    ids=["unknown", "none", "two in one table", "other format", "without --export"],
+)
+def test_export_that_cannot_be_done_says_why(recorded, capfd, arguments, code, words):
+    """No file is left behind, and the message says what to write instead."""
+    assert main.main(["view", *arguments]) == code
+
+    assert words in capfd.readouterr().err
+    assert not list(Path().glob("out*"))

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import bodies  # noqa: E402
+import dry_run  # noqa: E402
 import main  # noqa: E402
 import recorder  # noqa: E402
 from results import ResultFile, check_results  # noqa: E402
@@ -170,7 +171,7 @@ class Clock(datetime):
 
 def transcript() -> dict:
     """All requests for fixtures/results.jsonl into a new dataset, and what is answered to them."""
-    api = main.dry_run({"id": DATASET_ID, "tenant_id": TENANT_ID})
+    api = dry_run.connect({"id": DATASET_ID, "tenant_id": TENANT_ID})
     with open(FIXTURES / "results.jsonl", "rb") as file, mock.patch.object(recorder, "datetime", Clock):
         results = ResultFile("results.jsonl", file)
         overview = check_results(results)
@@ -182,7 +183,7 @@ def transcript() -> dict:
         "dataset": {"id": DATASET_ID, "tenant_id": TENANT_ID},
         "experiment_name": name,
         "url": recording.url,
-        "requests": [{k: v for k, v in sent.items() if k != "bytes"} for sent in main.sent_requests(api)],
+        "requests": [{k: v for k, v in sent.items() if k != "bytes"} for sent in dry_run.sent_requests(api)],
     }
 
 
