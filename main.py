@@ -24,6 +24,7 @@ import dry_run
 import recorder
 import rest
 from bodies import feedback_of, parse_time
+from evaluation import compare_report
 from results import Overview, ResultFile, check_results, is_uuid, unfit
 
 DATASET = "langsmith-rest-experiments"
@@ -36,7 +37,7 @@ DONE, REFUSED, MISUSE = 0, 1, 2
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something was refused or missing, 2 misuse."""
     argv = sys.argv[1:] if argv is None else argv
-    has_command = bool(argv) and argv[0] in ("record", "view", "-h", "--help")
+    has_command = bool(argv) and argv[0] in ("record", "view", "compare", "-h", "--help")
     options = parser().parse_args(argv if has_command else ["record", *argv])
     if options.command == "record" and not options.files:
         if has_command:
@@ -117,6 +118,16 @@ def parser() -> argparse.ArgumentParser:
     )
     view.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
     view.set_defaults(run=run_view)
+
+    compare = commands.add_parser(
+        "compare",
+        help="compare experiments example by example, and hold them to limits",
+        description="Compare experiments with a baseline, example by example: what changed, and how sure that is.",
+        epilog=compare_report.EXAMPLES,
+        formatter_class=described,
+    )
+    compare_report.add_arguments(compare)
+    compare.set_defaults(run=run_compare)
     return top
 
 
@@ -224,13 +235,13 @@ def stem(name: str) -> str:
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[rest.LangSmith]:
+def connect(purpose: str = "recording into") -> Iterator[rest.LangSmith]:
     """Connect to what is configured; when nothing is, to the embedded store, served by this process meanwhile."""
     values = rest.settings()
     if rest.pick(values, "API_KEY") or rest.pick(values, "ENDPOINT"):
         yield rest.connect()
         return
-    say(f"No LANGSMITH_API_KEY: recording into the local store {DATABASE} (see .env.example for LangSmith).")
+    say(f"No LANGSMITH_API_KEY: {purpose} the local store {DATABASE} (see .env.example for LangSmith).")
     with local_store(0) as server:
         yield rest.connect(server.url, web=PAGES)
     say("To look at it: uv run main.py view")
@@ -352,6 +363,14 @@ def print_requests(sent: list[dict[str, Any]], as_json: bool) -> None:
         items = body["post"] if isinstance(body, dict) and "post" in body else body
         count = f", {len(items)} items" if isinstance(items, list) else ""
         print(f"{request['method']} {request['path']}  {request['bytes']:,} bytes{count}")
+
+
+# ---------------------------------------------------------------- compare
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    with connect("reading") as api:
+        return compare_report.run(api, options)
 
 
 # ---------------------------------------------------------------- view

@@ -25,6 +25,14 @@ def read_dataset(api: LangSmith, dataset_id: str) -> dict:
     return rest.call(api, "GET", f"/datasets/{dataset_id}")
 
 
+def find_dataset(api: LangSmith, name: str) -> dict:
+    """The dataset of that name; raises LookupError with near names when there is none."""
+    if found := rest.find_dataset(api, name):
+        return found
+    known = [dataset["name"] for _, dataset in zip(range(1000), pages(api, "/datasets", {}), strict=False)]
+    raise LookupError(f"No dataset {name!r}{offer(name, known) or ': there are none yet.'}")
+
+
 def list_examples(api: LangSmith, dataset_id: str) -> Iterator[dict]:
     """Yield every example of a dataset."""
     return pages(api, "/examples", {"dataset": dataset_id})
@@ -60,13 +68,17 @@ def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:
     """The end of a sentence that says which experiment may have been meant, of the newest 1,000."""
     query = {"reference_dataset": dataset_id} if dataset_id else {"reference_free": "false"}
     known = [session["name"] for _, session in zip(range(1000), list_sessions(api, **query), strict=False)]
+    nothing = " in this dataset: it has no experiments." if dataset_id else ": there are no experiments yet."
+    return offer(name, known) or nothing
+
+
+def offer(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence that offers the names nearest to one, else the first; empty when there are none."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     near += [other for other in known if other.startswith(name) and other not in near][: 3 - len(near)]
     if near:
         return f". Did you mean {' or '.join(map(repr, near))}?"
-    if known:
-        return f"; the newest are {', '.join(map(repr, known[:3]))}."
-    return " in this dataset: it has no experiments." if dataset_id else ": there are no experiments yet."
+    return f"; there are, for example, {', '.join(map(repr, known[:3]))}." if known else ""
 
 
 # ---------------------------------------------------------------- runs

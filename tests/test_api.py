@@ -79,7 +79,7 @@ def test_an_unknown_name_is_answered_with_near_ones(api):
         wing.find_experiment(api, "nigthly-1")
     with pytest.raises(LookupError, match="Did you mean 'a-long-name-of-a-model'"):
         wing.find_experiment(api, "a-long")
-    with pytest.raises(LookupError, match="the newest are"):
+    with pytest.raises(LookupError, match="there are, for example, "):
         wing.find_experiment(api, "zzz")
 
 

@@ -1,0 +1,222 @@
+"""`main.py compare`: its options, and a comparison as text, Markdown or JSON."""
+
+import argparse
+import html
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+
+from evaluation.compare import INCONCLUSIVE, PASSED, Candidate, Comparison, Limits, Metric, compare
+from rest import LangSmith
+
+SHOWN = 20  # flips and unmatched examples in text; --json has all
+EXAMPLES = """The gate: exit code 0 when passed, 1 when failed, that of --inconclusive-exit when the data cannot tell.
+Besides feedback keys, METRIC may be latency, tokens, cost or error_rate.
+
+examples:
+  uv run main.py compare before after --flips
+  uv run main.py compare before after --max-regression correct=0.02 --require-pairs 0.9
+  uv run main.py compare before after --fail-below correct=0.8 --markdown >> "$GITHUB_STEP_SUMMARY"
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `main.py compare` takes."""
+    add = parser.add_argument
+    add("baseline", metavar="BASELINE", help="the name or id of an experiment")
+    add("candidates", nargs="+", metavar="CANDIDATE", help="one or more to hold against it")
+    add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
+    add("--metric", action="append", metavar="KEY", help="compare this feedback key only; repeatable")
+    add("--lower-is-better", action="append", default=[], metavar="KEY", help="for this feedback key; repeatable")
+    add("--flips", action="store_true", help="list the examples whose scores changed")
+    limit = "METRIC=NUMBER"
+    add("--fail-below", type=pair, action="append", default=[], metavar=limit, help="fail when the mean is lower")
+    add("--fail-above", type=pair, action="append", default=[], metavar=limit, help="fail when the mean is higher")
+    add("--max-regression", type=pair, action="append", default=[], metavar=limit, help="fail on a larger proven loss")
+    add("--require-pairs", type=number, metavar="SHARE", help="fail when fewer examples form pairs, 0.9 for 90 %%")
+    add("--inconclusive-exit", type=int, default=0, metavar="CODE", help="exit code when the data cannot tell (0)")
+    add("--seed", type=int, default=0, help="of what is drawn by chance (0)")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object")
+    output.add_argument("--markdown", action="store_true", help="print Markdown, as for $GITHUB_STEP_SUMMARY")
+
+
+def pair(text: str) -> tuple[str, float]:
+    """METRIC=NUMBER; a metric may hold equals signs itself."""
+    name, _, value = text.rpartition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected METRIC=NUMBER")
+    return name, number(value)
+
+
+def number(text: str) -> float:
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise ValueError
+    return value
+
+
+def run(api: LangSmith, options: argparse.Namespace) -> int:
+    """Compare, print, and return the exit code that the gate asks for."""
+    limits = Limits(
+        dict(options.fail_below), dict(options.fail_above), dict(options.max_regression), options.require_pairs
+    )
+    comparison = compare(
+        api,
+        options.baseline,
+        *options.candidates,
+        dataset=options.dataset,
+        metrics=options.metric,
+        lower_is_better=options.lower_is_better,
+        flips=options.flips,
+        limits=limits,
+        seed=options.seed,
+    )
+    if options.json:
+        print(json.dumps(asdict(comparison)))
+    else:
+        print("\n".join(in_markdown(comparison) if options.markdown else in_text(comparison)))
+    return exit_code(comparison, options.inconclusive_exit)
+
+
+def exit_code(comparison: Comparison, inconclusive: int) -> int:
+    """0 without a gate or with a passed one, 1 for a failed one, else what was chosen; failures go to stderr, too."""
+    gate = comparison.gate
+    if gate is None or gate.verdict == PASSED:
+        return 0
+    for check in gate.checks:
+        if check.verdict == gate.verdict:
+            print(f"{gate.verdict}: {check.experiment}: {check.limit}: {check.reason}", file=sys.stderr)
+    return inconclusive if gate.verdict == INCONCLUSIVE else 1
+
+
+# ---------------------------------------------------------------- text
+
+
+HEADS = ("metric", "baseline", "candidate", "difference", "95 % interval", "up", "down", "same", "p", "smallest")
+
+
+def in_text(comparison: Comparison) -> Iterable[str]:
+    """A comparison as lines for a terminal, the link last."""
+    for candidate in comparison.candidates:
+        yield f"baseline   {comparison.baseline.name}: {counted(comparison.baseline.examples, 'example')}"
+        yield f"candidate  {candidate.name}: {counted(candidate.examples, 'example')}"
+        yield f"pairs      {pairs_in_words(candidate)}\n"
+        rows = [(*cells(metric), metric.verdict) for metric in candidate.metrics]
+        rows += [(*cells(measure), measure.verdict) for measure in candidate.measures]
+        yield from aligned([(*HEADS, "verdict"), *rows])
+        yield ""
+        for metric in candidate.metrics:
+            yield from (f"  {line}" for line in remarks(metric))
+        for flip in (candidate.flips or ())[:SHOWN]:
+            change = f"{shown(flip.baseline)} -> {shown(flip.candidate)}"
+            yield f"{flip.change}  {flip.metric} {change}  {flip.example_id}  {short(flip.inputs)}"
+        yield from left_out(candidate)
+    if comparison.gate:
+        for check in comparison.gate.checks:
+            yield f"{check.verdict}: {check.experiment}: {check.limit}: {check.reason}"
+        yield f"gate {comparison.gate.verdict}\n"
+    yield comparison.url
+
+
+def counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def pairs_in_words(candidate: Candidate) -> str:
+    only = {side: len(ids) for side, ids in candidate.unmatched.items()}
+    unmatched = f"{only['baseline']:,} in the baseline only, {only['candidate']:,} in the candidate only"
+    return f"{candidate.pairs:,} ({unmatched})"
+
+
+def cells(metric: Metric) -> tuple[str, ...]:
+    interval = f"{signed(metric.low)} to {signed(metric.high)}" if metric.low is not None else "-"
+    means = shown(metric.baseline_mean), shown(metric.candidate_mean), signed(metric.difference)
+    counts = f"{metric.improved:,}", f"{metric.regressed:,}", f"{metric.same:,}"
+    return (metric.name, *means, interval, *counts, probability(metric.p), shown(metric.smallest))
+
+
+def remarks(metric: Metric) -> Iterable[str]:
+    """What the row of a metric does not say: scores that are missing on one side."""
+    if metric.only_baseline or metric.only_candidate:
+        yield (
+            f"{metric.name}: {counted(metric.pairs, 'pair')}; scored in the baseline only {metric.only_baseline:,}, in "
+            f"the candidate only {metric.only_candidate:,}; means of all scored examples: "
+            f"{shown(metric.baseline_overall)} and {shown(metric.candidate_overall)}"
+        )
+
+
+def left_out(candidate: Candidate) -> Iterable[str]:
+    if candidate.flips is not None:
+        if not candidate.flips:
+            yield "No scores changed."
+        if len(candidate.flips) > SHOWN:
+            yield f"... and {len(candidate.flips) - SHOWN:,} more changed scores (--json lists all)"
+        yield ""
+
+
+def shown(value: float | None) -> str:
+    """A number as people read it: three decimals, more for small ones, fewer for large ones."""
+    if value is None:
+        return "-"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 else f"{value:.3f}" if size >= 0.01 or not size else f"{value:.2g}"
+
+
+def signed(value: float | None) -> str:
+    return "-" if value is None else f"{'+' if value > 0 else ''}{shown(value)}"
+
+
+def probability(p: float | None) -> str:
+    return "-" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def short(value: object, most: int = 80) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    """Rows in columns, numbers to the right."""
+    rows = [tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        sides: list[Callable[[str, int], str]] = [str.ljust, *[str.rjust] * (len(row) - 2), str.ljust]
+        padded = [side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)]
+        yield "  ".join(padded).rstrip()
+
+
+# ---------------------------------------------------------------- Markdown
+
+
+def in_markdown(comparison: Comparison) -> Iterable[str]:
+    """A comparison as GitHub shows it in a job's summary or a pull request."""
+    for candidate in comparison.candidates:
+        yield f"### {plain(candidate.name)} against {plain(comparison.baseline.name)}\n"
+        yield f"[{plain(comparison.dataset)}](<{comparison.url}>), pairs: {pairs_in_words(candidate)}\n"
+        yield "| " + " | ".join((*HEADS, "verdict")) + " |"
+        yield "|" + " --- |" + " ---: |" * (len(HEADS) - 1) + " --- |"
+        for metric in (*candidate.metrics, *candidate.measures):
+            name, *rest = cells(metric)
+            yield "| " + " | ".join((plain(name), *rest, f"**{metric.verdict}**")) + " |"
+        yield ""
+        for metric in candidate.metrics:
+            yield from (f"- {plain(line)}" for line in remarks(metric))
+        if candidate.flips:
+            yield "\n| change | metric | baseline | candidate | example |\n| --- | --- | ---: | ---: | --- |"
+        for flip in (candidate.flips or ())[:SHOWN]:
+            before, after = shown(flip.baseline), shown(flip.candidate)
+            yield f"| {flip.change} | {plain(flip.metric)} | {before} | {after} | {plain(short(flip.inputs))} |"
+        yield from (f"\n{line}" if line else "" for line in left_out(candidate))
+    if comparison.gate:
+        yield f"**Gate {comparison.gate.verdict}**\n"
+        for check in comparison.gate.checks:
+            yield f"- {check.verdict}: {plain(f'{check.experiment}: {check.limit}: {check.reason}')}"
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|~#" else c for c in escaped)
