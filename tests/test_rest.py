@@ -615,7 +615,7 @@ def test_run_ids_are_read_page_by_page(http, api):
 
     assert list(rest.list_run_ids(api, SESSION_ID, START)) == ["a", "b", "c"]
     first, second = (json.loads(call.request.body) for call in http.calls)
-    assert "cursor" not in first and second == {**first, "cursor": "n"}
+    assert first["is_root"] and "cursor" not in first and second == {**first, "cursor": "n"}
     assert first["min_start_time"] == "2026-08-20T23:55:00+00:00"
 
 
@@ -629,7 +629,9 @@ def test_server_without_v2_is_asked_with_v1_from_then_on(http, api, answer):
 
     assert list(rest.list_run_ids(api, SESSION_ID, START)) == ["a", "b"]
     assert list(rest.list_run_ids(api, SESSION_ID, START)) == []
-    assert json.loads(http.calls[2].request.body)["cursor"] == "n"
+    assert [call.request.url for call in http.calls] == [V2, V1, V1, V1]
+    first, second = (json.loads(call.request.body) for call in http.calls[1:3])
+    assert first["is_root"] and second == {**first, "cursor": "n"}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422])
@@ -696,8 +698,7 @@ def test_server_without_multipart_gets_feedback_one_by_one_from_then_on(http, ap
     rest.create_feedback(api, FEEDBACK)
     rest.create_feedback(api, FEEDBACK[:1])
 
-    sent = [json.loads(call.request.body) for call in http.calls if call.request.url.endswith("/feedback")]
-    assert sent == [*FEEDBACK, FEEDBACK[0]]
+    assert [json.loads(call.request.body) for call in http.calls[1:]] == [*FEEDBACK, FEEDBACK[0]]
 
 
 def test_refused_feedback_is_an_error(http, api):

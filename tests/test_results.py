@@ -56,6 +56,7 @@ def read(text):
     [
         ("hello", "not JSON (Expecting value at column 1); expected one object per line, or one array"),
         (OK[:-1], "not JSON (Expecting ',' delimiter at column 52); expected one object per line, or one array"),
+        ('{"inputs": {},\n', "not JSON (Expecting property name enclosed in double quotes at column 15)"),
         (OK + OK, "not JSON (Extra data at column 53); expected one object per line, or one array"),
         ('{"inputs": {"q": "a\tb"}}', "not JSON (Invalid control character at at column 20)"),
         ("{'inputs': {}}", "not JSON (Expecting property name enclosed in double quotes at column 2)"),
