@@ -24,6 +24,7 @@ PATIENCE = 120.0  # seconds of outage that are ridden out
 FIRST_PAUSE = 0.25  # seconds before a request is sent again; the next pauses double, up to 15
 CONNECTIONS = 8
 PASSING = {408, 425, 429, 500, 502, 503, 504}
+QUOTA = (b"usage limit", b"insufficient_quota")  # what LangSmith says, and what OpenAI says
 STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ENDPOINT_FORM = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
@@ -163,7 +164,8 @@ class PatientAdapter(HTTPAdapter):
 
 def is_quota(response: requests.Response) -> bool:
     """Whether a 429 says that the plan's quota is used up, which no waiting helps."""
-    return response.status_code == 429 and b"usage limit" in response.content.lower()
+    said = response.content.lower()
+    return response.status_code == 429 and any(words in said for words in QUOTA)
 
 
 def retry_after(response: requests.Response) -> float | None:

@@ -21,7 +21,8 @@ def sent(monkeypatch):
     send = rest.PatientAdapter.send
 
     def checked(adapter, request, *args, **kwargs):
-        found.add(check_sent(request))
+        if not request.path_url.endswith("/chat/completions"):  # a judge's, to another server
+            found.add(check_sent(request))
         return send(adapter, request, *args, **kwargs)
 
     if official_contract():
