@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     view.add_argument(
         "--export",
         metavar="FILE",
-        help="instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE, or to stdout (-.html, ...)",
+        help="instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE; --export=-.csv: to stdout",
     )
     view.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
     view.set_defaults(run=run_view)

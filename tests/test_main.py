@@ -525,8 +525,8 @@ def test_exported_experiment_is_read_back_by_record(recorded, capfd):
 
 
 def test_experiment_is_exported_to_stdout_as_csv(recorded, capfd):
-    """`-.csv` is for pipes."""
-    assert main.main(["view", "--export", "-.csv", "a"]) == 0
+    """`--export=-.csv` is for pipes."""
+    assert main.main(["view", "--export=-.csv", "a"]) == 0
 
     head, row = capfd.readouterr().out.splitlines()[:2]
     assert "good" in head and "1" in row
