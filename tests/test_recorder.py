@@ -415,8 +415,9 @@ def test_without_a_key_nothing_is_recorded_silently_elsewhere():
         ({"dataset_name": "\ud800"}, "'dataset' has a lone surrogate"),
     ],
 )  # fmt: skip
-def test_bad_arguments_are_refused_before_anything_is_sent(change, problem):
+def test_bad_arguments_are_refused_before_anything_is_sent(monkeypatch, change, problem):
     """No request is made: this endpoint would fail."""
+    monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0")
     arguments = {
         "dataset_name": "capitals",
         "results": FIXTURE,

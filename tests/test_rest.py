@@ -297,6 +297,7 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_has_a_timeout_and_follows_no_redirect(http, api, name):
     """A silent server must not hang a recording; a redirect would take the key along."""
+    api.session.get_adapter(URL).patience = 0
     for method in ("GET", "POST", "PATCH"):
         http.add(method, re.compile(f"{URL}/.*"), status=307, headers={"Location": "https://evil.example/x"})
     http.assert_all_requests_are_fired = False
@@ -498,8 +499,9 @@ def test_long_wait_is_announced(monkeypatch, caplog, scripted):
     assert caplog.messages == ["GET /datasets?name=x answered 429, trying again in 7 s"]
 
 
-def test_wrong_certificate_is_not_repeated(scripted):
+def test_wrong_certificate_is_not_repeated(monkeypatch, scripted):
     """It will not get better; here, the server does not even speak TLS."""
+    monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "10")
     began = time.monotonic()
 
     with pytest.raises(requests.exceptions.SSLError, match="GET /datasets: no answer from https://127.0.0.1"):
