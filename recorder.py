@@ -153,7 +153,8 @@ def record(
             if verify and sent.numbers:
                 expected = len(sent.numbers) + (len(existing) if existing else 0)
                 recording.rejected += read_back(api, session, expected, sent)
-            closing.result()
+            if failed := closing.exception():
+                rest.log.warning("All is recorded, but the experiment could not be closed: %s", failed)
     except Exception as error:
         pool.shutdown(cancel_futures=True)  # waits for what is under way
         if not isinstance(error, requests.RequestException | TooLate):

@@ -478,3 +478,17 @@ def test_installed_package_records_with_three_packages(tmp_path, server):
         "certifi", "charset-normalizer", "idna", "urllib3",
     }  # fmt: skip
     assert recorded.stdout == "1 False\n"
+
+
+def test_experiment_that_cannot_be_closed_is_recorded_all_the_same(record, monkeypatch, caplog):
+    """Its end only sorts lists; a key that may not change experiments is no reason to fail."""
+
+    def refuse(*_):
+        raise requests.HTTPError("PATCH /sessions answered 403: Forbidden")
+
+    monkeypatch.setattr(rest, "close_session", refuse)
+
+    recording = record([result()])
+
+    assert recording.runs_recorded == 1 and not recording.rejected
+    assert "could not be closed: PATCH /sessions answered 403" in caplog.text
