@@ -4,13 +4,14 @@ import argparse
 import html
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
-from evaluation.compare import INCONCLUSIVE, PASSED, Candidate, Comparison, Limits, Metric, compare
+from evaluation.compare import INCONCLUSIVE, PASSED, Candidate, Comparison, Flip, Limits, Metric, compare
 from rest import LangSmith
 
-SHOWN = 20  # flips and unmatched examples in text; --json has all
+SHOWN = 10  # changed scores of a metric, up and down each; --json has all
 EXAMPLES = """The gate: exit code 0 when passed, 1 when failed, that of --inconclusive-exit when the data cannot tell.
 Besides feedback keys, METRIC may be latency, tokens, cost or error_rate.
 
@@ -94,7 +95,10 @@ def exit_code(comparison: Comparison, inconclusive: int) -> int:
 # ---------------------------------------------------------------- text
 
 
-HEADS = ("metric", "baseline", "candidate", "difference", "95 % interval", "up", "down", "same", "p", "smallest")
+HEADS = (
+    *("metric", "baseline", "candidate", "difference", "95 % interval"),
+    *("improved", "regressed", "same", "p", "smallest"),
+)
 
 
 def in_text(comparison: Comparison) -> Iterable[str]:
@@ -107,12 +111,11 @@ def in_text(comparison: Comparison) -> Iterable[str]:
         rows += [(*cells(measure), measure.verdict) for measure in candidate.measures]
         yield from aligned([(*HEADS, "verdict"), *rows])
         yield ""
-        for metric in candidate.metrics:
-            yield from (f"  {line}" for line in remarks(metric))
-        for flip in (candidate.flips or ())[:SHOWN]:
+        yield from remarks(candidate)
+        for flip in first_flips(candidate):
             change = f"{shown(flip.baseline)} -> {shown(flip.candidate)}"
-            yield f"{flip.change}  {flip.metric} {change}  {flip.example_id}  {short(flip.inputs)}"
-        yield from left_out(candidate)
+            yield f"{flip.change:9}  {flip.metric} {change}  {short(flip.inputs)}  {flip.example_id}"
+        yield from changed_in_words(candidate)
     if comparison.gate:
         for check in comparison.gate.checks:
             yield f"{check.verdict}: {check.experiment}: {check.limit}: {check.reason}"
@@ -137,23 +140,32 @@ def cells(metric: Metric) -> tuple[str, ...]:
     return (metric.name, *means, interval, *counts, probability(metric.p), shown(metric.smallest))
 
 
-def remarks(metric: Metric) -> Iterable[str]:
-    """What the row of a metric does not say: scores that are missing on one side."""
-    if metric.only_baseline or metric.only_candidate:
-        yield (
-            f"{metric.name}: {counted(metric.pairs, 'pair')}; scored in the baseline only {metric.only_baseline:,}, in "
-            f"the candidate only {metric.only_candidate:,}; means of all scored examples: "
-            f"{shown(metric.baseline_overall)} and {shown(metric.candidate_overall)}"
-        )
-
-
-def left_out(candidate: Candidate) -> Iterable[str]:
-    if candidate.flips is not None:
-        if not candidate.flips:
-            yield "No scores changed."
-        if len(candidate.flips) > SHOWN:
-            yield f"... and {len(candidate.flips) - SHOWN:,} more changed scores (--json lists all)"
+def remarks(candidate: Candidate) -> Iterable[str]:
+    """What the rows do not say: scores that are missing on one side."""
+    for metric in candidate.metrics:
+        if metric.only_baseline or metric.only_candidate:
+            missing = f"{metric.only_baseline:,} in the baseline only, {metric.only_candidate:,} in the candidate only"
+            means = f"{shown(metric.baseline_overall)} and {shown(metric.candidate_overall)}"
+            yield f"{metric.name}: {counted(metric.pairs, 'pair')}, {missing}; means of all scored: {means}"
+    if any(metric.only_baseline or metric.only_candidate for metric in candidate.metrics):
         yield ""
+
+
+def first_flips(candidate: Candidate) -> Iterable[Flip]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for flip in candidate.flips or ():
+        counts[flip.metric, flip.change] += 1
+        if counts[flip.metric, flip.change] <= SHOWN:
+            yield flip
+
+
+def changed_in_words(candidate: Candidate) -> Iterable[str]:
+    if candidate.flips is None:
+        return
+    left = len(candidate.flips) - len(list(first_flips(candidate)))
+    if left:
+        yield f"... and {counted(left, 'more changed score')} (--json lists all)"
+    yield "" if candidate.flips else "No score changed.\n"
 
 
 def shown(value: float | None) -> str:
@@ -202,14 +214,13 @@ def in_markdown(comparison: Comparison) -> Iterable[str]:
             name, *rest = cells(metric)
             yield "| " + " | ".join((plain(name), *rest, f"**{metric.verdict}**")) + " |"
         yield ""
-        for metric in candidate.metrics:
-            yield from (f"- {plain(line)}" for line in remarks(metric))
+        yield from (f"{plain(line)}\n" for line in remarks(candidate) if line)
         if candidate.flips:
             yield "\n| change | metric | baseline | candidate | example |\n| --- | --- | ---: | ---: | --- |"
-        for flip in (candidate.flips or ())[:SHOWN]:
+        for flip in first_flips(candidate):
             before, after = shown(flip.baseline), shown(flip.candidate)
             yield f"| {flip.change} | {plain(flip.metric)} | {before} | {after} | {plain(short(flip.inputs))} |"
-        yield from (f"\n{line}" if line else "" for line in left_out(candidate))
+        yield from (f"\n{line}" if line else "" for line in changed_in_words(candidate))
     if comparison.gate:
         yield f"**Gate {comparison.gate.verdict}**\n"
         for check in comparison.gate.checks:
