@@ -412,3 +412,20 @@ def test_ten_repetitions_are_shown_of_many(client, seed):
     text = words(page(client, f"datasets/{dataset}/compare?selectedSessions={session}"))
 
     assert "mean of 12 even 0.5" in text and "and 2 more runs" in text
+
+
+@pytest.mark.parametrize("scores", [(1e308, 1e308), (1e308, -1e308), (5e-324, 0), (-1e300, -1e300), (1e16, 123456.789)])
+def test_absurd_scores_break_no_page(client, seed, scores):
+    """Scores at the limits of floating point are still shown, whatever they do to means and charts."""
+    dataset = seed.dataset("absurd")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(2)])
+    sessions = [seed.session(name, dataset) for name in ("one", "two")]
+    for session, order in zip(sessions, (scores, scores[::-1]), strict=True):
+        for example, score in zip(examples, order, strict=True):
+            seed.run(session, example, outputs={"a": 1}, feedback=[{"key": "k", "score": score}])
+
+    compare = page(client, f"datasets/{dataset}/compare?selectedSessions={','.join(sessions)}&sort=change:2&min=0")
+    page(client, f"datasets/{dataset}")
+    page(client, f"datasets/{dataset}?tab=examples")
+
+    assert max(map(len, words(compare).split())) < 300

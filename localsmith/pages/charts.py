@@ -36,9 +36,15 @@ class Chart:
     labels: list[tuple[float, str]]
 
 
-def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart:
-    """Lay out one metric over experiments, given as (label, name, mean, href); None leaves a gap."""
+MAX_VALUE = 1e100  # beyond it, distances on a scale stop being numbers
+
+
+def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart | None:
+    """Lay out one metric over experiments, given as (label, name, mean, href); None leaves a gap. None when there
+    is nothing that can be drawn."""
     means = [mean for _, _, mean, _ in given if mean]
+    if not means or any(abs(end or 0) > MAX_VALUE for mean in means for end in (mean.low, mean.mean, mean.high)):
+        return None
     low = min(mean.mean if mean.low is None else mean.low for mean in means)
     high = max(mean.mean if mean.high is None else mean.high for mean in means)
     ticks = _ticks(low, high)
@@ -65,7 +71,8 @@ def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart:
 def _ticks(low: float, high: float) -> list[float]:
     """Three to six round values around low..high."""
     if high - low < 1e-9:
-        low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
+        room = 0.5 * abs(high) if abs(high) > 1e-6 else 0.5
+        low, high = low - room, high + room
     rough = (high - low) / 4
     power = 10.0 ** floor(log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)

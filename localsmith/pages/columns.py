@@ -56,7 +56,7 @@ class Columns:
 
 
 def _average(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value]
+    known = [value for value in values if value and value > 0]
     return sum(known) / len(known) if known else None
 
 
@@ -198,7 +198,7 @@ class Summary:
 
 
 def summarize(columns: Columns) -> Summary:
-    latencies = sorted(latency for latency in columns.latencies if latency)
+    latencies = sorted(latency for latency in columns.latencies if latency and latency > 0)
     means = {key: mean_of(list(scores.values())) for key, scores in columns.scores.items()}
     return Summary(
         runs=len(columns.seqs),

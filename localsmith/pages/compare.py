@@ -10,6 +10,7 @@ from flask import make_response, render_template, request
 from werkzeug.wrappers import Response
 
 from localsmith.pages import render
+from localsmith.pages.charts import MAX_VALUE
 from localsmith.pages.common import MAX_BODY, Page, bounded, find, page_of, reading
 from localsmith.pages.comparison import DIFFS, SHOW, SORTS, Comparison, Side, change, chosen, compare, question_of
 from localsmith.pages.dataset import example_of, feedback_of
@@ -70,10 +71,12 @@ def context_of(dataset: sqlite3.Row, comparison: Comparison, page: Page | None, 
     }
 
 
-def _scale(sides: list[Side], metric: str) -> tuple[float, float]:
-    """The range that the little interval bars of a metric are drawn on."""
+def _scale(sides: list[Side], metric: str) -> tuple[float, float] | None:
+    """The range that the little interval bars of a metric are drawn on; None: they cannot be."""
     means = [side.summary.means[metric] for side in sides if metric in side.summary.means]
     ends = [end for mean in means for end in (mean.low, mean.mean, mean.high) if end is not None] or [0.0]
+    if max(map(abs, ends)) > MAX_VALUE:
+        return None
     margin = (max(ends) - min(ends)) * 0.06 or 0.5
     return min(ends) - margin, max(ends) + margin
 

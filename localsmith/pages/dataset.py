@@ -127,7 +127,7 @@ def _charts(dataset_id: str, experiments: list[tuple[Experiment, Summary]], metr
     if len(experiments) < 2:
         return []
     shown = list(reversed(experiments[:EXPERIMENTS_PER_CHART]))
-    charts = []
+    charts: list[Chart | None] = []
     for metric in metrics[:8]:
         points = [
             (
@@ -138,9 +138,8 @@ def _charts(dataset_id: str, experiments: list[tuple[Experiment, Summary]], metr
             )
             for experiment, summary in shown
         ]
-        if any(mean for _, _, mean, _ in points):
-            charts.append(chart(metric, points))
-    return charts
+        charts.append(chart(metric, points))
+    return [drawn for drawn in charts if drawn]
 
 
 # Examples

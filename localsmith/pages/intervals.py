@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import mul
 from statistics import NormalDist
 
@@ -27,18 +27,28 @@ def mean_of(values: Sequence[float]) -> Mean | None:
     n = len(values)
     if not n:
         return None
-    total = sum(values)
     if is_binary(values):
+        total = sum(values)
         low, high = wilson(total, n)
         return Mean(n, total / n, low, high, "Wilson", binary=True)
-    mean = total / n
+    found = _by_t(values, "Student's t", "one value, so no interval")
+    if found.low is not None and found.high is not None and 0 <= min(values) and max(values) <= 1:
+        return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+    return found
+
+
+def _by_t(values: Sequence[float], method: str, alone: str) -> Mean:
+    """A mean with Student's interval. Scores near the end of what a float holds have no interval, or no mean."""
+    n = len(values)
+    mean = sum(values) / n
+    if not math.isfinite(mean):
+        mean = sum(value / n for value in values)
     if n == 1:
-        return Mean(1, mean, None, None, "one value, so no interval")
+        return Mean(1, mean, None, None, alone)
     margin = t_quantile(n - 1) * _standard_error(values, mean)
-    low, high = mean - margin, mean + margin
-    if 0 <= min(values) and max(values) <= 1:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Mean(n, mean, low, high, "Student's t")
+    if not math.isfinite(mean + margin) or not math.isfinite(mean - margin):
+        return Mean(n, mean, None, None, "too large for an interval")
+    return Mean(n, mean, mean - margin, mean + margin, method)
 
 
 def is_binary(values: Iterable[float]) -> bool:
@@ -135,14 +145,9 @@ def _rate_difference(up: int, down: int, n: int) -> Mean:
 
 
 def _mean_difference(differences: list[float]) -> Mean | None:
-    n = len(differences)
-    if not n:
+    if not differences or not all(map(math.isfinite, differences)):
         return None
-    mean = sum(differences) / n
-    if n == 1:
-        return Mean(1, mean, None, None, "one pair, so no interval")
-    margin = t_quantile(n - 1) * _standard_error(differences, mean)
-    return Mean(n, mean, mean - margin, mean + margin, "paired, Student's t")
+    return _by_t(differences, "paired, Student's t", "one pair, so no interval")
 
 
 def mcnemar(up: int, down: int) -> float:

@@ -225,7 +225,7 @@ NONE = "–"
 
 def duration(micros: float | None) -> str:
     """A duration to read; none, and zero, which means that no times were given, are a dash."""
-    if not micros:
+    if not micros or micros < 0:
         return NONE
     seconds = micros / 1e6
     if seconds < 0.001:
@@ -242,7 +242,9 @@ def number(value: float | None) -> str:
     """A score: up to four digits that matter, without trailing zeros."""
     if value is None:
         return NONE
-    if value == int(value) and abs(value) < 1e15:
+    if not abs(value) < 1e15:
+        return f"{value:.4g}"
+    if value == int(value):
         return f"{int(value):,}"
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.1f}"
 
@@ -251,6 +253,8 @@ def mean(value: float | None) -> str:
     """A mean: three decimals, so that a column of them lines up."""
     if value is None:
         return NONE
+    if not abs(value) < 1e15:
+        return f"{value:.4g}"
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
