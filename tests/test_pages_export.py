@@ -78,6 +78,19 @@ def test_export_gives_the_original_times(client, seed):
     assert result["child_runs"][0]["start_time"] == "2024-05-01T10:00:00.500000+00:00"
 
 
+def test_exported_scores_stay_what_they_are(client, seed):
+    """Whole scores come out whole, and none as an integer that no other program reads."""
+    session = seed.session("scores", seed.dataset("scores"))
+    scores = [1, 0.5, True, 1e300, -1e16]
+    for score in scores:
+        seed.run(session, outputs={"a": 1}, feedback=[{"key": "k", "score": score}])
+
+    results = json_lines(export(client, session, "jsonl"))
+
+    check_results(results)
+    assert sorted(result["feedback"][0]["score"] for result in results) == sorted(scores)
+
+
 def test_csv_has_a_column_per_metric(client, seed):
     """A spreadsheet gets one line per trace, with scores and comments beside it."""
     made = capitals(seed)

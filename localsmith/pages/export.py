@@ -136,8 +136,8 @@ def _result(run: sqlite3.Row, feedback: list[Result], shift: int | None) -> Resu
 
 def _feedback(row: sqlite3.Row) -> Result:
     score = row["score"]
-    if score is not None and score == int(score):
-        score = int(score)
+    if score is not None and abs(score) < 2**53 and score == int(score):
+        score = int(score)  # as it was given, most likely; SQLite keeps every score as a float
     value = json.loads(row["value"]) if row["value"] is not None else None
     item = {"key": row["key"], "score": score, "value": value, "comment": row["comment"]}
     return {key: value for key, value in item.items() if value is not None}
