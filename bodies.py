@@ -221,12 +221,15 @@ def run_tree(
     yield run
 
 
+MARKS = ("score", "value", "comment")
+
+
 def feedback_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The feedback of a result as a list; `{key: score}` is the short form. What holds only nulls was not scored."""
     given = result.get("feedback") or []
     if isinstance(given, dict):
         given = list(long_form(given))
-    return [item for item in given if any(item.get(name) is not None for name in ("score", "value", "comment"))]
+    return [item for item in given if item.get("error") or any(item.get(name) is not None for name in MARKS)]
 
 
 def long_form(scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -236,10 +239,13 @@ def long_form(scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def feedback_bodies(run: Run) -> Iterator[dict[str, Any]]:
-    """The feedback of a run as it is sent; several of one key are told apart by their order."""
+    """The feedback of a run as it is sent; several of one key are told apart by their order.
+
+    That an evaluator failed has an id of its own, since a score that comes later cannot take the mark away.
+    """
     counts: Counter[str] = Counter()
     for item in run.feedback:
-        key = item["key"]
+        key = f"{item['key']}-error" if item.get("error") else item["key"]
         yield {
             "id": uuid5(f"{run.id}-{key}-{counts[key]}"),
             "run_id": run.id,

@@ -26,6 +26,7 @@ FLUSH_SECONDS = 2  # a slow stream is recorded as it comes
 EXAMPLE_BYTES, RUN_BYTES = 10_000_000, 20_000_000  # per request
 LAST_CALL = timedelta(hours=23, minutes=55)  # older runs are refused
 READ_BACK_SECONDS = 120
+TICK: Any = {}  # in a stream this very object is no result, but time to send those that wait
 
 
 @dataclass
@@ -112,7 +113,7 @@ def record(
     prepared: Iterable[Prepared] = overview.prepared if overview and overview.prepared else sound(results, recording)
     if overview is None:
         prepared = iter(prepared)
-        first = next(prepared, None)
+        first = next((one for one in prepared if one[1] is not TICK), None)
         if first is None:
             raise ValueError(f"There is nothing to record. {recording.rejected or ''}".strip())
         prepared, overview = chain([first], prepared), Overview()
@@ -225,7 +226,12 @@ class Batch:
 
 def sound(results: Iterable[Any], recording: Recording) -> Iterator[Prepared]:
     """Prepare the results of a stream; those that are not what they should be are rejected."""
-    for number, result in enumerate(results, 1):
+    number = 0
+    for result in results:
+        if result is TICK:
+            yield number, TICK, {}
+            continue
+        number += 1
         fields, problems = prepare(result)
         if problems:
             recording.results += 1
@@ -243,13 +249,15 @@ def batches(prepared: Iterable[Prepared], dataset_id: str, broken: list[Exceptio
     batch, size, runs, deadline = Batch(), 0, 0, monotonic() + FLUSH_SECONDS
     try:
         for number, result, fields in prepared:
-            text = canonical_result(fields)
-            given = result.get("example_id")
-            example_id = given or bodies.example_id(dataset_id, fields)
-            makes_example = not given and not examples.add(example_id)
-            batch.items.append(Item(number, result, fields, text, example_id, makes_example, results.add(text)))
-            size, runs = size + len(text), runs + count_runs(result)
-            if len(batch.items) == BATCH or runs >= BATCH or size > BATCH_CHARACTERS or monotonic() > deadline:
+            if result is not TICK:
+                text = canonical_result(fields)
+                given = result.get("example_id")
+                example_id = given or bodies.example_id(dataset_id, fields)
+                makes_example = not given and not examples.add(example_id)
+                batch.items.append(Item(number, result, fields, text, example_id, makes_example, results.add(text)))
+                size, runs = size + len(text), runs + count_runs(result)
+            is_full = len(batch.items) == BATCH or runs >= BATCH or size > BATCH_CHARACTERS
+            if is_full or (batch.items and monotonic() > deadline):
                 yield batch
                 batch, size, runs, deadline = Batch(), 0, 0, monotonic() + FLUSH_SECONDS
     except Exception as error:

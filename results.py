@@ -31,7 +31,7 @@ class Result(TypedDict):
     metadata: NotRequired[dict[str, Any] | None]  # ls_provider, ls_model_name, usage_metadata give tokens and cost
     feedback: NotRequired[
         list[dict[str, Any]] | dict[str, Any] | None
-    ]  # [{key, score, value, comment}] or {key: score}
+    ]  # [{key, score, value, comment}] or {key: score}; {key, error: True, comment} where an evaluator failed
     name: NotRequired[str | None]
     run_type: NotRequired[str | None]  # "llm", or "chain" when there are child runs
     tags: NotRequired[list[str] | None]
@@ -93,7 +93,7 @@ TIMES = {"start_time", "end_time"}
 RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata")
 CHILD_FIELDS = tuple(name for name in FIELDS if name not in RESULT_ONLY)
 JSON_FIELDS = FIELDS.keys() - TIMES - {"child_runs", "feedback"}
-FEEDBACK_FIELDS = ("key", "score", "value", "comment")
+FEEDBACK_FIELDS = ("key", "score", "value", "comment", "error")
 ALIASES = {  # spellings of other tools, taken from files: field -> the key under which a bare value goes
     "input": ("inputs", "input"),
     "output": ("outputs", "output"),
@@ -243,6 +243,8 @@ def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
             continue
         if isinstance(item.get("value"), list | tuple):
             problems.append(f"'{here}.value' is a list, expected a number, a boolean, text, an object or null")
+        if not isinstance(item.get("error"), bool | None):
+            problems.append(f"'{here}.error' is {named(item['error'])}, expected true when the evaluator failed")
         if not isinstance(comment, str | None):
             problems.append(f"'{here}.comment' is {named(comment)}, expected text")
             continue
