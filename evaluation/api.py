@@ -3,10 +3,13 @@
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import requests
+
 import rest
-from bodies import parse_time
+from bodies import EPOCH, parse_time
 from rest import LangSmith
 
 PAGE = 100  # the most that a list endpoint gives at once
@@ -33,9 +36,9 @@ def find_dataset(api: LangSmith, name: str) -> dict:
     raise LookupError(f"No dataset {name!r}{offer(name, known) or ': there are none yet.'}")
 
 
-def list_examples(api: LangSmith, dataset_id: str) -> Iterator[dict]:
-    """Yield every example of a dataset."""
-    return pages(api, "/examples", {"dataset": dataset_id})
+def list_examples(api: LangSmith, dataset_id: str, **query: Any) -> Iterator[dict]:
+    """Yield every example of a dataset; `splits`, `as_of`, `order`, `select` and alike narrow or change what comes."""
+    return pages(api, "/examples", {"dataset": dataset_id, **query})
 
 
 # ---------------------------------------------------------------- experiments
@@ -113,6 +116,27 @@ def list_experiment_runs(
         old = {**old, "offset": old["offset"] + PAGE}
 
 
+def list_steps(api: LangSmith, session: dict, selects: Sequence[str]) -> Iterator[dict]:
+    """Yield all runs below the root runs of an experiment, newest first, in the v2 form."""
+    start = (parse_time(session["start_time"]) or EPOCH) - timedelta(minutes=5)  # v2 looks back 24 h only
+    bounds = {
+        "min_start_time": start.isoformat(),
+        "max_start_time": (datetime.now(UTC) + timedelta(minutes=5)).isoformat(),
+    }
+    new = {"project_ids": [session["id"]], "is_root": False, "page_size": 1000, "selects": list(selects), **bounds}
+    old = {"session": [session["id"]], "is_root": False, "limit": PAGE}
+    cursor: dict[str, str] = {}
+    while True:
+        v2, v1 = ("POST", "/api/v2/runs/query", {**new, **cursor}), ("POST", "/runs/query", {**old, **cursor})
+        page = rest.read(api, v2, v1)
+        runs = page["items"] if "items" in page else [v2_run(run) for run in page["runs"]]
+        yield from (run for run in runs if not is_root(run))
+        following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
+        if not following or not runs:
+            return
+        cursor = {"cursor": following}
+
+
 def is_root(run: dict) -> bool:
     return run.get("is_root") is not False and not run.get("parent_run_ids")
 
@@ -158,6 +182,28 @@ CONVERSIONS: dict[str, Callable[[Any], Any]] = {
 def list_session_feedback(api: LangSmith, session_id: str, **query: Any) -> Iterator[dict]:
     """Yield the single feedback of an experiment's runs and of itself; `key`, `level` (run, session), ... narrow it."""
     return pages(api, "/feedback", {"session": session_id, **query})
+
+
+def create_one_feedback(api: LangSmith, item: dict) -> None:
+    """Create feedback that belongs to no run (an experiment's), under an id of ours."""
+    try:
+        rest.send(api, "POST", "/feedback", json=item)
+    except requests.HTTPError as error:
+        if error.response.status_code != 409:  # there already
+            raise
+
+
+def delete_feedback(api: LangSmith, feedback_id: str) -> None:
+    rest.send(api, "DELETE", f"/feedback/{feedback_id}")
+
+
+def create_comparative(api: LangSmith, comparative: dict) -> None:
+    """Create a comparative experiment; one that is there already, under an id of ours, stays as it is."""
+    try:
+        rest.send(api, "POST", "/datasets/comparative", json=comparative)
+    except requests.HTTPError as error:
+        if error.response.status_code != 409:
+            raise
 
 
 def pages(api: LangSmith, path: str, query: dict[str, Any]) -> Iterator[dict]:
