@@ -183,12 +183,12 @@ class Tally:
 
     def add(self, text: str) -> int:
         """Count `text`, and return how often it was counted before."""
-        bucket, bits = self._buckets[hash(text) & 0xFFFF], hash(text)
+        bucket, bits = self._buckets[hash(text) & 0x3FFF], hash(text)
         bucket.append(bits)
         return bucket.count(bits) - 1 if len(bucket) > 1 else 0
 
     def __contains__(self, text: str) -> bool:
-        return hash(text) in self._buckets.get(hash(text) & 0xFFFF, ())
+        return hash(text) in self._buckets.get(hash(text) & 0x3FFF, ())
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
