@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
-from evaluation.compare import INCONCLUSIVE, PASSED, Candidate, Comparison, Flip, Limits, Metric, compare
+from evaluation.compare import INCONCLUSIVE, PASSED, Candidate, Check, Comparison, Flip, Limits, Metric, compare
 from rest import LangSmith
 
 SHOWN = 10  # changed scores of a metric, up and down each; --json has all
@@ -77,7 +77,7 @@ def run(api: LangSmith, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(comparison)))
     else:
-        print("\n".join(in_markdown(comparison) if options.markdown else in_text(comparison)))
+        print("\n".join(map(clean, in_markdown(comparison) if options.markdown else in_text(comparison))))
     return exit_code(comparison, options.inconclusive_exit)
 
 
@@ -88,7 +88,7 @@ def exit_code(comparison: Comparison, inconclusive: int) -> int:
         return 0
     for check in gate.checks:
         if check.verdict == gate.verdict:
-            print(f"{gate.verdict}: {check.experiment}: {check.limit}: {check.reason}", file=sys.stderr)
+            print(clean(in_words(check)), file=sys.stderr)
     return inconclusive if gate.verdict == INCONCLUSIVE else 1
 
 
@@ -106,7 +106,8 @@ def in_text(comparison: Comparison) -> Iterable[str]:
     for candidate in comparison.candidates:
         yield f"baseline   {comparison.baseline.name}: {counted(comparison.baseline.examples, 'example')}"
         yield f"candidate  {candidate.name}: {counted(candidate.examples, 'example')}"
-        yield f"pairs      {pairs_in_words(candidate)}\n"
+        yield f"pairs      {pairs_in_words(candidate)}"
+        yield ""
         rows = [(*cells(metric), metric.verdict) for metric in candidate.metrics]
         rows += [(*cells(measure), measure.verdict) for measure in candidate.measures]
         yield from aligned([(*HEADS, "verdict"), *rows])
@@ -118,8 +119,8 @@ def in_text(comparison: Comparison) -> Iterable[str]:
         yield from changed_in_words(candidate)
     if comparison.gate:
         for check in comparison.gate.checks:
-            yield f"{check.verdict}: {check.experiment}: {check.limit}: {check.reason}"
-        yield f"gate {comparison.gate.verdict}\n"
+            yield in_words(check)
+        yield from (f"gate {comparison.gate.verdict}", "")
     yield comparison.url
 
 
@@ -165,7 +166,18 @@ def changed_in_words(candidate: Candidate) -> Iterable[str]:
     left = len(candidate.flips) - len(list(first_flips(candidate)))
     if left:
         yield f"... and {counted(left, 'more changed score')} (--json lists all)"
-    yield "" if candidate.flips else "No score changed.\n"
+    if not candidate.flips:
+        yield "No score changed."
+    yield ""
+
+
+def in_words(check: Check) -> str:
+    return f"{check.verdict}: {check.experiment}: {check.limit}: {check.reason}"
+
+
+def clean(line: str) -> str:
+    """A line without what would control a terminal or begin another line."""
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def shown(value: float | None) -> str:
@@ -186,13 +198,11 @@ def probability(p: float | None) -> str:
 
 def short(value: object, most: int = 80) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    text = "".join(c if c.isprintable() else " " for c in text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
     """Rows in columns, numbers to the right."""
-    rows = [tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         sides: list[Callable[[str, int], str]] = [str.ljust, *[str.rjust] * (len(row) - 2), str.ljust]
@@ -206,25 +216,26 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 def in_markdown(comparison: Comparison) -> Iterable[str]:
     """A comparison as GitHub shows it in a job's summary or a pull request."""
     for candidate in comparison.candidates:
-        yield f"### {plain(candidate.name)} against {plain(comparison.baseline.name)}\n"
-        yield f"[{plain(comparison.dataset)}](<{comparison.url}>), pairs: {pairs_in_words(candidate)}\n"
+        yield from (f"### {plain(candidate.name)} against {plain(comparison.baseline.name)}", "")
+        yield from (f"[{plain(comparison.dataset)}](<{comparison.url}>), pairs: {pairs_in_words(candidate)}", "")
         yield "| " + " | ".join((*HEADS, "verdict")) + " |"
         yield "|" + " --- |" + " ---: |" * (len(HEADS) - 1) + " --- |"
         for metric in (*candidate.metrics, *candidate.measures):
             name, *rest = cells(metric)
             yield "| " + " | ".join((plain(name), *rest, f"**{metric.verdict}**")) + " |"
         yield ""
-        yield from (f"{plain(line)}\n" for line in remarks(candidate) if line)
+        for line in remarks(candidate):
+            yield from ((f"- {plain(line)}",) if line else ("",))
         if candidate.flips:
-            yield "\n| change | metric | baseline | candidate | example |\n| --- | --- | ---: | ---: | --- |"
+            yield from ("| change | metric | baseline | candidate | example |", "| --- | --- | ---: | ---: | --- |")
         for flip in first_flips(candidate):
             before, after = shown(flip.baseline), shown(flip.candidate)
             yield f"| {flip.change} | {plain(flip.metric)} | {before} | {after} | {plain(short(flip.inputs))} |"
-        yield from (f"\n{line}" if line else "" for line in changed_in_words(candidate))
+        yield ""
+        yield from changed_in_words(candidate)
     if comparison.gate:
-        yield f"**Gate {comparison.gate.verdict}**\n"
-        for check in comparison.gate.checks:
-            yield f"- {check.verdict}: {plain(f'{check.experiment}: {check.limit}: {check.reason}')}"
+        yield from (f"**Gate {comparison.gate.verdict}**", "")
+        yield from (f"- {plain(in_words(check))}" for check in comparison.gate.checks)
 
 
 def plain(text: str) -> str:

@@ -37,10 +37,10 @@ def bootstrap_interval(differences: Sequence[float], *, binary: bool = False) ->
     The bootstrap distribution is computed instead of drawn, so this is the limit of infinitely many resamples (the
     ideal bootstrap of Efron and Tibshirani, "An Introduction to the Bootstrap", 1993) and needs no seed: a resampled
     mean is a sum of independent draws, so its characteristic function is a power, and the inversion formula of
-    Gil-Pelaez (Biometrika 38, 1951) leads back. The percentiles are those of Hesterberg's expanded interval ("What
-    Teachers Should Know About the Bootstrap", The American Statistician 69, 2015), else it is too narrow for few
-    pairs. Of a binary metric, one flip each way is added (Bonett and Price, JEBS 37, 2012), else no flips in ten
-    pairs would look like certainty.
+    Gil-Pelaez (Biometrika 38, 1951) leads back. Against being too narrow for few pairs, the percentiles are those of
+    Hesterberg's expanded interval ("What Teachers Should Know About the Bootstrap", The American Statistician 69,
+    2015); of a binary metric, one flip each way is added instead (Bonett and Price, JEBS 37, 2012), so that no flips
+    in ten pairs do not look like certainty.
     """
     n = len(differences)
     if n < FEWEST:
@@ -55,7 +55,7 @@ def bootstrap_interval(differences: Sequence[float], *, binary: bool = False) ->
     error = deviation / math.sqrt(draws)
     scaled = [(value - mean) / deviation / math.sqrt(draws) for value in counts]
     waves = list(wave(scaled, list(counts.values()), draws))
-    tail = NORMAL.cdf(-t_quantile(n - 1) * math.sqrt(n / (n - 1)))
+    tail = 0.025 if binary else NORMAL.cdf(-t_quantile(n - 1) * math.sqrt(n / (n - 1)))
     return mean + error * quantile(waves, tail), mean + error * quantile(waves, 1 - tail)
 
 
@@ -136,6 +136,8 @@ def mcnemar(up: int, down: int) -> float:
     n, fewer = up + down, min(up, down)
     if not n:
         return 1.0
+    if n <= 1000:
+        return min(1.0, sum(math.comb(n, k) for k in range(fewer + 1)) / 2 ** (n - 1))
     log_all = n * math.log(2)
     ways = (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(fewer + 1))
     return min(1.0, 2 * math.fsum(math.exp(log_ways - log_all) for log_ways in ways))
