@@ -47,7 +47,6 @@ class Server:
         self.port: int = listener.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
         self._stopping = False
-        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"localsmith:{self.port}", daemon=True)
         self._thread.start()
 
@@ -61,7 +60,6 @@ class Server:
             return
         self._stopping = True
         self._waitress.pull_trigger()
-        self._woken.set()
         self._thread.join()
         wasyncore.close_all(self._channels)  # here, so that the trigger pulled above was still open
         self.app.extensions["localsmith"].store.close()
@@ -70,7 +68,6 @@ class Server:
         # waitress's own run() can only be ended by an exception from outside.
         while not self._stopping:
             self._poll(seconds=1)
-        self._woken.wait()  # the trigger must not be closed before it is pulled
         self._waitress.accepting = False
         self._waitress.task_dispatcher.shutdown()
         deadline = time.monotonic() + 5
