@@ -1,6 +1,6 @@
-"""Time and memory of comparing 10,000 pairs in five metrics: the statistics alone, and with a local server to read from.
+"""Time and memory of comparing 10,000 pairs in five metrics: statistics alone, and with a local server to read from.
 
-    uv run --group dev python bench/compare_speed.py --server
+uv run --group dev python bench/compare_speed.py --server
 """
 
 import argparse
@@ -74,7 +74,7 @@ def with_server() -> None:
             found = compare(api, "before", "after")
             seconds, computing = time.perf_counter() - start, time.process_time() - computing
             print(f"{found.candidates[0].pairs:,} pairs read from a local server and compared: {seconds:.1f} s,")
-            print(f"of which in this process {computing:.1f} s; peak {peak_megabytes():.0f} MB ({before:.0f} MB before)")
+            print(f"of which in this process {computing:.1f} s; peak {peak_megabytes():.0f} MB (before: {before:.0f})")
         finally:
             server.terminate()
             server.wait()
