@@ -24,7 +24,7 @@ import dry_run
 import recorder
 import rest
 from bodies import feedback_of, parse_time
-from evaluation import compare_report
+from evaluation import compare_report, evaluate_report
 from results import Overview, ResultFile, check_results, is_uuid, unfit
 
 DATASET = "langsmith-rest-experiments"
@@ -37,7 +37,7 @@ DONE, REFUSED, MISUSE = 0, 1, 2
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something was refused or missing, 2 misuse."""
     argv = sys.argv[1:] if argv is None else argv
-    has_command = bool(argv) and argv[0] in ("record", "view", "compare", "-h", "--help")
+    has_command = bool(argv) and argv[0] in ("record", "view", "compare", "evaluate", "-h", "--help")
     options = parser().parse_args(argv if has_command else ["record", *argv])
     if options.command == "record" and not options.files:
         if has_command:
@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     except (LookupError, recorder.RecordingError) as error:
         say(f"main.py {options.command}: {error.args[0]}")
         return REFUSED
-    except KeyboardInterrupt:
-        say("Interrupted. What was answered is recorded; the same command again records the rest.")
+    except KeyboardInterrupt as interrupt:
+        say(str(interrupt) or "Interrupted. What was answered is recorded; the same command again records the rest.")
         return 130
     return code
 
@@ -128,6 +128,16 @@ def parser() -> argparse.ArgumentParser:
     )
     compare_report.add_arguments(compare)
     compare.set_defaults(run=run_compare)
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="run a system over a dataset and score it, score an experiment, judge two pairwise",
+        description="Run a function over a dataset and score its answers; or score or judge what is recorded.",
+        epilog=evaluate_report.EXAMPLES,
+        formatter_class=described,
+    )
+    evaluate_report.add_arguments(evaluate)
+    evaluate.set_defaults(run=run_evaluate)
     return top
 
 
@@ -371,6 +381,17 @@ def print_requests(sent: list[dict[str, Any]], as_json: bool) -> None:
 def run_compare(options: argparse.Namespace) -> int:
     with connect("reading") as api:
         return compare_report.run(api, options)
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    evaluate_report.check_options(options)
+    metadata = parse_metadata(options.metadata)
+    with connect() as api:
+        found = evaluate_report.run(options, api, metadata, say)
+        return DONE if evaluate_report.report(found, say, options.json) else REFUSED
 
 
 # ---------------------------------------------------------------- view

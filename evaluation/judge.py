@@ -23,6 +23,8 @@ CACHE = Path(".localsmith") / "judge-cache"
 TIMEOUT = (10, 120)  # seconds to connect, seconds to wait for an answer
 FORMATS = ("json_schema", "json_object", "none")  # what a server may be asked for, the strictest first
 
+FRESH = threading.Event()  # while set, every judge of this process asks again (`main.py evaluate --fresh`)
+
 Message = dict[str, str]
 
 
@@ -42,6 +44,14 @@ class Spent:
     def __str__(self) -> str:
         tokens = f"{self.input_tokens:,} tokens in, {self.output_tokens:,} out"
         return f"{self.calls} judge calls ({tokens}), {self.cached} verdicts from the cache"
+
+
+SPENT: list[Spent] = []  # one for each connection of this process
+
+
+def total_spent() -> Spent:
+    names = ("calls", "cached", "input_tokens", "output_tokens")
+    return Spent(*(sum(getattr(spent, name) for spent in SPENT) for name in names))
 
 
 @dataclass
@@ -97,7 +107,9 @@ def connect(
     session.proxies, session.verify = rest.proxies_and_certificates(session, base)
     session.trust_env = False
     session.mount(f"{parts.scheme}://", rest.PatientAdapter(patience))
-    return Judge(base, session, key, Path(cache) if cache else None, fresh, timeout)
+    opened = Judge(base, session, key, Path(cache) if cache else None, fresh, timeout)
+    SPENT.append(opened.spent)
+    return opened
 
 
 @cache
@@ -121,7 +133,7 @@ def ask(judge: Judge, messages: list[Message], schema: dict[str, Any], model: st
     """
     question = {"model": model, "messages": messages, "schema": schema}
     name = hashlib.sha256(canonical(question).encode()).hexdigest()
-    found = None if judge.fresh else read_cache(judge.cache, name)
+    found = None if judge.fresh or FRESH.is_set() else read_cache(judge.cache, name)
     if found is not None and not misfits(found, schema):
         with judge.lock:
             judge.spent.cached += 1

@@ -1,0 +1,197 @@
+"""The command `evaluate`: its flags, what it prints, and what it says when it is interrupted."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from evaluation import judge
+from evaluation.evaluate import Evaluation, Progress, evaluate
+from evaluation.pairwise import Comparison
+from evaluation.targets import load_evaluators, load_function
+from rest import LangSmith
+
+EXAMPLES = """examples:
+  uv run main.py evaluate my_agent.py:run --data capitals --evaluators evals.py --prefix v2
+  uv run main.py evaluate my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
+  uv run main.py evaluate v2-1a2b3c4d --evaluators evals.py:polite
+  uv run main.py evaluate --pairwise v1 v2 --evaluators evals.py:prefer"""
+LOG_SECONDS = 10  # between two lines of progress where there is no terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("target", nargs="?", metavar="TARGET", help="FILE.py:FUNCTION to run, or an experiment to score")
+    add("--pairwise", nargs="+", metavar="EXPERIMENT", help="judge these experiments side by side instead")
+    add("--data", metavar="DATA", help="the dataset (name or id), or a JSON lines file that becomes one")
+    add("--dataset", metavar="NAME", help="what the dataset of a file is called (default: the file's stem)")
+    add("--splits", metavar="NAME,NAME", help="only the examples of these splits")
+    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="repeatable")
+    add("--summary-evaluators", action="append", default=[], metavar="FILE.py:NAME,...", help="see all runs at once")
+    add("--prefix", metavar="TEXT", help="of the experiment's name (default: the function's name)")
+    add("--experiment", metavar="NAME", help="its whole name; one that is there is gone on with")
+    add("--retry-errors", action="store_true", help="run again what failed in that experiment")
+    add("--ignore-errors", action="store_true", help="do not record runs in which the target failed")
+    add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: %(default)s)")
+    add("--repetitions", type=positive, default=1, metavar="N", help="runs of each example (default: %(default)s)")
+    add("--description", metavar="TEXT", help="of the experiment")
+    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="of the experiment; repeatable")
+    add("--randomize-order", action="store_true", help="pairwise: show the answers in random order")
+    add("--seed", type=int, default=0, metavar="N", help="of that order (default: %(default)s)")
+    add("--fresh", action="store_true", help="ask model judges again, whatever their cache has")
+    add("--json", action="store_true", help="print one JSON object instead of the table")
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small: expected a number from 1")
+    return int(text)
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise ValueError, before anything is connected, when flags do not go together; name the flag to change."""
+    runs_target = not options.pairwise and is_function(options.target or "")
+    if bool(options.target) == bool(options.pairwise):
+        raise ValueError("evaluate needs one of FILE.py:FUNCTION, an experiment, or --pairwise EXPERIMENT EXPERIMENT.")
+    if runs_target and not options.data:
+        raise ValueError("--data is missing: name the dataset, or a JSON lines file, to run the target over.")
+    if not runs_target and not options.evaluators and not options.summary_evaluators:
+        raise ValueError("--evaluators is missing: nothing would be scored.")
+    if options.pairwise and len(options.pairwise) < 2:
+        raise ValueError("--pairwise needs two experiments.")
+    for flag in ("prefix", "experiment", "splits", "dataset", "retry_errors", "ignore_errors", "description"):
+        if getattr(options, flag) and not runs_target and not (options.pairwise and flag in ("prefix", "description")):
+            raise ValueError(f"--{flag.replace('_', '-')} has no effect unless a FILE.py:FUNCTION is run: drop it.")
+
+
+def is_function(target: str) -> bool:
+    return ".py:" in target
+
+
+def run(
+    options: argparse.Namespace, api: LangSmith, metadata: dict[str, Any] | None, say: Callable[[str], None]
+) -> Evaluation | Comparison:
+    """Do what the flags ask for."""
+    evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
+    listed = "summary_evaluators"
+    summary = [function for reference in options.summary_evaluators for function in load_evaluators(reference, listed)]
+    target: Any = options.pairwise or options.target
+    if not options.pairwise and is_function(options.target):
+        target = load_function(options.target)
+    judge.FRESH.set() if options.fresh else judge.FRESH.clear()
+    with progress(say) as on_progress:
+        found: Evaluation | Comparison = evaluate(
+            target,
+            options.data,
+            evaluators,
+            summary,
+            experiment_prefix=options.prefix,
+            experiment_name=options.experiment,
+            max_concurrency=options.max_concurrency,
+            num_repetitions=options.repetitions,
+            metadata=metadata,
+            description=options.description,
+            splits=options.splits.split(",") if options.splits else None,
+            error_handling="ignore" if options.ignore_errors else "log",
+            retry_errors=options.retry_errors,
+            dataset_name=options.dataset,
+            randomize_order=options.randomize_order,
+            seed=options.seed,
+            langsmith=api,
+            on_progress=on_progress,
+        )
+    return found
+
+
+@contextmanager
+def progress(say: Callable[[str], None]) -> Iterator[Progress]:
+    """Counts, errors and rate: one line that is rewritten on a terminal, a line every 10 s elsewhere."""
+    on_terminal = sys.stderr.isatty()
+    last = [monotonic() if not on_terminal else 0.0]
+
+    def show(found: Evaluation) -> None:
+        if monotonic() - last[0] < (0.1 if on_terminal else LOG_SECONDS):
+            return
+        last[0] = monotonic()
+        line = progress_line(found)
+        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True) if on_terminal else say(line)
+
+    try:
+        yield show
+    finally:
+        if on_terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def progress_line(found: Evaluation) -> str:
+    done = found.done + found.scored
+    of = f" of {found.planned}" if found.planned else ""
+    rate = done / max(monotonic() - found.started, 0.001)
+    failed = f", {found.errors} errors" if found.errors else ""
+    failing = f", {found.evaluator_errors} evaluator errors" if found.evaluator_errors else ""
+    return f"{found.experiment_name}: {done}{of} done{failed}{failing}, {rate:.1f}/s"
+
+
+# ---------------------------------------------------------------- what people see
+
+
+def report(found: Evaluation | Comparison, say: Callable[[str], None], as_json: bool) -> bool:
+    """Print what was found, the link last; returns whether everything went well."""
+    spent = judge.total_spent()
+    if spent.calls or spent.cached:
+        say(str(spent))
+    if as_json:
+        tokens = {"input_tokens": spent.input_tokens, "output_tokens": spent.output_tokens}
+        print(json.dumps({**found.as_json(), "judge": {"calls": spent.calls, "cached": spent.cached, **tokens}}))
+    elif isinstance(found, Comparison):
+        print("\n".join([*pairwise_lines(found), "", found.url]))
+    else:
+        print("\n".join([*lines(found), "", found.url]))
+    if isinstance(found, Comparison):
+        say_failures(found.errors, say)
+        return not found.errors
+    for rejected in found.rejected[:20]:
+        say(f"result {rejected['result']}: {rejected['reason']}")
+    say_failures(found.tally.errors, say)
+    return not (found.rejected or found.evaluator_errors)
+
+
+def say_failures(errors: Any, say: Callable[[str], None]) -> None:
+    for key, number in errors.items():
+        say(f"The evaluator {key} failed {number} times; why is in the comment of its feedback.")
+
+
+def lines(found: Evaluation) -> list[str]:
+    rows = [("experiment", found.experiment_name)]
+    if found.planned or found.existing:
+        known = f", {found.existing} known" if found.existing else ""
+        rows.append(
+            ("runs", f"{found.done} new{known}" if not found.scored or found.done else f"{found.scored} scored")
+        )
+    if found.scored and found.done:
+        rows.append(("scored again", str(found.scored)))
+    if not found.planned and not found.existing:
+        rows.append(("runs", f"{found.scored} scored"))
+        changes = ", ".join(f"{found.feedback[name]} {name}" for name in ("created", "updated", "deleted"))
+        rows.append(("feedback", changes))
+    for key, sums in found.tally.as_json().items():
+        parts = [f"{sums['mean']:.3f} (mean of {sums['n']})"] if sums["n"] else []
+        parts += [f"{value} {number}" for value, number in sums.get("values", {}).items()]
+        parts += [f"{sums['errors']} errors"] if sums["errors"] else []
+        rows.append((key, ", ".join(parts)))
+    rows.append(("errors", str(found.errors)))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {value}" for name, value in rows]
+
+
+def pairwise_lines(found: Comparison) -> list[str]:
+    rows = [("comparison", found.name), ("pairs", f"{found.pairs} ({found.only_in_some} examples not in all)")]
+    for key in dict.fromkeys([*found.judged, *found.errors]):
+        means = zip(found.experiments, found.means.get(key, []), strict=False)
+        parts = [f"{name} {mean:.3f}" for name, mean in means] + [f"ties {found.ties[key]} of {found.judged[key]}"]
+        rows.append((key, ", ".join(parts + ([f"{found.errors[key]} errors"] if found.errors[key] else []))))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {value}" for name, value in rows]

@@ -1,0 +1,246 @@
+"""Runs that are recorded already: read them as evaluators see them, score them, and keep their feedback up to date."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import bodies
+import rest
+from bodies import parse_time
+from evaluation import api as wing
+from evaluation.calling import Await, Evaluator, Example, Item, Run, score
+from rest import LangSmith
+
+SELECTS = (
+    *("ID", "NAME", "RUN_TYPE", "STATUS", "ERROR", "START_TIME", "END_TIME", "INPUTS", "OUTPUTS", "METADATA", "TAGS"),
+    *("PROJECT_ID", "TRACE_ID", "IS_ROOT", "PARENT_RUN_IDS", "DOTTED_ORDER", "REFERENCE_EXAMPLE_ID", "FEEDBACK_STATS"),
+    *("TOTAL_TOKENS", "PROMPT_TOKENS", "COMPLETION_TOKENS", "TOTAL_COST"),
+)
+RETRY_OF = "retry_of"  # in a run's metadata: the failed run that it takes the place of
+
+Scored = tuple[Run, Example]
+Said = list[tuple[str, list[Item]]]  # what each evaluator said, by its name
+Worked = tuple[str, str]  # the id of a run or experiment, and a key under which no evaluator failed
+
+
+@dataclass
+class Tally:
+    """Feedback by key: how many scores and their sum, how many texts, how many failures of the evaluator."""
+
+    scores: Counter[str] = field(default_factory=Counter)
+    sums: dict[str, float] = field(default_factory=dict)
+    values: dict[str, Counter[str]] = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, item: Mapping[str, Any]) -> None:
+        key = item["key"]
+        if item.get("error"):
+            self.errors[key] += 1
+        elif item.get("score") is not None:
+            self.scores[key] += 1
+            self.sums[key] = self.sums.get(key, 0.0) + float(item["score"])
+        elif isinstance(item.get("value"), str):
+            self.values.setdefault(key, Counter())[item["value"]] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        keys = dict.fromkeys([*self.scores, *self.values, *self.errors])
+        found = {}
+        for key in keys:
+            number = self.scores[key]
+            mean = self.sums[key] / number if number else None
+            values = {"values": dict(self.values[key])} if key in self.values else {}
+            found[key] = {"n": number, "mean": mean, "errors": self.errors[key], **values}
+        return found
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_runs(api: LangSmith, dataset_id: str, session: dict, *, with_steps: bool) -> Iterator[Scored]:
+    """Yield the runs of an experiment with their examples; not those that a retry has taken the place of."""
+    steps: dict[str, list[dict]] = {}
+    if with_steps:
+        for step in wing.list_steps(api, session, SELECTS):
+            steps.setdefault((step.get("parent_run_ids") or [""])[-1], []).append(step)
+    for example in wing.list_experiment_runs(api, dataset_id, [session["id"]], SELECTS):
+        for run in live(example["runs"]):
+            yield as_run(run, session["id"], steps), as_example(example)
+
+
+def live(runs: Sequence[dict]) -> list[dict]:
+    """The runs of one example that count, oldest first."""
+    replaced = {(run.get("metadata") or {}).get(RETRY_OF) for run in runs}
+    return sorted((run for run in runs if run["id"] not in replaced), key=lambda run: run.get("start_time") or "")
+
+
+def as_run(run: dict, session_id: str, steps: Mapping[str, list[dict]] | None = None) -> Run:
+    """A run of the v2 API as evaluators see it, with its steps below it."""
+    children = sorted((steps or {}).get(run["id"], ()), key=lambda step: step.get("dotted_order") or "")
+    found = {name: run.get(name) for name in Run.FIELDS}
+    found |= {"session_id": session_id, "run_type": str(run.get("run_type") or "").lower()}
+    found |= {"start_time": as_time(run.get("start_time")), "end_time": as_time(run.get("end_time"))}
+    found |= {"outputs": run.get("outputs") or {}, "trace_id": run.get("trace_id") or run["id"]}
+    return Run(found, child_runs=[as_run(child, session_id, steps) for child in children])
+
+
+def as_time(value: Any) -> datetime | None:
+    return parse_time(value) if value else None
+
+
+def as_example(example: Mapping[str, Any]) -> Example:
+    found = {name: example.get(name) for name in Example.FIELDS}
+    return Example(found, attachments=attachments_of(example))
+
+
+def attachments_of(example: Mapping[str, Any]) -> dict[str, Any]:
+    """The files of an example by their names, each with the address it can be read from for a while."""
+    urls = example.get("attachment_urls") or {}
+    return {name.removeprefix("attachment."): found for name, found in urls.items()}
+
+
+# ---------------------------------------------------------------- scoring
+
+
+def values_of(run: Run, example: Example) -> dict[str, Any]:
+    """What an evaluator may ask for, by name."""
+    return {
+        "inputs": example.inputs or {},
+        "outputs": run.outputs or {},
+        "reference_outputs": example.outputs or {},
+        "run": run,
+        "example": example,
+        "attachments": example.attachments or {},
+        "metadata": example.metadata or {},
+    }
+
+
+def score_runs(
+    api: LangSmith,
+    runs: Iterable[Scored],
+    evaluators: Sequence[Evaluator],
+    max_concurrency: int,
+    wait: Await,
+    tally: Tally,
+    on_scored: Callable[[], None],
+) -> Counter[str]:
+    """Let evaluators score runs; their feedback is created, or updated where it says something else."""
+    counts: Counter[str] = Counter()
+
+    def work(pair: Scored) -> Said:
+        found = [(evaluator.key, score(evaluator, values_of(*pair), wait)) for evaluator in evaluators]
+        on_scored()
+        return found
+
+    with ThreadPoolExecutor(max_concurrency) as pool:
+        for some in chunks(runs, 100):
+            made: list[dict] = []
+            worked: set[Worked] = set()
+            try:
+                for (run, _), said in zip(some, pool.map(work, some), strict=True):
+                    items = [item for _, found in said for item in found]
+                    made += feedback_bodies(run, items)
+                    worked |= working(run["id"], said)
+                    for item in items:
+                        tally.add(item)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            known = list(rest.list_feedback(api, [run["id"] for run, _ in some]))
+            counts += synchronise(api, made, known, worked, lambda items: rest.create_feedback(api, items))
+    return counts
+
+
+def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    found: list[Any] = []
+    for item in items:
+        found.append(item)
+        if len(found) == size:
+            yield found
+            found = []
+    if found:
+        yield found
+
+
+def feedback_bodies(run: Run, items: list[Item]) -> Iterator[dict[str, Any]]:
+    """Feedback on a recorded run, with the ids that it would have had if it had been recorded with the run."""
+    start = bodies.timestamp(run.start_time or bodies.EPOCH)
+    marks = bodies.feedback_of({"feedback": items})
+    return bodies.feedback_bodies(bodies.Run(run["id"], run.trace_id, run.session_id, start, "", "", marks, ""))
+
+
+def working(owner_id: str, said: Said) -> set[Worked]:
+    """What an earlier failure may be deleted under: the names of evaluators that did not fail, and their keys."""
+    good = [(name, items) for name, items in said if not any(item.get("error") for item in items)]
+    return {(owner_id, key) for name, items in good for key in (name, *(item["key"] for item in items))}
+
+
+def synchronise(
+    api: LangSmith,
+    made: list[dict],
+    existing: Iterable[dict],
+    worked: set[Worked],
+    create: Callable[[list[dict]], None],
+    prefix: str = "",
+) -> Counter[str]:
+    """Create feedback that is missing, correct what differs, and delete failures of evaluators that work by now.
+
+    `prefix` is what the ids of this feedback are made of before the id of its run.
+    """
+    known = {found["id"]: found for found in existing}
+    missing = [body for body in made if body["id"] not in known]
+    changed = [body for body in made if body["id"] in known and is_changed(known[body["id"]], body)]
+    ours = {body["id"] for body in made}
+    over = [found["id"] for found in known.values() if found["id"] not in ours and is_over(found, worked, prefix)]
+    for some in chunks(missing, 100):
+        create(some)
+    for body in changed:
+        rest.update_feedback(api, body)
+    for feedback_id in over:
+        wing.delete_feedback(api, feedback_id)
+    return Counter(created=len(missing), updated=len(changed), deleted=len(over))
+
+
+def is_over(known: Mapping[str, Any], worked: set[Worked], prefix: str) -> bool:
+    """Whether this is a failure, recorded by us, of an evaluator that has worked since."""
+    owner_id, key = known.get("run_id") or known.get("session_id") or "", known["key"]
+    ids = (bodies.uuid5(f"{prefix}{owner_id}-{key}-error-{number}") for number in range(10))
+    return bool(known.get("error")) and (owner_id, key) in worked and known["id"] in ids
+
+
+def is_changed(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    return any(known.get(name) != body.get(name) for name in bodies.MARKS)
+
+
+# ---------------------------------------------------------------- the whole experiment
+
+
+def summarise(
+    api: LangSmith, session: dict, runs: list[Scored], evaluators: Sequence[Evaluator], wait: Await, tally: Tally
+) -> Counter[str]:
+    """Let summary evaluators see all runs at once; what they say is feedback on the experiment itself."""
+    values = {
+        "inputs": [example.inputs or {} for _, example in runs],
+        "outputs": [run.outputs or {} for run, _ in runs],
+        "reference_outputs": [example.outputs or {} for _, example in runs],
+        "runs": [run for run, _ in runs],
+        "examples": [example for _, example in runs],
+    }
+    said = [(evaluator.key, score(evaluator, values, wait)) for evaluator in evaluators]
+    items = [item for _, found in said for item in found]
+    made, counts = [], Counter[str]()
+    for item in bodies.feedback_of({"feedback": items}):
+        tally.add(item)
+        name = f"{item['key']}-error" if item.get("error") else item["key"]
+        owner = {"id": bodies.uuid5(f"{session['id']}-{name}-{counts[name]}"), "session_id": session["id"]}
+        made.append({**owner, **item, "feedback_source": {"type": "api"}})
+        counts[name] += 1
+
+    def create(some: list[dict]) -> None:
+        for body in some:
+            wing.create_one_feedback(api, body)
+
+    known = wing.list_session_feedback(api, session["id"], level="session")
+    return synchronise(api, made, known, working(session["id"], said), create)

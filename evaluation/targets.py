@@ -1,0 +1,286 @@
+"""What an evaluation runs, and on what: targets and evaluators from files, data, event loops, the state of git."""
+
+import asyncio
+import contextlib
+import importlib.util
+import inspect
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+import bodies
+import results
+from evaluation import api as wing
+from evaluation.calling import RUN, Await, Evaluator, awaited, bind, plain_text, run_alone
+from rest import LangSmith, create_examples, get_or_create_dataset
+from rest import list_examples as list_known_examples
+
+# ---------------------------------------------------------------- running a target
+
+
+def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_alone) -> dict[str, Any]:
+    """Call the target; returns outputs or error, and the times. Whatever it raises is its result."""
+    start = datetime.now(UTC)
+    try:
+        outputs = awaited(target(values), wait)
+        outputs = outputs if isinstance(outputs, dict) else {"output": outputs}
+        problems = results.unfit(outputs, "outputs")
+        found: dict[str, Any] = {"outputs": outputs}
+        if problems:
+            found = {"error": f"The target returned what cannot be recorded: {'; '.join(problems[:5])}"}
+    except Exception:
+        found = {"error": plain_text(traceback.format_exc())}
+    return {**found, "start_time": start, "end_time": max(datetime.now(UTC), start)}
+
+
+@contextlib.contextmanager
+def event_loop(loop: asyncio.AbstractEventLoop | None = None) -> Iterator[Await]:
+    """Await things from any thread in one event loop, so that clients may be shared: `loop`, or one of its own."""
+
+    async def as_coroutine(awaitable: Any) -> Any:
+        return await awaitable
+
+    own = None if loop else asyncio.new_event_loop()
+    chosen = loop or own
+    assert chosen is not None
+    thread = threading.Thread(target=chosen.run_forever, daemon=True)
+    if own:
+        thread.start()
+    try:
+        yield lambda awaitable: asyncio.run_coroutine_threadsafe(as_coroutine(awaitable), chosen).result()
+    finally:
+        if own:
+            own.call_soon_threadsafe(cancel_and_stop, own)
+            thread.join()
+            own.close()
+
+
+def cancel_and_stop(loop: asyncio.AbstractEventLoop) -> None:
+    """End what is still awaited, which is nothing unless an evaluation was interrupted."""
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.call_soon(loop.stop)
+
+
+# ---------------------------------------------------------------- functions from files
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """The function that `my_agent.py:run` names."""
+    path, _, name = reference.rpartition(":")
+    module = load_module(path)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"{path} has no function '{name}'{wing.offer(name, list(functions_of(module)))}")
+    return function
+
+
+def load_evaluators(reference: str, listed: str = "evaluators") -> list[Callable[..., Any]]:
+    """The functions of `evals.py:name,name`; of `evals.py`, its list `evaluators`, else all that look like evaluators.
+
+    Those are public functions written in that file whose parameters an evaluator may have.
+    """
+    path, colon, chosen = reference.rpartition(":") if not reference.endswith(".py") else (reference, "", "")
+    if colon and chosen:
+        return [load_function(f"{path}:{name.strip()}") for name in chosen.split(",")]
+    module = load_module(path or reference)
+    found = getattr(module, listed, None)
+    if found is None and listed == "evaluators":
+        found = [function for function in functions_of(module).values() if is_evaluator(function)]
+    if not found:
+        raise ValueError(
+            f"{reference} has no evaluators: name them ({reference}:NAME), or list them as {listed} = [...]."
+        )
+    return list(found)
+
+
+def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    found = {name: value for name, value in vars(module).items() if inspect.isfunction(value) and name[0] != "_"}
+    return {name: value for name, value in found.items() if value.__module__ == module.__name__}
+
+
+def is_evaluator(function: Callable[..., Any]) -> bool:
+    """Whether all that it needs has the name of something that evaluators are given, and it needs an answer."""
+    with contextlib.suppress(ValueError):
+        bound = bind(function, RUN)
+        return not bound.by_place and bound.wants("outputs", "run")
+    return False
+
+
+def load_module(path: str) -> ModuleType:
+    """Import a file as a module of its own name, its folder being importable, so that other processes find it, too."""
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ValueError(f"{path}: there is no such file.")
+    known = sys.modules.get(file.stem)
+    if known is not None:
+        if getattr(known, "__file__", None) == str(file):
+            return known
+        raise ValueError(f"{path} has the name of a module that is in use: call the file something else.")
+    sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file.")
+    module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[file.stem]
+        raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+# ---------------------------------------------------------------- data
+
+
+def load_data(
+    api: LangSmith, data: Any, splits: list[str] | None, dataset_name: str | None, with_attachments: bool = False
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The dataset and the examples that `data` means: a dataset's name or id, a JSON lines file, or a list.
+
+    A list holds examples of a dataset as the API gives them, or objects with `inputs`, `reference_outputs` (or
+    `outputs`), `metadata` and `split`, which become examples of `dataset_name`, as those of a file do of its stem.
+    """
+    query: dict[str, Any] = {"splits": splits} if splits else {}
+    if with_attachments:
+        query["select"] = ["id", "created_at", "modified_at", "name", "dataset_id", "metadata", "inputs", "outputs"]
+        query["select"].append("attachment_urls")
+    if isinstance(data, str) and not data.endswith((".jsonl", ".json")):
+        dataset = wing.read_dataset(api, data) if wing.UUID.fullmatch(data) else wing.find_dataset(api, data)
+        now = datetime.now(UTC).isoformat()  # one state of the dataset, whoever edits it meanwhile
+        examples = list(wing.list_examples(api, dataset["id"], as_of=now, order="id", **query))
+    elif isinstance(data, str | Path):
+        if not Path(data).is_file():
+            raise ValueError(f"{data}: there is no such file.")
+        with open(data, "rb") as file:
+            rows = list(results.ResultFile(str(data), file))
+        dataset, examples = create_missing(api, dataset_name or Path(data).stem, rows, str(data))
+    else:
+        rows = list(data)
+        if rows and all("dataset_id" in row and "id" in row for row in rows):
+            owners = {row["dataset_id"] for row in rows}
+            if len(owners) > 1:
+                raise ValueError("The examples are of several datasets: evaluate one at a time.")
+            dataset, examples = wing.read_dataset(api, owners.pop()), rows
+        else:
+            hash_ = bodies.uuid5(bodies.canonical(rows))[:8] if not dataset_name else ""
+            dataset, examples = create_missing(api, dataset_name or f"examples-{hash_}", rows, "data")
+    if splits:
+        examples = [example for example in examples if set(splits) & set(splits_of(example))]
+    if not examples:
+        among = f" in {' or '.join(splits)}" if splits else ""
+        raise ValueError(f"There are no examples{among} in the dataset {dataset['name']!r}.")
+    return dataset, examples
+
+
+def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> tuple[dict[str, Any], list[dict]]:
+    """Make the examples of `rows` that the dataset lacks; returns all of them as the dataset has them."""
+    found, problems = [], []
+    for number, row in enumerate(rows, 1):
+        result = as_result(row)
+        fields, wrong = results.prepare(result)
+        problems += [f"{source}, example {number}: {problem}" for problem in wrong]
+        found.append(fields)
+    if problems:
+        more = [f"and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise ValueError("\n  ".join([f"{len(problems)} problems, nothing was sent:", *problems[:20], *more]))
+    if not rows:
+        raise ValueError(f"There are no examples in {source}.")
+    dataset, _ = get_or_create_dataset(api, name)
+    wanted = {bodies.example_id(dataset["id"], fields): fields for fields in found}
+    known = by_id(api, dataset["id"], list(wanted))
+    missing = [i for i in wanted if i not in known]
+    for some in hundreds(missing):
+        encoded = [bodies.example_body(wanted[i], dataset["id"], i).encode() for i in some]
+        try:
+            create_examples(api, encoded)
+        except requests.HTTPError as error:
+            if error.response.status_code != 409:  # an answer was lost, or somebody else was quicker
+                raise
+            there = by_id(api, dataset["id"], some)
+            create_examples(api, [body for i, body in zip(some, encoded, strict=True) if i not in there])
+    known |= by_id(api, dataset["id"], missing)
+    return dataset, [known[i] for i in wanted if i in known]
+
+
+def as_result(row: Any) -> Any:
+    """An example as a result without an answer; `outputs` are the reference where there is no other."""
+    if not isinstance(row, dict) or isinstance(row, results.Unreadable):
+        return row
+    reference = row.get("reference_outputs", row.get("outputs"))
+    fields: dict[str, Any] = {
+        "inputs": row.get("inputs"),
+        "outputs": {},
+        "reference_outputs": reference,
+        "split": row.get("split"),
+    }
+    fields["example_metadata"] = row.get("example_metadata", row.get("metadata"))
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def by_id(api: LangSmith, dataset_id: str, ids: list[str]) -> dict[str, dict]:
+    return {found["id"]: found for some in hundreds(ids) for found in list_known_examples(api, dataset_id, some)}
+
+
+def hundreds(items: list[Any]) -> Iterable[list[Any]]:
+    return (items[at : at + 100] for at in range(0, len(items), 100))
+
+
+def splits_of(example: Mapping[str, Any]) -> list[str]:
+    return list((example.get("metadata") or {}).get("dataset_split") or ["base"])
+
+
+# ---------------------------------------------------------------- where it came from
+
+
+def provenance(examples: list[dict], splits: list[str] | None, repetitions: int) -> dict[str, Any]:
+    """What an experiment's metadata says about its data and its code, under the names that LangSmith's SDK uses."""
+    found: dict[str, Any] = {"num_repetitions": repetitions}
+    if times := [example["modified_at"] for example in examples if example.get("modified_at")]:
+        found["dataset_version"] = max(times)
+    found["dataset_splits"] = splits or sorted({split for example in examples for split in splits_of(example)})
+    if state := git_state():
+        found |= {"git": state, "revision_id": state["commit"] + ("-dirty" if state["dirty"] else "")}
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit, branch, remote (without credentials) and whether there are uncommitted changes; None outside of git."""
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return None
+    remote = git("remote", "get-url", "origin")
+    branch = git("rev-parse", "--abbrev-ref", "HEAD")
+    state = {"commit": commit, "commit_time": git("show", "-s", "--format=%cI", "HEAD"), "branch": branch}
+    state |= {"remote_url": without_credentials(remote) if remote else None}
+    found: dict[str, Any] = {name: value for name, value in state.items() if value}
+    return {**found, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def git(*arguments: str) -> str | None:
+    try:
+        found = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def without_credentials(remote: str) -> str | None:
+    """A remote's address without user and password; None for one that cannot be read."""
+    if "://" not in remote:
+        return remote.rpartition("@")[2]  # git@host:path
+    try:
+        parts = urlsplit(remote)
+        host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{host}{parts.path}"
