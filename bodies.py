@@ -86,6 +86,16 @@ def experiment_id(dataset_id: str, experiment_name: str) -> str:
     return uuid5(f"{dataset_id}-{experiment_name}")
 
 
+def default_name(prefix: str, dataset_name: str, results_hash: int) -> str:
+    """The experiment name of results that were given none: it stands for these results in this dataset."""
+    return f"{prefix}-{(results_hash + short_hash(dataset_name)) % 2**32:08x}"
+
+
+def short_hash(text: str) -> int:
+    """The first 4 bytes of the SHA-256; those of all results add up to one that does not depend on their order."""
+    return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:4])
+
+
 def run_id(name: str, start_time: datetime) -> str:
     """A UUIDv7 that is the same every time: the uuid5 of `name` with the start in milliseconds and a 7 in it."""
     milliseconds = f"{(start_time - EPOCH) // MILLISECOND:012x}"

@@ -23,7 +23,7 @@ import requests
 import dry_run
 import recorder
 import rest
-from bodies import feedback_of, parse_time
+from bodies import default_name, feedback_of, parse_time
 from evaluation import compare_report, evaluate_report
 from results import Overview, ResultFile, check_results, is_uuid, unfit
 
@@ -174,7 +174,7 @@ def run_record(options: argparse.Namespace) -> int:
                     api,
                     options.dataset,
                     source,
-                    options.experiment or f"{stem(source.name)}-{overview.hash:08x}",
+                    options.experiment or default_name(stem(source.name), options.dataset, overview.hash),
                     overview,
                     description=options.description,
                     metadata=metadata,

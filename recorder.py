@@ -74,7 +74,7 @@ def record_langsmith_experiment(
 
     All results are checked before the first request. Only a generator with an `experiment_name` is streamed, in flat
     memory: what is wrong in it is listed in `rejected`. Without a name the experiment is called after the dataset and
-    a hash of the results. `langsmith` is a connection of `rest.connect`, which is also the default. `on_progress` is
+    a hash of both. `langsmith` is a connection of `rest.connect`, which is also the default. `on_progress` is
     called with the number of results done and of all (None while streaming). `verify` reads the experiment back.
 
     Raises ValueError for bad results, rest.SetupError without key or endpoint, LookupError when the name belongs to
@@ -85,7 +85,7 @@ def record_langsmith_experiment(
     if not experiment_name or iter(results) is not results:
         results = list(results) if iter(results) is results else results
         overview = check_results(results)
-        experiment_name = experiment_name or f"{dataset_name}-{overview.hash:08x}"
+        experiment_name = experiment_name or bodies.default_name(dataset_name, dataset_name, overview.hash)
     return record(
         api, dataset_name, results, experiment_name, overview,
         description=description, metadata=metadata, on_progress=on_progress, verify=verify,

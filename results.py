@@ -1,7 +1,6 @@
 """What a result is, how it is checked, and how results are read from files: everything before the first request."""
 
 import difflib
-import hashlib
 import json
 import math
 import uuid
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, NotRequired, TypedDict
 
-from bodies import canonical_fields, canonical_result, long_form, parse_time
+from bodies import canonical_fields, canonical_result, long_form, parse_time, short_hash
 
 MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
 MAX_DEPTH = 64
@@ -120,13 +119,12 @@ class Overview:
     count: int = 0
     earliest: datetime | None = None
     longest: timedelta = timedelta(0)
-    hash: int = 0  # the sum of the first 4 bytes of the SHA-256 of each, so that their order does not matter
+    hash: int = 0  # the sum of their short hashes
     prepared: list[Prepared] | None = None  # of results that are in memory anyway
 
     def add(self, result: Mapping[str, Any], fields: dict[str, str]) -> None:
         self.count += 1
-        digest = hashlib.sha256(canonical_result(fields).encode()).digest()
-        self.hash = (self.hash + int.from_bytes(digest[:4])) % 2**32
+        self.hash = (self.hash + short_hash(canonical_result(fields))) % 2**32
         start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
         if start:
             self.earliest = min(start, self.earliest or start)

@@ -83,6 +83,7 @@ for (const c of golden.canonical) {
 for (const c of golden.uuid5) expect(c.name, uuid5(c.name), c.id);
 const { dataset_id, experiment_name, id: session, start_time } = golden.experiment;
 expect("experiment", uuid5(`${dataset_id}-${experiment_name}`), session);
+const shortHash = (text) => createHash("sha256").update(text, "utf8").digest().readUInt32BE(0);
 let sum = 0;
 for (const c of golden.results) {
   const text = jcs(bare(c.result));
@@ -90,9 +91,11 @@ for (const c of golden.results) {
   expect(c.name, [text, example], [c.canonical, c.example_id]);
   expect(c.name, trace(c.result, `${session}-${example}-${text}-0`, micros(start_time)), c.runs);
   expect(c.name, trace(c.result, `${session}-${example}-${text}-1`, micros(start_time)).at(-1).id, c.second_time);
-  sum = (sum + createHash("sha256").update(text, "utf8").digest().readUInt32BE(0)) % 2 ** 32;
+  sum = (sum + shortHash(text)) % 2 ** 32;
 }
 expect("hash of all", sum.toString(16).padStart(8, "0"), golden.hash_of_all);
+const { prefix, dataset_name, name } = golden.default_name;
+expect("default name", `${prefix}-${((sum + shortHash(dataset_name)) % 2 ** 32).toString(16).padStart(8, "0")}`, name);
 for (const c of golden.session_starts) {
   const [now, longest] = [micros(c.now), BigInt(Math.round(c.longest_s * 1e6))];
   const window = 20n * 3600n * 1000000n;

@@ -137,6 +137,9 @@ def test_name_of_an_unnamed_experiment_matches_the_golden_file():
 
     assert f"{check_results(results).hash:08x}" == GOLDEN["hash_of_all"]
     assert f"{check_results(results[::-1]).hash:08x}" == GOLDEN["hash_of_all"]
+    default = GOLDEN["default_name"]
+    made = bodies.default_name(default["prefix"], default["dataset_name"], int(GOLDEN["hash_of_all"], 16))
+    assert made == default["name"]
 
 
 def test_requests_match_the_golden_transcript():

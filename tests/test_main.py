@@ -549,3 +549,12 @@ def test_export_that_cannot_be_done_says_why(recorded, capfd, arguments, code, w
 
     assert words in capfd.readouterr().err
     assert not list(Path().glob("out*"))
+
+
+def test_same_file_goes_into_two_datasets(tmp_path, monkeypatch, capsys):
+    """Experiment names are unique over all datasets, so the default name depends on the dataset, too."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.jsonl").write_text(json.dumps(OK), encoding="utf-8")
+
+    assert main.main(["record", "a.jsonl", "--dataset", "one"]) == 0
+    assert main.main(["record", "a.jsonl", "--dataset", "two"]) == 0

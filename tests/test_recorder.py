@@ -116,7 +116,7 @@ def test_counts_say_what_was_done(record):
     recording = record(FIXTURE)
 
     assert counts(recording) == (5, (5, 0), (5, 0), 4) and recording.rejected == []
-    assert recording.dataset_name == "capitals" and recording.experiment_name == "capitals-df4903f2"
+    assert recording.dataset_name == "capitals" and recording.experiment_name == "capitals-544727a2"
 
 
 def test_experiment_holds_what_was_said_and_is_closed(api, record):
@@ -361,7 +361,7 @@ def test_results_may_be_any_iterable(record, results):
     """Whatever a harness holds them in."""
     recording = record(results)
 
-    assert counts(recording) == (5, (5, 0), (5, 0), 4) and recording.experiment_name == "capitals-df4903f2"
+    assert counts(recording) == (5, (5, 0), (5, 0), 4) and recording.experiment_name == "capitals-544727a2"
 
 
 def test_results_are_left_as_they_were(record):
@@ -376,7 +376,7 @@ def test_results_are_left_as_they_were(record):
 @pytest.mark.parametrize("name", [None, ""])
 def test_experiment_without_a_name_gets_one(record, name):
     """Also from a generator, which is then held in memory."""
-    assert record((row for row in FIXTURE), experiment_name=name).experiment_name == "capitals-df4903f2"
+    assert record((row for row in FIXTURE), experiment_name=name).experiment_name == "capitals-544727a2"
 
 
 def test_progress_goes_up_to_all(record):

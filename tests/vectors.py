@@ -145,7 +145,12 @@ def vectors() -> dict:
             "start_time": bodies.timestamp(session_start),
         },
         "results": results,
-        "hash_of_all": f"{check_results(list(RESULTS.values())).hash:08x}",
+        "hash_of_all": f"{(all_results := check_results(list(RESULTS.values()))).hash:08x}",
+        "default_name": {
+            "prefix": "answers",
+            "dataset_name": "capitals",
+            "name": bodies.default_name("answers", "capitals", all_results.hash),
+        },
         "session_starts": [
             {
                 "name": name,
@@ -175,7 +180,7 @@ def transcript() -> dict:
     with open(FIXTURES / "results.jsonl", "rb") as file, mock.patch.object(recorder, "datetime", Clock):
         results = ResultFile("results.jsonl", file)
         overview = check_results(results)
-        name = f"results-{overview.hash:08x}"
+        name = bodies.default_name("results", main.DATASET, overview.hash)
         recording = recorder.record(api, main.DATASET, results, name, overview)
     return {
         "about": "Requests in the order of PORTING.md; POST /sessions and POST /examples/bulk may overlap.",
