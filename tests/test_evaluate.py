@@ -1,0 +1,788 @@
+"""Test evaluation/evaluate.py, scoring.py, pairwise.py, targets.py and the command against a real local server."""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import localsmith
+import main
+import rest
+from evaluation import api as wing
+from evaluation.evaluate import Interrupted, aevaluate, evaluate
+from evaluation.evaluators import exact_match, length_limit
+from evaluation.targets import git_state, load_evaluators, load_function, without_credentials
+from evaluation.trajectory import trajectory_match
+from recorder import RecordingError, record_langsmith_experiment
+
+ROWS = [{"inputs": {"n": n}, "reference_outputs": {"n": n * n}, "metadata": {"row": n}} for n in range(6)]
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+
+def square(inputs):
+    return {"n": inputs["n"] ** 2}
+
+
+def fails_on_odd(inputs):
+    if inputs["n"] % 2:
+        raise RuntimeError(f"odd: {inputs['n']}")
+    return square(inputs)
+
+
+@pytest.fixture
+def api(server):
+    return rest.connect(server.url)
+
+
+@pytest.fixture
+def run(api):
+    """Evaluate over six numbers, in the dataset `squares`."""
+
+    def run(target=square, evaluators=(exact_match,), data=ROWS, **options):
+        options = {"experiment_name": "first", "dataset_name": "squares", "langsmith": api, **options}
+        return evaluate(target, data, evaluators, **options)
+
+    return run
+
+
+def runs_of(api, found):
+    """The recorded runs, by the number they are about."""
+    session = wing.find_experiment(api, found.experiment_name)
+    selects = ("ID", "INPUTS", "OUTPUTS", "ERROR", "METADATA", "NAME", "PROJECT_ID", "START_TIME", "END_TIME")
+    pages = wing.list_experiment_runs(api, found.dataset_id, [session["id"]], selects)
+    return {example["inputs"]["n"]: example["runs"] for example in pages}
+
+
+def feedback_of(api, found, **query):
+    return list(wing.list_session_feedback(api, found.experiment_id, **query))
+
+
+# Running a target
+
+
+def test_a_target_is_run_scored_and_recorded(api, run):
+    """One run per example, tied to it, with its times, its name and its score."""
+    found = run()
+
+    runs = runs_of(api, found)
+    assert {n: [r["outputs"] for r in some] for n, some in runs.items()} == {n: [{"n": n * n}] for n in range(6)}
+    assert runs[2][0]["name"] == "square"
+    assert runs[2][0]["start_time"] <= runs[2][0]["end_time"]
+    assert [item["score"] for item in feedback_of(api, found)] == [1] * 6
+    assert (found.planned, found.done, found.errors, found.feedback["created"]) == (6, 6, 0, 6)
+    assert found.tally.as_json() == {"exact_match": {"n": 6, "mean": 1.0, "errors": 0}}
+    assert found.experiment_id in found.url
+
+
+def test_the_experiment_says_where_it_comes_from(api, run):
+    """Dataset version, splits, repetitions and git in its metadata, under the SDK's names; one's own keys win."""
+    found = run(metadata={"model": "m", "num_repetitions": "mine"}, description="why")
+
+    session = wing.find_experiment(api, found.experiment_name)
+    metadata = session["extra"]["metadata"]
+    versions = {example["modified_at"] for example in wing.list_examples(api, found.dataset_id)}
+    assert metadata["dataset_version"] == max(versions)
+    assert (metadata["dataset_splits"], metadata["num_repetitions"], metadata["model"]) == (["base"], "mine", "m")
+    assert session["description"] == "why" and session["end_time"]
+
+
+def test_a_target_that_fails_is_a_run_with_its_error(api, run):
+    """The traceback is recorded, the evaluators see no outputs, and the others go on."""
+    found = run(fails_on_odd, [lambda outputs, run: {"key": "k", "score": bool(run.error), "comment": str(outputs)}])
+
+    runs = runs_of(api, found)
+    assert "RuntimeError: odd: 3" in runs[3][0]["error"]
+    assert runs[2][0].get("error") is None
+    assert found.errors == 3
+    assert found.tally.as_json()["k"] == {"n": 6, "mean": 0.5, "errors": 0}
+    assert {item["comment"] for item in feedback_of(api, found) if item["score"]} == {"{}"}
+
+
+def test_failed_runs_can_be_left_out(api, run):
+    """They are not recorded, so the same call runs them again."""
+    found = run(fails_on_odd, error_handling="ignore")
+
+    assert sorted(runs_of(api, found)) == [0, 2, 4]
+    assert (found.done, found.errors) == (6, 3)
+    again = run()
+    assert (again.planned, again.existing) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outputs", "error"),
+    [
+        ("text", {"output": "text"}, None),
+        (None, {"output": None}, None),
+        (float("nan"), None, "which JSON cannot hold"),
+        (object(), None, "which JSON cannot hold"),
+        ({"\ud800": 1}, None, "lone surrogate"),
+    ],
+)
+def test_whatever_a_target_returns_is_recorded(api, run, answer, outputs, error):
+    """A bare value becomes an object; what JSON cannot hold is the target's error."""
+    found = run(lambda inputs: answer, [])
+
+    [recorded] = runs_of(api, found)[0]
+    assert recorded.get("outputs") == outputs
+    assert (error or "") in (recorded.get("error") or "")
+
+
+def test_targets_of_other_signatures(api, run):
+    """Names out of inputs, attachments and metadata; async; a class instance."""
+    seen = []
+
+    async def waits(inputs, *, metadata, attachments):
+        await asyncio.sleep(0)
+        seen.append((metadata["row"], attachments))
+        return square(inputs)
+
+    run(waits)
+
+    assert sorted(row for row, _ in seen) == list(range(6))
+    with pytest.raises(ValueError, match="has the parameter 'run'"):
+        run(lambda inputs, run: 1, experiment_name="other")
+    with pytest.raises(ValueError, match="expected a function, an experiment"):
+        run(7)
+
+
+def test_async_targets_share_one_event_loop(run):
+    """So that a client opened once can be used by all calls; evaluators may be async as well."""
+    loops = set()
+
+    async def target(inputs):
+        loops.add(asyncio.get_running_loop())
+        await asyncio.sleep(0.01)
+        return square(inputs)
+
+    async def judge(outputs):
+        loops.add(asyncio.get_running_loop())
+        return outputs["n"] >= 0
+
+    found = run(target, [judge])
+
+    assert len(loops) == 1
+    assert found.tally.scores["judge"] == 6
+
+
+def test_aevaluate_runs_in_the_callers_loop(api):
+    """It does not block, and async targets find the loop that their clients live in."""
+    loops = []
+
+    async def target(inputs):
+        loops.append(asyncio.get_running_loop())
+        await asyncio.sleep(0.01)
+        return square(inputs)
+
+    async def caller():
+        options = {"experiment_name": "first", "dataset_name": "squares", "langsmith": api}
+        found = await aevaluate(target, ROWS, [exact_match], **options)
+        assert set(loops) == {asyncio.get_running_loop()}
+        return found
+
+    assert asyncio.run(caller()).tally.sums == {"exact_match": 6}
+
+
+def test_at_most_so_many_calls_at_a_time(run):
+    """max_concurrency bounds what is under way, and is used."""
+    at_work, most, lock = [0], [0], threading.Lock()
+
+    def target(inputs):
+        with lock:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+        time.sleep(0.05)
+        with lock:
+            at_work[0] -= 1
+        return square(inputs)
+
+    run(target, max_concurrency=3)
+
+    assert most[0] == 3
+
+
+def test_repetitions_are_runs_of_the_same_example(api, run):
+    """Each example as often as asked for; asking for more later runs the difference."""
+    assert run(num_repetitions=2).planned == 12
+    more = run(num_repetitions=3)
+
+    assert (more.planned, more.existing) == (6, 12)
+    assert {len(some) for some in runs_of(api, more).values()} == {3}
+
+
+# Evaluators
+
+
+def test_an_evaluator_that_fails_is_recorded_and_stops_nothing(api, run):
+    """Feedback with `error` and the reason under its name; the others have scored."""
+
+    def broken(outputs):
+        return outputs["missing"]
+
+    def strange():
+        return [1, 2]
+
+    found = run(square, [broken, exact_match, strange])
+
+    broken_ones = feedback_of(api, found, key="broken")
+    assert len(broken_ones) == 6
+    assert all(item["error"] and item["score"] is None and "KeyError" in item["comment"] for item in broken_ones)
+    assert "returned [1, 2], expected a boolean" in feedback_of(api, found, key="strange")[0]["comment"]
+    assert found.tally.as_json()["exact_match"]["mean"] == 1
+    assert found.evaluator_errors == 12
+
+
+def test_evaluators_with_bad_signatures_stop_it_before_anything_runs(api, run):
+    """The target is not called, and nothing is created."""
+    called = []
+
+    with pytest.raises(ValueError, match="'reference'"):
+        run(called.append, [lambda outputs, reference: 1])
+    assert not called
+    assert not list(wing.list_sessions(api, name="first"))
+
+
+def test_summary_evaluators_see_the_whole_experiment(api, run):
+    """Their feedback belongs to the experiment itself; doing it again corrects it in place."""
+
+    def total(outputs, reference_outputs):
+        return {"key": "total", "score": sum(map(dict.__eq__, outputs, reference_outputs))}
+
+    def count(runs, examples):
+        return len(runs) + len(examples)
+
+    run(summary_evaluators=[total, count])
+    found = run("first", [], None, summary_evaluators=[lambda outputs: {"total": 7}, count])
+
+    scores = {item["key"]: item for item in feedback_of(api, found, level="session")}
+    assert {key: item["score"] for key, item in scores.items()} == {"total": 7, "count": 12}
+    assert all(item["run_id"] is None for item in scores.values())
+
+
+# Going on
+
+
+def test_the_same_name_goes_on_where_it_stopped(api, run):
+    """Examples that have a run are not run again; sums are those of the whole experiment."""
+    run(data=ROWS[:2])
+    called = []
+    found = run(lambda inputs: called.append(inputs["n"]) or square(inputs))
+
+    assert sorted(called) == [2, 3, 4, 5]
+    assert (found.planned, found.done, found.existing) == (4, 4, 2)
+    assert found.tally.scores["exact_match"] == 6
+    assert run().planned == 0
+    assert all(len(some) == 1 for some in runs_of(api, found).values())
+
+
+def test_failed_runs_are_retried_on_request(api, run):
+    """The new run names the failed one, which counts no longer: not in sums, not in a pair, not when scored again."""
+    run(fails_on_odd)
+    assert run().planned == 0
+
+    found = run(retry_errors=True)
+
+    assert (found.planned, found.existing, found.tally.scores["exact_match"]) == (3, 3, 6)
+    assert found.tally.as_json()["exact_match"]["mean"] == 1
+    old, new = sorted(runs_of(api, found)[3], key=lambda one: one["start_time"])
+    assert new["metadata"]["retry_of"] == old["id"]
+    assert run(retry_errors=True).planned == 0
+    assert run("first", [exact_match], None).scored == 6
+
+
+def test_runs_whose_scores_got_lost_are_scored_again(api, run):
+    """As after a crash between a run and its feedback: the target is not called for that."""
+    run(evaluators=[])
+    found = run(lambda inputs: pytest.fail("called"))
+
+    assert (found.planned, found.scored, found.feedback["created"]) == (0, 6, 6)
+    assert len(feedback_of(api, found)) == 6
+
+
+def test_results_are_recorded_while_others_are_still_running(api, run, monkeypatch):
+    """A crash loses nothing that was finished: one slow call does not hold back the others."""
+    monkeypatch.setattr("recorder.FLUSH_SECONDS", 0.1)
+    recorded, go_on = [], threading.Event()
+
+    def target(inputs):
+        if inputs["n"] == 5:
+            deadline = time.monotonic() + 10
+            while len(recorded) < 5 and time.monotonic() < deadline:
+                time.sleep(0.1)
+                session = rest.find_session(api, name="first")
+                dataset = rest.find_dataset(api, "squares")
+                if session:
+                    pages = wing.list_experiment_runs(api, dataset["id"], [session["id"]])
+                    recorded[:] = [one for example in pages for one in example["runs"]]
+            go_on.set()
+        return square(inputs)
+
+    run(target)
+
+    assert go_on.is_set() and len(recorded) == 5
+
+
+def test_a_name_of_other_data_is_refused(run):
+    """An experiment belongs to one dataset."""
+    run()
+    with pytest.raises(LookupError, match="'first' is taken by other data"):
+        run(dataset_name="others")
+
+
+SLOW = """
+import sys, time
+def run(inputs):
+    print("called", inputs["n"], file=sys.stderr, flush=True)
+    time.sleep(0.3)
+    return {"n": inputs["n"] ** 2}
+"""
+
+
+@pytest.fixture
+def slow(tmp_path, server):
+    """The command over 40 slow calls as a process of its own, and a way to count its runs."""
+    (tmp_path / "slow_agent.py").write_text(SLOW)
+    rows = [json.dumps({"inputs": {"n": n}, "reference_outputs": {"n": n}}) for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    command = [
+        "evaluate",
+        "slow_agent.py:run",
+        "--data",
+        "rows.jsonl",
+        "--experiment",
+        "slow",
+        "--max-concurrency",
+        "2",
+    ]
+    environment = {**os.environ, "LANGSMITH_ENDPOINT": server.url}
+
+    def start():
+        script = [sys.executable, str(Path(main.__file__)), *command]
+        return subprocess.Popen(script, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def called(process, times):
+    """Wait until the process has called its target so often."""
+    seen = 0
+    for line in process.stderr:
+        seen += line.startswith("called")
+        if seen == times:
+            return
+
+
+def test_ctrl_c_records_what_is_finished_and_says_how_to_go_on(api, slow):
+    """No run is lost, no run is done twice."""
+    process = slow()
+    called(process, 5)
+    process.send_signal(signal.SIGINT)
+    _, talk = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    session = wing.find_experiment(api, "slow")
+    dataset_id = session["reference_dataset_id"]
+    recorded = sum(len(example["runs"]) for example in wing.list_experiment_runs(api, dataset_id, [session["id"]]))
+    assert recorded in (5, 6)
+    assert f"Interrupted: {recorded} runs are recorded, {40 - recorded} missing." in talk
+    assert "experiment name 'slow'" in talk
+    found = evaluate(square, "rows", experiment_name="slow", langsmith=api)
+    assert (found.existing, found.done) == (recorded, 40 - recorded)
+
+
+def test_a_killed_process_loses_only_seconds(api, slow):
+    """What was finished two seconds before the kill is there; the same call runs the rest."""
+    process = slow()
+    called(process, 28)
+    process.kill()
+    process.communicate()
+
+    found = evaluate(square, "rows", [exact_match], experiment_name="slow", langsmith=api)
+    assert 8 <= found.existing < 28
+    assert found.existing + found.done == 40
+    assert found.tally.scores["exact_match"] == 40  # those without feedback were scored, too
+
+
+def test_stop_ends_it_as_ctrl_c_does(run):
+    """For callers who are not the main thread."""
+    stop = threading.Event()
+
+    def target(inputs):
+        stop.set()
+        return square(inputs)
+
+    with pytest.raises(Interrupted, match="experiment name 'first'"):
+        run(target, max_concurrency=1, stop=stop)
+    assert run().existing == 1
+
+
+def test_an_outage_says_how_to_go_on(api, run, server):
+    """The name of the experiment is in the message."""
+    api.session.get_adapter(api.url).patience = 0.1
+
+    def target(inputs):
+        if inputs["n"] == 3:
+            server.close()
+        return square(inputs)
+
+    with pytest.raises(RecordingError, match="same with the experiment name 'first'"):
+        run(target, max_concurrency=1)
+
+
+# Elsewhere
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_the_target_runs_in_an_executor(run, kind):
+    """Any executor of concurrent.futures; errors come back as errors of the target."""
+    if kind == "threads":
+        executor = ThreadPoolExecutor(2)
+    else:
+        executor = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+    with executor:
+        found = run(load_function(f"{Path(__file__)}:fails_on_odd"), executor=executor)
+
+    assert (found.done, found.errors) == (6, 3)
+
+
+@pytest.mark.slow
+def test_the_target_runs_on_a_dask_cluster(run):
+    """Dask's executor spreads a target over machines; here over two local workers."""
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=False)
+    with cluster, distributed.Client(cluster) as client:
+        found = run(fails_on_odd, executor=client.get_executor())
+
+    assert (found.done, found.errors) == (6, 3)
+
+
+# Data
+
+
+def test_data_is_a_name_an_id_a_file_or_a_list(api, run, tmp_path):
+    """All lead to the same examples, which are made once."""
+    found = run()
+    file = tmp_path / "squares.jsonl"
+    file.write_text("\n".join(map(json.dumps, ROWS)))
+
+    for data in ("squares", found.dataset_id, str(file), file, list(wing.list_examples(api, found.dataset_id))):
+        again = run(data=data, dataset_name=None)
+        assert (again.dataset_id, again.planned, again.existing) == (found.dataset_id, 0, 6)
+    assert len(list(wing.list_examples(api, found.dataset_id))) == 6
+
+
+def test_only_some_splits(api, run):
+    """The examples of other splits are left alone, and the experiment says so."""
+    rows = [{**row, "split": "odd" if n % 2 else ["even", "all"]} for n, row in enumerate(ROWS)]
+    found = run(data=rows, splits=["odd"])
+
+    assert sorted(runs_of(api, found)) == [1, 3, 5]
+    assert run(data="squares", splits=["all"], experiment_name="second").planned == 3
+    assert wing.find_experiment(api, "first")["extra"]["metadata"]["dataset_splits"] == ["odd"]
+    with pytest.raises(ValueError, match="no examples in none"):
+        run(data="squares", splits=["none"])
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ("square", LookupError, "squares"),
+        ("missing.jsonl", ValueError, "missing.jsonl: there is no such file"),
+        ([{"inputs": 1}, {"question": 1}], ValueError, "example 1: 'inputs' is a number.*\n.*example 2: 'inputs'"),
+        ([], ValueError, "no examples in data"),
+    ],
+)
+def test_data_that_is_not_there_or_not_right(run, data, error, message):
+    """The nearest name, the file, or every problem, before the target is called."""
+    run()
+    with pytest.raises(error, match=message):
+        run(lambda inputs: pytest.fail("called"), data=data)
+
+
+# An experiment that is there
+
+
+def test_an_experiment_is_scored_and_its_feedback_corrected(api, run):
+    """The target is not needed; ids are those of recording, so nothing doubles; what is the same is left alone."""
+    run()
+    first = run("first", [exact_match, length_limit(1)], None)
+    assert (first.scored, first.feedback) == (6, {"created": 6})
+
+    again = run("first", [length_limit(99)], None)
+    assert again.feedback == {"updated": 6}
+    assert len(feedback_of(api, again)) == 12
+    with pytest.raises(LookupError, match="'firts'. Did you mean 'first'"):
+        run("firts", [exact_match], None)
+
+
+def test_a_failure_goes_when_the_evaluator_works_and_a_score_stays_when_it_does_not(api, run):
+    """A failing judge destroys no score; a working one takes back its earlier failure."""
+    is_broken = [True]
+
+    def sometimes(outputs):
+        if is_broken[0]:
+            raise TimeoutError("model down")
+        return {"key": "fine", "score": 1}
+
+    run(evaluators=[sometimes])
+    is_broken[0] = False
+    found = run("first", [sometimes], None)
+    assert found.feedback == {"created": 6, "deleted": 6}
+    assert {item["key"] for item in feedback_of(api, found)} == {"fine"}
+
+    is_broken[0] = True
+    found = run("first", [sometimes], None)
+    assert sorted(item["key"] for item in feedback_of(api, found)) == ["fine"] * 6 + ["sometimes"] * 6
+
+
+def test_recorded_steps_are_seen_by_evaluators(api):
+    """Child runs are read, in order and at every level, and only when an evaluator asks for the run."""
+    second = timedelta(seconds=1)
+    now = datetime.now(UTC) - 9 * second
+    steps = [
+        {"name": name, "run_type": "tool", "inputs": {"q": name}, "outputs": {}, "start_time": now + second * at,
+         "child_runs": [{"name": "inner", "run_type": "llm", "inputs": {}, "outputs": {}}]}
+        for at, name in enumerate(("search", "read"))
+    ]  # fmt: skip
+    result = {"inputs": {"q": 1}, "outputs": {"a": 1}, "reference_outputs": {"trajectory": ["search", "read"]}}
+    result |= {
+        "start_time": now,
+        "end_time": now + 2 * second,
+        "child_runs": steps,
+        "metadata": {"usage_metadata": {"total_tokens": 7}},
+    }
+    record_langsmith_experiment("agents", [result], experiment_name="agent", langsmith=api)
+
+    def seen(run):
+        return {"key": "seen", "score": 1, "comment": f"{run.child_runs[0].child_runs[0].name}, {run.latency}"}
+
+    found = evaluate("agent", evaluators=[trajectory_match(), seen], langsmith=api)
+    assert found.tally.sums == {"trajectory_match": 1, "seen": 1}
+    assert feedback_of(api, found, key="seen")[0]["comment"] == "inner, 2.0"
+
+
+def test_servers_without_v2_are_read_by_v1(tmp_path):
+    """Going on, scoring, steps and pairs work on both generations of the API."""
+    with localsmith.serve(tmp_path / "old.db", v2_reads=404) as server:
+        options = {"langsmith": rest.connect(server.url), "dataset_name": "squares"}
+        evaluate(square, ROWS[:2], experiment_name="first", **options)
+        evaluate(square, ROWS, experiment_name="second", **options)
+
+        assert evaluate(square, ROWS, [exact_match], experiment_name="first", **options).existing == 2
+        assert evaluate("first", None, [trajectory_match(), length_limit(1)], **options).scored == 6
+        assert evaluate(["first", "second"], None, [prefer_larger], **options).pairs == 6
+
+
+# Pairwise
+
+
+def prefer_first(outputs):
+    return [1, 0]
+
+
+def prefer_larger(inputs, runs):
+    ids = {run["id"]: run.outputs.get("n", -1) for run in runs}
+    best = max(ids.values())
+    return {"key": "larger", "scores": {i: int(n == best > min(ids.values())) for i, n in ids.items()}, "comment": "c"}
+
+
+@pytest.fixture
+def pair(run):
+    run(lambda inputs: {"n": 0}, experiment_name="a")
+    run(square, experiment_name="b")
+    return ["a", "b"]
+
+
+def pairwise_feedback(api, found, run_of):
+    session = wing.find_experiment(api, run_of)
+    items = wing.list_session_feedback(api, session["id"])
+    return [item for item in items if item["comparative_experiment_id"] == found.comparative_id]
+
+
+def test_two_experiments_are_judged_side_by_side(api, run, pair):
+    """A comparative experiment, and for each run a feedback, those of an example bound by a group."""
+    found = run(pair, [prefer_larger], None, experiment_name=None, randomize_order=True)
+
+    assert (found.pairs, found.means, found.ties) == (6, {"larger": [0, 5 / 6]}, {"larger": 1})
+    [listed] = rest.call(api, "GET", f"/datasets/{wing.find_dataset(api, 'squares')['id']}/comparative")
+    assert (listed["id"], listed["name"]) == (found.comparative_id, found.name)
+    a, b = (pairwise_feedback(api, found, name) for name in pair)
+    assert [sum(item["score"] for item in items) for items in (a, b)] == [0, 5]
+    assert {item["feedback_group_id"] for item in a} == {item["feedback_group_id"] for item in b}
+    assert len({item["feedback_group_id"] for item in a}) == 6
+    assert {item["comment"] for item in a + b} == {"c"}
+
+
+def test_judging_the_same_again_changes_nothing(api, run, pair):
+    """One comparison of that name, its feedback created once, corrected when the judge changes its mind."""
+    first = run(pair, [prefer_first], None)
+    assert first.feedback["created"] == 12
+
+    again = run(pair, [prefer_first], None)
+    assert (again.comparative_id, again.feedback.total()) == (first.comparative_id, 0)
+
+    def prefer_second(outputs):
+        return {"key": "prefer_first", "scores": [0, 1]}
+
+    assert run(pair, [prefer_second], None).feedback == {"updated": 12}
+
+
+def test_the_order_is_random_by_seed_and_scores_follow_the_runs(api, run, pair):
+    """A judge that likes the first answer splits its votes; the order is kept with the feedback."""
+    found = run(pair, [prefer_first], None, randomize_order=True, seed=3)
+
+    assert 0 < found.means["prefer_first"][0] < 1
+    item = pairwise_feedback(api, found, "a")[0]
+    assert item["feedback_source"]["metadata"]["order"][0 if item["score"] else 1] == "a"
+    again = run(pair, [prefer_first], None, randomize_order=True, seed=3)
+    assert again.feedback.total() == 0
+
+
+def test_a_failing_pairwise_evaluator_is_recorded(api, run, pair):
+    """Errors on both runs; a working one takes them back."""
+
+    def judge(outputs):
+        raise ValueError("no opinion")
+
+    found = run(pair, [judge, prefer_first], None)
+    assert found.errors == {"judge": 6}
+    errors = [item for item in pairwise_feedback(api, found, "a") if item.get("error")]
+    assert len(errors) == 6 and errors[0]["comment"] == "ValueError: no opinion"
+
+    def works(outputs):
+        return {"key": "judge", "scores": [0, 0]}
+
+    assert run(pair, [works], None).feedback == {"created": 12, "deleted": 12}
+
+
+def test_pairs_that_cannot_be(run, pair):
+    """Different experiments of one dataset, and an evaluator."""
+    run(experiment_name="c", dataset_name="others")
+    for experiments, evaluators in ((["a", "a"], [prefer_first]), (["a", "c"], [prefer_first]), (["a", "b"], [])):
+        with pytest.raises(ValueError, match="pairwise evaluation needs"):
+            run(experiments, evaluators, None)
+
+
+# Files and git
+
+
+def test_functions_and_evaluators_from_files(tmp_path):
+    """By name, by the list `evaluators`, or all that look like evaluators; what is wrong is named."""
+    file = tmp_path / "some_evals.py"
+    file.write_text(
+        "from os.path import join\n"
+        "def one(outputs): return 1\n"
+        "def two(run): return 1\n"
+        "def helper(text): return 1\n"
+        "def _hidden(outputs): return 1\n"
+        "def target(inputs): return inputs\n"
+    )
+
+    assert [function.__name__ for function in load_evaluators(str(file))] == ["one", "two"]
+    assert [function.__name__ for function in load_evaluators(f"{file}:two,helper")] == ["two", "helper"]
+    assert load_function(f"{file}:target")({"a": 1}) == {"a": 1}
+    with pytest.raises(ValueError, match="has no function 'targte'. Did you mean 'target'"):
+        load_function(f"{file}:targte")
+    with pytest.raises(ValueError, match="there is no such file"):
+        load_evaluators(str(tmp_path / "none.py"))
+    (tmp_path / "json.py").write_text("")
+    with pytest.raises(ValueError, match="name of a module that is in use"):
+        load_evaluators(str(tmp_path / "json.py"))
+    (tmp_path / "broken_evals.py").write_text("1 / 0")
+    with pytest.raises(ValueError, match="cannot be imported: ZeroDivisionError"):
+        load_evaluators(str(tmp_path / "broken_evals.py"))
+
+
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [
+        ("https://user:secret@example.com:8443/a/b.git", "https://example.com:8443/a/b.git"),
+        ("https://token@example.com/a.git", "https://example.com/a.git"),
+        ("git@example.com:a/b.git", "example.com:a/b.git"),
+        ("/a/path", "/a/path"),
+        ("https://example.com:port/", None),
+    ],
+)
+def test_no_credentials_of_a_remote_are_recorded(remote, shown):
+    """User, password and token are cut."""
+    assert without_credentials(remote) == shown
+
+
+def test_git_state(tmp_path, monkeypatch):
+    """Commit, branch and dirty flag; nothing outside of git or without it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_state() is None
+    who = ["-c", "user.name=n", "-c", "user.email=e@example.com"]
+    (tmp_path / "a").write_text("1")
+    for command in (["init", "-b", "trunk"], ["add", "a"], [*who, "commit", "-m", "m"]):
+        subprocess.run(["git", *command], check=True, capture_output=True)
+    state = git_state()
+    assert (len(state["commit"]), state["branch"], state["dirty"]) == (40, "trunk", False)
+    (tmp_path / "a").write_text("2")
+    assert git_state()["dirty"] is True
+    monkeypatch.setenv("PATH", "")
+    assert git_state() is None
+
+
+# The command
+
+
+@pytest.fixture
+def command(monkeypatch, server, tmp_path, capsys):
+    """Run main.py here; returns the exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
+
+    def command(*words):
+        code = main.main(["evaluate", *map(str, words)])
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def test_the_commands_of_the_readme(command):
+    """Run, go on, score, judge."""
+    agent, evals, data = (FIXTURES / name for name in ("agent.py", "evals.py", "capitals.jsonl"))
+
+    code, out, _ = command(f"{agent}:run", "--data", data, "--evaluators", evals, "--experiment", "v1")
+    assert code == 0
+    assert out.splitlines()[:5] == [
+        "experiment  v1",
+        "runs        5 new",
+        "correct     0.600 (mean of 5)",
+        "short       1.000 (mean of 5)",
+        "errors      1",
+    ]
+    assert out.splitlines()[-1].startswith("http")
+
+    command(f"{agent}:chatty", "--data", "capitals", "--evaluators", evals, "--prefix", "v2")
+    code, out, _ = command("v1", "--summary-evaluators", evals, "--json")
+    assert code == 0 and json.loads(out)["scores"] == {"pass_rate": {"n": 1, "mean": 0.6, "errors": 0}}
+    code, out, _ = command("--pairwise", "v1", "v2", "--evaluators", f"{evals}:shorter")
+    assert code == 1  # there is no v2, but v2-1a2b3c4d
+
+
+def test_exit_codes_and_messages_of_the_command(command, tmp_path):
+    """2 for flags that cannot be, 1 when an evaluator failed or something is not there."""
+    (tmp_path / "bad_evals.py").write_text("def fails(outputs):\n    raise KeyError(1)\n")
+    agent = f"{FIXTURES / 'agent.py'}:run"
+
+    code, _, err = command(agent, "--data", FIXTURES / "capitals.jsonl", "--evaluators", "bad_evals.py")
+    assert code == 1 and "The evaluator fails failed 5 times" in err
+    assert command(agent)[0] == 2
+    assert "--data is missing" in command(agent)[2]
+    assert "--evaluators is missing" in command("v1")[2]
+    assert "--retry-errors has no effect" in command("v1", "--evaluators", "bad_evals.py", "--retry-errors")[2]
+    assert command()[0] == 2
+    code, _, err = command(agent, "--data", "capital")
+    assert code == 1 and "Did you mean 'capitals'" in err
