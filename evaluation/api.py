@@ -14,10 +14,11 @@ from rest import LangSmith
 
 PAGE = 100  # the most that a list endpoint gives at once
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+RETRY_OF = "retry_of"  # in a run's metadata: the failed run that it takes the place of
 # What a comparison needs of a run; scores come as `feedback_stats`. Add INPUTS and OUTPUTS to see what was said.
 NUMBERS = (
     *("ID", "PROJECT_ID", "IS_ROOT", "PARENT_RUN_IDS", "STATUS", "ERROR", "START_TIME", "LATENCY_SECONDS"),
-    *("TOTAL_TOKENS", "TOTAL_COST", "FEEDBACK_STATS"),
+    *("TOTAL_TOKENS", "TOTAL_COST", "FEEDBACK_STATS", "METADATA"),
 )
 
 
@@ -88,11 +89,17 @@ def offer(name: str, known: Sequence[str]) -> str:
 
 
 def list_experiment_runs(
-    api: LangSmith, dataset_id: str, session_ids: Sequence[str], selects: Sequence[str] = NUMBERS
+    api: LangSmith,
+    dataset_id: str,
+    session_ids: Sequence[str],
+    selects: Sequence[str] = NUMBERS,
+    *,
+    with_replaced: bool = False,
 ) -> Iterator[dict]:
     """Yield each example that has runs in these experiments, its root runs of all of them in `runs`, in the v2 form.
 
-    `selects` are fields of a run as v2 names them; a field may be absent, which means the same as null.
+    `selects` are fields of a run as v2 names them; a field may be absent, which means the same as null. With METADATA
+    among them, failed runs that a retry has taken the place of (`main.py evaluate --retry-errors`) are left out.
     """
     new: dict[str, Any] = {"experiment_ids": list(session_ids), "page_size": PAGE, "selects": list(selects)}
     preview = not {"INPUTS", "OUTPUTS"} & set(selects)
@@ -108,7 +115,9 @@ def list_experiment_runs(
         for example in examples:
             runs = example.get("runs") or []
             runs = runs if is_new else [v2_run(run) for run in runs]
-            yield {**example, "runs": [run for run in runs if is_root(run)]}
+            roots = [run for run in runs if is_root(run)]
+            replaced = set() if with_replaced else {(run.get("metadata") or {}).get(RETRY_OF) for run in roots}
+            yield {**example, "runs": [run for run in roots if run["id"] not in replaced]}
         following = page.get("next_cursor") if is_new else len(examples) == PAGE
         if not following or not examples:
             return

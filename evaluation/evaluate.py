@@ -19,7 +19,7 @@ import rest
 from evaluation import api as wing
 from evaluation import scoring
 from evaluation.calling import RUN, SUMMARY, TARGET, Await, Evaluator, Run, bind, score
-from evaluation.scoring import RETRY_OF, Tally
+from evaluation.scoring import Tally
 from evaluation.targets import event_loop, load_data, provenance, run_target
 from rest import LangSmith
 from results import Overview
@@ -224,7 +224,7 @@ def plan_runs(
         found.experiment_id = session["id"]
         found.url = rest.experiment_url(api, {"id": found.dataset_id, **tenant(session)}, session["id"])
         for example in wing.list_experiment_runs(api, found.dataset_id, [session["id"]], RESUME_SELECTS):
-            runs[example["id"]] = scoring.live(example["runs"])
+            runs[example["id"]] = scoring.by_start(example["runs"])
     failed: dict[str, list[str]] = {}
     kept_ids: set[str] = set()
     for example in examples:
@@ -290,7 +290,7 @@ class Running:
         else:
             outcome = run_target(self.target, values, self.await_it)
         result = {"inputs": seen.inputs or {}, **outcome, "name": self.target.key[:128], "run_type": "chain"}
-        result |= {"example_id": example["id"], "metadata": {RETRY_OF: retry_of} if retry_of else None}
+        result |= {"example_id": example["id"], "metadata": {wing.RETRY_OF: retry_of} if retry_of else None}
         if self.leaves_out_errors and "error" in outcome:
             self.count(outcome, [])
             return None

@@ -144,7 +144,7 @@ def pairs_of(
             steps.setdefault((step.get("parent_run_ids") or [""])[-1], []).append(step)
     ids = [session["id"] for session in sessions]
     for example in wing.list_experiment_runs(api, dataset_id, ids, scoring.SELECTS):
-        runs = [scoring.live([run for run in example["runs"] if run.get("project_id") == i]) for i in ids]
+        runs = [scoring.by_start([run for run in example["runs"] if run.get("project_id") == i]) for i in ids]
         if not all(runs):
             found.only_in_some += 1
             continue

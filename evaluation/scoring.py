@@ -19,8 +19,6 @@ SELECTS = (
     *("PROJECT_ID", "TRACE_ID", "IS_ROOT", "PARENT_RUN_IDS", "DOTTED_ORDER", "REFERENCE_EXAMPLE_ID", "FEEDBACK_STATS"),
     *("TOTAL_TOKENS", "PROMPT_TOKENS", "COMPLETION_TOKENS", "TOTAL_COST"),
 )
-RETRY_OF = "retry_of"  # in a run's metadata: the failed run that it takes the place of
-
 Scored = tuple[Run, Example]
 Said = list[tuple[str, list[Item]]]  # what each evaluator said, by its name
 Worked = tuple[str, str]  # the id of a run or experiment, and a key under which no evaluator failed
@@ -60,20 +58,18 @@ class Tally:
 
 
 def read_runs(api: LangSmith, dataset_id: str, session: dict, *, with_steps: bool) -> Iterator[Scored]:
-    """Yield the runs of an experiment with their examples; not those that a retry has taken the place of."""
+    """Yield the runs of an experiment with their examples, those of one example in the order in which they ran."""
     steps: dict[str, list[dict]] = {}
     if with_steps:
         for step in wing.list_steps(api, session, SELECTS):
             steps.setdefault((step.get("parent_run_ids") or [""])[-1], []).append(step)
     for example in wing.list_experiment_runs(api, dataset_id, [session["id"]], SELECTS):
-        for run in live(example["runs"]):
+        for run in by_start(example["runs"]):
             yield as_run(run, session["id"], steps), as_example(example)
 
 
-def live(runs: Sequence[dict]) -> list[dict]:
-    """The runs of one example that count, oldest first."""
-    replaced = {(run.get("metadata") or {}).get(RETRY_OF) for run in runs}
-    return sorted((run for run in runs if run["id"] not in replaced), key=lambda run: run.get("start_time") or "")
+def by_start(runs: Sequence[dict]) -> list[dict]:
+    return sorted(runs, key=lambda run: run.get("start_time") or "")
 
 
 def as_run(run: dict, session_id: str, steps: Mapping[str, list[dict]] | None = None) -> Run:
