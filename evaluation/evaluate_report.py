@@ -165,24 +165,20 @@ def say_failures(errors: Any, say: Callable[[str], None]) -> None:
 
 
 def lines(found: Evaluation) -> list[str]:
+    """What became of the runs, and every score's mean over the whole experiment."""
     rows = [("experiment", found.experiment_name)]
-    if found.planned or found.existing:
-        known = f", {found.existing} known" if found.existing else ""
-        rows.append(
-            ("runs", f"{found.done} new{known}" if not found.scored or found.done else f"{found.scored} scored")
-        )
-    if found.scored and found.done:
-        rows.append(("scored again", str(found.scored)))
-    if not found.planned and not found.existing:
-        rows.append(("runs", f"{found.scored} scored"))
+    ran = found.done or found.existing
+    if ran:
+        rows.append(("runs", f"{found.done} new" + (f", {found.existing} known" if found.existing else "")))
+    if found.scored:
         changes = ", ".join(f"{found.feedback[name]} {name}" for name in ("created", "updated", "deleted"))
-        rows.append(("feedback", changes))
+        rows.append(("scored", f"{found.scored} recorded runs; feedback: {changes}"))
     for key, sums in found.tally.as_json().items():
         parts = [f"{sums['mean']:.3f} (mean of {sums['n']})"] if sums["n"] else []
         parts += [f"{value} {number}" for value, number in sums.get("values", {}).items()]
         parts += [f"{sums['errors']} errors"] if sums["errors"] else []
         rows.append((key, ", ".join(parts)))
-    rows.append(("errors", str(found.errors)))
+    rows += [("errors", str(found.errors))] if ran else []
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]
 

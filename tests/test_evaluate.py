@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from chat_server import ChatServer, completion, good
 
 import localsmith
 import main
 import rest
 from evaluation import api as wing
+from evaluation import judge
 from evaluation.evaluate import Interrupted, aevaluate, evaluate
 from evaluation.evaluators import exact_match, length_limit
 from evaluation.targets import git_state, load_evaluators, load_function, without_credentials
@@ -772,6 +774,34 @@ def test_the_commands_of_the_readme(command):
     assert code == 0 and json.loads(out)["scores"] == {"pass_rate": {"n": 1, "mean": 0.6, "errors": 0}}
     code, out, _ = command("--pairwise", "v1", "v2", "--evaluators", f"{evals}:shorter")
     assert code == 1  # there is no v2, but v2-1a2b3c4d
+
+
+def test_judges_are_counted_cached_and_asked_afresh_on_request(command, monkeypatch, tmp_path):
+    """The command says what its judges cost; the same again costs nothing, unless --fresh."""
+    (tmp_path / "judging.py").write_text(
+        "from evaluation.llm_evaluators import accuracy, llm_judge\n"
+        "evaluators = [accuracy(), llm_judge('Kind?', key='kind')]\n"
+    )
+    words = ["v1", "--evaluators", "judging.py"]
+    command(f"{FIXTURES / 'agent.py'}:run", "--data", FIXTURES / "capitals.jsonl", "--experiment", "v1")
+    with ChatServer(good({"reasoning": "r", "score": True}, prompt_tokens=100, completion_tokens=7)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        for extra, said in (
+            ([], "10 judge calls (1,000 tokens in, 70 out), 0 verdicts from the cache"),
+            ([], "0 judge calls (0 tokens in, 0 out), 10 verdicts from the cache"),
+            (["--fresh"], "10 judge calls (1,000 tokens in, 70 out), 0 verdicts from the cache"),
+        ):
+            judge.default.cache_clear()
+            judge.SPENT.clear()
+            code, out, err = command(*words, *extra)
+            assert (code, said in err) == (0, True)
+            assert "accuracy    1.000 (mean of 5)" in out
+        server.answers[:] = [(200, completion({"refusal": "no"}))]
+        judge.default.cache_clear()
+        code, out, err = command(*words, "--fresh")
+    judge.default.cache_clear()
+    judge.FRESH.clear()
+    assert code == 1 and "The evaluator kind failed 5 times" in err
 
 
 def test_exit_codes_and_messages_of_the_command(command, tmp_path):
