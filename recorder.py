@@ -16,7 +16,7 @@ import requests
 
 import bodies
 import rest
-from bodies import EPOCH, canonical_result, parse_time
+from bodies import EPOCH, parse_time
 from rest import LangSmith
 from results import Overview, Prepared, Result, check_results, prepare, unfit
 
@@ -117,7 +117,7 @@ def record(
         if first is None:
             raise ValueError(f"There is nothing to record. {recording.rejected or ''}".strip())
         prepared, overview = chain([first], prepared), Overview()
-        overview.add(*first[1:])
+        overview.add(first[1], first[3])
     under_way: deque[tuple[Batch, Future[None]]] = deque()
     broken: list[Exception] = []
     sent = Sent()
@@ -229,15 +229,15 @@ def sound(results: Iterable[Any], recording: Recording) -> Iterator[Prepared]:
     number = 0
     for result in results:
         if result is TICK:
-            yield number, TICK, {}
+            yield number, TICK, {}, ""
             continue
         number += 1
-        fields, problems = prepare(result)
+        fields, text, problems = prepare(result)
         if problems:
             recording.results += 1
             recording.rejected.append({"result": number, "reason": "; ".join(problems)})
         else:
-            yield number, result, fields
+            yield number, result, fields, text
 
 
 def batches(prepared: Iterable[Prepared], dataset_id: str, broken: list[Exception]) -> Iterator[Batch]:
@@ -248,9 +248,8 @@ def batches(prepared: Iterable[Prepared], dataset_id: str, broken: list[Exceptio
     examples, results = Tally(), Tally()
     batch, size, runs, deadline = Batch(), 0, 0, monotonic() + FLUSH_SECONDS
     try:
-        for number, result, fields in prepared:
+        for number, result, fields, text in prepared:
             if result is not TICK:
-                text = canonical_result(fields)
                 given = result.get("example_id")
                 example_id = given or bodies.example_id(dataset_id, fields)
                 makes_example = not given and not examples.add(example_id)

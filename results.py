@@ -109,7 +109,9 @@ ALIASES = {  # spellings of other tools, taken from files: field -> the key unde
 # ---------------------------------------------------------------- checking
 
 
-Prepared = tuple[int, Mapping[str, Any], dict[str, str]]  # number from 1, result, its canonical fields
+Prepared = tuple[
+    int, Mapping[str, Any], dict[str, str], str
+]  # number from 1, result, its canonical fields, all of them
 
 
 @dataclass
@@ -122,9 +124,9 @@ class Overview:
     hash: int = 0  # the sum of their short hashes
     prepared: list[Prepared] | None = None  # of results that are in memory anyway
 
-    def add(self, result: Mapping[str, Any], fields: dict[str, str]) -> None:
+    def add(self, result: Mapping[str, Any], text: str) -> None:
         self.count += 1
-        self.hash = (self.hash + short_hash(canonical_result(fields))) % 2**32
+        self.hash = (self.hash + short_hash(text)) % 2**32
         start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
         if start:
             self.earliest = min(start, self.earliest or start)
@@ -139,14 +141,14 @@ def check_results(results: Iterable[Any]) -> Overview:
     overview = Overview(prepared=[] if isinstance(results, Sized) else None)
     problems: list[str] = []
     for number, result in enumerate(results, 1):
-        fields, found = prepare(result)
+        fields, text, found = prepare(result)
         if found:
             place = getattr(results, "place", f"result {number}")
             problems.extend(f"{place}: {problem}" for problem in found)
             continue
-        overview.add(result, fields)
+        overview.add(result, text)
         if overview.prepared is not None:
-            overview.prepared.append((number, result, fields))
+            overview.prepared.append((number, result, fields, text))
     source = getattr(results, "name", "the results")
     if problems:
         more = len(problems) - LISTED_PROBLEMS
@@ -158,24 +160,25 @@ def check_results(results: Iterable[Any]) -> Overview:
     return overview
 
 
-def prepare(result: Any) -> tuple[dict[str, str], list[str]]:
-    """The canonical fields of a sound result, or in words everything that keeps it from being recorded."""
+def prepare(result: Any) -> tuple[dict[str, str], str, list[str]]:
+    """The canonical fields of a sound result and their text; or in words all that keeps it from being recorded."""
     if isinstance(result, Unreadable):
-        return {}, [str(result)]
+        return {}, "", [str(result)]
     problems: list[str] = []
     check_run(result, "", None, problems)
     if problems:
         check_json(result, "", problems)
-        return {}, [printable(problem) for problem in problems]
+        return {}, "", [printable(problem) for problem in problems]
+    fields, text = {}, ""
     try:
         fields = canonical_fields(result)
-        texts = "".join(fields.values())
-        if len(texts.encode()) < MAX_RUN_BYTES and texts.count("{") + texts.count("[") < MAX_DEPTH:
-            return fields, []
+        text = canonical_result(fields)
+        if len(text.encode()) < MAX_RUN_BYTES and text.count("{") + text.count("[") < MAX_DEPTH:
+            return fields, text, problems
     except (TypeError, ValueError, RecursionError, StopIteration):
-        fields = {}
+        pass
     check_json(result, "", problems)  # slower, but it knows where
-    return fields, [printable(problem) for problem in problems]
+    return fields, text, [printable(problem) for problem in problems]
 
 
 def check_run(run: Any, where: str, parent_start: datetime | None, problems: list[str]) -> None:

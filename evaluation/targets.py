@@ -187,7 +187,7 @@ def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> t
     found, problems = [], []
     for number, row in enumerate(rows, 1):
         result = as_result(row)
-        fields, wrong = results.prepare(result)
+        fields, _, wrong = results.prepare(result)
         problems += [f"{source}, example {number}: {problem}" for problem in wrong]
         found.append(fields)
     if problems:

@@ -372,7 +372,7 @@ def test_values_may_be_64_levels_deep(levels, is_sound):
     for _ in range(levels - 1):
         value = {"a": value}
 
-    _, problems = prepare(result(inputs=value))
+    *_, problems = prepare(result(inputs=value))
 
     assert (problems == []) is is_sound
     assert is_sound or (problems[0].endswith("...' is nested deeper than 64 levels") and len(problems[0]) < 150)
@@ -529,7 +529,7 @@ class Object(dict):
 )
 def test_python_values_count_as_the_json_they_become(value, plain):
     """A harness that holds subclasses or tuples gets the ids that a file of its results would get."""
-    fields, problems = prepare(result(inputs={"v": value}))
+    fields, _, problems = prepare(result(inputs={"v": value}))
 
     assert problems == []
     assert fields == prepare(result(inputs={"v": plain}))[0]
@@ -595,7 +595,7 @@ def test_whatever_is_accepted_can_be_sent(value, score):
     """Nothing fails after the first request because of what a result holds."""
     given = result(metadata={"v": value}, feedback=[{"key": "k", "value": score}])
 
-    fields, problems = prepare(given)
+    fields, _, problems = prepare(given)
 
     if problems:
         assert all(problem.isprintable() for problem in problems)
