@@ -65,6 +65,10 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C: what was finished is recorded, and the message says how to go on."""
 
 
+class ExecutorError(RuntimeError):
+    """The executor could not run the target, or lost it; the message says how to go on."""
+
+
 def evaluate(
     target: Callable[..., Any] | str | Sequence[str],
     data: Any = None,
@@ -285,10 +289,7 @@ class Running:
         """Call the target with an example and score its answer; returns a result to be recorded."""
         seen = scoring.as_example(example)
         values = {"inputs": seen.inputs or {}, "attachments": seen.attachments, "metadata": seen.metadata or {}}
-        if self.executor:
-            outcome = self.executor.submit(run_target, self.target, values).result()
-        else:
-            outcome = run_target(self.target, values, self.await_it)
+        outcome = self.elsewhere(values) if self.executor else run_target(self.target, values, self.await_it)
         result = {"inputs": seen.inputs or {}, **outcome, "name": self.target.key[:128], "run_type": "chain"}
         result |= {"example_id": example["id"], "metadata": {wing.RETRY_OF: retry_of} if retry_of else None}
         if self.leaves_out_errors and "error" in outcome:
@@ -300,6 +301,15 @@ class Running:
         items = [item for evaluator in self.evaluators for item in score(evaluator, at_hand, self.await_it)]
         self.count(outcome, items)
         return {**result, "feedback": items}
+
+    def elsewhere(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Call the target through the executor; what goes wrong with that is no answer of the target."""
+        assert self.executor
+        try:
+            return self.executor.submit(run_target, self.target, values).result()
+        except Exception as error:
+            reason = f"The executor lost a call of the target ({type(error).__name__}: {error})."
+            raise ExecutorError(f"{reason} What was finished is recorded. {how_to_go_on(self.found)}") from error
 
     def count(self, outcome: Mapping[str, Any], items: list[dict[str, Any]]) -> None:
         with self.lock:
@@ -340,7 +350,7 @@ def record_runs(
     found = running.found
     if not plan.missing:
         return
-    how = f"To go on, do the same with the experiment name {found.experiment_name!r}: only what is missing will be run."
+    how = how_to_go_on(found)
     stream = results_of(running, plan.missing)
     overview = Overview(count=len(plan.missing), earliest=datetime.now(UTC))  # no run starts before this
     try:
@@ -361,6 +371,12 @@ def record_runs(
     if running.stop.is_set() and found.done < found.planned:
         recorded = recording.runs_recorded + found.existing
         raise Interrupted(f"Interrupted: {recorded} runs are recorded, {found.planned - found.done} missing. {how}")
+
+
+def how_to_go_on(found: Evaluation) -> str:
+    return (
+        f"To go on, do the same with the experiment name {found.experiment_name!r}: only what is missing will be run."
+    )
 
 
 @contextlib.contextmanager

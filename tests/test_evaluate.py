@@ -14,14 +14,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 from chat_server import ChatServer, completion, good
+from localsmith_api import multipart
 
 import localsmith
 import main
 import rest
 from evaluation import api as wing
 from evaluation import judge
-from evaluation.evaluate import Interrupted, aevaluate, evaluate
+from evaluation.evaluate import Evaluation, ExecutorError, Interrupted, aevaluate, evaluate
+from evaluation.evaluate_report import progress_line
 from evaluation.evaluators import exact_match, length_limit
 from evaluation.targets import git_state, load_evaluators, load_function, without_credentials
 from evaluation.trajectory import trajectory_match
@@ -458,6 +461,24 @@ def test_the_target_runs_in_an_executor(run, kind):
     assert (found.done, found.errors) == (6, 3)
 
 
+def dies_on_four(inputs):
+    if inputs["n"] == 4:
+        time.sleep(0.5)  # the others are back by then
+        os._exit(1)
+    return square(inputs)
+
+
+def test_a_worker_that_dies_is_no_answer_of_the_target(run):
+    """What was finished is recorded, and the message says how to go on."""
+    target = load_function(f"{Path(__file__)}:dies_on_four")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        with pytest.raises(ExecutorError, match="BrokenProcessPool.*experiment name 'first'"):
+            run(target, executor=executor, max_concurrency=1)
+
+    found = run()
+    assert (found.existing, found.done, found.errors) == (4, 2, 0)
+
+
 @pytest.mark.slow
 def test_the_target_runs_on_a_dask_cluster(run):
     """Dask's executor spreads a target over machines; here over two local workers."""
@@ -510,6 +531,22 @@ def test_data_that_is_not_there_or_not_right(run, data, error, message):
     run()
     with pytest.raises(error, match=message):
         run(lambda inputs: pytest.fail("called"), data=data)
+
+
+def test_attachments_of_examples(api, run):
+    """A target and an evaluator that ask for them get the files' names and where to read them."""
+    dataset_id = rest.get_or_create_dataset(api, "squares")[0]["id"]
+    example_id = "00000000-0000-4000-8000-000000000001"
+    parts = [(example_id, {}), (f"{example_id}.inputs", {"n": 2}), (f"{example_id}.attachment.note", b"four")]
+    body, headers = multipart(parts)
+    url = f"{api.url}/v1/platform/datasets/{dataset_id}/examples"
+    requests.post(url, data=body, headers={**headers, "x-api-key": "any"}).raise_for_status()
+
+    def target(inputs, attachments):
+        return {"note": requests.get(attachments["note"]["presigned_url"]).text}
+
+    found = run(target, [lambda outputs, attachments: outputs["note"] == "four" and "note" in attachments], "squares")
+    assert found.tally.sums == {"evaluator": 1}
 
 
 # An experiment that is there
@@ -739,6 +776,14 @@ def test_git_state(tmp_path, monkeypatch):
 
 
 # The command
+
+
+def test_progress_says_how_many_how_many_failed_and_how_fast():
+    """Counts, errors of the target and of evaluators, and the rate."""
+    found = Evaluation("", "", "", "v1", planned=40, done=20, errors=2, started=time.monotonic() - 10)
+    found.tally.add({"key": "k", "error": True})
+
+    assert progress_line(found) == "v1: 20 of 40 done, 2 errors, 1 evaluator errors, 2.0/s"
 
 
 @pytest.fixture
