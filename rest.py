@@ -143,8 +143,10 @@ class PatientAdapter(HTTPAdapter):
             wait = pause * random.uniform(0.5, 1)
             try:
                 response = super().send(request, *args, **kwargs)
-                if response.content is None or response.status_code not in PASSING or is_quota(response):
-                    return response  # its content is read by now, so that an answer cut short is repeated as well
+                # Read here, so that an answer cut short is repeated as well; and at once, not 10 KB at a time.
+                response._content = b"".join(response.iter_content(1 << 20))
+                if response.status_code not in PASSING or is_quota(response):
+                    return response
                 reason = f"answered {response.status_code}"
                 left = deadline - time.monotonic()
                 wait = retry_after(response) or min(wait, left)
