@@ -25,9 +25,7 @@ from rest import LangSmith
 from results import Overview
 
 TICK_SECONDS = 0.25  # how often results that wait to be sent, and Ctrl-C, are looked at
-RESUME_SELECTS = (
-    *("ID", "STATUS", "ERROR", "METADATA", "START_TIME", "FEEDBACK_STATS", "IS_ROOT", "PARENT_RUN_IDS", "PROJECT_ID"),
-)
+RESUME_SELECTS = (*("ID", "STATUS", "ERROR", "METADATA", "START_TIME", "IS_ROOT", "PARENT_RUN_IDS", "PROJECT_ID"),)
 
 Progress = Callable[["Evaluation"], None]
 
@@ -136,7 +134,7 @@ def evaluate(
             of_dataset, examples = load_data(api, data, splits, dataset_name, asks_files)
             name = experiment_name or f"{experiment_prefix or work.key}-{uuid.uuid4().hex[:8]}"
             found = start(api, of_dataset, bodies.experiment_id(of_dataset["id"], name), name)
-            plan = plan_runs(api, found, examples, num_repetitions, retry_errors)
+            plan = plan_runs(api, found, examples, num_repetitions, retry_errors, len(bound))
             facts = {**provenance(examples, splits, num_repetitions), **(metadata or {})}
             running = Running(work, bound, await_it, executor, max_concurrency, error_handling == "ignore", found)
             running.on_progress, running.stop = on_progress, stop or threading.Event()
@@ -217,54 +215,58 @@ class Plan:
 
 
 def plan_runs(
-    api: LangSmith, found: Evaluation, examples: list[dict], num_repetitions: int, retry_errors: bool
+    api: LangSmith, found: Evaluation, examples: list[dict], num_repetitions: int, retry_errors: bool, evaluators: int
 ) -> Plan:
-    """Look what the experiment has: of each example `num_repetitions` runs are wanted, failed ones counting or not."""
-    plan, runs = Plan(), {}
-    session = rest.find_session(api, name=found.experiment_name)
-    if session:
-        if session.get("reference_dataset_id") != found.dataset_id:
-            raise LookupError(f"The experiment name {found.experiment_name!r} is taken by other data: choose another.")
-        found.experiment_id = session["id"]
-        found.url = rest.experiment_url(api, {"id": found.dataset_id, **tenant(session)}, session["id"])
-        for example in wing.list_experiment_runs(api, found.dataset_id, [session["id"]], RESUME_SELECTS):
-            runs[example["id"]] = scoring.by_start(example["runs"])
-    failed: dict[str, list[str]] = {}
-    kept_ids: set[str] = set()
+    """Look what the experiment has: of each example `num_repetitions` runs are wanted, failed ones counting or not.
+
+    Runs with fewer feedback than there are evaluators may have lost some in a crash: they are scored once more.
+    """
+    runs, feedback = known_runs(api, found)
+    plan = Plan()
+    replaced: dict[str, list[str]] = {}
+    lacking: Counter[str] = Counter()
     for example in examples:
         there = runs.get(example["id"], [])
-        failed[example["id"]] = [run["id"] for run in there if retry_errors and has_failed(run)]
-        kept = [run for run in there if run["id"] not in failed[example["id"]]]
+        failed = [run["id"] for run in there if retry_errors and has_failed(run)]
+        kept = [run["id"] for run in there if run["id"] not in failed]
+        replaced[example["id"]], lacking[example["id"]] = failed, num_repetitions - len(kept)
         found.existing += len(kept)
-        kept_ids |= {run["id"] for run in kept}
-        plan.unscored |= {run["id"] for run in kept if not run.get("feedback_stats")}
+        for run_id in kept:
+            if len(feedback.get(run_id, ())) < evaluators:
+                plan.unscored.add(run_id)
+                continue
+            for item in feedback.get(run_id, ()):  # so that the sums are those of the whole experiment
+                found.tally.add(item)
     for repetition in range(num_repetitions):
         for example in examples:
-            replaced = failed[example["id"]]
-            if repetition >= len(runs.get(example["id"], [])) - len(replaced):
-                plan.missing.append((example, None))
-    plan.missing = [
-        (example, failed[example["id"]].pop(0) if failed[example["id"]] else None) for example, _ in plan.missing
-    ]
+            if repetition < lacking[example["id"]]:
+                failed = replaced[example["id"]]
+                plan.missing.append((example, failed.pop(0) if failed else None))
     found.planned = len(plan.missing)
-    if session:
-        add_known(api, session["id"], found.tally, kept_ids)
     return plan
 
 
-def tenant(session: Mapping[str, Any]) -> dict[str, Any]:
-    return {"tenant_id": session["tenant_id"]}
+def known_runs(api: LangSmith, found: Evaluation) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
+    """The runs that an experiment of that name has, by example, and their feedback, by run."""
+    runs: dict[str, list[dict]] = {}
+    feedback: dict[str, list[dict]] = {}
+    session = rest.find_session(api, name=found.experiment_name)
+    if not session:
+        return runs, feedback
+    if session.get("reference_dataset_id") != found.dataset_id:
+        raise LookupError(f"The experiment name {found.experiment_name!r} is taken by other data: choose another.")
+    found.experiment_id = session["id"]
+    found.url = rest.experiment_url(api, {"id": found.dataset_id, "tenant_id": session["tenant_id"]}, session["id"])
+    for example in wing.list_experiment_runs(api, found.dataset_id, [session["id"]], RESUME_SELECTS):
+        runs[example["id"]] = scoring.by_start(example["runs"])
+    for item in wing.list_session_feedback(api, session["id"], level="run"):
+        if not item.get("comparative_experiment_id"):
+            feedback.setdefault(item["run_id"], []).append(item)
+    return runs, feedback
 
 
 def has_failed(run: Mapping[str, Any]) -> bool:
     return str(run.get("status") or "").upper() == "ERROR" or bool(run.get("error"))
-
-
-def add_known(api: LangSmith, session_id: str, tally: Tally, run_ids: set[str]) -> None:
-    """Count the feedback that counting runs have already, so that the sums are those of the whole experiment."""
-    for item in wing.list_session_feedback(api, session_id, level="run"):
-        if item.get("run_id") in run_ids and not item.get("comparative_experiment_id"):
-            tally.add(item)
 
 
 # ---------------------------------------------------------------- running
