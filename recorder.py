@@ -142,7 +142,7 @@ def record(
             if not all(item.makes_example for item in batch.items):
                 batch.earlier = [other.examples_answered for other, _ in under_way]
             under_way.append((batch, pool.submit(sender.send, batch)))
-            while len(under_way) > 2 * rest.CONNECTIONS or (under_way and under_way[0][1].done()):
+            while len(under_way) > rest.CONNECTIONS + 2 or (under_way and under_way[0][1].done()):
                 settle()
         while under_way:
             settle()

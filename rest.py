@@ -22,7 +22,7 @@ DEFAULT_ENDPOINT = "https://api.smith.langchain.com"
 TIMEOUT = (10, 60)  # seconds to connect, seconds to wait for bytes
 PATIENCE = 120.0  # seconds of outage that are ridden out
 FIRST_PAUSE = 0.25  # seconds before a request is sent again; the next pauses double, up to 15
-CONNECTIONS = 8
+CONNECTIONS = 16
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 QUOTA = (b"usage limit", b"insufficient_quota")  # what LangSmith says, and what OpenAI says
 STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
@@ -134,7 +134,7 @@ class PatientAdapter(HTTPAdapter):
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        super().__init__(pool_maxsize=2 * CONNECTIONS)
+        super().__init__(pool_maxsize=CONNECTIONS + 1)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         deadline = time.monotonic() + self.patience
