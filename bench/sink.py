@@ -47,6 +47,7 @@ def answer(method: str, path: str, body: bytes) -> tuple[int, object]:
     if method == "GET":
         return 200, []
     if route in ("/datasets", "/sessions"):
+        State.runs = 0  # one experiment at a time
         new = {"id": str(uuid.uuid4()), "tenant_id": str(uuid.UUID(int=1)), "created_at": "2026-01-01T00:00:00+00:00"}
         return 200, {**new, "start_time": "2026-01-01T00:00:00+00:00", **json.loads(body)}
     if route.endswith("/examples"):
