@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import functools
 import json
 import math
 import os
@@ -23,21 +24,22 @@ import requests
 import dry_run
 import recorder
 import rest
-from bodies import default_name, feedback_of, parse_time
 from evaluation import compare_report, evaluate_report
-from results import Overview, ResultFile, check_results, is_uuid, unfit
+from recorder_bodies import default_name, feedback_of, parse_time
+from recorder_results import Overview, ResultFile, check_results, is_uuid, unfit
 
 DATASET = "langsmith-rest-experiments"
 FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"
 DATABASE = Path(".localsmith") / "localsmith.db"
 PAGES = "http://127.0.0.1:1984"
 DONE, REFUSED, MISUSE = 0, 1, 2
+WINGS = {"compare": compare_report, "evaluate": evaluate_report}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something was refused or missing, 2 misuse."""
     argv = sys.argv[1:] if argv is None else argv
-    has_command = bool(argv) and argv[0] in ("record", "view", "compare", "evaluate", "-h", "--help")
+    has_command = bool(argv) and argv[0] in ("record", "view", *WINGS, "-h", "--help")
     options = parser().parse_args(argv if has_command else ["record", *argv])
     if options.command == "record" and not options.files:
         if has_command:
@@ -45,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         options.files = [os.path.relpath(FIXTURE)]
     code = DONE
     try:
+        if "metadata" in options:
+            options.metadata = parse_metadata(options.metadata)
         code = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read stdout has seen enough
@@ -119,25 +123,12 @@ def parser() -> argparse.ArgumentParser:
     view.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
     view.set_defaults(run=run_view)
 
-    compare = commands.add_parser(
-        "compare",
-        help="compare experiments example by example, and hold them to limits",
-        description="Compare experiments with a baseline, example by example: what changed, and how sure that is.",
-        epilog=compare_report.EXAMPLES,
-        formatter_class=described,
-    )
-    compare_report.add_arguments(compare)
-    compare.set_defaults(run=run_compare)
-
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="run a system over a dataset and score it, score an experiment, judge two pairwise",
-        description="Run a function over a dataset and score its answers; or score or judge what is recorded.",
-        epilog=evaluate_report.EXAMPLES,
-        formatter_class=described,
-    )
-    evaluate_report.add_arguments(evaluate)
-    evaluate.set_defaults(run=run_evaluate)
+    for name, wing in WINGS.items():
+        command = commands.add_parser(
+            name, help=wing.HELP, description=wing.DESCRIPTION, epilog=wing.EXAMPLES, formatter_class=described
+        )
+        wing.add_arguments(command)
+        command.set_defaults(run=functools.partial(wing.run, connect, say))
     return top
 
 
@@ -160,7 +151,6 @@ RECORD_EXAMPLES = """examples:
 def run_record(options: argparse.Namespace) -> int:
     if options.experiment and len(options.files) > 1:
         raise ValueError("--experiment names one experiment, but several files were given: drop it, or give one file.")
-    metadata = parse_metadata(options.metadata)
     with contextlib.ExitStack() as stack:
         sources = check_files([ResultFile(name, open_file(stack, name)) for name in options.files])
         if options.dry_run:
@@ -177,7 +167,7 @@ def run_record(options: argparse.Namespace) -> int:
                     options.experiment or default_name(stem(source.name), options.dataset, overview.hash),
                     overview,
                     description=options.description,
-                    metadata=metadata,
+                    metadata=options.metadata,
                     on_progress=on_progress,
                     verify=not options.no_verify and not options.dry_run,
                 )
@@ -373,25 +363,6 @@ def print_requests(sent: list[dict[str, Any]], as_json: bool) -> None:
         items = body["post"] if isinstance(body, dict) and "post" in body else body
         count = f", {len(items)} items" if isinstance(items, list) else ""
         print(f"{request['method']} {request['path']}  {request['bytes']:,} bytes{count}")
-
-
-# ---------------------------------------------------------------- compare
-
-
-def run_compare(options: argparse.Namespace) -> int:
-    with connect("reading") as api:
-        return compare_report.run(api, options)
-
-
-# ---------------------------------------------------------------- evaluate
-
-
-def run_evaluate(options: argparse.Namespace) -> int:
-    evaluate_report.check_options(options)
-    metadata = parse_metadata(options.metadata)
-    with connect() as api:
-        found = evaluate_report.run(options, api, metadata, say)
-        return DONE if evaluate_report.report(found, say, options.json) else REFUSED
 
 
 # ---------------------------------------------------------------- view

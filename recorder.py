@@ -14,11 +14,11 @@ from typing import Any
 
 import requests
 
-import bodies
+import recorder_bodies as bodies
 import rest
-from bodies import EPOCH, parse_time
+from recorder_bodies import EPOCH, parse_time
+from recorder_results import Overview, Prepared, Result, check_results, prepare, unfit
 from rest import LangSmith
-from results import Overview, Prepared, Result, check_results, prepare, unfit
 
 BATCH = 100  # results, examples, runs or feedback per request
 BATCH_CHARACTERS = 8_000_000

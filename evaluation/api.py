@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 import rest
-from bodies import EPOCH, parse_time
+from recorder_bodies import EPOCH, parse_time
 from rest import LangSmith
 
 PAGE = 100  # the most that a list endpoint gives at once

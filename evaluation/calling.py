@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import results
+import recorder_results
 
 Item = dict[str, Any]  # {"key", "score"?, "value"?, "comment"?, "error"?}
 Await = Callable[[Awaitable[Any]], Any]
@@ -205,7 +205,7 @@ def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
 
 def checked(item: Item, key: str, returned: Any) -> Item:
     problems: list[str] = []
-    results.check_feedback([item], "", problems)
+    recorder_results.check_feedback([item], "", problems)
     if problems:
         raise refused(key, returned, "; ".join(problems))
     return item

@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
+from evaluation.command import Connect, Say
 from evaluation.compare import INCONCLUSIVE, PASSED, Candidate, Check, Comparison, Flip, Limits, Metric, compare
 from rest import LangSmith
 
 SHOWN = 10  # changed scores of a metric, up and down each; --json has all
+HELP = "compare experiments example by example, and hold them to limits"
+DESCRIPTION = "Compare experiments with a baseline, example by example: what changed, and how sure that is."
 EXAMPLES = """The gate: exit code 0 when passed, 1 when failed, that of --inconclusive-exit when the data cannot tell.
 Besides feedback keys, METRIC may be latency, tokens, cost or error_rate.
 
@@ -58,12 +61,22 @@ def number(text: str) -> float:
     return value
 
 
-def run(api: LangSmith, options: argparse.Namespace) -> int:
+def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Compare, print, and return the exit code that the gate asks for."""
+    with connect("reading") as api:
+        comparison = compare_as_told(api, options)
+    if options.json:
+        print(json.dumps(asdict(comparison)))
+    else:
+        print("\n".join(map(clean, in_markdown(comparison) if options.markdown else in_text(comparison))))
+    return exit_code(comparison, options.inconclusive_exit)
+
+
+def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:
     limits = Limits(
         dict(options.fail_below), dict(options.fail_above), dict(options.max_regression), options.require_pairs
     )
-    comparison = compare(
+    return compare(
         api,
         options.baseline,
         *options.candidates,
@@ -74,11 +87,6 @@ def run(api: LangSmith, options: argparse.Namespace) -> int:
         limits=limits,
         seed=options.seed,
     )
-    if options.json:
-        print(json.dumps(asdict(comparison)))
-    else:
-        print("\n".join(map(clean, in_markdown(comparison) if options.markdown else in_text(comparison))))
-    return exit_code(comparison, options.inconclusive_exit)
 
 
 def exit_code(comparison: Comparison, inconclusive: int) -> int:

@@ -13,16 +13,16 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-import bodies
 import recorder
+import recorder_bodies as bodies
 import rest
 from evaluation import api as wing
 from evaluation import scoring
 from evaluation.calling import RUN, SUMMARY, TARGET, Await, Evaluator, Run, bind, score
 from evaluation.scoring import Tally
 from evaluation.targets import event_loop, load_data, provenance, run_target
+from recorder_results import Overview
 from rest import LangSmith
-from results import Overview
 
 TICK_SECONDS = 0.25  # how often results that wait to be sent, and Ctrl-C, are looked at
 RESUME_SELECTS = (*("ID", "STATUS", "ERROR", "METADATA", "START_TIME", "IS_ROOT", "PARENT_RUN_IDS", "PROJECT_ID"),)

@@ -3,17 +3,20 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 from evaluation import judge
+from evaluation.command import Connect, Say
 from evaluation.evaluate import Evaluation, Progress, evaluate
 from evaluation.pairwise import Comparison
 from evaluation.targets import load_evaluators, load_function
 from rest import LangSmith
 
+HELP = "run a system over a dataset and score it, score an experiment, judge two pairwise"
+DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge what is recorded."
 EXAMPLES = """examples:
   uv run main.py evaluate my_agent.py:run --data capitals --evaluators evals.py --prefix v2
   uv run main.py evaluate my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
@@ -71,10 +74,14 @@ def is_function(target: str) -> bool:
     return ".py:" in target
 
 
-def run(
-    options: argparse.Namespace, api: LangSmith, metadata: dict[str, Any] | None, say: Callable[[str], None]
-) -> Evaluation | Comparison:
-    """Do what the flags ask for."""
+def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
+    """Do what the flags ask for, print it, and return the exit code."""
+    check_options(options)
+    with connect() as api:
+        return 0 if report(evaluate_as_told(api, options, say), say, options.json) else 1
+
+
+def evaluate_as_told(api: LangSmith, options: argparse.Namespace, say: Say) -> Evaluation | Comparison:
     evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
     listed = "summary_evaluators"
     summary = [function for reference in options.summary_evaluators for function in load_evaluators(reference, listed)]
@@ -92,7 +99,7 @@ def run(
             experiment_name=options.experiment,
             max_concurrency=options.max_concurrency,
             num_repetitions=options.repetitions,
-            metadata=metadata,
+            metadata=options.metadata,
             description=options.description,
             splits=options.splits.split(",") if options.splits else None,
             error_handling="ignore" if options.ignore_errors else "log",
@@ -107,7 +114,7 @@ def run(
 
 
 @contextmanager
-def progress(say: Callable[[str], None]) -> Iterator[Progress]:
+def progress(say: Say) -> Iterator[Progress]:
     """Counts, errors and rate: one line that is rewritten on a terminal, a line every 10 s elsewhere."""
     on_terminal = sys.stderr.isatty()
     last = [monotonic() if not on_terminal else 0.0]
@@ -138,7 +145,7 @@ def progress_line(found: Evaluation) -> str:
 # ---------------------------------------------------------------- what people see
 
 
-def report(found: Evaluation | Comparison, say: Callable[[str], None], as_json: bool) -> bool:
+def report(found: Evaluation | Comparison, say: Say, as_json: bool) -> bool:
     """Print what was found, the link last; returns whether everything went well."""
     spent = judge.total_spent()
     if spent.calls or spent.cached:
@@ -159,7 +166,7 @@ def report(found: Evaluation | Comparison, say: Callable[[str], None], as_json: 
     return not (found.rejected or found.evaluator_errors)
 
 
-def say_failures(errors: Any, say: Callable[[str], None]) -> None:
+def say_failures(errors: Any, say: Say) -> None:
     for key, number in errors.items():
         say(f"The evaluator {key} failed {number} times; why is in the comment of its feedback.")
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import requests
 
 import rest
-from bodies import canonical
+from recorder_bodies import canonical
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-4.1-mini"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import bodies
+import recorder_bodies as bodies
 import rest
 from evaluation import api as wing
 from evaluation import scoring

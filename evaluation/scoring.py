@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import bodies
+import recorder_bodies as bodies
 import rest
-from bodies import parse_time
 from evaluation import api as wing
 from evaluation.calling import Await, Evaluator, Example, Item, Run, score
+from recorder_bodies import parse_time
 from rest import LangSmith
 
 SELECTS = (

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-import bodies
-import results
+import recorder_bodies as bodies
+import recorder_results
 from evaluation import api as wing
 from evaluation.calling import RUN, Await, Evaluator, awaited, bind, plain_text, run_alone
 from rest import LangSmith, create_examples, get_or_create_dataset
@@ -33,7 +33,7 @@ def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_a
     try:
         outputs = awaited(target(values), wait)
         outputs = outputs if isinstance(outputs, dict) else {"output": outputs}
-        problems = results.unfit(outputs, "outputs")
+        problems = recorder_results.unfit(outputs, "outputs")
         found: dict[str, Any] = {"outputs": outputs}
         if problems:
             found = {"error": f"The target returned what cannot be recorded: {'; '.join(problems[:5])}"}
@@ -162,7 +162,7 @@ def load_data(
         if not Path(data).is_file():
             raise ValueError(f"{data}: there is no such file.")
         with open(data, "rb") as file:
-            rows = list(results.ResultFile(str(data), file))
+            rows = list(recorder_results.ResultFile(str(data), file))
         dataset, examples = create_missing(api, dataset_name or Path(data).stem, rows, str(data))
     else:
         rows = list(data)
@@ -187,7 +187,7 @@ def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> t
     found, problems = [], []
     for number, row in enumerate(rows, 1):
         result = as_result(row)
-        fields, _, wrong = results.prepare(result)
+        fields, _, wrong = recorder_results.prepare(result)
         problems += [f"{source}, example {number}: {problem}" for problem in wrong]
         found.append(fields)
     if problems:
@@ -214,7 +214,7 @@ def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> t
 
 def as_result(row: Any) -> Any:
     """An example as a result without an answer; `outputs` are the reference where there is no other."""
-    if not isinstance(row, dict) or isinstance(row, results.Unreadable):
+    if not isinstance(row, dict) or isinstance(row, recorder_results.Unreadable):
         return row
     reference = row.get("reference_outputs", row.get("outputs"))
     fields: dict[str, Any] = {

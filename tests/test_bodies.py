@@ -14,8 +14,8 @@ import vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
-import bodies
-from results import check_results
+import recorder_bodies as bodies
+from recorder_results import check_results
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 GOLDEN = json.loads((FIXTURES / "vectors.json").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ import pytest
 from pages_seed import HOSTILE, TENANT, Seed, capitals, json_lines, page, words
 
 import localsmith
-from results import check_results
+from recorder_results import check_results
 
 
 @pytest.fixture

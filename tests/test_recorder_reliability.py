@@ -19,10 +19,10 @@ import pytest
 import requests
 from faults import DROP_AFTER, DROP_BEFORE, PASSING, QUOTA, Answer, Faults, by_chance, where
 
-import bodies
 import localsmith
 import main
 import recorder
+import recorder_bodies as bodies
 import rest
 from recorder import RecordingError, record_langsmith_experiment
 

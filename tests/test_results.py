@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodies import canonical
-from results import ResultFile, check_results, prepare
+from recorder_bodies import canonical
+from recorder_results import ResultFile, check_results, prepare
 
 OK = '{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}}'
 

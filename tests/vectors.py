@@ -13,11 +13,11 @@ from unittest import mock
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import bodies  # noqa: E402
 import dry_run  # noqa: E402
 import main  # noqa: E402
 import recorder  # noqa: E402
-from results import ResultFile, check_results  # noqa: E402
+import recorder_bodies as bodies  # noqa: E402
+from recorder_results import ResultFile, check_results  # noqa: E402
 
 FIXTURES = ROOT / "fixtures"
 DATASET_ID = "26d0b944-a286-4a7f-bb5f-3d86268ecc45"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, NotRequired, TypedDict
 
-from bodies import canonical_fields, canonical_result, long_form, parse_time, short_hash
+from recorder_bodies import canonical_fields, canonical_result, long_form, parse_time, short_hash
 
 MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
 MAX_DEPTH = 64
