@@ -1,6 +1,7 @@
 """Numbers over many runs: counts, latencies, tokens, cost, error rate."""
 
 import sqlite3
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,8 +29,8 @@ def dollars_number(picos: int | None) -> float | None:
     return picos / 1e12 if picos else None
 
 
-def percentile(values: list[int], share: float) -> float | None:
-    """The value below which `share` of the sorted `values` lie, between neighbours in proportion."""
+def percentile(values: Sequence[int], share: float) -> float | None:
+    """The value below which `share` of the sorted `values` lie, between neighbours in proportion: NumPy's default."""
     if not values:
         return None
     place = share * (len(values) - 1)

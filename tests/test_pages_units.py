@@ -10,8 +10,9 @@ from pages_seed import Seed, capitals
 
 import localsmith
 from localsmith.pages.columns import Cache
-from localsmith.pages.intervals import mcnemar, mean_of, pair, percentile, t_quantile, wilson
+from localsmith.pages.intervals import mcnemar, mean_of, pair, t_quantile, wilson
 from localsmith.pages.render import block, duration, gist, number, one_line, percent, signed, word_diff
+from localsmith.stats import percentile
 
 
 @pytest.mark.parametrize(

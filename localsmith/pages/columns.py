@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localsmith.pages.intervals import Mean, mean_of, percentile
+from localsmith.pages.intervals import Mean, mean_of
+from localsmith.pages.retries import replaced
+from localsmith.stats import percentile
 
 KEPT_RUNS = 450_000  # runs whose columns are kept in memory, roughly 500 bytes each
 KEPT_OTHERS = 100
@@ -39,6 +41,7 @@ class Columns:
     labels: dict[str, Counter[str]]  # metric -> values given without a score
     broken: Counter[str]  # metric -> how often its evaluator failed
     overall: list[Overall]  # feedback on the experiment as a whole
+    replaced: int  # failed runs that were tried again; they are in none of the above
 
     def runs_of(self, example: str) -> list[int]:
         if example in self.repeats:
@@ -69,13 +72,17 @@ def load_columns(db: sqlite3.Connection, session_id: str) -> Columns:
         " latency, total_tokens, total_cost FROM runs WHERE session_id = ? AND is_root = 1",
         (session_id,),
     ).fetchall()
+    # Only a second run of an example can take the place of a first.
+    gone = replaced(db, "session_id", [session_id]) if len({row[0] for row in rows}) < len(rows) else set()
+    if gone:
+        rows = [row for row in rows if row[1] not in gone]
     examples, run_ids, seqs, *others = list(zip(*rows, strict=True)) or [()] * 7
     statuses, latencies, tokens, costs = others
     at = dict(zip(examples, range(len(rows)), strict=True))
     at.pop(None, None)
-    scores, labels, broken, overall = _feedback(cursor, session_id, dict(zip(run_ids, examples, strict=True)))
+    found = _feedback(cursor, session_id, dict(zip(run_ids, examples, strict=True)), gone)
     repeats = _repeats(examples, seqs) if len(at) < len(rows) else {}
-    return Columns(examples, seqs, statuses, latencies, tokens, costs, at, repeats, scores, labels, broken, overall)
+    return Columns(examples, seqs, statuses, latencies, tokens, costs, at, repeats, *found, len(gone))
 
 
 def _repeats(examples: Sequence[str | None], seqs: Sequence[int]) -> dict[str, list[int]]:
@@ -103,7 +110,7 @@ KEYS = """
 
 
 def _feedback(
-    cursor: sqlite3.Cursor, session_id: str, example_of: dict[str, str | None]
+    cursor: sqlite3.Cursor, session_id: str, example_of: dict[str, str | None], gone: set[str]
 ) -> tuple[dict[str, dict[str, float]], dict[str, Counter[str]], Counter[str], list[Overall]]:
     """Scores, labels, how often evaluators failed, and feedback on the experiment as a whole; see `Columns`."""
     compared = cursor.execute("SELECT 1 FROM comparative_members WHERE session_id = ? LIMIT 1", (session_id,))
@@ -122,7 +129,7 @@ def _feedback(
         if run_ids[0] is None:  # NULL comes first
             overall += _overall(cursor, session_id, key)
         if None in given:
-            labels[key], broken[key] = _unscored(cursor, session_id, key)
+            labels[key], broken[key] = _unscored(cursor, session_id, key, gone)
             run_ids, given = zip(*[row for row in rows if row[1] is not None] or [(None, 0.0)], strict=True)
         scores[key] = _means(list(map(example_of.get, run_ids)), given)
     return (
@@ -148,13 +155,14 @@ def _means(examples: list[str | None], scores: Sequence[float]) -> dict[str, flo
     return found  # type: ignore[return-value]  # the one None is gone
 
 
-def _unscored(cursor: sqlite3.Cursor, session_id: str, key: str) -> tuple[Counter[str], int]:
+def _unscored(cursor: sqlite3.Cursor, session_id: str, key: str, gone: set[str]) -> tuple[Counter[str], int]:
     labels: Counter[str] = Counter()
     broken = 0
     rows = cursor.execute(
         "SELECT value, error, count(*) FROM feedback WHERE session_id = ? AND key = ? AND score IS NULL"
-        f" AND run_id IS NOT NULL AND {NOT_PAIRWISE} GROUP BY value, error",
-        (session_id, key),
+        f" AND run_id IS NOT NULL AND {NOT_PAIRWISE} AND run_id NOT IN (SELECT value FROM json_each(?))"
+        " GROUP BY value, error",
+        (session_id, key, json.dumps(list(gone))),
     )
     for value, error, count in rows:
         if error:
@@ -183,6 +191,7 @@ class Summary:
     strays: int  # root runs without an example
     errors: int
     pending: int
+    replaced: int  # failed runs that were tried again, counted nowhere else
     p50: float | None
     p99: float | None
     tokens: int
@@ -206,6 +215,7 @@ def summarize(columns: Columns) -> Summary:
         strays=columns.examples.count(None),
         errors=columns.statuses.count(ERROR),
         pending=columns.statuses.count(PENDING),
+        replaced=columns.replaced,
         p50=percentile(latencies, 0.50),
         p99=percentile(latencies, 0.99),
         tokens=sum(columns.tokens),

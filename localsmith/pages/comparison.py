@@ -113,7 +113,7 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
             sides.append(Side(experiment, kept.columns(db, session_id), kept.summary(db, session_id)))
     if not sides:
         return None
-    oldest = min(sides, key=lambda side: side.experiment.start_time)
+    oldest = min(sides, key=lambda side: side.experiment.number or 0)
     baseline = next((side for side in sides if side.experiment.id == question.baseline), oldest)
     baseline.is_baseline = True
     examples, not_run = _examples(db, kept, dataset_id, sides)

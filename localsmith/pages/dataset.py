@@ -11,6 +11,7 @@ from flask import render_template, request
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
 from localsmith.pages.common import Page, bounded, find, like, link, page_of, reading
+from localsmith.pages.retries import replaced
 
 EXPERIMENTS_PER_PAGE = 25
 EXPERIMENTS_PER_CHART = 20
@@ -87,13 +88,14 @@ def show_dataset(tenant: str, dataset_id: str) -> str:
         return _experiments_tab(db, kept, dataset, counts)
 
 
-# Experiments
+# Experiments, in the order in which they were made, as their numbers are: results that are recorded later than they
+# came to be start in the same second as others, or earlier the longer they took.
 
 
 def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
     page = page_of(counts["experiments"], EXPERIMENTS_PER_PAGE)
     rows = db.execute(
-        "SELECT * FROM sessions WHERE reference_dataset_id = ? ORDER BY start_time DESC, id LIMIT ? OFFSET ?",
+        "SELECT * FROM sessions WHERE reference_dataset_id = ? ORDER BY created_at DESC, id LIMIT ? OFFSET ?",
         (dataset["id"], page.size, page.offset),
     )
     experiments = [(experiment, kept.summary(db, experiment.id)) for experiment in map(experiment_of, rows)]
@@ -189,8 +191,9 @@ def _history(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str,
         " JOIN sessions s ON s.id = r.session_id JOIN feedback f ON f.run_id = r.id"
         " WHERE r.reference_example_id IN (SELECT value FROM json_each(?)) AND r.is_root = 1"
         " AND f.score IS NOT NULL AND f.comparative_experiment_id IS NULL"
-        " GROUP BY r.reference_example_id, f.key, s.id ORDER BY s.start_time, s.id",
-        (json.dumps(examples),),
+        " AND r.id NOT IN (SELECT value FROM json_each(?))"
+        " GROUP BY r.reference_example_id, f.key, s.id ORDER BY s.created_at, s.id",
+        (json.dumps(examples), json.dumps(list(replaced(db, "reference_example_id", examples)))),
     )
     for example, key, name, score in rows:
         scores = found.setdefault(example, {}).setdefault(key, [])
@@ -244,10 +247,11 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
             f" s.test_run_number AS number, {bounded('outputs')}, b.error FROM runs r"
             " JOIN sessions s ON s.id = r.session_id LEFT JOIN run_bodies b ON b.seq = r.seq"
             " WHERE r.reference_example_id = ? AND r.is_root = 1"
-            " ORDER BY s.start_time, r.start_time, r.seq LIMIT 500",
+            " ORDER BY s.created_at, r.start_time, r.seq LIMIT 500",
             (row["id"],),
         ).fetchall()
         feedback = feedback_of(db, [run["id"] for run in history])
+        gone = replaced(db, "reference_example_id", [row["id"]])
     return render_template(
         "example.html",
         dataset=dataset,
@@ -255,6 +259,7 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
         deleted=row["ended_at"] is not None,
         history=[(run, json.loads(run["outputs"]) if run["outputs"] else None) for run in history],
         feedback=feedback,
+        replaced=gone,
         page=Page(1, len(history)),
     )
 

@@ -18,14 +18,14 @@ def show_datasets(tenant: str = "") -> str:
             " coalesce((SELECT max(start_time) FROM sessions s WHERE s.reference_dataset_id = d.id), d.modified_at)"
             "   AS last_used,"
             " (SELECT max(start_time) FROM sessions s WHERE s.reference_dataset_id = d.id) AS last_experiment"
-            f" FROM datasets d {where} ORDER BY last_used DESC, d.id LIMIT ?2 OFFSET ?3",
+            f" FROM datasets d {where} ORDER BY last_used DESC, d.created_at DESC, d.id LIMIT ?2 OFFSET ?3",
             (like(query), page.size, page.offset),
         ).fetchall()
         projects = db.execute(
             "SELECT id, name, start_time,"
             " (SELECT count(*) FROM runs r WHERE r.session_id = s.id AND is_root = 1) AS runs"
             " FROM sessions s WHERE reference_dataset_id IS NULL AND name LIKE ? ESCAPE '\\'"
-            " ORDER BY start_time DESC, id LIMIT 100",
+            " ORDER BY start_time DESC, created_at DESC, id LIMIT 100",
             (like(query),),
         ).fetchall()
     return render_template("datasets.html", query=query, datasets=datasets, projects=projects, page=page)

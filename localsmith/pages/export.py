@@ -12,6 +12,7 @@ from typing import Any
 from flask import Response, stream_with_context
 
 from localsmith.pages.common import find, store
+from localsmith.pages.retries import replaced
 from localsmith.wire import dumps, iso, micros
 
 ADDED = ("original_start_time", "original_end_time")  # by a recorder that had to move a trace
@@ -47,7 +48,9 @@ def json_lines(results: Iterable[Result]) -> Iterator[str]:
 
 
 def results_of(db: sqlite3.Connection, session_id: str) -> Iterator[Result]:
-    """Every trace of an experiment as a result, in the order of the dataset's examples."""
+    """Every trace of an experiment as a result, in the order of the dataset's examples; of a failed run that was
+    tried again, the newer one alone."""
+    gone = replaced(db, "session_id", [session_id])
     session_start = db.execute("SELECT start_time FROM sessions WHERE id = ?", (session_id,)).fetchone()[0]
     traces = [
         row[0]
@@ -56,6 +59,7 @@ def results_of(db: sqlite3.Connection, session_id: str) -> Iterator[Result]:
             " WHERE r.session_id = ? AND r.is_root = 1 ORDER BY e.position IS NULL, e.position, r.start_time, r.seq",
             (session_id,),
         )
+        if row[0] not in gone
     ]
     for first in range(0, len(traces), AT_ONCE):
         yield from _results(db, traces[first : first + AT_ONCE], session_start)
@@ -70,7 +74,7 @@ def _results(db: sqlite3.Connection, traces: list[str], session_start: int) -> I
     ).fetchall()
     feedback: dict[str, list[Result]] = {}
     for row in db.execute(
-        "SELECT run_id, key, score, value, comment FROM feedback WHERE run_id IN"
+        "SELECT run_id, key, score, value, comment, error FROM feedback WHERE run_id IN"
         " (SELECT id FROM runs WHERE trace_id IN (SELECT value FROM json_each(?)))"
         " AND comparative_experiment_id IS NULL ORDER BY seq",
         (wanted,),
@@ -139,7 +143,8 @@ def _feedback(row: sqlite3.Row) -> Result:
     if score is not None and abs(score) < 2**53 and score == int(score):
         score = int(score)  # as it was given, most likely; SQLite keeps every score as a float
     value = json.loads(row["value"]) if row["value"] is not None else None
-    item = {"key": row["key"], "score": score, "value": value, "comment": row["comment"]}
+    error = True if row["error"] else None
+    item = {"key": row["key"], "score": score, "value": value, "comment": row["comment"], "error": error}
     return {key: value for key, value in item.items() if value is not None}
 
 
@@ -170,12 +175,14 @@ def csv_lines(results: Iterable[Result]) -> Iterator[str]:
     yield "\ufeff"  # without it, Excel takes UTF-8 for something else
     yield _line([*COLUMNS, *(name for metric in metrics for name in (metric, f"{metric} comment"))])
     for row in rows:
-        given = {item["key"]: item for item in row.get("feedback", [])}
+        feedback = row.get("feedback", [])
+        given = {item["key"]: item for item in sorted(feedback, key=lambda item: "error" not in item)}
         cells = [_cell(row.get(column)) for column in COLUMNS]
         cells[COLUMNS.index("latency_s")] = _seconds(row)
         for metric in metrics:
             item = given.get(metric, {})
-            cells += [_cell(item.get("score", item.get("value"))), _cell(item.get("comment"))]
+            failed = "error" if "error" in item else None
+            cells += [_cell(item.get("score", item.get("value", failed))), _cell(item.get("comment"))]
         yield _line(cells)
 
 

@@ -160,13 +160,3 @@ def mcnemar(up: int, down: int) -> float:
         math.exp(math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - log_half) for i in range(k + 1)
     )
     return min(1.0, 2 * tail)
-
-
-def percentile(ordered: Sequence[int], share: float) -> float | None:
-    """A percentile of sorted values, between neighbours where it falls between them."""
-    if not ordered:
-        return None
-    place = (len(ordered) - 1) * share
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

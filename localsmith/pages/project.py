@@ -9,6 +9,7 @@ from flask import render_template, request
 from localsmith.filters import RUN, compile_filter
 from localsmith.pages.common import bounded, find, page_of, reading
 from localsmith.pages.dataset import experiment_of, name_of
+from localsmith.pages.retries import replaced
 from localsmith.wire import ApiError
 
 EXAMPLES = (
@@ -40,11 +41,13 @@ def show_project(tenant: str, session_id: str) -> str:
             " ORDER BY runs.start_time DESC, runs.id DESC LIMIT ? OFFSET ?",
             (*args, page.size, page.offset),
         ).fetchall()
+        gone = replaced(db, "id", [row["id"] for row in rows])
     return render_template(
         "project.html",
         session=experiment_of(session),
         dataset_name=dataset_name,
         runs=[(row, _loads(row, "inputs"), _loads(row, "outputs")) for row in rows],
+        replaced=gone,
         page=page,
         filter=text,
         problem=problem,

@@ -9,6 +9,7 @@ from flask import render_template
 
 from localsmith.pages.common import find, reading
 from localsmith.pages.dataset import experiment_of, feedback_item, name_of
+from localsmith.pages.retries import replaced
 
 MAX_STEPS = 2000
 
@@ -39,6 +40,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         example = _example(db, example_id)
         dataset_name = name_of(db, session["reference_dataset_id"])
         others = _others(db, example_id, session["id"])
+        gone = replaced(db, "id", [run["id"], *(other["id"] for other in others)])
     return render_template(
         "run.html",
         run=run,
@@ -53,6 +55,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         example=example,
         example_id=example_id,
         others=others,
+        replaced=gone,
     )
 
 
@@ -74,7 +77,7 @@ def _others(db: sqlite3.Connection, example_id: str | None, session_id: str) -> 
     return db.execute(
         "SELECT r.id, r.session_id, r.status, r.latency, s.name, s.test_run_number AS number FROM runs r"
         " JOIN sessions s ON s.id = r.session_id WHERE r.reference_example_id = ? AND r.is_root = 1"
-        " ORDER BY r.session_id = ? DESC, s.start_time DESC, r.seq LIMIT 30",
+        " ORDER BY r.session_id = ? DESC, s.created_at DESC, r.seq LIMIT 30",
         (example_id, session_id),
     ).fetchall()
 
