@@ -24,6 +24,12 @@ ACCEPTED = (
     "a boolean, a number, a text, None (not scored), {'key', 'score', 'value', 'comment'}, {'metric_name': score}, "
     "a list of such objects, or {'results': [...]}"
 )
+MEANT = {  # what other tools call what evaluators are given here: not taken by place, which would be something else
+    **dict.fromkeys(("answer", "prediction", "predictions", "response", "completion", "actual"), "outputs"),
+    **dict.fromkeys(("reference", "references", "expected", "ground_truth", "label", "target"), "reference_outputs"),
+    **dict.fromkeys(("question", "query", "prompt"), "inputs"),
+}
+NAMELESS = "evaluator"  # what a lambda is called
 LEFT_OUT = ("metadata", "evaluator_info", "source_run_id", "feedback_config", "correction", "extra", "target_run_id")
 
 
@@ -96,33 +102,64 @@ class Evaluator:
 def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
     """Find out how to call `function`: by the names in `known`, else by place: one (run), or two (run, example).
 
-    Raises ValueError for a signature that cannot be served, so that it is found before anything runs.
+    Raises ValueError for a signature that cannot be served, or that means something else than it would get by place,
+    so that it is found before anything runs.
     """
-    key = name_of(function)
     if not callable(function):
         raise ValueError(f"{function!r} is not an evaluator: expected a function.")
+    key = name_of(function, "target" if known is TARGET else NAMELESS)
     parameters = list(inspect.signature(function).parameters.values())
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unknown = [p.name for p in required if p.name not in known or p.kind is p.POSITIONAL_ONLY]
     if not unknown:
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        return Evaluator(
-            key, function, (), known if takes_all else tuple(p.name for p in parameters if p.name in known)
-        )
+        by_name = known if takes_all else tuple(p.name for p in parameters if p.name in known)
+        if parameters and not by_name:
+            raise ValueError(
+                f"'{key}' takes none of {', '.join(known)}: if it makes a function that does, write {key}(...)."
+            )
+        return Evaluator(key, function, (), by_name)
     places = BY_PLACE[known]
-    if len(unknown) == len(required) <= len(places) and all(p.kind is not p.KEYWORD_ONLY for p in required):
+    names = [p.name for p in required]
+    can_be_placed = len(required) <= len(places) and all(p.kind is not p.KEYWORD_ONLY for p in required)
+    misplaced = [name for name, place in zip(names, places, strict=False) if meant_by(name, known) not in (None, place)]
+    if can_be_placed and (known is TARGET or not misplaced):
         return Evaluator(key, function, places[: len(required)], ())
-    near = difflib.get_close_matches(unknown[0], known, 1)
-    advice = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-    raise ValueError(f"'{key}' has the parameter '{unknown[0]}': {advice} (or {len(places)} by place: {places}).")
+    wrong = next((name for name in misplaced if name in unknown), unknown[0])
+    meant = meant_by(wrong, known)
+    advice = f"did you mean '{meant}'?" if meant else f"known are {', '.join(known)}"
+    by_place = f"{len(places)} by place: {', '.join(places)}" if len(places) > 1 else f"one by place: {places[0]}"
+    raise ValueError(f"'{key}' has the parameter '{wrong}': {advice} (or {by_place}).")
 
 
-def name_of(function: Any) -> str:
+def meant_by(name: str, known: tuple[str, ...]) -> str | None:
+    """Which of the known names a parameter's name stands for, as far as can be told."""
+    near = [MEANT[name]] if name in MEANT else difflib.get_close_matches(name, known, 1, 0.75)
+    return near[0] if near else None
+
+
+def ready(functions: Sequence[Callable[..., Any]], known: tuple[str, ...]) -> list[Evaluator]:
+    """Evaluators that can be called: signatures and names are sound, and what they need (a judge's key) is there.
+
+    Raises ValueError, or what an evaluator's own `setup` raises, before anything runs.
+    """
+    bound = [bind(function, known) for function in functions]
+    names = [evaluator.key for evaluator in bound]
+    for name in names:
+        if names.count(name) > 1:
+            as_all = ", as every lambda is" if name == NAMELESS else ""
+            raise ValueError(f"{names.count(name)} evaluators are named '{name}'{as_all}: give each a name of its own.")
+    for evaluator in bound:
+        getattr(evaluator.function, "setup", lambda: None)()
+    return bound
+
+
+def name_of(function: Any, nameless: str) -> str:
     """The key of what an evaluator returns without one: the function's name."""
     while isinstance(function, functools.partial):
         function = function.func
     name = str(getattr(function, "__name__", type(function).__name__))
-    return "evaluator" if name == "<lambda>" else name
+    return nameless if name == "<lambda>" else name
 
 
 # ---------------------------------------------------------------- calls and returns

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
-from evaluation.command import Connect, Say
+from evaluation.command import Connect, Say, clean, counted
 from evaluation.compare import INCONCLUSIVE, PASSED, Candidate, Check, Comparison, Flip, Limits, Metric, compare
 from rest import LangSmith
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("baseline", metavar="BASELINE", help="the name or id of an experiment")
     add("candidates", nargs="+", metavar="CANDIDATE", help="one or more to hold against it")
     add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
-    add("--metric", action="append", metavar="KEY", help="compare this feedback key only; repeatable")
+    add("--metric", action="append", metavar="KEY", help="of the scores, compare this one only; repeatable")
     add("--lower-is-better", action="append", default=[], metavar="KEY", help="for this feedback key; repeatable")
     add("--flips", action="store_true", help="list the examples whose scores changed")
     limit = "METRIC=NUMBER"
@@ -132,10 +132,6 @@ def in_text(comparison: Comparison) -> Iterable[str]:
     yield comparison.url
 
 
-def counted(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
 def pairs_in_words(candidate: Candidate) -> str:
     only = {side: len(ids) for side, ids in candidate.unmatched.items()}
     unmatched = f"{only['baseline']:,} in the baseline only, {only['candidate']:,} in the candidate only"
@@ -181,11 +177,6 @@ def changed_in_words(candidate: Candidate) -> Iterable[str]:
 
 def in_words(check: Check) -> str:
     return f"{check.verdict}: {check.experiment}: {check.limit}: {check.reason}"
-
-
-def clean(line: str) -> str:
-    """A line without what would control a terminal or begin another line."""
-    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def shown(value: float | None) -> str:

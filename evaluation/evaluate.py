@@ -18,7 +18,7 @@ import recorder_bodies as bodies
 import rest
 from evaluation import api as wing
 from evaluation import scoring
-from evaluation.calling import RUN, SUMMARY, TARGET, Await, Evaluator, Run, bind, score
+from evaluation.calling import RUN, SUMMARY, TARGET, Await, Evaluator, Run, bind, ready, score
 from evaluation.scoring import Tally
 from evaluation.targets import event_loop, load_data, provenance, run_target
 from recorder_results import Overview
@@ -42,16 +42,17 @@ class Evaluation:
     planned: int = 0  # runs of the target, or of the experiment, that this call is about
     done: int = 0  # of these, those that were run or scored in this call
     existing: int = 0  # runs that were there before and are not run again
-    errors: int = 0  # runs of this call in which the target failed
+    errors: int = 0  # runs of the experiment, and those of this call that are left out, in which the target failed
     scored: int = 0  # recorded runs that were scored in this call
     feedback: Counter[str] = field(default_factory=Counter)  # created, updated, deleted
     rejected: list[dict[str, Any]] = field(default_factory=list)  # {"result": number, "reason": text}
     tally: Tally = field(default_factory=Tally)
+    silent: list[str] = field(default_factory=list)  # evaluators of this call whose name no feedback has
     started: float = field(default_factory=monotonic)
 
     @property
     def evaluator_errors(self) -> int:
-        return self.tally.errors.total()
+        return self.tally.failures.total()
 
     def as_json(self) -> dict[str, Any]:
         names = ("dataset_id", "dataset_name", "experiment_id", "experiment_name", "url", "planned", "done", "existing")
@@ -118,8 +119,7 @@ def evaluate(
             api, list(target), evaluators, name=experiment_name or experiment_prefix, description=description,
             metadata=metadata, randomize_order=randomize_order, seed=seed, max_concurrency=max_concurrency,
         )  # fmt: skip
-    bound = [bind(function, RUN) for function in evaluators]
-    summary = [bind(function, SUMMARY) for function in summary_evaluators]
+    bound, summary = ready(evaluators, RUN), ready(summary_evaluators, SUMMARY)
     with event_loop(loop) as await_it:
         if isinstance(target, str):
             session, of_dataset = find_experiment(api, target, data)
@@ -134,7 +134,7 @@ def evaluate(
             of_dataset, examples = load_data(api, data, splits, dataset_name, asks_files)
             name = experiment_name or f"{experiment_prefix or work.key}-{uuid.uuid4().hex[:8]}"
             found = start(api, of_dataset, bodies.experiment_id(of_dataset["id"], name), name)
-            plan = plan_runs(api, found, examples, num_repetitions, retry_errors, len(bound))
+            plan = plan_runs(api, found, examples, num_repetitions, retry_errors, bound)
             facts = {**provenance(examples, splits, num_repetitions), **(metadata or {})}
             running = Running(work, bound, await_it, executor, max_concurrency, error_handling == "ignore", found)
             running.on_progress, running.stop = on_progress, stop or threading.Event()
@@ -145,6 +145,8 @@ def evaluate(
         if summary:
             runs = list(scoring.read_runs(api, of_dataset["id"], session, with_steps=asks_for_runs(summary)))
             found.feedback += scoring.summarise(api, session, runs, summary, await_it, found.tally)
+    if found.existing and not (found.done or found.scored):
+        found.silent = [evaluator.key for evaluator in bound if evaluator.key not in found.tally.as_json()]
     return found
 
 
@@ -193,14 +195,20 @@ def rescore(
 ) -> None:
     """Score recorded runs: all of an experiment, or `only` some of them."""
 
-    def count() -> None:
-        found.scored += 1
+    lock = threading.Lock()
+
+    def count(run: Run) -> None:
+        with lock:
+            found.scored += 1
+            found.errors += only is None and has_failed(run)
         if on_progress:
             on_progress(found)
 
     runs = scoring.read_runs(api, found.dataset_id, session, with_steps=asks_for_runs(evaluators))
     chosen = (pair for pair in runs if only is None or pair[0]["id"] in only)
-    found.feedback += scoring.score_runs(api, chosen, evaluators, max_concurrency, await_it, found.tally, count)
+    found.feedback += scoring.score_runs(
+        api, chosen, evaluators, max_concurrency, await_it, found.tally, count, with_others=only is not None
+    )
 
 
 # ---------------------------------------------------------------- what is to be run
@@ -215,12 +223,19 @@ class Plan:
 
 
 def plan_runs(
-    api: LangSmith, found: Evaluation, examples: list[dict], num_repetitions: int, retry_errors: bool, evaluators: int
+    api: LangSmith,
+    found: Evaluation,
+    examples: list[dict],
+    num_repetitions: int,
+    retry_errors: bool,
+    evaluators: Sequence[Evaluator],
 ) -> Plan:
     """Look what the experiment has: of each example `num_repetitions` runs are wanted, failed ones counting or not.
 
-    Runs with fewer feedback than there are evaluators may have lost some in a crash: they are scored once more.
+    Runs with fewer feedback than there are evaluators may have lost some in a crash: they are scored once more; with
+    `retry_errors` those as well for which one of these evaluators failed.
     """
+    names = {evaluator.key for evaluator in evaluators}
     runs, feedback = known_runs(api, found)
     plan = Plan()
     replaced: dict[str, list[str]] = {}
@@ -228,15 +243,18 @@ def plan_runs(
     for example in examples:
         there = runs.get(example["id"], [])
         failed = [run["id"] for run in there if retry_errors and has_failed(run)]
-        kept = [run["id"] for run in there if run["id"] not in failed]
+        kept = [run for run in there if run["id"] not in failed]
         replaced[example["id"]], lacking[example["id"]] = failed, num_repetitions - len(kept)
         found.existing += len(kept)
-        for run_id in kept:
-            if len(feedback.get(run_id, ())) < evaluators:
-                plan.unscored.add(run_id)
+        found.errors += sum(map(has_failed, kept))  # errors and sums are those of the whole experiment
+        for run in kept:
+            items = feedback.get(run["id"], [])
+            failing = retry_errors and any(item.get("error") and item["key"] in names for item in items)
+            if failing or len(items) < len(evaluators):
+                plan.unscored.add(run["id"])
                 continue
-            for item in feedback.get(run_id, ()):  # so that the sums are those of the whole experiment
-                found.tally.add(item)
+            for item in items:
+                found.tally.add(item, of_others=item["key"] not in names)
     for repetition in range(num_repetitions):
         for example in examples:
             if repetition < lacking[example["id"]]:

@@ -3,24 +3,24 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 from evaluation import judge
-from evaluation.command import Connect, Say
+from evaluation.calling import PAIRWISE, RUN, SUMMARY, ready
+from evaluation.command import Connect, Say, clean, counted, shortened
 from evaluation.evaluate import Evaluation, Progress, evaluate
 from evaluation.pairwise import Comparison
 from evaluation.targets import load_evaluators, load_function
-from rest import LangSmith
 
 HELP = "run a system over a dataset and score it, score an experiment, judge two pairwise"
 DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge what is recorded."
 EXAMPLES = """examples:
   uv run main.py evaluate my_agent.py:run --data capitals --evaluators evals.py --prefix v2
   uv run main.py evaluate my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
-  uv run main.py evaluate v2-1a2b3c4d --evaluators evals.py:polite
+  uv run main.py evaluate v2-1a2b3c4d --evaluators 'evaluation.evaluators:exact_match,mentions("Lima")'
   uv run main.py evaluate --pairwise v1 v2 --evaluators evals.py:prefer"""
 LOG_SECONDS = 10  # between two lines of progress where there is no terminal
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="DATA", help="the dataset (name or id), or a JSON lines file that becomes one")
     add("--dataset", metavar="NAME", help="what the dataset of a file is called (default: the file's stem)")
     add("--splits", metavar="NAME,NAME", help="only the examples of these splits")
-    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="repeatable")
+    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="or MODULE:NAME; repeatable")
     add("--summary-evaluators", action="append", default=[], metavar="FILE.py:NAME,...", help="see all runs at once")
     add("--prefix", metavar="TEXT", help="of the experiment's name (default: the function's name)")
     add("--experiment", metavar="NAME", help="its whole name; one that is there is gone on with")
@@ -77,19 +77,17 @@ def is_function(target: str) -> bool:
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Do what the flags ask for, print it, and return the exit code."""
     check_options(options)
-    with connect() as api:
-        return 0 if report(evaluate_as_told(api, options, say), say, options.json) else 1
-
-
-def evaluate_as_told(api: LangSmith, options: argparse.Namespace, say: Say) -> Evaluation | Comparison:
     evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
     listed = "summary_evaluators"
     summary = [function for reference in options.summary_evaluators for function in load_evaluators(reference, listed)]
+    ready(evaluators, PAIRWISE if options.pairwise else RUN)  # what is wrong with them is said before anything is made
+    ready(summary, SUMMARY)
     target: Any = options.pairwise or options.target
-    if not options.pairwise and is_function(options.target):
+    runs_target = not options.pairwise and is_function(options.target)
+    if runs_target:
         target = load_function(options.target)
     judge.FRESH.set() if options.fresh else judge.FRESH.clear()
-    with progress(say) as on_progress:
+    with connect() if runs_target else connect("scoring runs of") as api, progress(say) as on_progress:
         found: Evaluation | Comparison = evaluate(
             target,
             options.data,
@@ -110,7 +108,7 @@ def evaluate_as_told(api: LangSmith, options: argparse.Namespace, say: Say) -> E
             langsmith=api,
             on_progress=on_progress,
         )
-    return found
+    return 0 if report(found, say, options.json) else 1
 
 
 @contextmanager
@@ -137,8 +135,8 @@ def progress_line(found: Evaluation) -> str:
     done = found.done + found.scored
     of = f" of {found.planned}" if found.planned else ""
     rate = done / max(monotonic() - found.started, 0.001)
-    failed = f", {found.errors} errors" if found.errors else ""
-    failing = f", {found.evaluator_errors} evaluator errors" if found.evaluator_errors else ""
+    failed = f", {counted(found.errors, 'error')}" if found.errors else ""
+    failing = f", {counted(found.evaluator_errors, 'evaluator error')}" if found.evaluator_errors else ""
     return f"{found.experiment_name}: {done}{of} done{failed}{failing}, {rate:.1f}/s"
 
 
@@ -158,43 +156,43 @@ def report(found: Evaluation | Comparison, say: Say, as_json: bool) -> bool:
     else:
         print("\n".join([*lines(found), "", found.url]))
     if isinstance(found, Comparison):
-        say_failures(found.errors, say)
+        say_failures(found.errors, found.reasons, say)
         return not found.errors
     for rejected in found.rejected[:20]:
         say(f"result {rejected['result']}: {rejected['reason']}")
-    say_failures(found.tally.errors, say)
+    say_failures(found.tally.failures, found.tally.reasons, say)
+    for name in found.silent:
+        again = f"uv run main.py evaluate {found.experiment_name} --evaluators ..."
+        say(f"No feedback is called {name!r}. If that evaluator is new, let it score what is recorded: {again}")
     return not (found.rejected or found.evaluator_errors)
 
 
-def say_failures(errors: Any, say: Say) -> None:
+def say_failures(errors: Mapping[str, int], reasons: Mapping[str, str], say: Say) -> None:
     for key, number in errors.items():
-        say(f"The evaluator {key} failed {number} times; why is in the comment of its feedback.")
+        why = clean(shortened(reasons[key], 300))
+        say(f"The evaluator {key} failed {counted(number, 'time')}, with the reason in its feedback. The first: {why}")
 
 
 def lines(found: Evaluation) -> list[str]:
-    """What became of the runs, and every score's mean over the whole experiment."""
+    """What became of the runs, and what the feedback of the whole experiment comes to."""
     rows = [("experiment", found.experiment_name)]
-    ran = found.done or found.existing
-    if ran:
+    if found.done or found.existing:
         rows.append(("runs", f"{found.done} new" + (f", {found.existing} known" if found.existing else "")))
     if found.scored:
         changes = ", ".join(f"{found.feedback[name]} {name}" for name in ("created", "updated", "deleted"))
-        rows.append(("scored", f"{found.scored} recorded runs; feedback: {changes}"))
-    for key, sums in found.tally.as_json().items():
-        parts = [f"{sums['mean']:.3f} (mean of {sums['n']})"] if sums["n"] else []
-        parts += [f"{value} {number}" for value, number in sums.get("values", {}).items()]
-        parts += [f"{sums['errors']} errors"] if sums["errors"] else []
-        rows.append((key, ", ".join(parts)))
-    rows += [("errors", str(found.errors))] if ran else []
+        rows.append(("scored", f"{counted(found.scored, 'recorded run')}; feedback: {changes}"))
+    rows += [*found.tally.rows(), ("errors", f"{found.errors:,}")]
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]
 
 
 def pairwise_lines(found: Comparison) -> list[str]:
-    rows = [("comparison", found.name), ("pairs", f"{found.pairs} ({found.only_in_some} examples not in all)")]
-    for key in dict.fromkeys([*found.judged, *found.errors]):
+    unmatched = f"{counted(found.only_in_some, 'example')} not in all"
+    rows = [("comparison", found.name), ("pairs", f"{found.pairs:,} ({unmatched})")]
+    for key in sorted({*found.judged, *found.errors}):
         means = zip(found.experiments, found.means.get(key, []), strict=False)
-        parts = [f"{name} {mean:.3f}" for name, mean in means] + [f"ties {found.ties[key]} of {found.judged[key]}"]
-        rows.append((key, ", ".join(parts + ([f"{found.errors[key]} errors"] if found.errors[key] else []))))
+        parts = [f"{name} {mean:.3f}" for name, mean in means]
+        parts += [f"ties {found.ties[key]} of {found.judged[key]}"] if found.judged[key] else []
+        rows.append((clean(key), ", ".join(parts + ([f"{found.errors[key]} failed"] if found.errors[key] else []))))
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,12 +16,14 @@ from urllib.parse import urlsplit
 import requests
 
 import rest
+from evaluation.command import counted
 from recorder_bodies import canonical
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-4.1-mini"
 CACHE = Path(".localsmith") / "judge-cache"
 TIMEOUT = (10, 120)  # seconds to connect, seconds to wait for an answer
+OUTAGE_SECONDS = 300  # for so long nobody asks again after a server was away for all the patience there is
 FORMATS = ("json_schema", "json_object", "none")  # what a server may be asked for, the strictest first
 
 FRESH = threading.Event()  # while set, every judge of this process asks again (`main.py evaluate --fresh`)
@@ -43,7 +46,7 @@ class Spent:
 
     def __str__(self) -> str:
         tokens = f"{self.input_tokens:,} tokens in, {self.output_tokens:,} out"
-        return f"{self.calls} judge calls ({tokens}), {self.cached} verdicts from the cache"
+        return f"{counted(self.calls, 'judge call')} ({tokens}), {counted(self.cached, 'verdict')} from the cache"
 
 
 SPENT: list[Spent] = []  # one for each connection of this process
@@ -66,6 +69,7 @@ class Judge:
     timeout: tuple[float, float] = TIMEOUT
     spent: Spent = field(default_factory=Spent)
     lacking: dict[str, set[str]] = field(default_factory=dict)  # by model
+    given_up: tuple[float, str] | None = None  # when, and why
     lock: Any = field(default_factory=threading.Lock, repr=False)
 
 
@@ -76,14 +80,15 @@ def connect(
     cache: Path | str | None = CACHE,
     fresh: bool = False,
     timeout: tuple[float, float] = TIMEOUT,
-    patience: float = rest.PATIENCE,
+    patience: float | None = None,
 ) -> Judge:
     """Open a connection with what is given, else with OPENAI_API_KEY and OPENAI_BASE_URL; nothing is sent yet.
 
-    A base URL alone is enough for servers that ask for no key (Ollama, vLLM). `cache` is a folder, None for none.
-    Raises rest.SetupError when there is neither.
+    A base URL alone is enough for servers that ask for no key (Ollama, vLLM). `cache` is a folder, None for none;
+    `patience` is LANGSMITH_PATIENCE_SECONDS if left out. Raises rest.SetupError when there is neither key nor URL.
     """
     values = rest.settings()
+    patience = float(rest.pick(values, "PATIENCE_SECONDS") or rest.PATIENCE) if patience is None else patience
     base = url or values.get("OPENAI_BASE_URL")
     key = (values.get("OPENAI_API_KEY") or "" if api_key is None else api_key).strip(rest.STRAY)
     if not key and not base:
@@ -190,11 +195,20 @@ def unsupported(response: requests.Response, lacking: set[str]) -> str | None:
 
 
 def post(judge: Judge, body: dict[str, Any]) -> requests.Response:
+    """Send one question. A server that stayed away until patience ended is not waited for by the next ones as well."""
+    if judge.given_up and time.monotonic() < judge.given_up[0] + OUTAGE_SECONDS:
+        raise JudgeError(f"{judge.given_up[1]}; not asked again")
     try:
         url = f"{judge.url}/chat/completions"
-        return judge.session.post(url, json=body, timeout=judge.timeout, allow_redirects=False)
+        response = judge.session.post(url, json=body, timeout=judge.timeout, allow_redirects=False)
     except requests.RequestException as error:
-        raise JudgeError(f"POST /chat/completions: no answer from {judge.url} ({type(error).__name__})") from None
+        reason = f"POST /chat/completions: no answer from {judge.url} ({type(error).__name__})"
+        if isinstance(error, requests.ConnectionError):  # and not one question that takes too long
+            judge.given_up = time.monotonic(), reason
+        raise JudgeError(reason) from None
+    if response.status_code in (502, 503):
+        judge.given_up = time.monotonic(), f"POST /chat/completions answered {response.status_code}"
+    return response
 
 
 def words(judge: Judge, response: requests.Response) -> str:

@@ -46,6 +46,13 @@ def llm_judge(
         parts += [("reference", reference_outputs)] if reference_outputs else []
         return feedback(ask(prompt, parts, schema, model, connection), key)
 
+    return asking(evaluator, key, connection)
+
+
+def asking(evaluator: Evaluate, key: str, connection: judge.Judge | None) -> Evaluate:
+    """Name an evaluator, and let it say before anything runs whether a model can be asked at all."""
+    if connection is None:
+        evaluator.setup = judge.default  # type: ignore[attr-defined]
     return named(evaluator, key)
 
 
@@ -97,7 +104,7 @@ def accuracy(*, key: str = "accuracy", model: str | None = None, connection: jud
             return not_scored(key, "no reference to compare with")
         return ask_it(inputs=inputs, outputs=outputs, reference_outputs=reference_outputs)
 
-    return named(evaluator, key)
+    return asking(evaluator, key, connection)
 
 
 ACCURACY = (
@@ -119,7 +126,7 @@ def groundedness(
         parts = [("inputs", inputs), ("tool-results", found), ("answer", text_of(outputs))]
         return feedback(ask(GROUNDEDNESS, parts, verdict_schema(bool), model, connection), key)
 
-    return named(evaluator, key)
+    return asking(evaluator, key, connection)
 
 
 GROUNDEDNESS = (
@@ -172,7 +179,7 @@ def pairwise_judge(
             found.append({"key": f"{key}_position_bias", "scores": [int(not agreed)] * 2})
         return found
 
-    return named(evaluator, key)
+    return asking(evaluator, key, connection)
 
 
 def shown_first(seed: int, inputs: Any, outputs: list) -> int:
@@ -223,3 +230,5 @@ CONCISENESS = (
     "Prefer the more concise answer: the one that answers the question completely with fewer words, without "
     "repetition, preamble or padding. An answer that is short because something needed is missing is not concise."
 )
+
+evaluators = [accuracy(), groundedness()]  # what needs no settings

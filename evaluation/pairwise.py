@@ -13,7 +13,18 @@ import recorder_bodies as bodies
 import rest
 from evaluation import api as wing
 from evaluation import scoring
-from evaluation.calling import PAIRWISE, Await, Evaluator, Example, Preference, Run, awaited, bind, failure, preferences
+from evaluation.calling import (
+    PAIRWISE,
+    Await,
+    Evaluator,
+    Example,
+    Preference,
+    Run,
+    awaited,
+    failure,
+    preferences,
+    ready,
+)
 from evaluation.scoring import chunks, synchronise
 from evaluation.targets import event_loop
 from rest import LangSmith
@@ -31,6 +42,7 @@ class Comparison:
     only_in_some: int = 0  # examples that one of them lacks
     feedback: Counter[str] = field(default_factory=Counter)  # created, updated, deleted
     errors: Counter[str] = field(default_factory=Counter)  # failures of evaluators, by key
+    reasons: dict[str, str] = field(default_factory=dict)  # why one failed for the first time, by key
     means: dict[str, list[float]] = field(default_factory=dict)  # by key, in the order of the experiments
     ties: Counter[str] = field(default_factory=Counter)  # by key: all scores equal
     judged: Counter[str] = field(default_factory=Counter)  # by key
@@ -38,13 +50,14 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         names = ("comparative_id", "name", "experiments", "url", "pairs", "only_in_some")
-        keys = dict.fromkeys([*self.judged, *self.errors])
+        keys = sorted({*self.judged, *self.errors})
         scores = {
             key: {
                 "n": self.judged[key],
                 "means": dict(zip(self.experiments, self.means.get(key, []), strict=False)),
                 "ties": self.ties[key],
                 "errors": self.errors[key],
+                **({"first_error": self.reasons[key]} if key in self.reasons else {}),
             }
             for key in keys
         }
@@ -78,7 +91,7 @@ def judge_pairwise(
     for the right run all the same. The same experiments under the same `name` are the same comparison: doing it again
     corrects it. Repetitions are paired in the order in which they ran.
     """
-    bound = [bind(function, PAIRWISE) for function in evaluators]
+    bound = ready(evaluators, PAIRWISE)
     if len(experiments) < 2 or not bound:
         raise ValueError("A pairwise evaluation needs two experiments and at least one evaluator.")
     sessions = [wing.find_experiment(api, experiment) for experiment in experiments]
@@ -194,6 +207,7 @@ def feedback_bodies(
     if isinstance(preferred, Exception):
         found.errors[evaluator.key] += 1
         item = failure(evaluator.key, preferred)
+        found.reasons.setdefault(evaluator.key, item["comment"])
         for run in order:
             yield feedback_body(found, names, pair, order, run, item)
         return

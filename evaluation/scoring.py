@@ -1,5 +1,6 @@
 """Runs that are recorded already: read them as evaluators see them, score them, and keep their feedback up to date."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import recorder_bodies as bodies
 import rest
 from evaluation import api as wing
 from evaluation.calling import Await, Evaluator, Example, Item, Run, score
+from evaluation.command import clean, counted, shortened
 from recorder_bodies import parse_time
 from rest import LangSmith
 
@@ -19,6 +21,7 @@ SELECTS = (
     *("PROJECT_ID", "TRACE_ID", "IS_ROOT", "PARENT_RUN_IDS", "DOTTED_ORDER", "REFERENCE_EXAMPLE_ID", "FEEDBACK_STATS"),
     *("TOTAL_TOKENS", "PROMPT_TOKENS", "COMPLETION_TOKENS", "TOTAL_COST"),
 )
+SHOWN_VALUES = 5
 Scored = tuple[Run, Example]
 Said = list[tuple[str, list[Item]]]  # what each evaluator said, by its name
 Worked = tuple[str, str]  # the id of a run or experiment, and a key under which no evaluator failed
@@ -26,32 +29,56 @@ Worked = tuple[str, str]  # the id of a run or experiment, and a key under which
 
 @dataclass
 class Tally:
-    """Feedback by key: how many scores and their sum, how many texts, how many failures of the evaluator."""
+    """Feedback by key: how many scores and their sum, how often which value, how many failures of the evaluator."""
 
     scores: Counter[str] = field(default_factory=Counter)
     sums: dict[str, float] = field(default_factory=dict)
     values: dict[str, Counter[str]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)  # why an evaluator failed for the first time
+    errors_of_others: Counter[str] = field(default_factory=Counter)  # those of evaluators that nobody asked for now
 
-    def add(self, item: Mapping[str, Any]) -> None:
-        key = item["key"]
+    @property
+    def failures(self) -> Counter[str]:
+        """The failures, by key, of the evaluators that were asked for."""
+        return self.errors - self.errors_of_others
+
+    def add(self, item: Mapping[str, Any], *, of_others: bool = False) -> None:
+        key, value = item["key"], item.get("value")
         if item.get("error"):
             self.errors[key] += 1
+            self.errors_of_others[key] += of_others
+            self.reasons.setdefault(key, item.get("comment") or "it does not say why")
         elif item.get("score") is not None:
             self.scores[key] += 1
             self.sums[key] = self.sums.get(key, 0.0) + float(item["score"])
-        elif isinstance(item.get("value"), str):
-            self.values.setdefault(key, Counter())[item["value"]] += 1
+        elif value is not None:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            self.values.setdefault(key, Counter())[text] += 1
 
     def as_json(self) -> dict[str, Any]:
-        keys = dict.fromkeys([*self.scores, *self.values, *self.errors])
-        found = {}
-        for key in keys:
+        found: dict[str, Any] = {}
+        for key in sorted({*self.scores, *self.values, *self.errors}):
             number = self.scores[key]
-            mean = self.sums[key] / number if number else None
-            values = {"values": dict(self.values[key])} if key in self.values else {}
-            found[key] = {"n": number, "mean": mean, "errors": self.errors[key], **values}
+            found[key] = {"n": number, "mean": self.sums[key] / number if number else None, "errors": self.errors[key]}
+            if key in self.values:
+                found[key]["values"] = dict(self.values[key].most_common())
+            if key in self.reasons:
+                found[key]["first_error"] = self.reasons[key]
         return found
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Each key, and in words what its feedback comes to: the mean, the most frequent values, the failures."""
+        rows = []
+        for key, sums in self.as_json().items():
+            parts = [f"{sums['mean']:.3f} (mean of {sums['n']:,})"] if sums["n"] else []
+            values = list(sums.get("values", {}).items())
+            parts += [f"{clean(shortened(value, 30))}: {number:,}" for value, number in values[:SHOWN_VALUES]]
+            more = len(values) - SHOWN_VALUES
+            parts += [f"and {counted(more, 'more value')}"] if more > 0 else []
+            parts += [f"{sums['errors']:,} failed"] if sums["errors"] else []
+            rows.append((clean(key), ", ".join(parts)))
+        return rows
 
 
 # ---------------------------------------------------------------- reading
@@ -120,14 +147,18 @@ def score_runs(
     max_concurrency: int,
     wait: Await,
     tally: Tally,
-    on_scored: Callable[[], None],
+    on_scored: Callable[[Run], None],
+    with_others: bool = False,
 ) -> Counter[str]:
-    """Let evaluators score runs; their feedback is created, or updated where it says something else."""
+    """Let evaluators score runs; their feedback is created, or updated where it says something else.
+
+    `with_others` adds to the tally what the runs have from other evaluators, too.
+    """
     counts: Counter[str] = Counter()
 
     def work(pair: Scored) -> Said:
         found = [(evaluator.key, score(evaluator, values_of(*pair), wait)) for evaluator in evaluators]
-        on_scored()
+        on_scored(pair[0])
         return found
 
     with ThreadPoolExecutor(max_concurrency) as pool:
@@ -145,6 +176,11 @@ def score_runs(
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
             known = list(rest.list_feedback(api, [run["id"] for run, _ in some]))
+            if with_others:
+                ours = {body["id"] for body in made}
+                for item in known:
+                    if not (item["id"] in ours or item.get("comparative_experiment_id") or is_over(item, worked, "")):
+                        tally.add(item, of_others=True)
             counts += synchronise(api, made, known, worked, lambda items: rest.create_feedback(api, items))
     return counts
 

@@ -1,9 +1,11 @@
 """What an evaluation runs, and on what: targets and evaluators from files, data, event loops, the state of git."""
 
+import ast
 import asyncio
 import contextlib
 import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 import threading
@@ -77,22 +79,34 @@ def cancel_and_stop(loop: asyncio.AbstractEventLoop) -> None:
 def load_function(reference: str) -> Callable[..., Any]:
     """The function that `my_agent.py:run` names."""
     path, _, name = reference.rpartition(":")
-    module = load_module(path)
+    return function_of(load_module(path), path, name)
+
+
+def function_of(module: ModuleType, path: str, name: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{path} has no function '{name}'{wing.offer(name, list(functions_of(module)))}")
+    if getattr(function, "__name__", "") == "<lambda>":
+        function.__name__ = name
     return function
+
+
+REFERENCE = re.compile(r"(?P<path>.+?\.py|[\w.]+)(?::(?P<chosen>.*))?", re.DOTALL)
 
 
 def load_evaluators(reference: str, listed: str = "evaluators") -> list[Callable[..., Any]]:
     """The functions of `evals.py:name,name`; of `evals.py`, its list `evaluators`, else all that look like evaluators.
 
-    Those are public functions written in that file whose parameters an evaluator may have.
+    Those are public functions written in that file whose parameters an evaluator may have. A module may stand for a
+    file (`evaluation.evaluators`), and a call that makes an evaluator for a name (`mentions("Lima")`).
     """
-    path, colon, chosen = reference.rpartition(":") if not reference.endswith(".py") else (reference, "", "")
-    if colon and chosen:
-        return [load_function(f"{path}:{name.strip()}") for name in chosen.split(",")]
-    module = load_module(path or reference)
+    parts = REFERENCE.fullmatch(reference)
+    if not parts:
+        raise ValueError(f"{reference!r}: expected FILE.py, FILE.py:NAME,... or MODULE:NAME,...")
+    path, chosen = parts["path"], parts["chosen"]
+    module = load_module(path) if path.endswith(".py") else import_module(path)
+    if chosen:
+        return [evaluator_of(module, path, chosen, part) for part in parts_of(chosen)]
     found = getattr(module, listed, None)
     if found is None and listed == "evaluators":
         found = [function for function in functions_of(module).values() if is_evaluator(function)]
@@ -101,6 +115,32 @@ def load_evaluators(reference: str, listed: str = "evaluators") -> list[Callable
             f"{reference} has no evaluators: name them ({reference}:NAME), or list them as {listed} = [...]."
         )
     return list(found)
+
+
+def parts_of(chosen: str) -> list[ast.expr]:
+    """The parts of `name,name(...)`."""
+    with contextlib.suppress(SyntaxError, ValueError):
+        tree = ast.parse(f"[{chosen}]", mode="eval").body
+        if isinstance(tree, ast.List):
+            return tree.elts
+    raise ValueError(f"{chosen!r}: expected NAME,... or NAME(...) with plain texts and numbers.")
+
+
+def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> Callable[..., Any]:
+    """The function that a name means, or that a call of one with plain values makes."""
+    if isinstance(part, ast.Name):
+        return function_of(module, path, part.id)
+    if not isinstance(part, ast.Call) or not isinstance(part.func, ast.Name):
+        raise ValueError(f"{chosen!r}: expected NAME,... or NAME(...) with plain texts and numbers.")
+    make = function_of(module, path, part.func.id)
+    try:
+        places = [ast.literal_eval(value) for value in part.args]
+        made = make(*places, **{str(one.arg): ast.literal_eval(one.value) for one in part.keywords})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{ast.unparse(part)}: {error}") from error
+    if not callable(made):
+        raise ValueError(f"{ast.unparse(part)} makes no evaluator: name the function alone, {part.func.id}.")
+    return made
 
 
 def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -114,6 +154,17 @@ def is_evaluator(function: Callable[..., Any]) -> bool:
         bound = bind(function, RUN)
         return not bound.by_place and bound.wants("outputs", "run")
     return False
+
+
+def import_module(name: str) -> ModuleType:
+    """Import what is installed, or lies in the current folder."""
+    if "" not in sys.path:
+        sys.path.append("")
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        hint = f"; a file is named {name}.py" if isinstance(error, ModuleNotFoundError) else ""
+        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}{hint}.") from error
 
 
 def load_module(path: str) -> ModuleType:

@@ -235,3 +235,6 @@ def texts_in(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping | list):
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from texts_in(item)
+
+
+evaluators = [schema_before_query]  # what needs no settings

@@ -306,6 +306,52 @@ def test_failed_runs_are_retried_on_request(api, run):
     assert [len(example["runs"]) for example in counting] == [1] * 6  # what `compare` sees
 
 
+def test_nothing_left_to_do_shows_the_totals_of_the_experiment(api, run):
+    """Failed runs count whenever they were made, and the metrics stand in the same order each time."""
+    evaluators = [length_limit(1), exact_match]
+    first = run(fails_on_odd, evaluators)
+    again = run(fails_on_odd, evaluators)
+
+    assert (again.done, again.existing, first.errors, again.errors) == (0, 6, 3, 3)
+    assert list(again.tally.as_json().items()) == list(first.tally.as_json().items())
+    assert list(first.tally.as_json()) == ["exact_match", "length_limit"]
+    assert run("first", [exact_match], None).errors == 3
+
+
+def test_only_the_evaluators_asked_for_decide(api, run):
+    """What another evaluator failed at earlier is shown, but is no failure of this call."""
+
+    def broken(outputs):
+        raise RuntimeError("no model")
+
+    run(evaluators=[broken])
+    found = run(evaluators=[broken, exact_match])  # scores what is there, as the second has not spoken
+    assert (found.evaluator_errors, found.tally.scores["exact_match"]) == (6, 6)
+
+    other = run(evaluators=[exact_match], retry_errors=True)
+    assert (other.evaluator_errors, other.tally.as_json()["broken"]["errors"]) == (0, 6)
+    assert run(evaluators=[broken]).evaluator_errors == 6
+
+
+def test_failed_evaluators_are_retried_on_request(api, run):
+    """As failed runs are, without running the target; other feedback stays in the sums."""
+    is_broken = [True]
+
+    def sometimes(outputs):
+        if is_broken[0]:
+            raise TimeoutError("model down")
+        return True
+
+    run(evaluators=[sometimes, exact_match])
+    is_broken[0] = False
+    assert run(evaluators=[sometimes]).evaluator_errors == 6
+
+    found = run(lambda inputs: pytest.fail("called"), [sometimes], retry_errors=True)
+
+    assert (found.scored, found.evaluator_errors) == (6, 0)
+    assert {key: sums["n"] for key, sums in found.tally.as_json().items()} == {"sometimes": 6, "exact_match": 6}
+
+
 def test_runs_whose_scores_got_lost_are_scored_again(api, run):
     """As after a crash between a run and its feedback: the target is not called for that."""
     run(evaluators=[])
@@ -750,6 +796,45 @@ def test_functions_and_evaluators_from_files(tmp_path):
         load_evaluators(str(tmp_path / "broken_evals.py"))
 
 
+def test_evaluators_of_modules_and_calls_that_make_them(tmp_path, monkeypatch):
+    """`package.module:name`, `make("text", key="k")`, and no helpers of the ready-made modules."""
+    (tmp_path / "my_evals.py").write_text("mine = lambda outputs: 1\nHALF = 0.5\ndef made(): return 3\n")
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "evaluation.evaluators": ["exact_match"],
+        "evaluation.evaluators:exact_match,length_limit(280)": ["exact_match", "length_limit"],
+        'evaluation.evaluators:mentions("a: b, c", key="m")': ["m"],
+        "evaluation.trajectory": ["schema_before_query"],
+        "evaluation.llm_evaluators": ["accuracy", "groundedness"],
+        'evaluation.llm_evaluators:llm_judge("Is it kind?", key="kind", scale=(1, 5))': ["kind"],
+        str(Path(main.__file__).parent / "evaluation" / "evaluators.py"): ["exact_match"],
+        "my_evals:mine": ["mine"],
+    }
+    for reference, wanted in names.items():
+        assert [function.__name__ for function in load_evaluators(reference)] == wanted
+    assert load_evaluators('evaluation.evaluators:mentions("Lima")')[0](outputs={"a": "Lima!"})["score"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("no_such_module:one", "no_such_module cannot be imported.* a file is named no_such_module.py"),
+        ("evaluation.evaluators:exact_macth", "has no function 'exact_macth'. Did you mean 'exact_match'"),
+        ("evaluation.evaluators:length_limit()", r"length_limit\(\): length_limit needs either characters or words"),
+        ("evaluation.evaluators:length_limit(size=3)", "unexpected keyword argument 'size'"),
+        ("evaluation.evaluators:mentions(open('x'))", r"mentions\(open\('x'\)\): malformed"),
+        ("evaluation.evaluators:text_of('x')", "makes no evaluator: name the function alone, text_of"),
+        ("evaluation.evaluators:a.b", "expected NAME"),
+        ("evaluation.evaluators:mentions(", "expected NAME"),
+        ("my evals", "expected FILE.py"),
+    ],
+)
+def test_references_that_mean_no_evaluator(reference, words):
+    """What was written, what is wrong with it, and what was expected."""
+    with pytest.raises(ValueError, match=words):
+        load_evaluators(reference)
+
+
 @pytest.mark.parametrize(
     ("remote", "shown"),
     [
@@ -790,7 +875,7 @@ def test_progress_says_how_many_how_many_failed_and_how_fast():
     found = Evaluation("", "", "", "v1", planned=40, done=20, errors=2, started=time.monotonic() - 10)
     found.tally.add({"key": "k", "error": True})
 
-    assert progress_line(found) == "v1: 20 of 40 done, 2 errors, 1 evaluator errors, 2.0/s"
+    assert progress_line(found) == "v1: 20 of 40 done, 2 errors, 1 evaluator error, 2.0/s"
 
 
 @pytest.fixture

@@ -5,7 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evaluation.calling import PAIRWISE, RUN, SUMMARY, Example, Run, bind, feedback_items, preferences, score
+from evaluation.calling import (
+    PAIRWISE,
+    RUN,
+    SUMMARY,
+    TARGET,
+    Example,
+    Run,
+    bind,
+    feedback_items,
+    preferences,
+    ready,
+    score,
+)
 from evaluation.evaluators import (
     at_least_emojis,
     count_emojis,
@@ -52,6 +64,7 @@ class Callable:
         (lambda *, metadata, inputs: metadata["row"] + inputs["q"], 8),
         (lambda run, example: run.outputs["a"] + example.outputs["a"], 5),
         (lambda r, e: r["outputs"]["a"] + e["outputs"]["a"], 5),
+        (lambda root_run, example: root_run.outputs["a"] + example.outputs["a"], 5),
         (lambda run: run["outputs"]["a"], 2),
         (lambda anything: anything.outputs["a"], 2),
         (lambda outputs, threshold=10: outputs["a"] + threshold, 12),
@@ -72,8 +85,12 @@ def test_every_common_signature_is_served(function, expected):
 @pytest.mark.parametrize(
     ("function", "known", "message"),
     [
-        (lambda ouputs: 1, RUN, None),  # a single one by place is the run
+        (lambda ouputs: 1, RUN, "parameter 'ouputs': did you mean 'outputs'"),
+        (lambda output, reference: 1, RUN, "parameter 'output': did you mean 'outputs'"),
+        (lambda prediction, ground_truth: 1, RUN, "parameter 'prediction': did you mean 'outputs'"),
+        (lambda run, expected: 1, RUN, "parameter 'expected': did you mean 'reference_outputs'"),
         (lambda outputs, reference: 1, RUN, "parameter 'reference': did you mean 'reference_outputs'"),
+        (length_limit, RUN, "'length_limit' takes none of inputs, .*: if it makes .*, write length_limit"),
         (lambda a, b, c: 1, RUN, "parameter 'a'"),
         (lambda *, foo: 1, RUN, "parameter 'foo'"),
         (lambda outputs, run: 1, SUMMARY, "parameter 'run': did you mean 'runs'"),
@@ -81,12 +98,24 @@ def test_every_common_signature_is_served(function, expected):
     ],
 )
 def test_other_signatures_are_refused_before_anything_runs(function, known, message):
-    """The unknown parameter is named, with the nearest known one."""
-    if message is None:
-        assert bind(function, known).by_place == ("run",)
-        return
+    """The unknown parameter is named, with the known one it may mean; none is taken by place for something else."""
     with pytest.raises(ValueError, match=message):
         bind(function, known)
+
+
+def test_a_target_of_one_parameter_gets_the_inputs_whatever_its_name():
+    """`answer`, `question` or `input` is a natural name there."""
+    for target in (lambda question: question, lambda answer: answer, lambda input: input):
+        assert bind(target, TARGET)({"inputs": {"q": 1}}) == {"q": 1}
+
+
+def test_evaluators_of_the_same_name_are_refused():
+    """Their scores would be mixed up under one key; lambdas have no name of their own."""
+    with pytest.raises(ValueError, match="2 evaluators are named 'mentions': give each a name of its own"):
+        ready([mentions("a"), mentions("b")], RUN)
+    with pytest.raises(ValueError, match="2 evaluators are named 'evaluator', as every lambda is"):
+        ready([lambda outputs: 1, lambda outputs: 2], RUN)
+    assert len(ready([mentions("a"), mentions("b", key="b"), lambda outputs: 1], RUN)) == 3
 
 
 def test_pairwise_and_summary_signatures_have_lists():

@@ -65,7 +65,7 @@ def test_what_is_asked_for(connect):
     assert body["response_format"]["json_schema"]["strict"] is True
     assert body["response_format"]["json_schema"]["schema"] == SCHEMA
     assert server.headers["Authorization"] == f"Bearer {KEY}"
-    assert str(connection.spent) == "1 judge calls (7 tokens in, 3 out), 0 verdicts from the cache"
+    assert str(connection.spent) == "1 judge call (7 tokens in, 3 out), 0 verdicts from the cache"
     assert KEY not in repr(connection)
 
 
@@ -154,6 +154,40 @@ def test_a_rate_limit_that_does_not_end_is_an_error(connect):
     with ChatServer((429, {"error": {"message": "slow down"}})) as server:
         with pytest.raises(JudgeError, match="429: slow down"):
             ask(connect(server, patience=0.1))
+
+
+def test_a_server_that_stays_away_is_given_up_for_all_questions(connect):
+    """Patience is spent once, not for every example; a server that answers something else is asked again."""
+    with ChatServer((503, b"down")) as server:
+        connection = connect(server, patience=0.2)
+        with pytest.raises(JudgeError, match="answered 503: down"):
+            ask(connection)
+        asked = len(server.requests)
+
+        for _ in range(3):
+            with pytest.raises(JudgeError, match="answered 503; not asked again"):
+                ask(connection)
+        assert len(server.requests) == asked
+        connection.given_up = (time.monotonic() - judge.OUTAGE_SECONDS, "long ago")
+        server.answers[:] = [good(YES)]
+        assert ask(connection) == YES
+
+    gone = judge.connect("http://127.0.0.1:1/v1", KEY, cache=None, patience=0.2)
+    with pytest.raises(JudgeError, match=r"no answer from http://127.0.0.1:1/v1 \(ConnectionError\)$"):
+        ask(gone)
+    started = time.monotonic()
+    with pytest.raises(JudgeError, match="ConnectionError.*; not asked again"):
+        ask(gone)
+    assert time.monotonic() - started < 0.1
+
+
+def test_patience_is_that_of_the_settings(monkeypatch):
+    """One variable for all servers."""
+    monkeypatch.setattr(rest, "settings", lambda: {"OPENAI_API_KEY": KEY, "LANGSMITH_PATIENCE_SECONDS": "7"})
+
+    connection = judge.connect(cache=None)
+
+    assert connection.session.get_adapter(connection.url).patience == 7
 
 
 def test_a_slow_answer_is_waited_for_and_a_silent_server_is_not(connect):
