@@ -32,18 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("candidates", nargs="+", metavar="CANDIDATE", help="one or more to hold against it")
     add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
     add("--metric", action="append", metavar="KEY", help="of the scores, compare this one only; repeatable")
-    add("--lower-is-better", action="append", default=[], metavar="KEY", help="for this feedback key; repeatable")
     add("--flips", action="store_true", help="list the examples whose scores changed")
-    limit = "METRIC=NUMBER"
+    add_limits(parser)
+    add("--seed", type=int, default=0, help="of what is drawn by chance (0)")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object")
+    output.add_argument("--markdown", action="store_true", help="print Markdown, as for $GITHUB_STEP_SUMMARY")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Declare what decides whether a candidate passes."""
+    add, limit = parser.add_argument, "METRIC=NUMBER"
+    add("--lower-is-better", action="append", default=[], metavar="KEY", help="for this feedback key; repeatable")
     add("--fail-below", type=pair, action="append", default=[], metavar=limit, help="fail when the mean is lower")
     add("--fail-above", type=pair, action="append", default=[], metavar=limit, help="fail when the mean is higher")
     add("--max-regression", type=pair, action="append", default=[], metavar=limit, help="fail on a larger proven loss")
     add("--require-pairs", type=number, metavar="SHARE", help="fail when fewer examples form pairs, 0.9 for 90 %%")
     add("--inconclusive-exit", type=int, default=0, metavar="CODE", help="exit code when the data cannot tell (0)")
-    add("--seed", type=int, default=0, help="of what is drawn by chance (0)")
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print one JSON object")
-    output.add_argument("--markdown", action="store_true", help="print Markdown, as for $GITHUB_STEP_SUMMARY")
 
 
 def pair(text: str) -> tuple[str, float]:
@@ -63,7 +68,7 @@ def number(text: str) -> float:
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Compare, print, and return the exit code that the gate asks for."""
-    with connect("reading") as api:
+    with connect("reading", must_exist=True) as api:
         comparison = compare_as_told(api, options)
     if options.json:
         print(json.dumps(asdict(comparison)))
@@ -72,10 +77,13 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     return exit_code(comparison, options.inconclusive_exit)
 
 
-def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:
-    limits = Limits(
+def limits_of(options: argparse.Namespace) -> Limits:
+    return Limits(
         dict(options.fail_below), dict(options.fail_above), dict(options.max_regression), options.require_pairs
     )
+
+
+def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:
     return compare(
         api,
         options.baseline,
@@ -84,7 +92,7 @@ def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:
         metrics=options.metric,
         lower_is_better=options.lower_is_better,
         flips=options.flips,
-        limits=limits,
+        limits=limits_of(options),
         seed=options.seed,
     )
 
