@@ -2,19 +2,15 @@
 
 import argparse
 import contextlib
-import difflib
 import functools
 import json
-import math
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import threading
 import webbrowser
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,11 +18,13 @@ from typing import Any
 import requests
 
 import dry_run
+import record_report
 import recorder
 import rest
 from evaluation import compare_report, evaluate_report
-from recorder_bodies import default_name, feedback_of, parse_time
-from recorder_results import Overview, ResultFile, check_results, is_uuid, unfit
+from evaluation.api import find_experiment
+from recorder_bodies import default_name
+from recorder_results import Overview, ResultFile, check_results, unfit
 
 DATASET = "langsmith-rest-experiments"
 FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"
@@ -54,12 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read stdout has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (rest.SetupError, ValueError, OSError) as error:
-        failed_request = isinstance(error, requests.RequestException)
-        say(f"main.py {options.command}: {error}")
-        return REFUSED if failed_request else MISUSE
-    except (LookupError, recorder.RecordingError) as error:
-        say(f"main.py {options.command}: {error.args[0]}")
-        return REFUSED
+        return failed(options, str(error), REFUSED if isinstance(error, requests.RequestException) else MISUSE)
+    except LookupError as error:
+        return failed(options, error.args[0], REFUSED)
+    except recorder.RecordingError as error:
+        return failed(options, str(error), REFUSED, recording=asdict(error.recording))
     except KeyboardInterrupt as interrupt:
         say(str(interrupt) or "Interrupted. What was answered is recorded; the same command again records the rest.")
         return 130
@@ -69,6 +66,14 @@ def main(argv: list[str] | None = None) -> int:
 def say(text: str) -> None:
     """Talk goes to stderr; stdout is for data."""
     print(text, file=sys.stderr, flush=True)
+
+
+def failed(options: argparse.Namespace, reason: str, code: int, **found: Any) -> int:
+    """Say why a command ended early; with --json, stdout holds an object in that case, too."""
+    say(f"main.py {options.command}: {reason}")
+    if getattr(options, "json", False):
+        print(json.dumps({"error": reason, "exit_code": code, **found}))
+    return code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -157,9 +162,9 @@ def run_record(options: argparse.Namespace) -> int:
             api = dry_run.connect(dry_run.NO_DATASET)
         else:
             api = stack.enter_context(connect())
-        recordings = []
+        recordings, found = [], []
         for source, overview in sources:
-            with progress(source.name) as on_progress:
+            with record_report.progress(source.name) as on_progress:
                 recording = recorder.record(
                     api,
                     options.dataset,
@@ -172,20 +177,31 @@ def run_record(options: argparse.Namespace) -> int:
                     verify=not options.no_verify and not options.dry_run,
                 )
             recordings.append(recording)
-            if not options.dry_run:
-                report(source, recording)
-                if not options.json:
-                    print_table(source, recording)
+            if options.dry_run:
+                continue
+            others = other_runs(api, recording) if options.experiment and not options.no_verify else 0
+            summary = record_report.summary(source)
+            found.append({**asdict(recording), "other_runs": others, "summary": summary.as_json()})
+            record_report.report(source, recording, others, say)
+            if not options.json:
+                record_report.print_table(recording, summary)
     if options.dry_run:
-        print_requests(dry_run.sent_requests(api), options.json)
+        record_report.print_requests(dry_run.sent_requests(api), options.json, say)
         return DONE
     url = recordings[0].url + "".join(f"%2C{other.experiment_id}" for other in recordings[1:])
     if options.json:
-        found = [asdict(recording) for recording in recordings]
         print(json.dumps(found[0] if len(found) == 1 else {"experiments": found, "url": url}))
     else:
         print(url)
     return REFUSED if any(recording.rejected for recording in recordings) else DONE
+
+
+def other_runs(api: rest.LangSmith, recording: recorder.Recording) -> int:
+    """How many runs the experiment holds besides those of these results: somebody may have used its name before."""
+    with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
+        there = rest.read_session(api, recording.experiment_id).get("run_count") or 0
+        return max(there - recording.runs_recorded - recording.runs_existing, 0)
+    return 0
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
@@ -206,6 +222,8 @@ def open_file(stack: contextlib.ExitStack, name: str) -> Any:
     """Open a file of results; what cannot be read twice, as standard input, is put aside first."""
     if Path(name).is_dir():
         raise ValueError(f"{name} is a directory: name a file of results.")
+    if name == "-" and sys.stdin.isatty():
+        say("Reading results from standard input; Ctrl-D ends them.")
     try:
         file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
     except FileNotFoundError:
@@ -235,134 +253,41 @@ def stem(name: str) -> str:
 
 
 @contextlib.contextmanager
-def connect(purpose: str = "recording into") -> Iterator[rest.LangSmith]:
-    """Connect to what is configured; when nothing is, to the embedded store, served by this process meanwhile."""
+def connect(purpose: str = "recording into", *, must_exist: bool = False) -> Iterator[rest.LangSmith]:
+    """Connect to what is configured; when nothing is, to the embedded store, served by this process meanwhile.
+
+    Raises LookupError where that store `must_exist`, as for reading, and does not.
+    """
     values = rest.settings()
     if rest.pick(values, "API_KEY") or rest.pick(values, "ENDPOINT"):
         yield rest.connect()
         return
     say(f"No LANGSMITH_API_KEY: {purpose} the local store {DATABASE} (see .env.example for LangSmith).")
-    with local_store(0) as server:
+    with local_store(0, must_exist=must_exist) as server:
         yield rest.connect(server.url, web=PAGES)
     say("To look at it: uv run main.py view")
 
 
 @contextlib.contextmanager
-def local_store(port: int) -> Iterator[Any]:
+def local_store(port: int, *, must_exist: bool = False) -> Iterator[Any]:
+    if must_exist and not DATABASE.exists():
+        raise LookupError(f"There is no local store here ({DATABASE.absolute()}): go to the folder you recorded in.")
     try:
         import localsmith
     except ImportError as error:
         needed = f"The local store needs {error.name}: install the extra 'local', or set LANGSMITH_API_KEY."
         raise rest.SetupError(needed) from None
-    DATABASE.parent.mkdir(exist_ok=True)
+    try:
+        DATABASE.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        folder = DATABASE.parent.absolute()
+        raise rest.SetupError(f"{folder} cannot be made ({error.strerror}): go to a folder you can write to.") from None
     try:
         server = localsmith.serve(DATABASE, port)
     except (localsmith.StoreError, OSError) as error:
         raise rest.SetupError(getattr(error, "strerror", None) or str(error)) from None
     with server:
         yield server
-
-
-def report(source: ResultFile, recording: recorder.Recording) -> None:
-    """Say what happened, and above all what did not."""
-    for rejected in recording.rejected[:20]:
-        say(f"{source.name}, result {rejected['result']}: {rejected['reason']}")
-    if len(recording.rejected) > 20:
-        say(f"{source.name}: {len(recording.rejected) - 20} more results were refused (--json lists all)")
-    if not recording.runs_recorded and not recording.feedback and not recording.rejected:
-        say(f"Nothing new: all {recording.results} results of {source.name} were recorded before.")
-        return
-    examples = f"{recording.examples_created} new examples, {recording.examples_existing} known"
-    runs = f"{recording.runs_recorded} results recorded, {recording.runs_existing} known"
-    say(f"{source.name}: {runs}; {examples}; {recording.feedback} feedback.")
-
-
-# ---------------------------------------------------------------- what people see
-
-
-@contextlib.contextmanager
-def progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
-    """A progress bar on a terminal; elsewhere nothing, so that logs stay readable."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    except ImportError:
-        yield lambda done, total: print(f"\r{name}: {done} of {total}", end="", file=sys.stderr, flush=True)
-        say("")
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def print_table(source: Iterable[Any], recording: recorder.Recording) -> None:
-    """Print what the results of one experiment come to."""
-    rows = [("experiment", recording.experiment_name), ("results", f"{recording.results}"), *summary(source)]
-    width = max(len(name) for name, _ in rows)
-    if not sys.stdout.isatty():
-        print("\n".join(f"{name:{width}}  {value}" for name, value in rows) + "\n")
-        return
-    try:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        print("\n".join(f"{name:{width}}  {value}" for name, value in rows) + "\n")
-        return
-    table = Table(show_header=False)
-    for name, value in rows:
-        table.add_row(Text(name), Text(value))
-    Console().print(table)
-
-
-def summary(results: Iterable[Any]) -> list[tuple[str, str]]:
-    """Mean per metric, latency, tokens and errors of results."""
-    scores: defaultdict[str, list[float]] = defaultdict(list)
-    latencies, tokens, errors = [], 0, 0
-    for result in results:
-        for item in feedback_of(result):
-            if item.get("score") is not None:
-                scores[item["key"]].append(float(item["score"]))
-        start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
-        if start and end:
-            latencies.append((end - start).total_seconds())
-        tokens += count_tokens(result)
-        errors += bool(result.get("error"))
-    rows = [(key, f"{statistics.fmean(values):.3f} (mean of {len(values)})") for key, values in scores.items()]
-    if latencies:
-        p99 = sorted(latencies)[math.ceil(0.99 * len(latencies)) - 1]
-        rows.append(("latency", f"{statistics.median(latencies):.2f} s (p50), {p99:.2f} s (p99)"))
-    rows += [("tokens", f"{tokens:,}")] if tokens else []
-    return [*rows, ("errors", f"{errors}")]
-
-
-def count_tokens(run: dict[str, Any]) -> int:
-    """The tokens of a trace, which count where they were used."""
-    usage = (run.get("metadata") or {}).get("usage_metadata")
-    counts = usage if isinstance(usage, dict) else {}
-    total, *parts = (
-        count if isinstance(count := counts.get(f"{kind}_tokens"), int) else 0 for kind in ("total", "input", "output")
-    )
-    return sum(count_tokens(child) for child in run.get("child_runs") or []) or total or sum(parts)
-
-
-# ---------------------------------------------------------------- dry run
-
-
-def print_requests(sent: list[dict[str, Any]], as_json: bool) -> None:
-    say("Dry run: nothing was sent. Ids follow from a dataset id of zeros; examples that exist would be left out.")
-    if as_json:
-        print(json.dumps({"requests": sent}))
-        return
-    for request in sent:
-        body = request.get("parts") or request.get("body")
-        items = body["post"] if isinstance(body, dict) and "post" in body else body
-        count = f", {len(items)} items" if isinstance(items, list) else ""
-        print(f"{request['method']} {request['path']}  {request['bytes']:,} bytes{count}")
 
 
 # ---------------------------------------------------------------- view
@@ -389,7 +314,9 @@ def export(file: Path, experiments: list[str]) -> int:
         raise ValueError(f"--export {file}: the name must end in .html (a comparison), .jsonl or .csv (an experiment).")
     if not experiments or file.suffix != ".html" and len(experiments) > 1:
         raise ValueError(f"--export {file}: name {'experiments' if file.suffix == '.html' else 'one experiment'}.")
-    with local_store(0) as server:
+    if not file.parent.is_dir():
+        raise ValueError(f"--export {file}: there is no folder {file.parent}, make it first.")
+    with local_store(0, must_exist=True) as server:
         api = rest.connect(server.url, "local")
         sessions = [find_experiment(api, wanted) for wanted in experiments]
         ids = [session["id"] for session in sessions]
@@ -405,22 +332,23 @@ def export(file: Path, experiments: list[str]) -> int:
             if file.stem == "-":
                 sys.stdout.buffer.writelines(answer.iter_content(1 << 20))
                 return DONE
-            unfinished = file.with_name(file.name + ".part")
-            with open(unfinished, "wb") as out:
-                out.writelines(answer.iter_content(1 << 20))
-            unfinished.replace(file)
+            save(file, answer)
     print(file)
     return DONE
 
 
-def find_experiment(api: rest.LangSmith, wanted: str) -> dict[str, Any]:
-    found = rest.find_session(api, name=wanted) or (rest.find_session(api, id=wanted) if is_uuid(wanted) else None)
-    if found:
-        return found
-    names = [session["name"] for session in rest.call(api, "GET", "/sessions", params={"limit": 100})]
-    near = difflib.get_close_matches(wanted, names, 3, 0.4) or names[:3]
-    hint = f"Did you mean {', '.join(map(repr, near))}?" if near else "There is none yet: uv run main.py record FILE"
-    raise LookupError(f"No experiment {wanted!r} in {DATABASE}. {hint}")
+def save(file: Path, answer: requests.Response) -> None:
+    """Write a download to a file, which appears whole or stays as it was."""
+    unfinished = file.with_name(file.name + ".part")
+    try:
+        with open(unfinished, "wb") as out:
+            out.writelines(answer.iter_content(1 << 20))
+        unfinished.replace(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        if isinstance(error, requests.RequestException):
+            raise
+        raise ValueError(f"--export {file}: it cannot be written ({error.strerror}).") from None
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from evaluation.calling import PAIRWISE, RUN, SUMMARY, ready
 from evaluation.command import Connect, Say, clean, counted, shortened
 from evaluation.evaluate import Evaluation, Progress, evaluate
 from evaluation.pairwise import Comparison
-from evaluation.targets import load_evaluators, load_function
+from evaluation.targets import is_file, load_evaluators, load_function
 
 HELP = "run a system over a dataset and score it, score an experiment, judge two pairwise"
 DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge what is recorded."
@@ -87,7 +87,9 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if runs_target:
         target = load_function(options.target)
     judge.FRESH.set() if options.fresh else judge.FRESH.clear()
-    with connect() if runs_target else connect("scoring runs of") as api, progress(say) as on_progress:
+    makes_data = runs_target and is_file(options.data)
+    purpose = "recording into" if runs_target else "scoring runs of"
+    with connect(purpose, must_exist=not makes_data) as api, progress(say) as on_progress:
         found: Evaluation | Comparison = evaluate(
             target,
             options.data,

@@ -205,7 +205,7 @@ def load_data(
     if with_attachments:
         query["select"] = ["id", "created_at", "modified_at", "name", "dataset_id", "metadata", "inputs", "outputs"]
         query["select"].append("attachment_urls")
-    if isinstance(data, str) and not data.endswith((".jsonl", ".json")):
+    if isinstance(data, str) and not is_file(data):
         dataset = wing.read_dataset(api, data) if wing.UUID.fullmatch(data) else wing.find_dataset(api, data)
         now = datetime.now(UTC).isoformat()  # one state of the dataset, whoever edits it meanwhile
         examples = list(wing.list_examples(api, dataset["id"], as_of=now, order="id", **query))
@@ -231,6 +231,11 @@ def load_data(
         among = f" in {' or '.join(splits)}" if splits else ""
         raise ValueError(f"There are no examples{among} in the dataset {dataset['name']!r}.")
     return dataset, examples
+
+
+def is_file(data: str) -> bool:
+    """Whether `data` names a file, and not a dataset."""
+    return data.endswith((".jsonl", ".json"))
 
 
 def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> tuple[dict[str, Any], list[dict]]:

@@ -23,9 +23,11 @@ import main
 import rest
 from evaluation import api as wing
 from evaluation import judge
+from evaluation.calling import RUN, ready
 from evaluation.evaluate import Evaluation, ExecutorError, Interrupted, aevaluate, evaluate
 from evaluation.evaluate_report import progress_line
 from evaluation.evaluators import exact_match, length_limit
+from evaluation.llm_evaluators import accuracy
 from evaluation.targets import git_state, load_evaluators, load_function, without_credentials
 from evaluation.trajectory import trajectory_match
 from recorder import RecordingError, record_langsmith_experiment
@@ -938,7 +940,9 @@ def test_judges_are_counted_cached_and_asked_afresh_on_request(command, monkeypa
         code, out, err = command(*words, "--fresh")
     judge.default.cache_clear()
     judge.FRESH.clear()
-    assert code == 1 and "The evaluator kind failed 5 times" in err
+    assert code == 1
+    assert "The evaluator kind failed 5 times, with the reason in its feedback. The first: JudgeError: " in err
+    assert "refused to judge: no" in err
 
 
 def test_exit_codes_and_messages_of_the_command(command, tmp_path):
@@ -946,8 +950,9 @@ def test_exit_codes_and_messages_of_the_command(command, tmp_path):
     (tmp_path / "bad_evals.py").write_text("def fails(outputs):\n    raise KeyError(1)\n")
     agent = f"{FIXTURES / 'agent.py'}:run"
 
-    code, _, err = command(agent, "--data", FIXTURES / "capitals.jsonl", "--evaluators", "bad_evals.py")
-    assert code == 1 and "The evaluator fails failed 5 times" in err
+    code, out, err = command(agent, "--data", FIXTURES / "capitals.jsonl", "--evaluators", "bad_evals.py")
+    assert code == 1 and "fails       5 failed" in out
+    assert "The evaluator fails failed 5 times, with the reason in its feedback. The first: KeyError: 1" in err
     assert command(agent)[0] == 2
     assert "--data is missing" in command(agent)[2]
     assert "--evaluators is missing" in command("v1")[2]
@@ -955,3 +960,30 @@ def test_exit_codes_and_messages_of_the_command(command, tmp_path):
     assert command()[0] == 2
     code, _, err = command(agent, "--data", "capital")
     assert code == 1 and "Did you mean 'capitals'" in err
+
+
+@pytest.mark.parametrize("form", [[f"{FIXTURES / 'agent.py'}:run", "--data", "capitals.jsonl"], ["v1"]])
+def test_a_judge_without_a_key_is_found_before_anything_runs(command, monkeypatch, tmp_path, form):
+    """The setup is refused, no request is sent, and a judge that is given its connection needs no settings."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:1")  # where nothing answers
+    judge.default.cache_clear()
+
+    code, out, err = command(*form, "--evaluators", "evaluation.llm_evaluators:accuracy()")
+    assert (code, out) == (2, "") and "OPENAI_API_KEY is not set: a judge needs it, or OPENAI_BASE_URL" in err
+    connection = judge.connect("http://127.0.0.1:1/v1", cache=None)
+    assert len(ready([accuracy(connection=connection)], RUN)) == 1
+
+
+def test_an_evaluator_that_was_not_asked_yet_is_pointed_out(command):
+    """Going on runs what is missing; scoring what is recorded is another command."""
+    agent = [f"{FIXTURES / 'agent.py'}:run", "--data", FIXTURES / "capitals.jsonl", "--experiment", "v1"]
+    command(*agent, "--evaluators", f"{FIXTURES / 'evals.py'}:correct")
+
+    _, _, same = command(*agent, "--evaluators", f"{FIXTURES / 'evals.py'}:correct")
+    _, _, other = command(*agent, "--evaluators", f"{FIXTURES / 'evals.py'}:short")
+
+    assert "No feedback is called" not in same
+    assert "No feedback is called 'short'. If that evaluator is new" in other
+    assert "uv run main.py evaluate v1 --evaluators ..." in other

@@ -96,7 +96,7 @@ def test_second_run_records_nothing_new_and_says_so(run):
 
     code, out, err = run()
 
-    assert code == 0 and "Nothing new: all 5 results of" in err
+    assert code == 0 and re.search("Nothing new: all 5 of .*results.jsonl were recorded before", err)
     assert out.splitlines()[-1] == first
 
 
@@ -123,10 +123,39 @@ def test_table_sums_the_results_up(run):
     assert out.splitlines()[1:-2] == [
         "results     3",
         "ok          0.500 (mean of 2)",
+        "tone        good: 1",
         "latency     2.50 s (p50), 2.50 s (p99)",
         "tokens      1,234",
         "errors      1",
     ]
+
+
+def test_table_counts_texts_and_failed_evaluators(run):
+    """Texts by how frequent they are, shortened and on one line; failures apart from scores."""
+    tones = ["rude"] + ["kind"] * 3 + ["a\x1b[31m\n" + "long " * 20]
+    failed = [{"key": "judge", "error": True, "comment": "no model"}, {"key": "tone", "value": {"a": 1}}]
+    results = [{**OK, "inputs": {"n": n}, "feedback": {"tone": tone, "judge": 1}} for n, tone in enumerate(tones)]
+    more = [{**OK, "inputs": {"x": n}, "feedback": {"tone": f"{n}"}} for n in range(3)]
+
+    _, out, _ = run(write("a.jsonl", *results, *more, {**OK, "feedback": failed}))
+
+    assert out.splitlines()[2:4] == [
+        "judge       1.000 (mean of 5), 1 failed",
+        "tone        kind: 3, rude: 1, a?[31m long long long long ...: 1, 0: 1, 1: 1, and 2 more values",
+    ]
+
+
+def test_percentiles_are_those_of_the_pages(run, endpoint):
+    """Between neighbours in proportion, as `localsmith` and its pages have them."""
+    seconds = [0.5, 1, 2, 4, 9]
+    times = [{"start_time": "2026-01-01T00:00:00Z", "end_time": f"2026-01-01T00:00:{s:09.6f}Z"} for s in seconds]
+
+    _, out, _ = run("--json", write("a.jsonl", *[{**OK, "inputs": {"n": n}, **time} for n, time in enumerate(times)]))
+
+    found = json.loads(out)
+    stats = endpoint(f"/sessions/{found['experiment_id']}", include_stats="true")
+    assert [found["summary"][name] for name in ("latency_p50", "latency_p99")] == [2, pytest.approx(8.8)]
+    assert [stats[name] for name in ("latency_p50", "latency_p99")] == [2, pytest.approx(8.8)]
 
 
 @pytest.mark.parametrize("usage", ["12", [1], {"total_tokens": "12"}, {"input_tokens": None, "output_tokens": {}}])
@@ -175,6 +204,17 @@ def test_standard_input_is_a_file_like_any_other(monkeypatch, run, endpoint, con
     recording = json.loads(out)
     assert code == 0 and err.startswith("standard input: 2 results recorded")
     assert recording["results"] == 2 and recording["experiment_name"].startswith("stdin-")
+
+
+def test_terminal_is_told_that_it_is_read(monkeypatch, run, endpoint):
+    """Nobody should wait for a program that waits for them."""
+    stdin = io.TextIOWrapper(io.BytesIO(json.dumps(OK).encode()))
+    monkeypatch.setattr(stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+    _, _, err = run("record", "-")
+
+    assert err.startswith("Reading results from standard input; Ctrl-D ends them.\n")
 
 
 def test_pipe_is_read_like_a_file(run, endpoint):
@@ -229,7 +269,7 @@ def test_one_name_for_two_experiments_is_refused(run, unreachable):
 
 NAMES = {
     "dataset_id", "dataset_name", "experiment_id", "experiment_name", "url", "results", "examples_created",
-    "examples_existing", "runs_recorded", "runs_existing", "feedback", "rejected",
+    "examples_existing", "runs_recorded", "runs_existing", "feedback", "rejected", "other_runs", "summary",
 }  # fmt: skip
 
 
@@ -241,6 +281,66 @@ def test_json_is_one_object_with_all_that_is_known(run, endpoint):
     assert code == 0 and recording.keys() == NAMES and out.isascii()
     assert [recording[name] for name in ("dataset_name", "results", "runs_recorded", "feedback")] == ["ü", 2, 2, 1]
     assert recording["url"].endswith(f"?selectedSessions={recording['experiment_id']}")
+
+
+def test_json_has_the_numbers_of_the_table(run, endpoint):
+    """Per metric, latency, tokens and errors."""
+    usage = {"metadata": {"usage_metadata": {"total_tokens": 12}}, "feedback": {"ok": 1, "tone": "kind"}}
+    failed = {"inputs": {}, "error": "no", "feedback": [{"key": "ok", "error": True, "comment": "down"}]}
+
+    _, out, _ = run("record", write("a.jsonl", {**OK, **usage}, failed), "--json")
+
+    assert json.loads(out)["summary"] == {
+        "scores": {
+            "ok": {"n": 1, "mean": 1.0, "errors": 1, "first_error": "down"},
+            "tone": {"n": 0, "mean": None, "errors": 0, "values": {"kind": 1}},
+        },
+        "latency_p50": None,
+        "latency_p99": None,
+        "tokens": 12,
+        "errors": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["record", "bad.jsonl"], 2, "2 problems in bad.jsonl"),
+        (["record", "a.jsonl", "--experiment", "e", "--dataset", "other"], 1, "is taken by"),
+        (["compare", "e", "f"], 1, "No experiment 'f'"),
+        (["evaluate", "e"], 2, "--evaluators is missing"),
+    ],
+)
+def test_json_tells_why_nothing_was_done(run, endpoint, arguments, code, words):
+    """For programs, a refusal is an object as well."""
+    write("bad.jsonl", {})
+    run("record", write("a.jsonl", OK), "--experiment", "e")
+
+    found, out, err = run(*arguments, "--json")
+
+    assert found == code
+    assert json.loads(out)["exit_code"] == code and words in json.loads(out)["error"] and words in err
+
+
+def test_json_of_an_outage_holds_what_is_recorded(run, unreachable):
+    """The counts as far as they are known."""
+    _, out, _ = run("record", write("a.jsonl", OK), "--json")
+
+    found = json.loads(out)
+    assert "no answer" in found["error"] and found["recording"]["runs_recorded"] == 0
+
+
+def test_experiment_that_holds_other_runs_says_so(run, endpoint):
+    """Two nights under one name are one experiment; the same night again is no other."""
+    first, second = write("a.jsonl", OK), write("b.jsonl", {**OK, "outputs": {"a": "Cusco"}}, OK)
+    quiet = run("record", first, "--experiment", "nightly")[2] + run("record", first, "--experiment", "nightly")[2]
+
+    _, out, err = run("record", second, "--experiment", "nightly", "--json")
+    back = run("record", first, "--experiment", "nightly")[2]
+
+    assert "other run" not in quiet
+    assert json.loads(out)["other_runs"] == 0 and "other run" not in err  # it holds the first result as well
+    assert "The experiment 'nightly' holds 1 other run besides these results" in back
 
 
 def test_json_of_several_files_holds_them_all(run, endpoint):
@@ -285,7 +385,8 @@ def test_dry_run_prints_the_requests_and_sends_none(run, unreachable):
         out.splitlines()[-1].partition("  ")[0],
     ]
     assert out.splitlines()[-1].startswith("PATCH /sessions/")
-    assert out.splitlines()[4].endswith(" bytes, 2 items")
+    assert out.splitlines()[4].endswith(" bytes, 2 items") and "POST /examples/bulk" in out
+    assert err.endswith("With --json, the bodies are shown, too.\n")
 
 
 def test_dry_run_needs_nothing_and_leaves_nothing(run):
@@ -313,6 +414,48 @@ def test_dry_run_of_bad_results_is_refused_like_a_real_one(run):
     code, out, err = run("record", write("a.jsonl", {}), "--dry-run")
 
     assert (code, out) == (2, "") and "2 problems in a.jsonl, nothing was sent:" in err
+
+
+# ---------------------------------------------------------------- no store, or none that can be used
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "a", "b"],
+        ["view", "--export", "a.jsonl", "a"],
+        ["evaluate", "a", "--evaluators", "evaluation.evaluators:exact_match"],
+        ["evaluate", "--pairwise", "a", "b", "--evaluators", str(MAIN.parent / "fixtures" / "evals.py:shorter")],
+    ],
+    ids=["compare", "export", "score", "judge"],
+)
+def test_reading_makes_no_store(run, arguments):
+    """In another folder than the one recorded in there is nothing to read, and the message says where it looked."""
+    code, out, err = run(*arguments)
+
+    assert (code, out) == (1, "") and os.listdir() == []
+    assert f"There is no local store here ({main.DATABASE.absolute()}): go to the folder you recorded in." in err
+
+
+def test_folder_that_cannot_be_made_is_said(run):
+    """A file stands in its place."""
+    write("a.jsonl", OK)
+    main.DATABASE.parent.touch()
+
+    code, out, err = run("record", "a.jsonl")
+
+    assert (code, out) == (2, "")
+    assert f"{main.DATABASE.parent.absolute()} cannot be made (File exists): go to a folder you can write to." in err
+
+
+def test_store_that_is_read_only_is_said(run):
+    """It is named, and it stays as it is."""
+    run()
+    main.DATABASE.chmod(0o444)
+
+    code, out, err = run()
+
+    assert (code, out) == (2, "") and re.search("localsmith.db is read-only: make it writable", err)
 
 
 # ---------------------------------------------------------------- what is wrong
@@ -376,7 +519,7 @@ def test_rejected_result_is_named_and_the_others_recorded(run, endpoint, flags):
 
     code, out, err = run("record", write("a.jsonl", OK, unknown), *flags)
 
-    assert code == 1 and "a.jsonl: 1 results recorded" in err
+    assert code == 1 and "a.jsonl: 1 result recorded" in err
     assert f"a.jsonl, result 2: example {unknown['example_id']} is not in the dataset" in err
     assert not flags or [rejected["result"] for rejected in json.loads(out)["rejected"]] == [2]
 
@@ -458,8 +601,7 @@ def test_reader_that_has_seen_enough_gets_no_traceback(server):
         process.wait(timeout=10)
 
     assert (
-        process.returncode == 0
-        and err == "a.jsonl: 1 results recorded, 0 known; 1 new examples, 0 known; 0 feedback.\n"
+        process.returncode == 0 and err == "a.jsonl: 1 result recorded, 0 known; 1 new example, 0 known; 0 feedback.\n"
     )
 
 
@@ -539,16 +681,24 @@ def test_experiment_is_exported_to_stdout_as_csv(recorded, capfd):
         (["--export", "out.html"], 2, "name experiments"),
         (["--export", "out.csv", "a", "b"], 2, "name one experiment"),
         (["--export", "out.pdf", "a"], 2, "must end in .html"),
+        (
+            ["--export", "missing/out.csv", "a"],
+            2,
+            "--export missing/out.csv: there is no folder missing, make it first",
+        ),
+        (["--export", "taken.csv", "a"], 2, "--export taken.csv: it cannot be written (Is a directory)."),
         (["a"], 2, "--export"),
     ],
-    ids=["unknown", "none", "two in one table", "other format", "without --export"],
+    ids=["unknown", "none", "two in one table", "other format", "no folder", "a folder", "without --export"],
 )
 def test_export_that_cannot_be_done_says_why(recorded, capfd, arguments, code, words):
     """No file is left behind, and the message says what to write instead."""
+    Path("taken.csv").mkdir()
+
     assert main.main(["view", *arguments]) == code
 
     assert words in capfd.readouterr().err
-    assert not list(Path().glob("out*"))
+    assert not list(Path().glob("out*")) and not list(Path().glob("*.part"))
 
 
 def test_same_file_goes_into_two_datasets(tmp_path, monkeypatch, capsys):
