@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -103,6 +104,19 @@ ALIASES = {  # spellings of other tools, taken from files: field -> the key unde
     "expected_outputs": ("reference_outputs", "output"),
     "target": ("reference_outputs", "output"),
     "scores": ("feedback", None),
+}
+ELSEWHERE = {  # what is no field here, but has a place: field -> the field it goes to, and how
+    **{name: ("inputs", f"put it into 'inputs': {{'{name}': ...}}") for name in ("question", "query", "prompt")},
+    **{name: ("outputs", f"put it into 'outputs': {{'{name}': ...}}") for name in ("answer", "prediction", "response")},
+    **{
+        name: ("reference_outputs", f"put it into 'reference_outputs': {{'{name}': ...}}")
+        for name in ("ground_truth", "reference", "label")
+    },
+    **{name: ("feedback", f"put it into 'feedback': {{'{name}': ...}}") for name in ("score", "correct", "rating")},
+    **dict.fromkeys(("latency", "duration"), ("end_time", "give 'start_time' and 'end_time'")),
+    "model": ("metadata", "put it into 'metadata' as 'ls_model_name'"),
+    "tokens": ("metadata", "put them into 'metadata': {'usage_metadata': {'total_tokens': ...}}"),
+    "results": ("inputs", "put its objects alone into the file, one per line, or as one array"),
 }
 
 
@@ -330,6 +344,8 @@ def unknown_field(field: Any, known: Sequence[str], where: str) -> str:
     name = str(field)[:60]
     if where and field in FIELDS and known is CHILD_FIELDS:
         return f"'{where}{name}' belongs to the result, not to a child run"
+    if name in ELSEWHERE and ELSEWHERE[name][0] in known:
+        return f"unknown field '{where}{name}': {ELSEWHERE[name][1]}"
     meant = [ours for ours in ALIASES.get(name, ()) if ours in known] or difflib.get_close_matches(name, known, 1)
     advice = f"did you mean '{meant[0]}'?" if meant else f"known are {', '.join(known)}"
     return f"unknown field '{where}{name}': {advice}"
@@ -366,6 +382,8 @@ class Unreadable(str):
 class ResultFile:
     """The results of a file: JSON lines, or one JSON array. Iterate as often as needed; lines are read one by one.
 
+    Objects of several lines each, as pretty-printers write them, are read as well, but at once.
+
     While iterating, `place` names the line (or the result of an array) that was read last. What is not UTF-8, not
     JSON or ambiguous comes out as `Unreadable`. Spellings of other tools (`input`, `expected`, `scores`, ...) become
     the fields of a result, and a bare value for one of them an object.
@@ -390,6 +408,15 @@ class ResultFile:
             if not data.strip(BLANKS):
                 continue
             number += 1
+            if number == 1 and data.rstrip(BLANKS).endswith(UNFINISHED):
+                place = self._file.tell()
+                self._file.seek(0)
+                if objects := spread_objects(self._file.read()):
+                    for number, (line, value) in enumerate(objects, 1):
+                        self.place = f"{self.name}, line {line} (result {number})"
+                        yield rename(value)
+                    return
+                self._file.seek(place)
             self.place = f"{self.name}, line {line}" + ("" if number == line else f" (result {number})")
             yield read_json(data)
 
@@ -405,6 +432,8 @@ class ResultFile:
 
 
 BOM = b"\xef\xbb\xbf"
+UNFINISHED = (b"{", b"[", b",", b":")  # how the lines of an object that has several end
+LEADING_BLANKS = re.compile(r"[ \t\r\n]*")
 BLANKS = b" \t\r\n" + BOM  # Windows writes CR LF, and some of its programs a byte order mark
 
 
@@ -430,6 +459,24 @@ def read_json(data: bytes) -> Any:
     except ValueError:  # Python's own limit
         return Unreadable("this has a number of more than 4,300 digits, expected at most 64 bits (or text)")
     return value if isinstance(value, list) else rename(value)
+
+
+def spread_objects(data: bytes) -> list[tuple[int, Any]]:
+    """The objects of a file that gives them several lines each, and where each begins; none if it is no such file."""
+    objects: list[tuple[int, Any]] = []
+    at, line = 0, 1
+    try:
+        text = data.removeprefix(BOM).decode().rstrip()
+        decoder = json.JSONDecoder(object_pairs_hook=unique)
+        while at < len(text):
+            start = at + len(LEADING_BLANKS.match(text, at)[0])  # type: ignore[index]
+            line += text.count("\n", at, start)
+            value, at = decoder.raw_decode(text, start)
+            objects.append((line, value))
+            line += text.count("\n", start, at)
+    except (ValueError, KeyError, RecursionError):
+        return []
+    return objects
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def test_only_the_first_twenty_problems_are_listed():
         ({"start_time": "2999-01-01"}, "'start_time' 2999-01-01 is in the future (a time without an offset is read"),
         ({1: 2}, "unknown field '1': known are inputs, outputs, "),
         ({"x" * 3000: 2}, f"unknown field '{'x' * 60}': known are inputs, "),
-        ({"latency": 2}, "unknown field 'latency': known are inputs, outputs, reference_outputs, start_time, end_time"),
+        ({"elephant": 2}, "unknown field 'elephant': known are inputs, outputs, reference_outputs, start_time, "),
     ],
     ids=short,
 )  # fmt: skip
@@ -210,6 +210,23 @@ def test_field_that_is_not_what_it_should_be_is_refused(fields, problem):
 def test_unknown_field_names_the_one_that_was_meant(field, near):
     """In Python, where no spelling of other tools is translated, too."""
     assert problems_of([result(**{field: None})]) == [f"unknown field '{field}': did you mean '{near}'?"]
+
+
+@pytest.mark.parametrize(
+    ("field", "advice"),
+    [
+        ("question", "put it into 'inputs': {'question': ...}"),
+        ("answer", "put it into 'outputs': {'answer': ...}"),
+        ("prediction", "put it into 'outputs': {'prediction': ...}"),
+        ("ground_truth", "put it into 'reference_outputs': {'ground_truth': ...}"),
+        ("score", "put it into 'feedback': {'score': ...}"),
+        ("latency", "give 'start_time' and 'end_time'"),
+        ("model", "put it into 'metadata' as 'ls_model_name'"),
+    ],
+)
+def test_unknown_field_that_has_a_place_is_told_where(field, advice):
+    """The words that people use for what goes into a field."""
+    assert problems_of([result(**{field: None})]) == [f"unknown field '{field}': {advice}"]
 
 
 @pytest.mark.parametrize(
@@ -434,6 +451,46 @@ def test_one_object_in_place_of_many_is_refused(results):
 def test_files_of_all_systems_are_read(content):
     """Byte order mark, CR LF, blank lines, and one array in place of lines."""
     assert read(content) == [json.loads(OK)] * 2
+
+
+@pytest.mark.parametrize("indent", [1, 4])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\r\n"])
+def test_objects_of_several_lines_are_read(indent, count, end):
+    """As pretty-printers write them: one alone, or one after the other."""
+    result = {"input": "a\nb", "outputs": {"list": [1, {}]}}
+
+    found = file_of("\ufeff" + "\n".join([json.dumps(result, indent=indent)] * count) + end)
+
+    assert list(found) == [{"inputs": {"input": "a\nb"}, "outputs": {"list": [1, {}]}}] * count
+    assert check_results(found).count == count
+
+
+def test_objects_of_several_lines_are_named_by_their_first():
+    """And the number that `rejected` shows."""
+    bad = json.dumps({"inputs": {}}, indent=1)
+
+    assert problems_of(file_of(f"{bad}\n\n{bad}")) == [
+        "capitals.jsonl, line 1 (result 1): 'outputs' is missing, expected an object (or text in 'error' when the "
+        "system failed)",
+        "capitals.jsonl, line 5 (result 2): 'outputs' is missing, expected an object (or text in 'error' when the "
+        "system failed)",
+    ]
+
+
+@pytest.mark.parametrize("first", ['{"inputs": {"q": 1', '{"inputs": {"q": 1,', "{"])
+def test_first_line_that_was_cut_does_not_hide_the_others(first):
+    """A file whose first line is broken is still one of lines."""
+    broken, number = problems_of(file_of(f"{first}\n{OK}\n3\n"))
+
+    assert broken.startswith("not JSON (Expecting") and number.startswith("capitals.jsonl, line 3: this is a number")
+
+
+def test_results_in_an_object_are_told_apart_from_a_result():
+    """A list inside of an object is not a file of results; the message says what is."""
+    [problem, *_] = problems_of(file_of(json.dumps({"results": [json.loads(OK)]}, indent=2)))
+
+    assert "unknown field 'results': put its objects alone into the file, one per line, or as one array" in problem
 
 
 def test_line_may_hold_line_separators_of_other_kinds():
