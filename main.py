@@ -146,7 +146,7 @@ def port_number(text: str) -> int:
 RECORD_EXAMPLES = """examples:
   uv run main.py record results.jsonl --dataset capitals --metadata model=gpt-5-mini
   uv run main.py record a.jsonl b.jsonl --dataset capitals
-  my-harness | uv run main.py record - --dataset capitals --experiment nightly-42
+  my-harness | uv run main.py record - --dataset capitals --experiment "nightly-$(date +%F)"
   uv run main.py record results.jsonl --dry-run"""
 
 
