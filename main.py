@@ -21,7 +21,7 @@ import dry_run
 import record_report
 import recorder
 import rest
-from evaluation import compare_report, evaluate_report
+from evaluation import backtest_report, compare_report, evaluate_report
 from evaluation.api import find_experiment
 from recorder_bodies import default_name
 from recorder_results import Overview, ResultFile, check_results, unfit
@@ -31,7 +31,7 @@ FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"
 DATABASE = Path(".localsmith") / "localsmith.db"
 PAGES = "http://127.0.0.1:1984"
 DONE, REFUSED, MISUSE = 0, 1, 2
-WINGS = {"compare": compare_report, "evaluate": evaluate_report}
+WINGS = {"backtest": backtest_report, "compare": compare_report, "evaluate": evaluate_report}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,9 +2,12 @@
 
 import difflib
 import re
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -42,6 +45,28 @@ def list_examples(api: LangSmith, dataset_id: str, **query: Any) -> Iterator[dic
     return pages(api, "/examples", {"dataset": dataset_id, **query})
 
 
+def create_missing_examples(api: LangSmith, dataset_id: str, wanted: dict[str, bytes]) -> tuple[int, dict[str, str]]:
+    """Create those of up to 100 examples (bodies by id) that the dataset lacks.
+
+    Returns how many were created, and by their ids why others were refused.
+    """
+    there = {example["id"] for example in rest.list_examples(api, dataset_id, list(wanted))} if wanted else set()
+    missing = [example_id for example_id in wanted if example_id not in there]
+    try:
+        if missing:
+            rest.create_examples(api, [wanted[example_id] for example_id in missing])
+        return len(missing), {}
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        if status not in (400, 409, 413, 422):  # 409: an answer was lost, or somebody else was quicker
+            raise
+        if len(missing) == 1:
+            return 0, {} if status == 409 else {missing[0]: str(error)}
+    halves = missing[: len(missing) // 2], missing[len(missing) // 2 :]
+    parts = [create_missing_examples(api, dataset_id, {i: wanted[i] for i in half}) for half in halves]
+    return sum(created for created, _ in parts), parts[0][1] | parts[1][1]
+
+
 # ---------------------------------------------------------------- experiments
 
 
@@ -74,6 +99,19 @@ def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:
     known = [session["name"] for _, session in zip(range(1000), list_sessions(api, **query), strict=False)]
     nothing = " in this dataset: it has no experiments." if dataset_id else ": there are no experiments yet."
     return offer(name, known) or nothing
+
+
+def find_project(api: LangSmith, name: str) -> dict:
+    """The tracing project (or experiment) of that name or id; raises LookupError with near names when there is none."""
+    found = rest.find_session(api, name=name)
+    if not found and UUID.fullmatch(name):
+        found = rest.find_session(api, id=name)
+    if found:
+        return found
+    known = [
+        session["name"] for _, session in zip(range(1000), list_sessions(api, reference_free="true"), strict=False)
+    ]
+    raise LookupError(f"No project {name!r}{offer(name, known) or ': there are none yet.'}")
 
 
 def offer(name: str, known: Sequence[str]) -> str:
@@ -127,23 +165,59 @@ def list_experiment_runs(
 
 def list_steps(api: LangSmith, session: dict, selects: Sequence[str]) -> Iterator[dict]:
     """Yield all runs below the root runs of an experiment, newest first, in the v2 form."""
-    start = (parse_time(session["start_time"]) or EPOCH) - timedelta(minutes=5)  # v2 looks back 24 h only
-    bounds = {
-        "min_start_time": start.isoformat(),
-        "max_start_time": (datetime.now(UTC) + timedelta(minutes=5)).isoformat(),
-    }
-    new = {"project_ids": [session["id"]], "is_root": False, "page_size": 1000, "selects": list(selects), **bounds}
-    old = {"session": [session["id"]], "is_root": False, "limit": PAGE}
+    start = (parse_time(session["start_time"]) or EPOCH) - timedelta(minutes=5)
+    runs = query_runs(api, session["id"], selects, since=start, page_size=1000, is_root=False)
+    return (run for run in runs if not is_root(run))
+
+
+def query_runs(
+    api: LangSmith,
+    project_id: str,
+    selects: Sequence[str],
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    page_size: int = PAGE,
+    **conditions: Any,
+) -> Iterator[dict]:
+    """Yield the runs of a project that started since then, newest first, in the v2 form.
+
+    `conditions` are `is_root`, `ids`, `filter`, `trace_filter` and alike, as v2 names them. `until` saves time where
+    v2 is served; v1 knows no such bound, so more may come.
+    """
+    until = until or datetime.now(UTC) + timedelta(minutes=5)
+    bounds = {"min_start_time": since.isoformat(), "max_start_time": until.isoformat()}  # v2 looks back 24 h only
+    new = {"project_ids": [project_id], "page_size": page_size, "selects": list(selects), **bounds, **conditions}
+    old = {"session": [project_id], "limit": PAGE, "start_time": since.isoformat()}
+    old |= {"select": [V1_SELECTS.get(name, name.lower()) for name in selects if name not in V2_ONLY]}
+    old |= {V1_CONDITIONS.get(name, name): value for name, value in conditions.items()}
     cursor: dict[str, str] = {}
     while True:
+        take_turn(api)
         v2, v1 = ("POST", "/api/v2/runs/query", {**new, **cursor}), ("POST", "/runs/query", {**old, **cursor})
         page = rest.read(api, v2, v1)
         runs = page["items"] if "items" in page else [v2_run(run) for run in page["runs"]]
-        yield from (run for run in runs if not is_root(run))
+        yield from runs
         following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
         if not following or not runs:
             return
         cursor = {"cursor": following}
+
+
+V1_SELECTS = {"METADATA": "extra", "PROJECT_ID": "session_id"}
+V1_CONDITIONS = {"ids": "id", "trace_id": "trace"}
+V2_ONLY = ("IS_ROOT", "LATENCY_SECONDS")
+QUERIES, QUERY_SECONDS = 15, 10.0  # LangSmith takes so many run queries in so many seconds
+queried: deque[float] = deque(maxlen=QUERIES)  # when the last ones were sent, by this process
+
+
+def take_turn(api: LangSmith) -> None:
+    """Wait until another run query is within LangSmith's rate limit; a server on this machine has none."""
+    if urlsplit(api.url).hostname in rest.LOOPBACK:
+        return
+    if len(queried) == QUERIES:
+        time.sleep(max(0.0, queried[0] + QUERY_SECONDS - time.monotonic()))
+    queried.append(time.monotonic())
 
 
 def is_root(run: dict) -> bool:
