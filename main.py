@@ -220,7 +220,7 @@ def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
 
 def open_file(stack: contextlib.ExitStack, name: str) -> Any:
     """Open a file of results; what cannot be read twice, as standard input, is put aside first."""
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         raise ValueError(f"{name} is a directory: name a file of results.")
     if name == "-" and sys.stdin.isatty():
         say("Reading results from standard input; Ctrl-D ends them.")
@@ -228,6 +228,8 @@ def open_file(stack: contextlib.ExitStack, name: str) -> Any:
         file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
     except FileNotFoundError:
         raise ValueError(f"{name}: there is no such file.") from None
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read ({error.strerror}).") from None
     if name != "-" and file.seekable():
         return file
     spool = stack.enter_context(tempfile.TemporaryFile())
@@ -285,7 +287,10 @@ def local_store(port: int, *, must_exist: bool = False) -> Iterator[Any]:
     try:
         server = localsmith.serve(DATABASE, port)
     except (localsmith.StoreError, OSError) as error:
-        raise rest.SetupError(getattr(error, "strerror", None) or str(error)) from None
+        reason = getattr(error, "strerror", None) or str(error)
+        if not os.access(DATABASE.parent, os.W_OK):
+            reason += f" Make its folder {DATABASE.parent} writable, too."
+        raise rest.SetupError(reason) from None
     with server:
         yield server
 

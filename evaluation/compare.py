@@ -10,6 +10,7 @@ from typing import Any
 import rest
 from evaluation import api as wing
 from evaluation import paired
+from evaluation.command import counted
 from rest import LangSmith
 
 BETTER, WORSE, NO_DIFFERENCE, TOO_FEW = "better", "worse", "no difference shown", "too few pairs"
@@ -375,7 +376,7 @@ def check_mean(metric: Metric | None, number: float, *, above: bool) -> tuple[st
     value, scored = metric.candidate_overall, metric.pairs + metric.only_candidate
     misses = value > number + paired.SAME if above else value < number - paired.SAME
     side = ("above" if above else "below") if misses else ("not above" if above else "not below")
-    return FAILED if misses else PASSED, f"the mean of {scored:,} examples is {value:.4g}, {side} {number:g}"
+    return FAILED if misses else PASSED, f"the mean of {counted(scored, 'example')} is {value:.4g}, {side} {number:g}"
 
 
 def check_regression(metric: Metric | None, number: float) -> tuple[str, str]:
@@ -384,7 +385,7 @@ def check_regression(metric: Metric | None, number: float) -> tuple[str, str]:
         return INCONCLUSIVE, "no example has this score on both sides"
     loss = metric.difference if metric.lower_is_better else -metric.difference
     worst = metric.high if metric.lower_is_better else None if metric.low is None else -metric.low
-    change = f"{metric.difference:+.4g} over {metric.pairs:,} pairs"
+    change = f"{metric.difference:+.4g} over {counted(metric.pairs, 'pair')}"
     if metric.verdict == TOO_FEW or worst is None or metric.low is None or metric.high is None:
         return INCONCLUSIVE, f"{change}, too few to tell"
     change += f" (95 % interval {metric.low:+.4g} to {metric.high:+.4g})"

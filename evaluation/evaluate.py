@@ -19,6 +19,7 @@ import rest
 from evaluation import api as wing
 from evaluation import scoring
 from evaluation.calling import RUN, SUMMARY, TARGET, Await, Evaluator, Run, bind, ready, score
+from evaluation.command import counted
 from evaluation.scoring import Tally
 from evaluation.targets import event_loop, load_data, provenance, run_target
 from recorder_results import Overview
@@ -390,7 +391,8 @@ def record_runs(
     found.feedback["created"] += recording.feedback
     if running.stop.is_set() and found.done < found.planned:
         recorded = recording.runs_recorded + found.existing
-        raise Interrupted(f"Interrupted: {recorded} runs are recorded, {found.planned - found.done} missing. {how}")
+        is_recorded = f"{counted(recorded, 'run')} recorded, {found.planned - found.done:,} missing"
+        raise Interrupted(f"Interrupted: {is_recorded}. {how}")
 
 
 def how_to_go_on(found: Evaluation) -> str:

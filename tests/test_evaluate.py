@@ -452,7 +452,7 @@ def test_ctrl_c_records_what_is_finished_and_says_how_to_go_on(api, slow):
     dataset_id = session["reference_dataset_id"]
     recorded = sum(len(example["runs"]) for example in wing.list_experiment_runs(api, dataset_id, [session["id"]]))
     assert 5 <= recorded < 20
-    assert f"Interrupted: {recorded} runs are recorded, {40 - recorded} missing." in talk
+    assert f"Interrupted: {recorded} runs recorded, {40 - recorded} missing." in talk
     assert "experiment name 'slow'" in talk
     found = evaluate(square, "rows", experiment_name="slow", langsmith=api)
     assert (found.existing, found.done) == (recorded, 40 - recorded)

@@ -465,6 +465,7 @@ def test_store_that_is_read_only_is_said(run):
     ("name", "problem"),
     [
         ("missing.jsonl", "missing.jsonl: there is no such file."),
+        (f"{'x' * 300}.jsonl", f"{'x' * 300}.jsonl cannot be read (File name too long)."),
         ("folder", "folder is a directory: name a file of results."),
         ("empty.jsonl", "There are no results in empty.jsonl, nothing was sent."),
         ("bad.jsonl", "1 problem in bad.jsonl, nothing was sent:\n  bad.jsonl, line 1: not JSON (Expecting value at c"),
