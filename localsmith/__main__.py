@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Any
 
 from localsmith.server import serve
 from localsmith.store import StoreError
@@ -19,8 +20,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--no-time-window", action="store_true", help="accept runs of any age; LangSmith refuses those beyond 24 hours"
     )
+    parser.add_argument("--run-evaluators", action="store_true", help="run uploaded evaluators, which executes code")
     arguments = parser.parse_args(argv)
-    switches = {"time_window_hours": None} if arguments.no_time_window else {}
+    switches: dict[str, Any] = {"time_window_hours": None} if arguments.no_time_window else {}
+    switches["run_evaluators"] = arguments.run_evaluators
     try:
         server = serve(arguments.db, arguments.port, **switches)
     except (StoreError, OSError) as error:

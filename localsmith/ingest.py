@@ -46,7 +46,7 @@ def update_run(call: Call) -> Response:
     with call.store.write() as db:
         if not db.execute("SELECT 1 FROM runs WHERE id = ?", (change["id"],)).fetchone():
             raise ApiError(404, "run not found: resource not found")
-        if not update_runs(db, [change]):
+        if not update_runs(db, [change], call.switches.now()):
             raise already_received()
     # The route under /api/v1 is another service in LangSmith and says 200.
     return answer(ACCEPTED, 200 if call.request.path.startswith("/api/v1/") else 202)
@@ -87,7 +87,7 @@ def _check_patch(run: Any, where: str) -> Run:
 
 def _store_runs(db: sqlite3.Connection, posts: list[Run], patches: list[Run], now: int) -> int:
     """Store runs and updates; return how many brought something new."""
-    return insert_runs(db, posts, now) + update_runs(db, patches)
+    return insert_runs(db, posts, now) + update_runs(db, patches, now)
 
 
 # Multipart

@@ -1,4 +1,4 @@
-"""Rules and uploaded evaluators: stored and given back. This server does not run them."""
+"""Rules and uploaded evaluators: stored, given back, and, where they are code, queued to be run."""
 
 import json
 import sqlite3
@@ -7,8 +7,10 @@ from typing import Any
 
 from flask import Response
 
+from localsmith.evaluator_queue import queue_experiment
 from localsmith.fields import Fields, check, conflict
 from localsmith.lists import Where, integer, like, uuids
+from localsmith.run_query import add_filters
 from localsmith.sessions import find_session
 from localsmith.wire import TENANT_ID, ApiError, Call, answer, as_uuid, dumps, invalid, iso, not_found
 
@@ -77,6 +79,7 @@ def _check_rule(body: dict[str, Any]) -> tuple[dict[str, Any], str]:
         check(code, CODE, ["body", "code_evaluators", i])
     for i, judge in enumerate(fields.get("evaluators", [])):
         check(judge, {"structured": "object!"}, ["body", "evaluators", i])
+    add_filters(Where(), fields)  # one that cannot be read is refused now
     rest = {name: body[name] for name in RULE if name not in COLUMNS and body.get(name) is not None}
     return fields, dumps(rest)
 
@@ -126,7 +129,7 @@ def list_rules(call: Call) -> list[dict[str, Any]]:
 
 
 def update_rule(call: Call) -> dict[str, Any]:
-    """Replace the fields that are sent; display_name and sampling_rate always are."""
+    """Replace the fields that are sent; display_name and sampling_rate always are. When disabled, its queue ends."""
     fields, body = _check_rule(call.object())
     rule_id = call.ids["rule_id"]
     with call.store.write() as db:
@@ -140,6 +143,8 @@ def update_rule(call: Call) -> dict[str, Any]:
             " sampling_rate = ?, updated_at = ?, body = ? WHERE id = ?",
             (*(values[name] for name in COLUMNS), call.switches.now(), merged, rule_id),
         )
+        if not values["is_enabled"]:
+            db.execute("DELETE FROM evaluator_jobs WHERE rule_id = ?", (rule_id,))
         return _find_rule(db, rule_id)
 
 
@@ -151,12 +156,12 @@ def delete_rule(call: Call) -> dict[str, Any]:
 
 
 def evaluate_experiment(call: Call) -> dict[str, Any]:
-    """Refuse, after the checks LangSmith makes: rules are stored here, not run."""
+    """Queue the runs an experiment has; those that the rule scored before are scored again, in place."""
     fields = check(call.object(), {"rule_id": "uuid!"})
-    with call.store.read() as db:
+    with call.store.write() as db:
         find_session(db, call.ids["experiment_id"])
         _find_rule(db, fields["rule_id"])
-    raise ApiError(501, "This server stores rules and does not run them")
+        return {"queued": queue_experiment(db, fields["rule_id"], call.ids["experiment_id"], call.switches.now())}
 
 
 # Reusable evaluators

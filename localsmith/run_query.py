@@ -11,10 +11,8 @@ from localsmith.filters import RUN, compile_filter
 from localsmith.lists import Where
 from localsmith.wire import ApiError, dumps
 
-SELECT = """
-    SELECT runs.*, run_bodies.*, sessions.reference_dataset_id
-    FROM runs JOIN run_bodies ON run_bodies.seq = runs.seq JOIN sessions ON sessions.id = runs.session_id
-"""
+FROM = "FROM runs JOIN run_bodies ON run_bodies.seq = runs.seq JOIN sessions ON sessions.id = runs.session_id"
+SELECT = f"SELECT runs.*, run_bodies.*, sessions.reference_dataset_id {FROM} "
 
 
 def run_conditions(wanted: dict[str, Any]) -> Where:

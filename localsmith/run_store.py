@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from localsmith.evaluator_queue import queue_new_runs
 from localsmith.runs import (
     DEFAULT_PROJECT,
     IDS,
@@ -92,6 +93,7 @@ def insert_runs(db: sqlite3.Connection, runs: list[Run], now: int) -> int:
         " WHERE session_id IS NULL AND run_id IN (SELECT value FROM json_each(?))",
         (ids,),
     )
+    queue_new_runs(db, [row["id"] for row in rows], now)
     return len(rows)
 
 
@@ -178,15 +180,15 @@ def merge(run: Run, change: Run) -> None:
         run["extra"] = extra
 
 
-def update_runs(db: sqlite3.Connection, changes: list[Run]) -> int:
+def update_runs(db: sqlite3.Connection, changes: list[Run], now: int) -> int:
     """Apply updates and return how many changed something; those of unknown runs wait for them.
 
     A run that has ended is not ended again: such an update counts as received already.
     """
-    return sum(_update_run(db, change) for change in changes)
+    return sum(_update_run(db, change, now) for change in changes)
 
 
-def _update_run(db: sqlite3.Connection, change: Run) -> int:
+def _update_run(db: sqlite3.Connection, change: Run, now: int) -> int:
     run = stored_run(db, change["id"])
     if run is None:
         as_sent = {name: iso(value) if name in TIMES else value for name, value in change.items()}
@@ -194,7 +196,7 @@ def _update_run(db: sqlite3.Connection, change: Run) -> int:
         return 1
     if run.get("end_time") is not None and {"end_time", "outputs", "error"} & change.keys():
         return 0
-    before = own_usage(run)
+    before, ends = own_usage(run), run.get("end_time") is None and change.get("end_time") is not None
     seq = run.pop("seq")
     merge(run, change)
     if run.get("end_time") is not None and run["end_time"] < run["start_time"]:
@@ -204,6 +206,8 @@ def _update_run(db: sqlite3.Connection, change: Run) -> int:
     db.execute(UPDATE_BODY, row)
     change_of_usage = [new - old for new, old in zip(own_usage(run), before, strict=True)]
     _add_up(db, {run["id"]: change_of_usage}, [(run["dotted_order"], change_of_usage)])
+    if ends:
+        queue_new_runs(db, [run["id"]], now)
     return 1
 
 

@@ -197,3 +197,14 @@ CREATE TABLE rules (
 );
 CREATE INDEX rules_of_dataset ON rules (dataset_id);
 CREATE INDEX rules_of_session ON rules (session_id);
+
+CREATE TABLE evaluator_jobs (  -- runs that the code of a rule has yet to score; a row goes when its scores are stored
+    rule_id    TEXT NOT NULL REFERENCES rules (id) ON DELETE CASCADE,
+    run_id     TEXT NOT NULL,
+    session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    queued_at  INTEGER NOT NULL,
+    PRIMARY KEY (rule_id, run_id)
+) WITHOUT ROWID;
+CREATE INDEX evaluator_jobs_by_time ON evaluator_jobs (queued_at);
+CREATE INDEX evaluator_jobs_of_session ON evaluator_jobs (session_id);
+CREATE INDEX evaluator_jobs_of_run ON evaluator_jobs (run_id);

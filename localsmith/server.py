@@ -12,6 +12,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from localsmith.app import create_app
+from localsmith.evaluator_runner import EvaluatorRunner
 from localsmith.wire import MAX_REQUEST_BYTES
 
 # waitress warns whenever a request waits for a thread, which under load is every time.
@@ -47,6 +48,8 @@ class Server:
         self.port: int = listener.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
         self._stopping = False
+        state = self.app.extensions["localsmith"]
+        self._evaluators = EvaluatorRunner(state.store, state.switches) if state.switches.run_evaluators else None
         self._thread = threading.Thread(target=self._run, name=f"localsmith:{self.port}", daemon=True)
         self._thread.start()
 
@@ -59,6 +62,8 @@ class Server:
         if self._stopping:
             return
         self._stopping = True
+        if self._evaluators:
+            self._evaluators.close()
         self._waitress.pull_trigger()
         self._thread.join()
         wasyncore.close_all(self._channels)  # here, so that the trigger pulled above was still open

@@ -15,9 +15,16 @@ SCHEMA = Path(__file__).with_name("schema.sql")
 
 Migration = Callable[[sqlite3.Connection], None]
 
+
+def add_evaluator_jobs(db: sqlite3.Connection) -> None:
+    for statement in _statements(SCHEMA.read_text(encoding="utf-8")):
+        if "evaluator_jobs" in statement:
+            db.execute(statement)
+
+
 # What older files need to become what schema.sql says, oldest first: (name, function). A new file gets
 # schema.sql as it is and every name recorded; so a change goes into schema.sql and into this list.
-MIGRATIONS: list[tuple[str, Migration]] = []
+MIGRATIONS: list[tuple[str, Migration]] = [("0002 evaluator jobs", add_evaluator_jobs)]
 FIRST = "0001 first schema"
 
 

@@ -54,6 +54,7 @@ class Switches:
     v1_reads: int = 200  # 501: the three v1 run reads are gone, as on installs with only the new store
     v2_reads: int = 200  # 404, 405 or 501: a server older than the v2 reads
     time_window_hours: float | None = 24  # None: runs of any age are taken
+    run_evaluators: bool = False  # uploaded code is executed
     clock: Callable[[], float] = time.time
 
     def now(self) -> int:

@@ -34,7 +34,7 @@ def test_write_is_undone_when_it_raises(tmp_path):
         raise ZeroDivisionError
 
     with store.read() as db:
-        assert [row["name"] for row in db.execute("SELECT name FROM migrations")] == [localsmith.store.FIRST]
+        assert "half" not in [row["name"] for row in db.execute("SELECT name FROM migrations")]
     store.close()
 
 
@@ -88,13 +88,38 @@ def test_unusable_file_is_refused_and_left_as_it_was(tmp_path, make, words):
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+def test_the_first_schema_becomes_todays(tmp_path, monkeypatch):
+    """A file of the first release keeps its rows and gets every table and index that a new file has."""
+    statements = list(localsmith.store._statements(localsmith.store.SCHEMA.read_text()))
+    first = tmp_path / "first.sql"
+    first.write_text("\n".join(statement for statement in statements if "evaluator_jobs" not in statement))
+    with monkeypatch.context() as then:
+        then.setattr(localsmith.store, "SCHEMA", first)
+        then.setattr(localsmith.store, "MIGRATIONS", [])
+        store = Store(tmp_path / "old.db")
+        with store.write() as db:
+            db.execute("INSERT INTO datasets VALUES ('d', 'kept', NULL, 'kv', 1, 1, NULL, 0, NULL, '{}')")
+        store.close()
+
+    stores = [Store(tmp_path / name) for name in ("old.db", "new.db")]
+
+    schemas = []
+    for store in stores:
+        with store.read() as db:
+            names = [row["name"] for row in db.execute("SELECT name FROM datasets")]
+            schemas.append(sorted(row["sql"] or "" for row in db.execute("SELECT sql FROM sqlite_master")))
+        store.close()
+        assert names == (["kept"] if store is stores[0] else [])
+    assert schemas[0] == schemas[1]
+    assert "evaluator_jobs" in str(schemas[0])
+
+
 def test_older_file_is_migrated_once(tmp_path, monkeypatch):
     """A file made before a schema change gets it, and is not changed again."""
     path = tmp_path / "lab.db"
     Store(path).close()
-    monkeypatch.setattr(
-        localsmith.store, "MIGRATIONS", [("0002 note", lambda db: db.execute("ALTER TABLE datasets ADD COLUMN note"))]
-    )
+    note = ("9999 note", lambda db: db.execute("ALTER TABLE datasets ADD COLUMN note"))
+    monkeypatch.setattr(localsmith.store, "MIGRATIONS", [*localsmith.store.MIGRATIONS, note])
 
     Store(path).close()
     store = Store(path)
@@ -104,7 +129,7 @@ def test_older_file_is_migrated_once(tmp_path, monkeypatch):
         names = [row["name"] for row in db.execute("SELECT name FROM migrations ORDER BY name")]
     store.close()
     assert columns[-1] == "note"
-    assert names == [localsmith.store.FIRST, "0002 note"]
+    assert names == [localsmith.store.FIRST, *(name for name, _ in localsmith.store.MIGRATIONS)]
 
 
 def test_failed_migration_changes_nothing(tmp_path, monkeypatch):
@@ -116,10 +141,11 @@ def test_failed_migration_changes_nothing(tmp_path, monkeypatch):
         db.execute("ALTER TABLE datasets ADD COLUMN note")
         db.execute("ALTER TABLE nowhere ADD COLUMN note")
 
-    monkeypatch.setattr(localsmith.store, "MIGRATIONS", [("0002 broken", broken)])
+    migrations = localsmith.store.MIGRATIONS
+    monkeypatch.setattr(localsmith.store, "MIGRATIONS", [*migrations, ("9999 broken", broken)])
     with pytest.raises(StoreError, match="nowhere"):
         Store(path)
-    monkeypatch.setattr(localsmith.store, "MIGRATIONS", [])
+    monkeypatch.setattr(localsmith.store, "MIGRATIONS", migrations)
 
     store = Store(path)
     with store.read() as db:
