@@ -125,7 +125,7 @@ def evaluate(
         if isinstance(target, str):
             session, of_dataset = find_experiment(api, target, data)
             found = start(api, of_dataset, session["id"], session["name"])
-            found.planned = session.get("run_count") or 0
+            found.planned = rest.read_session(api, session["id"]).get("run_count") or 0
             rescore(api, session, found, bound, max_concurrency, await_it, on_progress)
         else:
             if not callable(target):

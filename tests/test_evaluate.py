@@ -608,7 +608,7 @@ def test_an_experiment_is_scored_and_its_feedback_corrected(api, run):
     """The target is not needed; ids are those of recording, so nothing doubles; what is the same is left alone."""
     run()
     first = run("first", [exact_match, length_limit(1)], None)
-    assert (first.scored, first.feedback) == (6, {"created": 6})
+    assert (first.planned, first.scored, first.feedback) == (6, 6, {"created": 6})
 
     again = run("first", [length_limit(99)], None)
     assert again.feedback == {"updated": 6}
