@@ -21,7 +21,7 @@ import dry_run
 import record_report
 import recorder
 import rest
-from evaluation import backtest_report, compare_report, evaluate_report
+from evaluation import backtest_report, compare_report, evaluate_report, upload_report
 from evaluation.api import find_experiment
 from recorder_bodies import default_name
 from recorder_results import Overview, ResultFile, check_results, unfit
@@ -31,7 +31,12 @@ FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"
 DATABASE = Path(".localsmith") / "localsmith.db"
 PAGES = "http://127.0.0.1:1984"
 DONE, REFUSED, MISUSE = 0, 1, 2
-WINGS = {"backtest": backtest_report, "compare": compare_report, "evaluate": evaluate_report}
+WINGS = {
+    "backtest": backtest_report,
+    "compare": compare_report,
+    "evaluate": evaluate_report,
+    "evaluators": upload_report,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     )
     view.add_argument("--port", type=port_number, default=1984, help="default: %(default)s; 0 for any free one")
     view.add_argument("--open", action="store_true", help="open a browser, too")
+    view.add_argument("--run-evaluators", action="store_true", help="run uploaded evaluators: executes code")
     view.add_argument(
         "--export",
         metavar="FILE",
@@ -185,6 +191,8 @@ def run_record(options: argparse.Namespace) -> int:
             record_report.report(source, recording, others, say)
             if not options.json:
                 record_report.print_table(recording, summary)
+        if not options.dry_run and any(recording.runs_recorded for recording in recordings):
+            upload_report.say_what_follows(api, recordings[0].dataset_id, options.dataset, say)
     if options.dry_run:
         record_report.print_requests(dry_run.sent_requests(api), options.json, say)
         return DONE
@@ -271,7 +279,7 @@ def connect(purpose: str = "recording into", *, must_exist: bool = False) -> Ite
 
 
 @contextlib.contextmanager
-def local_store(port: int, *, must_exist: bool = False) -> Iterator[Any]:
+def local_store(port: int, *, must_exist: bool = False, run_evaluators: bool = False) -> Iterator[Any]:
     if must_exist and not DATABASE.exists():
         raise LookupError(f"There is no local store here ({DATABASE.absolute()}): go to the folder you recorded in.")
     try:
@@ -285,7 +293,7 @@ def local_store(port: int, *, must_exist: bool = False) -> Iterator[Any]:
         folder = DATABASE.parent.absolute()
         raise rest.SetupError(f"{folder} cannot be made ({error.strerror}): go to a folder you can write to.") from None
     try:
-        server = localsmith.serve(DATABASE, port)
+        server = localsmith.serve(DATABASE, port, run_evaluators=run_evaluators)
     except (localsmith.StoreError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if not os.access(DATABASE.parent, os.W_OK):
@@ -303,7 +311,9 @@ def run_view(options: argparse.Namespace) -> int:
         return export(Path(options.export), options.experiments)
     if options.experiments:
         raise ValueError("EXPERIMENT goes with --export FILE; the pages show all of them.")
-    with local_store(options.port) as server:
+    with local_store(options.port, run_evaluators=options.run_evaluators) as server:
+        if options.run_evaluators:
+            say("Uploaded evaluators run here, without a network; what waits for them is scored first.")
         say(f"Serving {DATABASE}; Ctrl-C ends it. Other programs can record here with LANGSMITH_ENDPOINT={server.url}")
         print(server.url, flush=True)
         if options.open:
