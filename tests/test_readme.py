@@ -1,6 +1,7 @@
 """Test that what the README shows to be pasted works as it stands."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,12 @@ BLOCKS = [
     for block in re.findall(r"(?:^(?: {4}.*)?\n)+", README, re.M)
     if re.search("^    (import|from) ", block, re.M)
 ]
+NAMES = ("Evaluating", "Comparing experiments")
 pytestmark = pytest.mark.usefixtures("nothing_set")
 
 
 def snippet(name):
-    [block] = [block for block in BLOCKS if f" {name}(" in block]
-    return block
+    return next(block for block in BLOCKS if f" {name}(" in block)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,22 @@ def test_sample_result_can_be_pasted_into_a_file(server, monkeypatch, capsys):
     assert main.main(["record", "sample.json"]) == 0
 
     assert "correct     1.000 (mean of 1)" in capsys.readouterr().out
+
+
+def test_commands_of_the_readme_print_what_is_pasted_below_them(capsys, monkeypatch):
+    """Those that start, evaluate and compare, in their order, in a folder with nothing but the fixtures."""
+    monkeypatch.setattr(main, "FIXTURE", Path("fixtures", "results.jsonl"))
+    Path("fixtures").symlink_to(ROOT / "fixtures")
+    parts = [README.split("\n## ")[0], *(README.split(f"## {name}\n")[1].split("\n## ")[0] for name in NAMES)]
+    pasted = 0
+
+    for part in parts:
+        for command in re.findall(r"^    (?:\$ )?uv run main\.py *(.*)$", part, re.M):
+            assert main.main(shlex.split(command)) == 0, command
+
+            out = capsys.readouterr().out.splitlines()
+            link = re.sub("datasets/.*", "datasets/…/compare?selectedSessions=…", out[-1])
+            lines = [f"    {line}".rstrip() for line in out[:-2]]
+            pasted += "\n".join(lines) in part and f"    {link}" in part
+
+    assert pasted == 3  # of each part one
