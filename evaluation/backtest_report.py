@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -86,6 +87,8 @@ def check_options(options: argparse.Namespace) -> None:
         options.target = [in_tweets("terse"), in_tweets("lively")]
     if not options.project:
         raise ValueError("--project is missing: name the project whose runs are taken (or try --demo).")
+    if options.load and not Path(options.load).is_file():
+        raise ValueError(f"{options.load}: there is no such file.")
     if options.load and not options.dataset and not options.target:
         return
     for flag, why in (
@@ -97,6 +100,16 @@ def check_options(options: argparse.Namespace) -> None:
             raise ValueError(f"--{flag} is missing: {why}")
     if options.experiment and len(options.target) > 1:
         raise ValueError("--experiment names one experiment, but there are several targets: drop it, or give one.")
+    if options.experiment == (options.baseline or f"{options.dataset}-baseline"):
+        raise ValueError(f"--experiment {options.experiment!r} is the name of the baseline: choose another.")
+
+
+def flags_of(options: argparse.Namespace) -> Iterator[str]:
+    """The flags that the demo stands for."""
+    for name in ("load", "project", "filter", "mask", "dataset", "children", "feedback", "target", "evaluators"):
+        value = getattr(options, name)
+        for text in value if isinstance(value, list) else [value]:
+            yield from [f"--{name}"] if text is True else [f"--{name}", text]
 
 
 def in_tweets(name: str) -> str:
@@ -117,6 +130,8 @@ class Backtest:
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Do every step that is not done yet, print the comparison, and return the exit code."""
     check_options(options)
+    if options.demo:
+        say(f"The demo is: uv run main.py backtest {shlex.join(flags_of(options))}")
     evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
     pairwise = [function for reference in options.pairwise for function in load_evaluators(reference)]
     ready(evaluators, RUN)
@@ -201,6 +216,8 @@ def backtest(
         api, baseline.experiment_name, *targets, dataset=options.dataset, lower_is_better=options.lower_is_better,
         limits=compare_report.limits_of(options), seed=options.seed,
     )  # fmt: skip
+    for candidate in comparison.candidates:  # feedback of production alone, as users give it, compares nothing
+        candidate.metrics = [metric for metric in candidate.metrics if metric.pairs or metric.only_candidate]
     return Backtest(runs, baseline, evaluations, preferences, comparison)
 
 
