@@ -400,3 +400,33 @@ def test_sandbox_has_a_network_of_its_own_where_the_system_allows():
     found = outcome("return {'devices': open('/proc/net/dev').read()}")["returned"]["devices"]
 
     assert [line.split(":")[0].strip() for line in found.splitlines()[2:]] == ["lo"]
+
+
+# The pages
+
+
+def test_pages_say_what_is_to_come_and_who_scored(serve):
+    """Waiting scores are counted where their experiment, dataset and run are; then they are marked as automatic."""
+    api = serve(run_evaluators=False)
+    dataset, answer = capitals(api, ["Lima", "Cusco"])
+    made = rule(api, dataset_id=dataset)
+    session = answer()
+    (run_id, *_) = api.query(session)
+    base = f"{api.url}/o/{made['tenant_id']}"
+    pages = {
+        f"{base}/datasets/{dataset}": "2 scores to come",
+        f"{base}/datasets/{dataset}/compare?selectedSessions={session}": "2 scores to come",
+        f"{base}/projects/p/{session}/r/{run_id}": "1 score to come",
+    }
+
+    for page, words in pages.items():
+        assert words in api.session.get(page).text, page
+    serve.stop()
+    api = serve()
+    scores(api, session, 2)
+
+    for page in pages:
+        page = page.replace(base, f"{api.url}/o/{made['tenant_id']}")
+        text = api.session.get(page).text
+        assert "to come" not in text
+        assert ("by an uploaded evaluator" in text) == ("/compare" in page or "/r/" in page)

@@ -9,6 +9,7 @@ from typing import Any
 from flask import make_response, render_template, request
 from werkzeug.wrappers import Response
 
+from localsmith.evaluator_queue import waiting
 from localsmith.pages import render
 from localsmith.pages.charts import MAX_VALUE
 from localsmith.pages.common import MAX_BODY, Page, bounded, find, page_of, reading
@@ -52,7 +53,10 @@ def show_comparison(tenant: str, dataset_id: str) -> Response:
         examples = chosen(db, kept, comparison)
         page = page_of(len(examples))
         rows = rows_of(db, comparison, examples[page.offset : page.end])
-    return make_response(render_template("compare.html", **context_of(dataset, comparison, page, rows)))
+        to_come = sum(waiting(db, [side.experiment.id for side in comparison.sides]).values())
+    return make_response(
+        render_template("compare.html", waiting=to_come, **context_of(dataset, comparison, page, rows))
+    )
 
 
 def context_of(dataset: sqlite3.Row, comparison: Comparison, page: Page | None, rows: list[Row]) -> dict[str, Any]:

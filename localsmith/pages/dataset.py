@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import render_template, request
 
+from localsmith.evaluator_queue import waiting
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
 from localsmith.pages.common import Page, bounded, find, like, link, page_of, reading
@@ -108,6 +109,7 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
     metrics = metric_names(summary for _, summary in experiments)
     return render_template(
         "dataset.html",
+        waiting=waiting(db, [experiment.id for experiment, _ in experiments]),
         dataset=dataset,
         tab="experiments",
         counts=counts,

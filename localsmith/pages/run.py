@@ -40,6 +40,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         example = _example(db, example_id)
         dataset_name = name_of(db, session["reference_dataset_id"])
         others = _others(db, example_id, session["id"])
+        waiting = db.execute("SELECT count(*) FROM evaluator_jobs WHERE run_id = ?", (run["id"],)).fetchone()[0]
         gone = replaced(db, "id", [run["id"], *(other["id"] for other in others)])
     return render_template(
         "run.html",
@@ -56,6 +57,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         example_id=example_id,
         others=others,
         replaced=gone,
+        waiting=waiting,
     )
 
 
