@@ -69,14 +69,15 @@ def open_project(api: LangSmith, name: str, start: datetime) -> dict:
 def traces_of(file: ResultFile, session_id: str, start: datetime, shift: timedelta) -> Iterator[Trace]:
     """Yield the runs of each result, the root last, moved by `shift` but not to before `start`."""
     counts = Tally()
-    ties = f'"session_id":"{session_id}"'
     for result in file:
         fields = bodies.canonical_fields(result)
         text = bodies.canonical_result(fields)
-        own_start = parse_time(result.get("start_time")) or start
-        moved = max(shift, start - own_start)
+        own_start = parse_time(result.get("start_time"))
+        begins = max(own_start + shift, start) if own_start else start
         name = f"{session_id}-{text}-{counts.add(text)}"
-        yield list(bodies.run_tree(result, fields, name, session_id, ties, start, moved, None))
+        *steps, root = bodies.trace(result, fields, name, session_id, begins, "")
+        root.body = root.body.replace(',"reference_example_id":""', "", 1)  # production knows no examples
+        yield [*steps, root]
 
 
 def load_feedback(api: LangSmith, traces: list[Trace]) -> None:

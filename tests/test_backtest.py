@@ -545,8 +545,9 @@ def test_loading_a_file_again_changes_nothing(api, load):
     gaps = {later.start - earlier.start for earlier, later in zip(first.chosen, first.chosen[1:], strict=False)}
     assert gaps == {timedelta(minutes=1)}
     assert timedelta(0) <= datetime.now(UTC) - first.chosen[-1].end < timedelta(minutes=1)
-    [run] = wing.query_runs(api, project["id"], ("METADATA",), since=backtest.ALL_TIME, ids=[first.chosen[0].id])
-    assert run["metadata"]["original_start_time"] == LONG_AGO.isoformat()
+    selects = ("METADATA", "REFERENCE_EXAMPLE_ID")
+    [run] = wing.query_runs(api, project["id"], selects, since=backtest.ALL_TIME, ids=[first.chosen[0].id])
+    assert run["metadata"]["original_start_time"] == LONG_AGO.isoformat() and not run.get("reference_example_id")
     assert len(list(wing.pages(api, "/feedback", {"session": project["id"]}))) == 40
 
 
