@@ -22,6 +22,8 @@ from rest import LangSmith
 
 BATCH = 100  # results, examples, runs or feedback per request
 BATCH_CHARACTERS = 8_000_000
+ABREAST, MOST_ABREAST = 2, rest.CONNECTIONS + 2  # batches under way; few are enough for a near server
+NEAR_SECONDS = 0.03  # answers that take longer are not waited for one after the other
 FLUSH_SECONDS = 2  # a slow stream is recorded as it comes
 EXAMPLE_BYTES, RUN_BYTES = 10_000_000, 20_000_000  # per request
 LAST_CALL = timedelta(hours=23, minutes=55)  # older runs are refused
@@ -117,14 +119,19 @@ def record(
         if first is None:
             raise ValueError(f"There is nothing to record. {recording.rejected or ''}".strip())
         prepared, overview = chain([first], prepared), Overview()
-        overview.add(first[1], first[3])
+        overview.add(first[1], bodies.canonical_result(first[2]))
     under_way: deque[tuple[Batch, Future[None]]] = deque()
     broken: list[Exception] = []
     sent = Sent()
+    abreast = ABREAST
 
     def settle() -> None:
+        nonlocal abreast
         batch, future = under_way[0]
+        asked = monotonic()
         future.result()
+        if monotonic() - asked > NEAR_SECONDS:
+            abreast = min(2 * abreast, MOST_ABREAST)
         under_way.popleft()
         add_up(recording, batch)
         sent.add(batch)
@@ -133,7 +140,10 @@ def record(
 
     pool = ThreadPoolExecutor(rest.CONNECTIONS)
     try:
+        asked = monotonic()
         dataset, is_new = rest.get_or_create_dataset(api, dataset_name)
+        if monotonic() - asked > NEAR_SECONDS:
+            abreast = MOST_ABREAST
         start = bodies.session_start(overview.earliest, overview.longest, datetime.now(UTC))
         session_body = bodies.session_body(dataset["id"], experiment_name, start, description, metadata)
         opening = pool.submit(open_session, api, session_body)
@@ -142,7 +152,7 @@ def record(
             if not all(item.makes_example for item in batch.items):
                 batch.earlier = [other.examples_answered for other, _ in under_way]
             under_way.append((batch, pool.submit(sender.send, batch)))
-            while len(under_way) > rest.CONNECTIONS + 2 or (under_way and under_way[0][1].done()):
+            while len(under_way) > abreast or (under_way and under_way[0][1].done()):
                 settle()
         while under_way:
             settle()
@@ -150,7 +160,8 @@ def record(
         recording.dataset_id, recording.experiment_id = dataset["id"], session["id"]
         recording.url = rest.experiment_url(api, dataset, session["id"])
         if sent.numbers or recording.feedback or not session.get("end_time"):
-            closing = pool.submit(rest.close_session, api, session["id"], max(datetime.now(UTC), sent.last_end))
+            end_time = max(bodies.timestamp(datetime.now(UTC)), sent.last_end)
+            closing = pool.submit(rest.close_session, api, session["id"], end_time)
             if verify and sent.numbers:
                 expected = len(sent.numbers) + (len(existing) if existing else 0)
                 recording.rejected += read_back(api, session, expected, sent)
@@ -229,15 +240,15 @@ def sound(results: Iterable[Any], recording: Recording) -> Iterator[Prepared]:
     number = 0
     for result in results:
         if result is TICK:
-            yield number, TICK, {}, ""
+            yield number, TICK, {}
             continue
         number += 1
-        fields, text, problems = prepare(result)
+        fields, _, problems = prepare(result)
         if problems:
             recording.results += 1
             recording.rejected.append({"result": number, "reason": "; ".join(problems)})
         else:
-            yield number, result, fields, text
+            yield number, result, fields
 
 
 def batches(prepared: Iterable[Prepared], dataset_id: str, broken: list[Exception]) -> Iterator[Batch]:
@@ -248,8 +259,11 @@ def batches(prepared: Iterable[Prepared], dataset_id: str, broken: list[Exceptio
     examples, results = Tally(), Tally()
     batch, size, runs, deadline = Batch(), 0, 0, monotonic() + FLUSH_SECONDS
     try:
-        for number, result, fields, text in prepared:
+        for number, result, fields in prepared:
             if result is not TICK:
+                text = bodies.canonical_result(
+                    fields
+                )  # not kept since the check: a million of them would be a gigabyte
                 given = result.get("example_id")
                 example_id = given or bodies.example_id(dataset_id, fields)
                 makes_example = not given and not examples.add(example_id)
@@ -449,14 +463,14 @@ class Sent:
     """The results whose runs this call sent, in 24 bytes each, and when the last of these runs ended."""
 
     def __init__(self) -> None:
-        self.numbers, self.ids, self.last_end = array("Q"), bytearray(), EPOCH
+        self.numbers, self.ids, self.last_end = array("Q"), bytearray(), bodies.timestamp(EPOCH)
 
     def add(self, batch: Batch) -> None:
         for item in batch.items:
             if item.sent and item.state == "recorded":
                 self.numbers.append(item.number)
-                self.ids += uuid.UUID(item.sent.id).bytes
-                self.last_end = max(self.last_end, datetime.fromisoformat(item.sent.end_time))
+                self.ids += bytes.fromhex(item.sent.id.replace("-", ""))
+                self.last_end = max(self.last_end, item.sent.end_time)
 
     def missing_from(self, there: Tally) -> list[int]:
         ids = (str(uuid.UUID(bytes=bytes(self.ids[at : at + 16]))) for at in range(0, len(self.ids), 16))

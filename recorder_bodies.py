@@ -1,5 +1,6 @@
 """Ids, times and request bodies: pure functions, which every port must match byte for byte (fixtures/vectors.json)."""
 
+import functools
 import hashlib
 import uuid
 from collections import Counter
@@ -13,8 +14,7 @@ import rfc8785
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DNS = uuid.NAMESPACE_DNS.bytes
-DIGITS_ONLY = str.maketrans("", "", "-:.")
-MILLISECOND = timedelta(milliseconds=1)
+ZERO, MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
 
 
@@ -27,13 +27,10 @@ def canonical(value: Any) -> str:
     if kind is str:
         return quoted(value)
     if kind is dict:
-        names = sorted(value)
-        if not "".join(names).isascii():
-            names.sort(key=lambda name: name.encode("utf-16-be"))
         parts = []
-        for name in names:
+        for name, quoted_name in in_order(value):
             item = value[name]
-            parts.append(quoted(name) + ":" + (quoted(item) if type(item) is str else canonical(item)))
+            parts.append(quoted_name + (quoted(item) if type(item) is str else canonical(item)))
         return "{" + ",".join(parts) + "}"
     if kind is list:
         return "[" + ",".join([canonical(item) for item in value]) + "]"
@@ -47,6 +44,16 @@ def canonical(value: Any) -> str:
     return canonical(list(value) if base is tuple else base(value))
 
 
+def in_order(names: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names as RFC 8785 sorts them, by UTF-16 units, each also as JSON with a colon."""
+    return known_order(tuple(names)) if len(names) < 20 else known_order.__wrapped__(tuple(names))
+
+
+@functools.lru_cache(256)  # the objects of an experiment look alike
+def known_order(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(name, quoted(name) + ":") for name in sorted(names, key=lambda name: name.encode("utf-16-be"))]
+
+
 PLAIN = (float, bool, type(None))
 BASES: tuple[Any, ...] = (str, dict, list, tuple, float, int)  # what else Python code may hold
 
@@ -54,11 +61,13 @@ BASES: tuple[Any, ...] = (str, dict, list, tuple, float, int)  # what else Pytho
 def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
     """The sorted fields of a result as its id sees them: without nulls, and without feedback, which may come later."""
     fields = {}
-    for name in sorted(run):
-        if name == "child_runs" and run[name]:
-            fields[name] = "[" + ",".join([canonical_result(canonical_fields(child)) for child in run[name]]) + "]"
-        elif run[name] is not None and name != "feedback":
-            value = run[name]
+    for name, _ in in_order(run):
+        value = run[name]
+        if value is None or name == "feedback":
+            continue
+        if name == "child_runs" and value:
+            fields[name] = "[" + ",".join([canonical_result(canonical_fields(child)) for child in value]) + "]"
+        else:
             fields[name] = canonical(value.isoformat() if isinstance(value, datetime) else value)
     return fields
 
@@ -117,7 +126,7 @@ def parse_time(value: str | datetime | None) -> datetime | None:
 
 def timestamp(time: datetime) -> str:
     """A time in UTC (as `parse_time` gives it) as it is sent."""
-    return time.isoformat(timespec="microseconds")
+    return time.isoformat() if time.microsecond else time.isoformat(timespec="microseconds")
 
 
 def session_start(earliest: datetime | None, longest: timedelta, now: datetime) -> datetime:
@@ -184,10 +193,13 @@ def trace(
     session's start, with its latencies kept and its times in the metadata; one without times starts there.
     """
     ties = f'"session_id":"{session_id}","reference_example_id":"{example_id}"'
-    return list(run_tree(result, fields, name, session_id, ties, session_start, None, None))
+    runs: list[Run] = []
+    add_runs(runs, result, fields, name, session_id, ties, session_start, None, None)
+    return runs
 
 
-def run_tree(
+def add_runs(
+    runs: list[Run],
     result: Mapping[str, Any],
     fields: Mapping[str, str],
     name: str,
@@ -196,39 +208,37 @@ def run_tree(
     start: datetime,
     shift: timedelta | None,
     parent: Run | None,
-) -> Iterator[Run]:
-    own_start = parse_time(result.get("start_time"))
-    own_end = parse_time(result.get("end_time")) or own_start
+) -> None:
     end, metadata = start, fields.get("metadata", "{}")
-    if own_start and own_end:
-        shift = max(start - own_start, timedelta(0)) if shift is None else shift
+    if own_start := parse_time(result.get("start_time")):
+        own_end = parse_time(result.get("end_time")) or own_start
+        shift = max(start - own_start, ZERO) if shift is None else shift
         start, end = own_start + shift, own_end + shift
         if shift:
             given = fields["start_time"], fields.get("end_time", fields["start_time"])
             original = f'"original_start_time":{given[0]},"original_end_time":{given[1]}'
             metadata = f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
     start_time, end_time, i = timestamp(start), timestamp(end), run_id(name, start)
-    segment = f"{start_time[:26].translate(DIGITS_ONLY)}Z{i}"
+    segment = start_time[:26].replace("-", "").replace(":", "").replace(".", "") + "Z" + i
     trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{segment}") if parent else (i, segment)
-    run_type = fields.get("run_type") or ('"chain"' if result.get("child_runs") else '"llm"')
-    body = (
+    children = result.get("child_runs") or ()
+    run_type = fields.get("run_type") or ('"chain"' if children else '"llm"')
+    parts = [
         f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}",{ties},"name":{fields.get("name", run_type)},'
         f'"run_type":{run_type},"start_time":"{start_time}","end_time":"{end_time}"'
-    )
+    ]
     if parent:
-        body += f',"parent_run_id":"{parent.id}"'
-    for field in ("inputs", "outputs", "error", "tags"):
-        if field in fields:  # LangSmith refuses nulls
-            body += f',"{field}":{fields[field]}'
+        parts.append(f'"parent_run_id":"{parent.id}"')
+    parts += [f'"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
     if metadata != "{}":
-        body += f',"extra":{{"metadata":{metadata}}}'
-    run = Run(i, trace_id, session_id, start_time, end_time, order, feedback_of(result), body + "}")
-    for index, child in enumerate(result.get("child_runs") or ()):
+        parts.append(f'"extra":{{"metadata":{metadata}}}')
+    run = Run(i, trace_id, session_id, start_time, end_time, order, feedback_of(result), ",".join(parts) + "}")
+    for index, child in enumerate(children):
         below = f'"session_id":"{session_id}"'
-        yield from run_tree(
-            child, canonical_fields(child), f"{i}-{index}", session_id, below, start, shift or timedelta(0), run
-        )
-    yield run
+        add_runs(
+            runs, child, canonical_fields(child), f"{i}-{index}", session_id, below, start, shift or ZERO, run
+        )  # fmt: skip
+    runs.append(run)
 
 
 MARKS = ("score", "value", "comment")

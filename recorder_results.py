@@ -56,7 +56,7 @@ def are_texts(value: Any) -> bool:
 def is_time(value: Any) -> bool:
     try:
         return parse_time(value) is not None
-    except (AttributeError, OverflowError, ValueError):
+    except (AttributeError, OverflowError, TypeError, ValueError):
         return False
 
 
@@ -123,9 +123,7 @@ ELSEWHERE = {  # what is no field here, but has a place: field -> the field it g
 # ---------------------------------------------------------------- checking
 
 
-Prepared = tuple[
-    int, Mapping[str, Any], dict[str, str], str
-]  # number from 1, result, its canonical fields, all of them
+Prepared = tuple[int, Mapping[str, Any], dict[str, str]]  # number from 1, result, its canonical fields
 
 
 @dataclass
@@ -162,7 +160,7 @@ def check_results(results: Iterable[Any]) -> Overview:
             continue
         overview.add(result, text)
         if overview.prepared is not None:
-            overview.prepared.append((number, result, fields, text))
+            overview.prepared.append((number, result, fields))
     source = getattr(results, "name", "the results")
     if problems:
         more = len(problems) - LISTED_PROBLEMS
@@ -189,7 +187,7 @@ def prepare(result: Any) -> tuple[dict[str, str], str, list[str]]:
         text = canonical_result(fields)
         if len(text.encode()) < MAX_RUN_BYTES and text.count("{") + text.count("[") < MAX_DEPTH:
             return fields, text, problems
-    except (TypeError, ValueError, RecursionError, StopIteration):
+    except (AttributeError, TypeError, ValueError, RecursionError, StopIteration):
         pass
     check_json(result, "", problems)  # slower, but it knows where
     return fields, text, [printable(problem) for problem in problems]
@@ -200,22 +198,22 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
         place = f"'{where[:-1]}'" if where else "this"
         problems.append(f"{place} is {named(run)}, expected an object with 'inputs' and 'outputs'")
         return
-    good = {}
+    bad = []
     for name, value in run.items():
         if name not in FIELDS or where and name in RESULT_ONLY:
             problems.append(unknown_field(name, CHILD_FIELDS if where else tuple(FIELDS), where))
+            bad.append(name)
         elif value is not None and not FIELDS[name][0](value):
             problems.append(f"'{where}{name}' is {named(value)}, expected {FIELDS[name][1]}")
-        else:
-            good[name] = value
+            bad.append(name)
     if run.get("inputs") is None:
         problems.append(f"'{where}inputs' is missing, expected an object")
     if run.get("outputs") is None and run.get("error") is None:
         problems.append(f"'{where}outputs' is missing, expected an object (or text in 'error' when the system failed)")
-    start = check_times(good, where, parent_start, problems) if good.keys() & TIMES == run.keys() & TIMES else None
-    if good.get("feedback"):
-        check_feedback(good["feedback"], where, problems)
-    for index, child in enumerate(good.get("child_runs") or ()):
+    start = check_times(run, where, parent_start, problems) if TIMES.isdisjoint(bad) else None
+    if run.get("feedback") and "feedback" not in bad:
+        check_feedback(run["feedback"], where, problems)
+    for index, child in enumerate(run.get("child_runs") or () if "child_runs" not in bad else ()):
         here = f"{where}child_runs[{index}]."
         if where.count("child_runs") >= MAX_DEPTH // 2:
             problems.append(f"'{here[:40]}...' is nested deeper than {MAX_DEPTH // 2} levels")

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -190,7 +190,9 @@ def call(api: LangSmith, method: str, path: str, **kwargs: Any) -> Any:
         raise requests.HTTPError(f"{method} {path} answered {reason}", response=response) from None
 
 
-def send(api: LangSmith, method: str, path: str, **kwargs: Any) -> requests.Response:
+def send(
+    api: LangSmith, method: str, path: str, headers: Mapping[str, str] | None = None, **kwargs: Any
+) -> requests.Response:
     """Send one request and return the answer, whose body means nothing to the caller.
 
     Raises requests.HTTPError with the server's own words for any other answer than 2xx; a redirect is none, since the
@@ -198,7 +200,8 @@ def send(api: LangSmith, method: str, path: str, **kwargs: Any) -> requests.Resp
     """
     url = (api.root if path.startswith("/api/v2/") else api.url) + path
     try:
-        response = api.session.request(method, url, timeout=TIMEOUT, allow_redirects=False, **kwargs)
+        request = requests.Request(method, url, {**api.session.headers, **(headers or {})}, **kwargs).prepare()
+        response = api.session.send(request, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
         if error.request is not None:
             error.request.headers.pop("x-api-key", None)
@@ -287,8 +290,8 @@ def read_session(api: LangSmith, session_id: str) -> dict:
     return call(api, "GET", f"/sessions/{session_id}", params={"include_stats": "true"})
 
 
-def close_session(api: LangSmith, session_id: str, end_time: datetime) -> None:
-    send(api, "PATCH", f"/sessions/{session_id}", json={"end_time": end_time.isoformat(timespec="microseconds")})
+def close_session(api: LangSmith, session_id: str, end_time: str) -> None:
+    send(api, "PATCH", f"/sessions/{session_id}", json={"end_time": end_time})
 
 
 def experiment_url(api: LangSmith, dataset: dict, session_id: str) -> str:

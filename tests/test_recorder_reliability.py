@@ -323,7 +323,7 @@ def test_interrupt_does_not_wait_for_the_end_of_an_outage(tmp_path, server, faul
     faults.plan = where("POST /runs", DROP_BEFORE)
 
     process = start(tmp_path, file, LANGSMITH_ENDPOINT=server.url)
-    faults.wait_for(30)
+    faults.wait_for(10)
     process.send_signal(signal.SIGINT)
     code, out, err = finish(process, timeout=10)
 

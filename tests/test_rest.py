@@ -285,7 +285,7 @@ CALLS = {
     "create_session": lambda api: rest.create_session(api, {"name": "x"}),
     "find_session": lambda api: rest.find_session(api, name="x"),
     "read_session": lambda api: rest.read_session(api, SESSION_ID),
-    "close_session": lambda api: rest.close_session(api, SESSION_ID, START),
+    "close_session": lambda api: rest.close_session(api, SESSION_ID, START.isoformat()),
     "create_runs": lambda api: rest.create_runs(api, []),
     "list_run_ids": lambda api: list(rest.list_run_ids(api, SESSION_ID, START)),
     "list_feedback": lambda api: list(rest.list_feedback(api, [RUN_ID])),
