@@ -32,8 +32,8 @@ def report(source: ResultFile, recording: recorder.Recording, others: int, say: 
         runs = f"{counted(recording.runs_recorded, 'result')} recorded, {recording.runs_existing:,} known"
         say(f"{source.name}: {runs}; {examples}; {recording.feedback:,} feedback.")
     if others > 0:
-        runs = counted(others, "other run")
-        say(f"The experiment {recording.experiment_name!r} holds {runs} besides these results; a new name keeps apart.")
+        held = f"{recording.experiment_name!r} holds {counted(others, 'other run')} besides these results"
+        say(f"The experiment {held}; another name would keep them apart.")
 
 
 @contextlib.contextmanager

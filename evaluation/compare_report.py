@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
-from evaluation.command import Connect, Say, clean, counted
+from evaluation.command import Connect, Say, clean, counted, shortened
 from evaluation.compare import INCONCLUSIVE, PASSED, Candidate, Check, Comparison, Flip, Limits, Metric, compare
 from rest import LangSmith
 
@@ -203,9 +203,8 @@ def probability(p: float | None) -> str:
     return "-" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def short(value: object, most: int = 80) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def short(value: object) -> str:
+    return shortened(json.dumps(value, ensure_ascii=False), 80)
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
