@@ -3,6 +3,7 @@
 import io
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -387,6 +388,20 @@ def test_what_was_interrupted_is_completed(monkeypatch, server, api, load, conve
     assert sorted(sources) == sorted(one.id for one in list_runs("prod", langsmith=api).chosen)
     session = wing.find_experiment(api, "questions-baseline")
     assert len(list(wing.list_session_feedback(api, session["id"]))) == len(examples(api)) == 230
+
+
+def test_two_at_once_end_in_the_same_state(server, api, load, convert):
+    """Whoever is quicker: each run is copied once, each example made once."""
+    load([{**with_steps(n), "feedback": {"liked": 1}} for n in range(60)])
+
+    with ThreadPoolExecutor(2) as pool:
+        options = {"load_child_runs": True, "copy_feedback": True}
+        both = [pool.submit(convert, to=rest.connect(server.url), **options) for _ in range(2)]
+        made = [future.result() for future in both]
+
+    examples_made, runs, feedback = everything(api)
+    assert [one.rejected for one in made] == [[], []]
+    assert (len(examples_made), len(runs), sum(len(run["steps"]) for run in runs), len(feedback)) == (60, 60, 180, 60)
 
 
 def test_a_name_that_is_taken_is_refused(api, load, convert):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import localsmith
 import main
 import rest
 from evaluation import api as wing
+from evaluation import backtest_report
 from evaluation.backtest_report import moment
 
 ROOT = Path(__file__).parent.parent
@@ -251,6 +254,35 @@ def test_killed_half_way_the_same_command_completes_it(command, mine, store):
         for name in [one["experiment_name"] for one in json.loads(out)["evaluations"]]:
             session = wing.find_experiment(api, name)
             assert rest.read_session(api, session["id"])["run_count"] == 8
+
+
+# The README
+
+
+def test_the_readme_shows_what_is_printed_and_runs_as_pasted(command, server, monkeypatch):
+    """Both commands with the lines pasted below them, then the steps as functions."""
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
+    monkeypatch.setattr(backtest_report, "FIXTURES", Path("fixtures"))
+    Path("fixtures").symlink_to(ROOT / "fixtures")
+    section = (ROOT / "README.md").read_text().split("## Backtesting\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", section, re.M)
+    demo, *pasted, own, functions = [
+        "\n".join(line[4:] for line in block.splitlines()) for block in blocks if block.strip()
+    ]
+
+    for pattern in (demo, own):
+        code, out, err = command(
+            *shlex.split(pattern.replace("\\\n", " ").strip().removeprefix("uv run main.py backtest"))
+        )
+        assert code == 0
+        printed = {*(out + err).splitlines(), ""}
+        for block in pasted if pattern == demo else ():
+            assert set(block.splitlines()) <= printed
+    ran = subprocess.run(
+        [sys.executable, "-c", functions], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+    assert (ran.returncode, ran.stdout) == (0, "better\n"), ran.stderr
 
 
 # Misuse
