@@ -73,7 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         of.add_argument("--project", metavar="NAME", help="attached to this project: it gets (run)")
     for command in (code, judge):
         rate = "the share of runs to score, 0 to 1 (default: 1, or as it was)"
-        command.add_argument("--sample-rate", "--sampling-rate", type=share, dest="sampling_rate", help=rate)
+        command.add_argument(
+            "--sample-rate", "--sampling-rate", type=share, dest="sampling_rate", metavar="RATE", help=rate
+        )
         command.add_argument("--replace", action="store_true", help="the one of that name, in place")
     for command in (code, judge, delete):
         command.add_argument("--yes", action="store_true", help="do not ask; for automation only")
