@@ -35,6 +35,7 @@ EXAMPLES = """examples:
   uv run main.py backtest --demo
   uv run main.py backtest --project prod --since 7d --limit 1000 --sample 100 --mask mask.py:without_names \\
       --dataset prod-july --target my_agent.py:run --evaluators evals.py"""
+DEMO = ("load", "project", "filter", "mask", "dataset", "children", "feedback", "target", "evaluators")
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 SPOKEN_SECONDS = 10  # between two lines of progress
@@ -80,6 +81,8 @@ def moment(text: str) -> datetime | timedelta:
 def check_options(options: argparse.Namespace) -> None:
     """Raise ValueError, before anything is connected, when a flag is missing or has no effect; name it."""
     if options.demo:
+        if given := [name for name in DEMO if getattr(options, name)]:
+            raise ValueError(f"--demo sets --{given[0]} itself: drop one of them.")
         options.project, options.load = "tweet-writer", os.path.relpath(FIXTURES / "production_runs.jsonl")
         options.dataset, options.filter = "tweet-topics", "eq(error, null)"
         options.children = options.feedback = True
@@ -106,7 +109,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 def flags_of(options: argparse.Namespace) -> Iterator[str]:
     """The flags that the demo stands for."""
-    for name in ("load", "project", "filter", "mask", "dataset", "children", "feedback", "target", "evaluators"):
+    for name in DEMO:
         value = getattr(options, name)
         for text in value if isinstance(value, list) else [value]:
             yield from [f"--{name}"] if text is True else [f"--{name}", text]

@@ -292,6 +292,7 @@ def test_the_readme_shows_what_is_printed_and_runs_as_pasted(command, server, mo
     ("arguments", "message"),
     [
         ((), "--project is missing"),
+        (("--demo",), "--demo sets --project itself"),
         (("--project", "p"), "--dataset is missing"),
         (("--project", "p", "--dataset", "d"), "--target is missing"),
         (("--project", "p", "--dataset", "d", "--target", "agent.py:run"), "--evaluators is missing"),
