@@ -10,6 +10,7 @@ import difflib
 import dis
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from types import CodeType
 
@@ -45,10 +46,11 @@ def perform_eval(source: str, function: str, target: str, file: str = "the file"
     `target` is `dataset` or `project`. Raises ValueError that lists, by line, all that would not work there.
     """
     try:
-        # Annotations go first: they do nothing at run time, and often need packages that are not there.
-        plain = without_annotations(source)
-        tree = ast.parse(plain)
-        tops = [Top(node) for node in tree.body if not is_main(node)]
+        with warnings.catch_warnings(action="ignore"):  # of the compiler, which says them when the file is run
+            # Annotations go first: they do nothing at run time, and often need packages that are not there.
+            plain = without_annotations(source)
+            tree = ast.parse(plain)
+            tops = [Top(node) for node in tree.body if not is_main(node)]
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise ValueError(f"{file}{f', line {line}' if line else ''}: {getattr(error, 'msg', error)}") from None
@@ -310,7 +312,6 @@ def assemble(plain: str, taken: list[ast.stmt], entry: Function, arguments: tupl
     for part, following in zip(parts, [*parts[1:], ""], strict=True):
         tall = "\n" in part or "\n" in following
         code += part + ("\n\n\n" if tall and following else "\n")
-    compile(code, "<evaluator>", "exec", dont_inherit=True)
     return code
 
 

@@ -18,7 +18,7 @@ import rest
 from evaluation import api as wing
 from evaluation import upload
 from evaluation.calling import feedback_items
-from evaluation.command import Connect, Say
+from evaluation.command import Connect, Say, clean
 from evaluation.perform_eval import ENTRY, RETURNS, perform_eval
 from evaluation.upload_judge import judge_content
 from rest import LangSmith
@@ -183,7 +183,8 @@ def upload_to(api: LangSmith, content: dict[str, Any], options: argparse.Namespa
     if options.json:
         print(json.dumps({"outcome": outcome, **as_json(rule)}))
     else:
-        print(f"{outcome}  {rule['display_name']}  {kind}  {upload.target_of(rule)}  {rule['sampling_rate']:g}")
+        rate = f"{rule['sampling_rate']:g}"
+        print(clean("  ".join((outcome, rule["display_name"], kind or "", upload.target_of(rule), rate))))
     if is_local(api):
         runs = (
             f"runs it on new runs while it is served by: {VIEW}" if kind == "code" else "keeps it, but cannot run it."
@@ -231,7 +232,7 @@ def show_list(rules: Sequence[dict], as_object: bool) -> int:
         rows.append((rule["display_name"], upload.kind_of(rule) or "", where, rate, enabled, rule["updated_at"][:10]))
     widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
     for row in rows:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(clean("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()))
     return 0
 
 
@@ -297,7 +298,8 @@ def try_out(code: str, name: str, run: dict, example: dict, experiment: str, say
     if as_object:
         print(json.dumps({"run_id": run["id"], "example_id": example["id"], "feedback": items}))
     for item in () if as_object else items:
-        print("  ".join(str(item[part]) for part in ("key", "score", "value", "comment") if item.get(part) is not None))
+        marks = (item.get(part) for part in ("key", "score", "value", "comment"))
+        print(clean("  ".join(str(mark) for mark in marks if mark is not None)))
     return 0
 
 

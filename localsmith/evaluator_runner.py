@@ -63,8 +63,8 @@ class EvaluatorRunner:
                         for job, feedback in zip(jobs, found, strict=True):
                             if feedback is not None:
                                 finish(db, job, feedback, self.switches.now())
-                except (OSError, sqlite3.Error) as error:  # no memory for processes, a full disk: not the code's fault
-                    log.warning("evaluators wait: %s", error)
+                except Exception:  # no memory for a process, a full disk: not the code's fault, so it stays queued
+                    log.warning("evaluators wait, and are tried again", exc_info=True)
                     jobs = []
                 if not jobs:
                     self._stop.wait(POLL_SECONDS)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localsmith.wire import ApiError, parse_json
+
 CHILD = Path(__file__).with_name("sandbox_child.py")
 # Windows finds no sockets, and so no asyncio, without it.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if os.name == "nt" and name.upper() == "SYSTEMROOT"}
@@ -72,11 +74,12 @@ def ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def outcome(status: int, output: bytes, limits: Limits) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(output)
-        return found
-    except ValueError:
-        pass
+    if output.endswith(b"}"):
+        try:
+            found: dict[str, Any] = parse_json(output, "returned")
+            return found
+        except ApiError as error:  # a number or a text that no JSON reader takes
+            return {"error": f"It returned what cannot be stored: {error.message}"}
     if status == -getattr(signal, "SIGXCPU", 24):
         return {"error": f"It took longer than {limits.seconds:g} s."}
     why = signal.Signals(-status).name if status < 0 else f"exit code {status}"

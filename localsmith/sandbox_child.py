@@ -99,7 +99,7 @@ def as_plain(value: Any) -> Any:
 
 def in_words(error: BaseException) -> str:
     """The error, and where in the code it was."""
-    text = f"{type(error).__name__}: {error}"[:1500]
+    text = f"{type(error).__name__}: {error}"[:1500].encode(errors="replace").decode()
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == NAME]
     return f"{text} (line {places[-1].lineno}: {(places[-1].line or '')[:200]})" if places else text
 

@@ -149,8 +149,9 @@ def test_a_run_is_scored_when_it_has_ended(serve, tmp_path):
         ("perform_eval = 1\n", "no function perform_eval"),
         ("def perform_eval(run, example:\n", "SyntaxError"),
         ("import nowhere\n", "No module named 'nowhere'"),
+        ("def perform_eval(run, example):\n    return {'a': 1, 'comment': chr(0xD800)}\n", "cannot be stored"),
     ],
-    ids=["raises", "bare", "text", "list", "no-function", "syntax", "import"],
+    ids=["raises", "bare", "text", "list", "no-function", "syntax", "import", "surrogate"],
 )
 def test_failure_is_feedback_with_the_reason(serve, code, words):
     """An evaluator that fails says so on the run, as an error, and leaves the queue."""
@@ -350,6 +351,9 @@ def outcome(*lines, limits=LITTLE):
         (["return {'a': 'x' * 2000}"], "2,009 bytes, at most 1,000"),
         (["return {'a': float('nan')}"], "not JSON compliant"),
         (["return {'a': object()}"], "a object is nothing that JSON can hold"),
+        (["return {'a': 10**30}"], "cannot be stored: int too big"),
+        (["return {'a': chr(0xD800)}"], "cannot be stored: text holds a lone surrogate"),
+        (["raise ValueError(chr(0xD800))"], "ValueError: ?"),
         (["import os", "os._exit(3)"], "exit code 3"),
         (["import ctypes", "ctypes.string_at(0)"], "SIGSEGV"),
         (["raise SystemExit"], "SystemExit"),
