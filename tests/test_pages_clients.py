@@ -1,10 +1,14 @@
 """The pages after our own clients have written: `evaluate`, `record` and `compare` against one real server."""
 
+import random
+import re
+
 import pytest
 import requests
 from pages_seed import TENANT, json_lines, words
 
 import rest
+from evaluation.compare import compare
 from evaluation.evaluate import evaluate
 from recorder import record_langsmith_experiment
 
@@ -140,6 +144,47 @@ def test_csv_tells_a_failed_evaluator_from_a_missing_score(api, get):
 
     lines = get(f"projects/p/{made.experiment_id}/export.csv").splitlines()
     assert [line.split(",")[-2:] for line in lines[1:]] == [["error", "no answer"], ["1", ""], ["", ""]]
+
+
+# ---------------------------------------------------------------- the same words everywhere
+
+
+def scores(chance, shift):
+    """Scores of four kinds that differ by `shift` between experiments, some of them missing."""
+    found = {
+        "binary": int(chance.random() < 0.5 + shift),
+        "stars": min(5, max(1, round(chance.gauss(3 + 2 * shift, 1)))),
+        "closeness": chance.gauss(0.5 + shift / 2, 0.1),
+        "same": 0.5,
+    }
+    return {key: score for key, score in found.items() if chance.random() < 0.95}
+
+
+@pytest.mark.parametrize("size", [1, 5, 12, 40, 120])
+def test_comparison_says_what_the_command_line_says(api, get, size):
+    """For each metric of each candidate: the same word, the same counts, nearly the same p."""
+    chance = random.Random(size)
+    for name, shift in (("before", 0), ("little", 0.05), ("much", 0.3), ("less", -0.2)):
+        results = [{"inputs": {"q": q}, "outputs": {}, "feedback": scores(chance, shift)} for q in range(size)]
+        record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
+    compared = compare(api, "before", "little", "much", "less")
+
+    text = words(get(compared.url.split(f"/{TENANT}/")[1]))
+
+    for number, candidate in enumerate(compared.candidates, 2):
+        for metric in candidate.metrics:
+            if metric.pairs:
+                line = re.search(
+                    rf" {metric.name} #1 before .*?#{number} {candidate.name} (.*?)(?= #| \w+ #|The unit)", text
+                )
+                assert line, (candidate.name, metric.name)
+                up, down, same = map(int, re.findall(r"(\d+) (?:improved|regressed|unchanged)", line[1]))
+                assert (up, down, same) == (metric.improved, metric.regressed, metric.same)
+                word, p = re.search(
+                    r"(better|worse|no difference shown|too few pairs) p (?:=|<) ([\d.]+)", line[1]
+                ).groups()
+                assert word == metric.verdict, (candidate.name, metric)
+                assert float(p) == pytest.approx(metric.p, abs=0.02)
 
 
 # ---------------------------------------------------------------- order and percentiles

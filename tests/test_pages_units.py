@@ -1,6 +1,7 @@
 """What the pages calculate and how they read stored values, without a server."""
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -9,8 +10,10 @@ import pytest
 from pages_seed import Seed, capitals
 
 import localsmith
+from evaluation import paired
 from localsmith.pages.columns import Cache
-from localsmith.pages.intervals import mcnemar, mean_of, pair, t_quantile, wilson
+from localsmith.pages.intervals import mean_of, t_quantile, wilson
+from localsmith.pages.pairing import mcnemar, pair, sign_flip, verdicts
 from localsmith.pages.render import block, duration, gist, number, one_line, percent, signed, word_diff
 from localsmith.stats import percentile
 
@@ -54,28 +57,56 @@ def test_interval_of_bounded_scores_stays_in_bounds():
 
 def test_pairing_counts_every_example_once():
     """Improved, regressed, unchanged and not comparable add up to the examples."""
-    paired = pair({"a": 0.2, "b": 0.5, "c": 1.0, "d": 0.3}, {"a": 0.4, "b": 0.5 + 1e-12, "c": 0.1, "e": 1.0}, 6, False)
+    found = pair({"a": 0.2, "b": 0.5, "c": 1.0, "d": 0.3}, {"a": 0.4, "b": 0.5 + 1e-12, "c": 0.1, "e": 1.0}, 6)
 
-    assert (paired.improved, paired.regressed, paired.unchanged, paired.incomparable) == (1, 1, 1, 3)
-    assert paired.verdict == "cannot tell"
-    assert pair({}, {"a": 1.0}, 1, True).verdict == "not comparable"
+    assert (found.improved, found.regressed, found.unchanged, found.incomparable) == (1, 1, 1, 3)
+    assert pair({}, {"a": 1.0}, 1).p is None
+
+
+def word(baseline, candidate, tests=1):
+    found = verdicts(dict.fromkeys(range(tests), pair(baseline, candidate, len(baseline))))
+    return found[0].word
 
 
 def test_verdict_needs_enough_flips():
-    """Five flips in one direction cannot prove anything, six can."""
+    """Five flips in one direction cannot prove anything, six can; unless six metrics were looked at."""
     before = dict.fromkeys("abcdef", 0.0)
 
-    assert pair(before, {**before, **dict.fromkeys("abcde", 1.0)}, 6, True).verdict == "cannot tell"
-    assert pair(before, dict.fromkeys("abcdef", 1.0), 6, True).verdict == "better"
-    assert pair(dict.fromkeys("abcdef", 1.0), before, 6, True).verdict == "worse"
+    assert word(before, {**before, **dict.fromkeys("abcde", 1.0)}) == "no difference shown"
+    assert word(before, dict.fromkeys("abcdef", 1.0)) == "better"
+    assert word(dict.fromkeys("abcdef", 1.0), before) == "worse"
+    assert word(before, dict.fromkeys("abcdef", 1.0), tests=6) == "too few pairs"
+    assert word({"a": 0.0}, {"a": 1.0}) == "too few pairs"
 
 
 def test_paired_rates_have_an_interval_with_a_width():
     """Two pairs without a flip do not prove that two systems are equal, and no difference exceeds 1."""
-    same = pair({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}, 2, True).difference
+    same = pair({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}, 2).difference
 
     assert same and same.low == pytest.approx(-0.693, abs=1e-3) and same.high == -same.low
-    assert pair({"a": 0.0}, {"a": 1.0}, 1, True).difference.high == 1.0
+    assert pair({"a": 0.0}, {"a": 1.0}, 1).difference.high == 1.0
+
+
+@pytest.mark.parametrize("size", [1, 7, 23, 24, 25, 40, 250, 2000])
+@pytest.mark.parametrize("kind", ["normal", "five points", "one outlier"])
+def test_sign_flips_agree_with_the_command_line(size, kind):
+    """The p is that of `main.py compare` where both count all flips, and within its draws' chance beyond."""
+    chance = random.Random(size)
+    draw = {
+        "normal": lambda: chance.gauss(2 / size**0.5, 1),
+        "five points": lambda: chance.choice([-2, -1, 0, 1, 2]),
+        "one outlier": lambda: chance.gauss(1 / size**0.5, 1),
+    }[kind]
+    differences = [draw() for _ in range(size)]
+    if kind == "one outlier":
+        differences[0] = 20.0
+
+    ours = sign_flip([d for d in differences if d > 0], [-d for d in differences if d < 0])
+
+    assert ours == pytest.approx(paired.sign_flip(differences), abs=1e-9 if size <= 24 else 0.015)
+    assert sign_flip([d * 1e300 for d in differences if d > 0], [-d * 1e300 for d in differences if d < 0]) == (
+        pytest.approx(ours, abs=1e-9)
+    )
 
 
 def test_percentiles():

@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 from localsmith.pages.columns import ERROR, Columns, Kept, Summary
 from localsmith.pages.common import like
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
-from localsmith.pages.intervals import SAME, Pairing, pair
+from localsmith.pages.pairing import SAME, Pairing, Verdict, pair, verdicts
 from localsmith.wire import UUID
 
 MAX_EXPERIMENTS = 6
@@ -84,6 +84,7 @@ class Side:
     summary: Summary
     is_baseline: bool = False
     pairings: dict[str, Pairing] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,6 +94,7 @@ class Comparison:
     baseline: Side
     metrics: list[str]
     metric: str  # the one that filters and sorting mean
+    tests: int  # against the baseline, of all metrics of all others
     examples: list[str]  # every example with a run in some experiment, in the dataset's order
     not_run: int  # examples of the dataset without a run in any
     left_out: list[str]  # asked for, but of another dataset, unknown, or beyond the limit
@@ -120,10 +122,11 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     for side in sides:
         if side is not baseline:
             side.pairings = _pairings(kept, baseline, side, len(examples))
+    tests = _give_verdicts(sides)
     metrics = metric_names(side.summary for side in sides)
     scored = [metric for metric in metrics if any(metric in side.columns.scores for side in sides)]
     metric = question.metric if question.metric in metrics else (scored or metrics or [""])[0]
-    return Comparison(question, sides, baseline, metrics, metric, examples, not_run, left_out)
+    return Comparison(question, sides, baseline, metrics, metric, tests, examples, not_run, left_out)
 
 
 def _examples(db: sqlite3.Connection, kept: Kept, dataset_id: str, sides: list[Side]) -> tuple[list[str], int]:
@@ -148,17 +151,20 @@ def _pairings(kept: Kept, baseline: Side, side: Side, examples: int) -> dict[str
     def make() -> dict[str, Pairing]:
         ours, theirs = side.columns.scores, baseline.columns.scores
         return {
-            metric: pair(theirs.get(metric, {}), ours.get(metric, {}), examples, _binary(metric, side, baseline))
-            for metric in sorted({*ours, *theirs})
+            metric: pair(theirs.get(metric, {}), ours.get(metric, {}), examples) for metric in sorted({*ours, *theirs})
         }
 
     found: dict[str, Pairing] = kept.other(("pairings", baseline.experiment.id, side.experiment.id, examples), make)
     return found
 
 
-def _binary(metric: str, *sides: Side) -> bool:
-    means = [side.summary.means.get(metric) for side in sides]
-    return all(mean is not None and mean.binary for mean in means)
+def _give_verdicts(sides: list[Side]) -> int:
+    found = verdicts({(side.experiment.id, metric): p for side in sides for metric, p in side.pairings.items()})
+    for side in sides:
+        side.verdicts = {
+            metric: verdict for (session, metric), verdict in found.items() if session == side.experiment.id
+        }
+    return len(found)
 
 
 # Filters

@@ -1,4 +1,4 @@
-"""How sure a number is: intervals of means and rates, and paired differences. The unit is always the example."""
+"""How sure a number is: intervals of means, of rates, and of their differences. The unit is always the example."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,6 @@ from operator import mul
 from statistics import NormalDist
 
 Z = NormalDist().inv_cdf(0.975)
-SAME = 1e-9  # scores closer than this are equal: means of repetitions carry rounding
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,13 @@ def mean_of(values: Sequence[float]) -> Mean | None:
         total = sum(values)
         low, high = wilson(total, n)
         return Mean(n, total / n, low, high, "Wilson", binary=True)
-    found = _by_t(values, "Student's t", "one value, so no interval")
+    found = by_t(values, "Student's t", "one value, so no interval")
     if found.low is not None and found.high is not None and 0 <= min(values) and max(values) <= 1:
         return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
     return found
 
 
-def _by_t(values: Sequence[float], method: str, alone: str) -> Mean:
+def by_t(values: Sequence[float], method: str, alone: str) -> Mean:
     """A mean with Student's interval. Scores near the end of what a float holds have no interval, or no mean."""
     n = len(values)
     mean = sum(values) / n
@@ -84,57 +83,7 @@ def _standard_error(values: Sequence[float], mean: float) -> float:
     return math.sqrt(sum(map(mul, deviations, deviations)) / (n - 1) / n)
 
 
-@dataclass(frozen=True)
-class Pairing:
-    """One experiment against a baseline on one metric, example by example."""
-
-    improved: int
-    regressed: int
-    unchanged: int
-    incomparable: int  # scored on one side only, or on neither
-    difference: Mean | None  # of candidate - baseline, over the pairs
-    p: float | None  # exact McNemar, where every score is 0 or 1
-
-    @property
-    def pairs(self) -> int:
-        return self.improved + self.regressed + self.unchanged
-
-    @property
-    def verdict(self) -> str:
-        """'better', 'worse', or that the data cannot tell."""
-        if not self.difference:
-            return "not comparable"
-        if self.p is not None:
-            sure = self.p < 0.05
-        else:
-            low, high = self.difference.low, self.difference.high
-            sure = low is not None and high is not None and (low > 0 or high < 0)
-        if not sure:
-            return "cannot tell"
-        return "better" if self.difference.mean > 0 else "worse"
-
-
-def pair(baseline: dict[str, float], candidate: dict[str, float], examples: int, binary: bool) -> Pairing:
-    """Pair two experiments' scores by example; `examples` is how many there are in all, `binary` whether every
-    score is 0 or 1."""
-    # With 10,000 examples, six experiments and ten metrics this is most of a page's time: hence map and count.
-    after = map(candidate.get, baseline)
-    differences = [new - old for old, new in zip(baseline.values(), after, strict=True) if new is not None]
-    p, difference = None, None
-    if differences and binary:
-        improved, regressed = differences.count(1.0), differences.count(-1.0)
-        p = mcnemar(improved, regressed)
-        difference = _rate_difference(improved, regressed, len(differences))
-    else:
-        improved = sum(change > SAME for change in differences)
-        regressed = sum(change < -SAME for change in differences)
-        difference = _mean_difference(differences)
-    unchanged = len(differences) - improved - regressed
-    incomparable = examples - len(differences)
-    return Pairing(improved, regressed, unchanged, incomparable, difference, p)
-
-
-def _rate_difference(up: int, down: int, n: int) -> Mean:
+def rate_difference(up: int, down: int, n: int) -> Mean:
     """The difference of two paired rates with Agresti and Min's interval, which has a width even when nothing
     flipped, and stays sensible for a handful of pairs."""
     larger = n + 2
@@ -142,21 +91,3 @@ def _rate_difference(up: int, down: int, n: int) -> Mean:
     margin = Z * math.sqrt(up + down + 2 - (up - down) ** 2 / larger) / larger
     low, high = max(middle - margin, -1.0), min(middle + margin, 1.0)
     return Mean(n, (up - down) / n, low, high, "paired, Agresti and Min")
-
-
-def _mean_difference(differences: list[float]) -> Mean | None:
-    if not differences or not all(map(math.isfinite, differences)):
-        return None
-    return _by_t(differences, "paired, Student's t", "one pair, so no interval")
-
-
-def mcnemar(up: int, down: int) -> float:
-    """The exact two-sided p of so lopsided a split of the examples that flipped."""
-    n, k = up + down, min(up, down)
-    if not n:
-        return 1.0
-    log_half = n * math.log(2)
-    tail = sum(
-        math.exp(math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - log_half) for i in range(k + 1)
-    )
-    return min(1.0, 2 * tail)

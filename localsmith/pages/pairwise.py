@@ -11,7 +11,8 @@ from localsmith.pages import render
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import find, page_of, reading
 from localsmith.pages.dataset import Experiment, example_of, experiment_of
-from localsmith.pages.intervals import SAME, mcnemar, wilson
+from localsmith.pages.intervals import wilson
+from localsmith.pages.pairing import SAME, mcnemar
 
 TIE = "tie"
 
