@@ -100,6 +100,7 @@ def upload(
     `content` is `{"code_evaluators": [...]}` or `{"evaluators": [...]}`. One of that name is replaced in place, once
     `confirm` lets it be: at no moment is there none. Without `confirm`, LookupError says that it exists.
     """
+    content = without_nulls(content)  # LangSmith refuses them in a judge
     same_name = [rule for rule in list_evaluators(api, target) if rule["display_name"] == name]
     if not same_name:
         body = {"display_name": name, "sampling_rate": 1.0 if sampling_rate is None else sampling_rate}
@@ -135,15 +136,15 @@ def create_once(api: LangSmith, body: dict[str, Any], target: Target) -> dict:
     """Create a rule; where it came out several times, keep the oldest.
 
     LangSmith chooses the ids of rules, so a request that is sent again, its answer being lost, and two people at once
-    make two. All who made one see the same two then, and keep the same one.
+    make two. Whoever came last sees both, and whoever sees both keeps the same one.
     """
     content = {field: body[field] for field in KINDS if field in body}
     created = create_rule(api, body)
     listed = [rule for rule in list_evaluators(api, target) if rule["display_name"] == body["display_name"]]
-    kept, *others = sorted(listed or [created], key=lambda rule: (rule["created_at"], rule["id"]))
+    same = [rule for rule in listed if holds(rule, content)] or [created]
+    kept, *others = sorted(same, key=lambda rule: (rule["created_at"], rule["id"]))
     for other in others:
-        if holds(other, content):
-            delete_rule(api, other["id"])
+        delete_rule(api, other["id"])
     return kept
 
 

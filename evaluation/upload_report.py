@@ -113,7 +113,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         content = upload.code_content(perform_eval(read_source(options.file), options.function, kind, options.file))
     else:
         content = judge_content(options.prompt, options.schema, options.model, options.name, kind)
-    with connect("uploading to") as api:
+    with connect("uploading to", must_exist=True) as api:
         return upload_to(api, content, options, say)
 
 

@@ -20,7 +20,7 @@ from localsmith.wire import ApiError, Switches
 log = logging.getLogger("localsmith")
 
 POLL_SECONDS = 0.5  # other processes queue runs, too
-WORKERS = min(os.cpu_count() or 1, 4)
+WORKERS = min(2 * (os.cpu_count() or 1), 8)  # waiting for a process to end is half of the time
 BATCH = 4 * WORKERS  # evaluations whose scores are stored at once
 GIVEN = sorted(V1.keys() - {"s3_urls", "child_run_ids", "direct_child_run_ids", "in_dataset", "feedback_stats"})
 ACCEPTED = '{"score": number, "comment": text} or {"metric": number}'
