@@ -19,8 +19,9 @@ def report(source: ResultFile, recording: recorder.Recording, others: int, say: 
     """Say what happened, and above all what did not; `others` are runs of the experiment that are not of `source`."""
     for rejected in recording.rejected[:20]:
         say(f"{source.name}, result {rejected['result']}: {rejected['reason']}")
-    if len(recording.rejected) > 20:
-        say(f"{source.name}: {counted(len(recording.rejected) - 20, 'more result')} refused (--json lists all)")
+    if (more := len(recording.rejected) - 20) > 0:
+        were = "was" if more == 1 else "were"
+        say(f"{source.name}: {counted(more, 'more result')} {were} refused (--json lists all)")
     if not recording.runs_recorded and not recording.feedback and not recording.rejected:
         is_one = recording.results == 1
         results = (
