@@ -26,7 +26,7 @@ NETWORK = {
     *("socket", "socketserver", "ssl", "http.client", "http.server", "urllib.request", "urllib.robotparser"),
     *("asyncio.open_connection", "asyncio.start_server"),
     *("ftplib", "imaplib", "nntplib", "poplib", "smtplib", "telnetlib", "xmlrpc", "webbrowser"),
-    *("requests", "httpx", "aiohttp", "urllib3", "websockets", "openai", "anthropic", "boto3", "langsmith"),
+    *("requests", "httpx", "aiohttp", "urllib3", "websockets", "openai", "anthropic", "boto3"),
 }
 CALLS = {"dataset": ("run", "example"), "project": ("run",)}  # what LangSmith calls an evaluator with
 RETURNS = '{"score": number, "comment": text} or {"metric": number}'
@@ -151,6 +151,10 @@ def take_along(tops: list[Top], entry: Function) -> tuple[list[ast.stmt], list[P
                 problems.append((line, f"'{name}' would not exist there: nothing in the file defines it{hidden}"))
             if name == ENTRY and places:
                 problems.append((line, f"'{ENTRY}' is the name that the evaluator gets: call this one otherwise"))
+    for top in tops[place_of_entry + 1 :]:
+        if entry.name in top.binds:
+            again = f"'{entry.name}' is assigned again, but the function goes as it is written: decorate it instead"
+            problems.append((top.node.lineno, again))
     return [only(tops[place].node, names) for place, names in sorted(wanted.items())], problems
 
 
@@ -197,7 +201,7 @@ def find_function(tree: ast.Module, function: str, file: str) -> Function:
     raise ValueError(f"{file} has no function '{function}'. {hint}")
 
 
-def check_signature(entry: ast.FunctionDef | ast.AsyncFunctionDef, target: str) -> Iterator[Problem]:
+def check_signature(entry: Function, target: str) -> Iterator[Problem]:
     """It must take what LangSmith passes, under these names, and need nothing else."""
     expected = CALLS[target]
     arguments = entry.args
@@ -214,6 +218,8 @@ def check_signature(entry: ast.FunctionDef | ast.AsyncFunctionDef, target: str) 
 def check_entry(entry: Function) -> Iterator[Problem]:
     """Attributes of what are dictionaries there, and results that are no object, as far as they can be seen."""
     own = {name.id for name in ast.walk(entry) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
+    inner = (part.args for part in ast.walk(entry) if isinstance(part, (*FUNCTION, ast.Lambda)) and part is not entry)
+    own |= {part.arg for arguments in inner for part in ast.walk(arguments) if isinstance(part, ast.arg)}
     given = set(CALLS["dataset"]) - own
     for node in ast.walk(entry):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in given:
@@ -296,18 +302,22 @@ def dotted(node: ast.expr) -> str:
 
 def assemble(plain: str, taken: list[ast.stmt], entry: Function, arguments: tuple[str, ...]) -> str:
     """The statements as they are written in the file, the entry under its new name."""
-    parts, is_async = [], isinstance(entry, ast.AsyncFunctionDef)
+    is_async = isinstance(entry, ast.AsyncFunctionDef)
+    is_named = any(isinstance(name, ast.Name) and name.id == entry.name for node in taken for name in ast.walk(node))
+    inner = entry.name if entry.name != ENTRY else f"{ENTRY}_async"
+    parts = []
     for node in taken:
         text = ast.unparse(node) if isinstance(node, IMPORT) else written(plain, node)
         if node is entry and not is_async:
             text = re.sub(rf"^(def\s+){entry.name}\b", rf"\1{ENTRY}", text, count=1, flags=re.MULTILINE)
         parts.append(text)
-        if node is entry and (is_async or names_itself(entry)):
-            alias = f"{entry.name} = {ENTRY}" if not is_async else f"evaluate_async = {entry.name}"
-            parts += [alias] if entry.name != ENTRY or is_async else []
+        if node is entry and is_async and inner != entry.name:
+            parts.append(f"{inner} = {ENTRY}")
+        elif node is entry and is_named and not is_async and entry.name != ENTRY:
+            parts.append(f"{entry.name} = {ENTRY}")
     if is_async:
-        call = f"asyncio.run(evaluate_async({', '.join(arguments)}))"
-        parts.append(f"def {ENTRY}({', '.join(arguments)}):\n    import asyncio\n\n    return {call}")
+        given = ", ".join(arguments)
+        parts.append(f"def {ENTRY}({given}):\n    import asyncio\n\n    return asyncio.run({inner}({given}))")
     code = ""
     for part, following in zip(parts, [*parts[1:], ""], strict=True):
         tall = "\n" in part or "\n" in following
@@ -315,17 +325,12 @@ def assemble(plain: str, taken: list[ast.stmt], entry: Function, arguments: tupl
     return code
 
 
-def names_itself(entry: Function) -> bool:
-    return any(isinstance(node, ast.Name) and node.id == entry.name for node in ast.walk(entry))
-
-
 def written(plain: str, node: ast.stmt) -> str:
     """The text of a statement, decorators included."""
     decorators = getattr(node, "decorator_list", [])
     if not decorators:
         return ast.get_source_segment(plain, node) or ""
-    lines = plain.splitlines(keepends=True)[decorators[0].lineno - 1 : node.end_lineno]
-    return "".join(lines).rstrip()
+    return "\n".join(plain.split("\n")[decorators[0].lineno - 1 : node.end_lineno])
 
 
 def without_annotations(source: str) -> str:

@@ -147,6 +147,20 @@ def test_what_the_function_uses_travels_with_it_and_nothing_else():
             return {"score": 1} if depth else exact(run, example, 1)
         """,
         """
+        def depth_of(run, example):
+            return TABLE["exact"](run, example, 1)["score"]
+        def exact(run, example, depth=0):
+            return {"score": depth or depth_of(run, example)}
+        TABLE = {"exact": exact}
+        """,
+        """
+        async def perform(run, example): return 1
+        async def exact(run, example, depth=0):
+            
+            lengths = [run for run in (1, 2)], (lambda example: example.real)(1)
+            return {"score": await perform(run, example)}
+        """,
+        """
         calls = 0
         def count():
             global calls
@@ -186,7 +200,19 @@ def test_what_the_function_uses_travels_with_it_and_nothing_else():
         ''',
     ],
     ids=[
-        *("async", "decorated", "hints", "nested", "dataclass", "changed-in-place", "recursive", "global", "twice"),
+        *(
+            "async",
+            "decorated",
+            "hints",
+            "nested",
+            "dataclass",
+            "changed-in-place",
+            "recursive",
+            "table",
+            "shadowed",
+            "global",
+            "twice",
+        ),
         *("optional-import", "dotted-import", "one-line", "not-ascii"),
     ],
 )
@@ -227,6 +253,7 @@ TWO_METRICS = "    return {'a': 1, 'b': 2}"
         ([DEF, "    return 1.0"], 2, "returns what is no object"),
         ([DEF, "    return {'key': 'k', 'score': 1}"], 2, "'key' is not for an evaluator to say"),
         ([DEF, "    yield {'score': 1}"], 2, "is a generator"),
+        ([DEF, TWO_METRICS, "exact = wrapped(exact)"], 3, "'exact' is assigned again"),
         (["def perform_eval(a): return a", DEF, "    return {'a': perform_eval(1)}"], 3, "'perform_eval' is the name"),
     ],
 )
