@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def load_columns(db: sqlite3.Connection, session_id: str) -> Columns:
         (session_id,),
     ).fetchall()
     # Only a second run of an example can take the place of a first.
-    gone = replaced(db, "session_id", [session_id]) if len({row[0] for row in rows}) < len(rows) else set()
+    repeated = len({*map(itemgetter(0), rows)}) < len(rows)
+    gone = replaced(db, "session_id", [session_id]) if repeated else set()
     if gone:
         rows = [row for row in rows if row[1] not in gone]
     examples, run_ids, seqs, *others = list(zip(*rows, strict=True)) or [()] * 7

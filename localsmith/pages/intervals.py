@@ -51,7 +51,7 @@ def by_t(values: Sequence[float], method: str, alone: str) -> Mean:
 
 
 def is_binary(values: Iterable[float]) -> bool:
-    return not set(values) - {0.0, 1.0}
+    return {0.0, 1.0}.issuperset(values)
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
