@@ -17,7 +17,7 @@ import requests
 import recorder_bodies as bodies
 import rest
 from recorder_bodies import EPOCH, parse_time
-from recorder_results import Overview, Prepared, Result, check_results, prepare, unfit
+from recorder_results import Overview, Prepared, Result, check_results, named, prepare, unfit
 from rest import LangSmith
 
 BATCH = 100  # results, examples, runs or feedback per request
@@ -82,6 +82,8 @@ def record_langsmith_experiment(
     Raises ValueError for bad results, rest.SetupError without key or endpoint, LookupError when the name belongs to
     another dataset, RecordingError when it had to stop half way. What LangSmith refused is in `rejected`.
     """
+    if results is None or isinstance(results, str | bytes | dict):
+        raise ValueError(f"results is {named(results)}, expected a list or a generator of results.")
     api = langsmith or rest.connect()
     overview = None
     if not experiment_name or iter(results) is not results:

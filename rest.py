@@ -75,7 +75,7 @@ def connect(
     if not key and not on_loopback:
         raise SetupError(
             "LANGSMITH_API_KEY is not set. Put it into the environment or into .env (see .env.example) to record in "
-            "LangSmith, or set LANGSMITH_ENDPOINT=http://127.0.0.1:1984 to record in a local store (main.py view)."
+            "LangSmith, or set LANGSMITH_ENDPOINT=http://127.0.0.1:1984 for a local store (`python -m localsmith`)."
         )
     if not (key.isascii() and key.isprintable()):
         raise SetupError(f"{source} holds characters that no key has: copy it again.")
@@ -247,6 +247,8 @@ def encode(value: Any) -> bytes:
 
 def find_dataset(api: LangSmith, name: str) -> dict | None:
     found = call(api, "GET", "/datasets", params={"name": name})
+    if not isinstance(found, list):
+        raise SetupError(f"{api.url} answers, but not as LangSmith would: is it the address of the API?")
     return next((dataset for dataset in found if dataset["name"] == name), None)
 
 

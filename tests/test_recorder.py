@@ -405,6 +405,9 @@ def test_without_a_key_nothing_is_recorded_silently_elsewhere():
     ("change", "problem"),
     [
         ({"results": [result(), {"inputs": {}}]}, "1 problem in the results, .*:\n  result 2: 'outputs'"),
+        ({"results": None}, "results is null, expected a list or a generator of results"),
+        ({"results": "results.jsonl"}, "results is the text 'results.jsonl', expected a list"),
+        ({"results": result()}, "results is an object, expected a list"),
         ({"results": []}, "There are no results in the results, nothing was sent."),
         ({"results": iter([]), "experiment_name": "e"}, "There is nothing to record."),
         ({"results": iter([{}]), "experiment_name": "e"}, "There is nothing to record. .*'inputs' is missing"),

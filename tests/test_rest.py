@@ -367,6 +367,15 @@ def test_answer_that_is_not_json_points_at_the_endpoint(http, api, body):
         rest.read_session(api, SESSION_ID)
 
 
+@pytest.mark.parametrize("answer", [{}, None, {"ok": True}])
+def test_server_that_is_no_langsmith_is_told_from_one(http, api, answer):
+    """Many a server says 200 to everything."""
+    http.get(f"{URL}/datasets", json=answer)
+
+    with pytest.raises(rest.SetupError, match=f"{URL} answers, but not as LangSmith would"):
+        rest.get_or_create_dataset(api, "capitals")
+
+
 def texts_of(error):
     """Everything that an exception and what led to it could show."""
     while error:
