@@ -300,6 +300,16 @@ def dotted(node: ast.expr) -> str:
 # ---------------------------------------------------------------- writing the source
 
 
+# In a thread of its own, since nobody says whether the sandbox calls from within an event loop.
+AWAITING = """\
+def {entry}({given}):
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run({inner}({given}))).result()"""
+
+
 def assemble(plain: str, taken: list[ast.stmt], entry: Function, arguments: tuple[str, ...]) -> str:
     """The statements as they are written in the file, the entry under its new name."""
     is_async = isinstance(entry, ast.AsyncFunctionDef)
@@ -316,8 +326,7 @@ def assemble(plain: str, taken: list[ast.stmt], entry: Function, arguments: tupl
         elif node is entry and is_named and not is_async and entry.name != ENTRY:
             parts.append(f"{entry.name} = {ENTRY}")
     if is_async:
-        given = ", ".join(arguments)
-        parts.append(f"def {ENTRY}({given}):\n    import asyncio\n\n    return asyncio.run({inner}({given}))")
+        parts.append(AWAITING.format(entry=ENTRY, inner=inner, given=", ".join(arguments)))
     code = ""
     for part, following in zip(parts, [*parts[1:], ""], strict=True):
         tall = "\n" in part or "\n" in following

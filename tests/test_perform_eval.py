@@ -1,7 +1,9 @@
 """Taking an evaluator out of a file: what travels with it, and what is refused, by line."""
 
 import ast
+import asyncio
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -223,6 +225,18 @@ def test_any_honest_way_to_write_a_function_works(source):
 
 DEF = "def exact(run, example):"
 TWO_METRICS = "    return {'a': 1, 'b': 2}"
+
+
+def test_an_async_function_works_within_an_event_loop():
+    """Nobody says whether the sandbox has one running."""
+    names = {}
+    exec(taken("async def exact(run, example):\n    return {'score': 1}"), names)
+
+    async def in_a_loop():
+        return names["perform_eval"](RUN, EXAMPLE)
+
+    with ThreadPoolExecutor(1) as pool:  # other tests leave a loop running in this thread
+        assert pool.submit(lambda: asyncio.run(in_a_loop())).result() == {"score": 1}
 
 
 @pytest.mark.parametrize(
