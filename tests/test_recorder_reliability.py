@@ -850,12 +850,11 @@ def test_slow_stream_ends_as_soon_as_recording_fails(monkeypatch, api, faults):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are not comparable here")
 def test_memory_stays_flat_while_streaming(tmp_path):
-    """Of 40,000 results more, 40 MB as JSON, a process keeps ids only."""
+    """Of 50,000 results, 200 MB as Python objects, a process keeps those that are under way, and of the others ids."""
     command = [sys.executable, str(MAIN.parent / "bench" / "memory.py"), "--n", "50000"]
 
     done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, timeout=60, text=True)
 
     peaks = {count: int(peak) for count, peak in re.findall(r"^ *([\d,]+) +(\d+) +\d+$", done.stdout, re.M)}
     assert done.returncode == 0
-    assert peaks["50,000"] - peaks["10,000"] < 30
-    assert peaks["50,000"] < 120
+    assert peaks["50,000"] < 100
