@@ -136,15 +136,19 @@ def is_local(api: LangSmith) -> bool:
 
 
 def say_what_follows(api: LangSmith, dataset_id: str, dataset: str, say: Say) -> None:
-    """Say which evaluators will score new runs of a dataset by themselves; nothing where nobody knows."""
+    """Say which evaluators of the local store will score new runs of a dataset; nothing where nobody knows.
+
+    LangSmith is not asked: recording there makes the calls that it needs, and no others.
+    """
+    if not is_local(api):
+        return
     try:
         rules = upload.list_evaluators(api, upload.Target("dataset", dataset_id, dataset))
     except requests.RequestException:
         return
     names = [rule["display_name"] for rule in rules if rule.get("is_enabled", True) and can_run(api, rule)]
     if names:
-        when = f"while the store is served by: {VIEW}" if is_local(api) else "in the next minutes."
-        say(f"Scores will follow from {', '.join(names)}, {when}")
+        say(f"Scores will follow from {', '.join(names)}, while the store is served by: {VIEW}")
 
 
 def can_run(api: LangSmith, rule: dict) -> bool:
