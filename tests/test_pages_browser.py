@@ -37,7 +37,7 @@ def site(tmp_path_factory):
     path = tmp_path_factory.mktemp("site") / "site.db"
     app = localsmith.create_app(path)
     seed = Seed(app.test_client())
-    made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed)
+    made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed)
     app.extensions["localsmith"].store.close()
     with localsmith.serve(path) as server:
         yield server.url, made
@@ -77,6 +77,18 @@ def pairwise(seed):
         run = seed.run(session, example, outputs={"a": session[:4]})
         seed.feedback(run, key="preference", score=score, comparative_experiment_id=comparative)
     return {"pairs": dataset, "sides": ",".join(sessions), "comparative": comparative}
+
+
+def wide(seed):
+    """More metrics than a screen has room for, with long names; and six experiments with a long revision."""
+    dataset = seed.dataset("wide")
+    (example,) = seed.examples(dataset, [({"q": "word " * 60}, {"a": "word " * 60})])
+    metadata = {"model": "gpt-5-mini", "revision_id": "0123456789abcdef" * 4}
+    sessions = [seed.session(f"nightly-run-{n}-of-the-week", dataset, extra={"metadata": metadata}) for n in range(6)]
+    for session in sessions:
+        scores = [{"key": f"score_{n}_of_the_citations", "score": n / 12} for n in range(12)]
+        seed.run(session, example, outputs={"a": "word " * 60}, feedback=scores)
+    return {"wide": dataset, "wide sessions": sessions}
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +146,9 @@ def paths(made):
         "pairwise": f"datasets/{made['pairs']}/compare?selectedSessions={made['sides']}"
         f"&comparativeExperiment={made['comparative']}",
         "report": f"datasets/{made['dataset']}/compare/report.html?selectedSessions={made['first']},{made['second']}",
+        "wide dataset": f"datasets/{made['wide']}",
+        "four experiments": f"datasets/{made['wide']}/compare?selectedSessions={','.join(made['wide sessions'][:4])}",
+        "six experiments": f"datasets/{made['wide']}/compare?selectedSessions={','.join(made['wide sessions'])}",
         "bad dataset": f"datasets/{made['bad']}",
         "bad examples": f"datasets/{made['bad']}?tab=examples&q=%3Cscript%3E",
         "bad example": f"datasets/{made['bad']}/e/{made['bad example']}",
@@ -145,9 +160,13 @@ def paths(made):
 
 
 KINDS = list(paths({key: "" for key in ("dataset first second third agents agent project pairs sides").split()} | {
-    "comparative": "", "bad": "", "bad session": "", "bad example": "", "examples": [""], "step": {"id": ""},
+    "comparative": "", "wide": "", "wide sessions": "",
+    "bad": "", "bad session": "", "bad example": "", "examples": [""], "step": {"id": ""},
     "bad run": {"id": ""}}))  # fmt: skip
 
+CUT = """() => [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).map(
+    box => box.id || box.textContent.trim().slice(0, 80)
+)"""
 LUMINANCE = """element => {
     const [r, g, b] = getComputedStyle(element).backgroundColor.match(/[0-9.]+/g).map(Number);
     return (r + g + b) / 3;
@@ -181,14 +200,37 @@ CONTRAST = """() => {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
-    """Every page is as wide as the screen, on a desk and on a phone, and nothing stored ever runs."""
+    """Every page is as wide as the screen, on a desk and on a phone, no table is cut (but of five experiments and
+    more on a desk), and nothing stored ever runs."""
     page = open_page(paths(site[1])[kind])
 
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CUT) == (["examples"] if kind == "six experiments" and width == 1280 else [])
     assert page.evaluate("window.hacked") is None
     assert not page.locator("[onerror], [onload], a[href^=javascript]").count()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_goes_on_has_a_shadow(open_page, site, scheme):
+    """At the edge beyond which there are more columns it looks different than at an edge where the table ends."""
+    page = open_page(paths(site[1])["six experiments"], scheme=scheme)
+    box = page.locator("#examples")
+    box.evaluate("box => box.scrollIntoView({block: 'end', behavior: 'instant'})")
+    place = box.bounding_box()
+    bottom = place["y"] + place["height"]
+
+    def edge(side):
+        x = place["x"] + (2 if side == "left" else place["width"] - 6)
+        return page.screenshot(clip={"x": x, "y": bottom - 24, "width": 4, "height": 4})
+
+    at_start = edge("left"), edge("right")
+    box.evaluate("box => box.scrollTo({left: box.scrollWidth, behavior: 'instant'})")
+    at_end = edge("left"), edge("right")
+
+    assert at_start[0] == at_end[1]
+    assert at_start[0] not in (at_start[1], at_end[0])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,6 +1,7 @@
 """One dataset: its experiments with what is known of them, charts of their metrics, and its examples."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,24 +34,26 @@ class Experiment:
     dataset_id: str | None
 
     @property
-    def facts(self) -> list[tuple[str, str]]:
-        """The metadata worth a line: what a person gave, and the commit."""
-        facts = [(key, _short(value)) for key, value in self.metadata.items() if key not in HIDDEN]
+    def facts(self) -> list[tuple[str, str, str]]:
+        """The metadata worth a line, as (key, what to show, all of it): what a person gave, and the commit."""
+        facts = [(key, *_short(value)) for key, value in self.metadata.items() if key not in HIDDEN]
         git = self.metadata.get("git")
         if isinstance(git, dict):
-            commit = str(git.get("commit") or "")[:8]
-            branch = str(git.get("branch") or "")
-            facts.append(("commit", " ".join(filter(None, [commit, branch, "(dirty)" if git.get("dirty") else ""]))))
-        return [(key, value) for key, value in facts if value]
+            commit, branch = str(git.get("commit") or ""), str(git.get("branch") or "")
+            shown = " ".join(filter(None, [commit[:8], branch, "(dirty)" if git.get("dirty") else ""]))
+            facts.append(("commit", shown, commit))
+        return [fact for fact in facts if fact[1]]
 
 
+HASH = re.compile("[0-9a-f]{20,}")
 # What clients write about themselves.
 HIDDEN = {"dataset_version", "dataset_splits", "num_repetitions", "__ls_runner", "git", "runtime"}
 
 
-def _short(value: Any) -> str:
+def _short(value: Any) -> tuple[str, str]:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:79] + "…"
+    most = 12 if HASH.fullmatch(text) else 80
+    return (text if len(text) <= most else text[: most - 1] + "…"), text[:2000]
 
 
 def experiment_of(row: sqlite3.Row) -> Experiment:
