@@ -161,7 +161,8 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
     def view(**ids: str) -> Response:
         request.environ["localsmith.family"] = route.family
         if not route.open and not request.headers.get("x-api-key", "").strip():
-            raise ApiError(401, "Invalid token")
+            # As LangSmith does, so that a client that forgets its key is found out here.
+            raise ApiError(401, "Invalid token: send a header x-api-key; this server takes any text for a key")
         if refusal := _switched_off(route, state.switches):
             return refusal
         ids = {name: as_uuid(value, ["path", name]) for name, value in ids.items()}
@@ -274,6 +275,9 @@ def _from_sqlite(error: sqlite3.OperationalError) -> ApiError:
         return ApiError(400, f"The query is too complex: {error}")
     if "full" in str(error):
         return ApiError(507, "The store cannot grow: the disk is full. Nothing of this request was stored")
+    if "readonly" in str(error):
+        advice = "make the file and its folder writable again"
+        return ApiError(507, f"The store has become read-only: {advice}. Nothing of this request was stored")
     busy = ApiError(503, f"The store cannot be used now: {error}. Nothing of this request was stored")
     busy.headers["Retry-After"] = "1"
     return busy

@@ -52,7 +52,8 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} cannot be used as a store: {error}.") from error
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be used as a store: {error.strerror}.") from error
+            advice = "use a store in a folder that you may write to"
+            raise StoreError(f"{self.path} cannot be used as a store: {error.strerror}: {advice}.") from error
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -118,10 +119,12 @@ def _check(path: Path) -> None:
         raise StoreError(f"{path} is a folder: name a file, for example {path / 'localsmith.db'}.")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+    for place, why in ((path.parent, f", and {path.name} needs its log beside it"), (path, "")):
+        # Asked of the mode, too: for root everything is writable.
+        if place.exists() and not (place.stat().st_mode & 0o222 and os.access(place, os.W_OK)):
+            raise StoreError(f"{place} is read-only{why}: make it writable, or use a store in another folder.")
+    if not path.exists():
         return
-    # Asked of the mode, not of the system: for root everything is writable.
-    if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
-        raise StoreError(f"{path} is read-only: make it writable, or name another file.")
     with open(path, "rb") as file:
         header = file.read(16)
     if header and header != b"SQLite format 3\0":

@@ -118,6 +118,21 @@ def test_locked_file_is_503_with_retry_after(server, monkeypatch):
     api.runs([run(session)])
 
 
+def test_store_that_became_read_only_says_so_at_once(server):
+    """507, which no client sends again for minutes, and what to do; reading goes on."""
+    api = Api(server.url)
+    session = api.experiment()
+    store = server.app.extensions["localsmith"].store
+    with store.read() as db:
+        db.execute("PRAGMA query_only = ON")
+
+    response = api.send("POST", "/runs/batch", json={"post": [run(session)]})
+
+    assert response.status_code == 507
+    assert "has become read-only: make the file and its folder writable" in response.json()["error"]
+    assert api.query(session) == []
+
+
 def test_two_servers_share_a_file(tmp_path):
     """Both write at once, both read everything."""
     path = tmp_path / "shared.db"

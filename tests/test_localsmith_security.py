@@ -63,17 +63,20 @@ def test_cross_site_post_is_refused_even_as_a_navigation(api):
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("path", "field"),
     [
-        ("/sessions", {"detail": "Invalid token"}),
-        ("/v1/platform/evaluators", {"error": "Invalid token"}),
+        ("/sessions", "detail"),
+        ("/v1/platform/evaluators", "error"),
     ],
 )
 @pytest.mark.parametrize("key", [None, ""])
-def test_api_needs_a_key(api, path, body, key):
+def test_api_needs_a_key(api, path, field, key):
+    """LangSmith's words, and what to do; any key will do."""
     response = api.session.get(f"{api.url}{path}", headers={"x-api-key": key})
 
-    assert (response.status_code, response.json()) == (401, body)
+    assert response.status_code == 401
+    assert response.json()[field].startswith("Invalid token: send a header x-api-key")
+    assert api.session.get(f"{api.url}{path}", headers={"x-api-key": "any"}).status_code == 200
 
 
 def test_info_needs_no_key_and_every_answer_has_the_headers(api):

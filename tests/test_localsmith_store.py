@@ -42,7 +42,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
     """A file where a folder should be is no traceback."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(StoreError, match="lab.db cannot be used"):
+    with pytest.raises(StoreError, match="lab.db cannot be used .* folder that you may write to"):
         Store(tmp_path / "file" / "lab.db")
 
 
@@ -65,20 +65,28 @@ def make_read_only(path):
     path.chmod(0o444)
 
 
+def make_read_only_folder(path):
+    """Of a folder of its own, so that pytest can clean up."""
+    Store(path).close()
+    path.parent.chmod(0o555)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda path: path.write_text("dear diary\n"), "no SQLite file"),
         (make_other_sqlite, "another program made it"),
         (make_newer_store, "newer localsmith"),
-        (make_read_only, "read-only"),
+        (make_read_only, "file.db is read-only: make it writable"),
+        (make_read_only_folder, "store is read-only, and file.db needs its log beside it: make it writable"),
         (lambda path: path.mkdir(), "is a folder"),
     ],
-    ids=["text", "foreign", "newer", "read-only", "folder"],
+    ids=["text", "foreign", "newer", "read-only", "read-only folder", "folder"],
 )
 def test_unusable_file_is_refused_and_left_as_it_was(tmp_path, make, words):
     """The error names the file and the reason; not a byte of it changes."""
-    path = tmp_path / "file.db"
+    path = tmp_path / "store" / "file.db"
+    path.parent.mkdir()
     make(path)
     before = path.read_bytes() if path.is_file() else None
 

@@ -73,6 +73,6 @@ def describe(error: Exception) -> tuple[int, str]:
     if isinstance(error, HTTPException):
         return error.code or 500, error.description or error.name
     if isinstance(error, sqlite3.OperationalError):
-        return 503, f"The store cannot be read now: {error}. Try again."
+        return 503, f"The store cannot be used now: {error}. Try again."
     log.error("unexpected error in %s %s", request.method, request.path, exc_info=error)
     return 500, "Something went wrong here; the server's log says what."
