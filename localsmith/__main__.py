@@ -20,9 +20,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--no-time-window", action="store_true", help="accept runs of any age; LangSmith refuses those beyond 24 hours"
     )
+    parser.add_argument(
+        "--visible-after", type=float, default=0, metavar="SECONDS", help="show runs so long after they were sent"
+    )
     parser.add_argument("--run-evaluators", action="store_true", help="run uploaded evaluators, which executes code")
     arguments = parser.parse_args(argv)
     switches: dict[str, Any] = {"time_window_hours": None} if arguments.no_time_window else {}
+    switches["visible_after_seconds"] = arguments.visible_after
     switches["run_evaluators"] = arguments.run_evaluators
     try:
         server = serve(arguments.db, arguments.port, **switches)

@@ -25,6 +25,7 @@ from localsmith import (
     sessions,
     uploads,
 )
+from localsmith.later import Later
 from localsmith.store import Store
 from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, Family, Switches, answer, as_uuid, error_answer
 
@@ -121,6 +122,7 @@ class Localsmith:
 
     store: Store
     switches: Switches
+    later: Later
 
 
 def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
@@ -130,7 +132,8 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
     """
     app = Flask("localsmith", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
-    state = Localsmith(Store(db_path), Switches(**switches))
+    store, chosen = Store(db_path), Switches(**switches)
+    state = Localsmith(store, chosen, Later(store, chosen))
     app.extensions["localsmith"] = state
     app.url_map.strict_slashes = False
     app.url_map.redirect_defaults = False
@@ -140,6 +143,7 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
         # pages.py has a Flask blueprint named `blueprint`; the API does without it.
         app.register_blueprint(importlib.import_module("localsmith.pages").blueprint)
     app.before_request(guard)
+    app.before_request(state.later.catch_up)
     app.after_request(add_security_headers)
     app.register_error_handler(Exception, answer_error)
     return app
@@ -166,7 +170,7 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
         if refusal := _switched_off(route, state.switches):
             return refusal
         ids = {name: as_uuid(value, ["path", name]) for name, value in ids.items()}
-        result = route.handler(Call(request, state.store, state.switches, ids))
+        result = route.handler(Call(request, state.store, state.switches, ids, state.later.do))
         response = result if isinstance(result, Response) else answer(result, route.status)
         if route.reads == "v1":
             response.headers.update(DEPRECATED)

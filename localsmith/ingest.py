@@ -30,10 +30,13 @@ def create_run(call: Call) -> dict[str, Any]:
         raise unprocessable("run", "must be an object")
     check_fields(body, "run", nulls=False)
     now = call.switches.now()
-    with call.store.write() as db:
+
+    def write(db: sqlite3.Connection) -> None:
         place(db, body)
         if not insert_runs(db, [check_run(body, "run", call.switches, now)], now):
             raise already_received()
+
+    call.write_runs(write)
     return ACCEPTED
 
 
@@ -43,11 +46,14 @@ def update_run(call: Call) -> Response:
     if isinstance(body, dict):
         body["id"] = call.ids["run_id"]
     change = check_fields(body, "run")
-    with call.store.write() as db:
+
+    def write(db: sqlite3.Connection) -> None:
         if not db.execute("SELECT 1 FROM runs WHERE id = ?", (change["id"],)).fetchone():
             raise ApiError(404, "run not found: resource not found")
         if not update_runs(db, [change], call.switches.now()):
             raise already_received()
+
+    call.write_runs(write)
     # The route under /api/v1 is another service in LangSmith and says 200.
     return answer(ACCEPTED, 200 if call.request.path.startswith("/api/v1/") else 202)
 
@@ -63,9 +69,12 @@ def ingest_batch(call: Call) -> dict[str, Any]:
     now = call.switches.now()
     posts = [check_run(run, f"post.{i}", call.switches, now) for i, run in enumerate(posts)]
     patches = [_check_patch(run, f"patch.{i}") for i, run in enumerate(patches)]
-    with call.store.write() as db:
+
+    def write(db: sqlite3.Connection) -> None:
         if not _store_runs(db, posts, patches, now) and (posts or patches):
             raise already_received()
+
+    call.write_runs(write)
     return ACCEPTED
 
 
@@ -105,12 +114,15 @@ def ingest_multipart(call: Call) -> dict[str, Any]:
     ]
     patches = [_check_patch(run, f"patch.{run_id}") for (event, run_id), run in runs.items() if event == "patch"]
     items = [_part_feedback(part) for part in feedback]
-    with call.store.write() as db:
+
+    def write(db: sqlite3.Connection) -> None:
         new = _store_runs(db, posts, patches, now)
         new += len(items) - len(insert_feedback(db, items, now))
         new += _store_attachments(db, attachments)
         if not new and runs:
             raise already_received()
+
+    call.write_runs(write)
     return ACCEPTED
 
 

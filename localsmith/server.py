@@ -67,6 +67,7 @@ class Server:
         self._waitress.pull_trigger()
         self._thread.join()
         wasyncore.close_all(self._channels)  # here, so that the trigger pulled above was still open
+        self.app.extensions["localsmith"].later.catch_up(all_of_it=True)
         self.app.extensions["localsmith"].store.close()
 
     def _run(self) -> None:

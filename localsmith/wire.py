@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sqlite3
 import time
 import uuid
 import zlib
@@ -55,6 +56,7 @@ class Switches:
     v2_reads: int = 200  # 404, 405 or 501: a server older than the v2 reads
     time_window_hours: float | None = 24  # None: runs of any age are taken
     run_evaluators: bool = False  # uploaded code is executed
+    visible_after_seconds: float = 0  # runs can be read so long after the 202
     clock: Callable[[], float] = time.time
 
     def now(self) -> int:
@@ -70,6 +72,7 @@ class Call:
     store: Store
     switches: Switches
     ids: dict[str, str]  # ids out of the path
+    write_runs: Callable[[Callable[[sqlite3.Connection], None]], None]  # at once, or later: see later.py
 
     def json(self) -> Any:
         """The request's body."""

@@ -1,11 +1,14 @@
 """Run reads of both generations over the same data, and their switches."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from localsmith_api import Api, new_id, run
 
 import localsmith
+import rest
+from recorder import record_langsmith_experiment
 
 
 @pytest.fixture
@@ -311,6 +314,48 @@ def test_v2_can_be_off(tmp_path, status):
         assert "json" not in response.headers["Content-Type"]
         assert api.get("/info")["instance_flags"]["sdb_query_enabled"] is False
         assert api.post("/runs/query", {"id": [new_id()]})["runs"] == []
+
+
+def test_runs_can_become_visible_slowly(tmp_path):
+    """With the switch, what was answered with 202 is read some time later, in order; closing loses none of it."""
+    now = [time.time()]
+    switches = {"visible_after_seconds": 30, "clock": lambda: now[0]}
+    with localsmith.serve(tmp_path / "slow.db", **switches) as server:
+        api = Api(server.url)
+        session = api.experiment()
+        first, second = run(session, end_time=None), run(session)
+        api.runs([first])
+        at_once = api.query(session)
+        feedback = api.send("POST", "/feedback", json={"run_id": first["id"], "key": "k", "score": 1})
+        now[0] += 29
+        change = {"id": first["id"], "end_time": first["start_time"], "outputs": {"a": 1}}
+        assert api.send("PATCH", f"/runs/{first['id']}", json=change).status_code == 202
+        before = api.query(session)
+        now[0] += 1
+        then = api.get(f"/runs/{first['id']}")
+        now[0] += 29
+        later = api.get(f"/runs/{first['id']}")
+        assert api.get(f"/sessions/{session}", include_stats=True)["run_count"] == 1
+        api.runs([second])
+
+    with localsmith.serve(tmp_path / "slow.db") as server:
+        kept = Api(server.url).query(session)
+
+    assert (at_once, feedback.status_code, before) == ([], 404, [])
+    assert (then["status"], later["status"], later["outputs"]) == ("pending", "success", {"a": 1})
+    assert set(kept) == {first["id"], second["id"]}
+
+
+def test_recorder_waits_for_slow_runs(tmp_path):
+    """A recording is read back until everything is there."""
+    with localsmith.serve(tmp_path / "slow.db", visible_after_seconds=1) as server:
+        results = [{"inputs": {"q": n}, "outputs": {}, "feedback": {"k": n}} for n in range(3)]
+
+        recording = record_langsmith_experiment("lab", results, langsmith=rest.connect(server.url))
+
+        session = rest.read_session(rest.connect(server.url), recording.experiment_id)
+    assert (recording.runs_recorded, recording.rejected) == (3, [])
+    assert (session["run_count"], session["feedback_stats"]["k"]["n"]) == (3, 3)
 
 
 def test_v1_can_be_off(tmp_path):
