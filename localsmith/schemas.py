@@ -70,9 +70,9 @@ class Look:
         if kinds and all(kind in TYPES and not TYPES[kind](value) for kind in kinds):
             yield f"{at} should be of type {' or '.join(kinds)}, but is {dumps(value)[:80]}"
             return
-        choices = [schema["const"]] if "const" in schema else items(schema, "enum")
-        if choices and not any(equal(value, choice) for choice in choices):
-            yield f"{at} should be {' or '.join(map(dumps, choices))[:200]}, but is {dumps(value)[:80]}"
+        for choices in ([schema["const"]] if "const" in schema else [], items(schema, "enum")):
+            if choices and not any(equal(value, choice) for choice in choices):
+                yield f"{at} should be {' or '.join(map(dumps, choices))[:200]}, but is {dumps(value)[:80]}"
         for keyword, (kind, holds) in BOUNDS.items():
             if is_number(schema.get(keyword)) and TYPES[kind](value) and not holds(value, schema[keyword]):
                 yield f"{at} breaks {keyword} {schema[keyword]}"
@@ -108,7 +108,12 @@ def texts(schema: dict[str, Any], keyword: str) -> list[str]:
 
 
 def equal(value: Any, choice: Any) -> bool:
-    return dumps(value) == dumps(choice) or (is_number(value) and is_number(choice) and value == choice)
+    """Whether JSON values are the same: 1 is 1.0, and no true."""
+    if isinstance(value, list) and isinstance(choice, list):
+        return len(value) == len(choice) and all(map(equal, value, choice))
+    if isinstance(value, dict) and isinstance(choice, dict):
+        return value.keys() == choice.keys() and all(equal(value[name], choice[name]) for name in value)
+    return isinstance(value, bool) == isinstance(choice, bool) and bool(value == choice)
 
 
 def referred(reference: Any, root: Any) -> Any:

@@ -128,6 +128,12 @@ def test_any_schema_is_survived(schema, value):
     list(Look(schema).problems(value, schema, "value"))
 
 
+def test_equal_numbers_are_equal_wherever_they_stand():
+    """1 is 1.0, also inside of lists and objects; it is not true."""
+    for value, choice, fits in [([1], [1.0], True), ({"a": 1.0}, {"a": 1}, True), (True, 1, False), ([], {}, False)]:
+        assert (not list(Look(None).problems(value, {"enum": [choice]}, "value"))) == fits
+
+
 def test_schemas_that_refer_to_themselves_end():
     """Twice at every step, and through nothing but references."""
     for schema in ({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}, {"$ref": "#"}, {"allOf": [{"$ref": "#/allOf/0"}]}):

@@ -72,7 +72,7 @@ def test_retried_runs_are_not_among_the_errors(get, retried):
     html = get(f"datasets/{retried.dataset_id}/compare?selectedSessions={retried.experiment_id}&show=errors")
 
     assert "1 of 4 examples" in words(html)
-    assert html.count("RuntimeError: no answer") == 1
+    assert html.count('class="error"') == 1 and "<b>Error</b> RuntimeError: no answer" in html
 
 
 def test_retried_runs_are_marked_where_every_run_is_listed(get, retried):

@@ -14,7 +14,7 @@ from evaluation import paired
 from localsmith.pages.columns import Cache
 from localsmith.pages.intervals import mean_of, t_quantile, wilson
 from localsmith.pages.pairing import mcnemar, pair, sign_flip, verdicts
-from localsmith.pages.render import block, duration, gist, number, one_line, percent, signed, word_diff
+from localsmith.pages.render import block, duration, gist, number, one_line, percent, reason, signed, word_diff
 from localsmith.stats import percentile
 
 
@@ -210,6 +210,15 @@ def test_one_line_says_the_gist():
     """A list shows the one text of a value, or its JSON, on a line of bounded length."""
     assert one_line({"answer": "first\nsecond"}) == "first second"
     assert len(one_line({"answer": "x" * 500})) == 160
+
+
+def test_the_reason_of_a_traceback_is_its_last_line():
+    """Of other errors it is the error, in one line."""
+    trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in run\n    x()\nValueError: no answer\n'
+
+    assert reason(trace) == "ValueError: no answer"
+    assert reason("Timeout:\n the model\n did not answer") == "Timeout: the model did not answer"
+    assert reason("") == ""
 
 
 def test_kept_columns_follow_other_processes(tmp_path):

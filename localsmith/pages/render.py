@@ -197,6 +197,12 @@ def one_line(value: Any, length: int = 160) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
+def reason(error: str, length: int = 160) -> str:
+    """What went wrong, in one line; of a Python traceback that is the last."""
+    lines = error.strip().splitlines() or [""]
+    return one_line(lines[-1] if lines[0].startswith("Traceback (most recent call last)") else error, length)
+
+
 # Word by word
 
 
@@ -259,7 +265,16 @@ def mean(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    return NONE if value is None else ("+" if value > 0 else "−" if value < 0 else "±") + mean(abs(value))
+    return NONE if value is None else sign(value) + mean(abs(value))
+
+
+def sign(value: float) -> str:
+    return "+" if value > 0 else "−" if value < 0 else "±"
+
+
+def change(value: float) -> str:
+    """What a single score changed by."""
+    return sign(value) + number(abs(value))
 
 
 def amount(value: float | None) -> str:
@@ -295,6 +310,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "mean": mean,
     "signed": signed,
+    "change": change,
+    "reason": reason,
     "amount": amount,
     "cost": cost,
     "percent": percent,
