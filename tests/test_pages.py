@@ -27,6 +27,25 @@ def test_empty_store_says_what_to_run(client):
     assert "uv run main.py record FILE --dataset NAME" in html
 
 
+def test_empty_pages_say_what_to_run(client, seed):
+    """Wherever something is missing there is the command that brings it, with the names of this page."""
+    dataset = seed.dataset("my cities")
+    (example,) = seed.examples(dataset, [({"q": 1}, None)])
+    a, b, project = seed.session("a", dataset), seed.session("b", dataset), seed.session("live traffic")
+    comparative = seed.post("/datasets/comparative", {"experiment_ids": [a, b], "name": "a or b"})["id"]
+
+    def text(path):
+        return words(page(client, path))
+
+    over_all = "uv run main.py evaluate FILE.py:FUNCTION --data 'my cities'"
+    assert over_all in text(f"datasets/{dataset}/e/{example}")
+    assert f"{over_all} --experiment a" in text(f"datasets/{dataset}/compare?selectedSessions={a}")
+    assert "uv run main.py evaluate a --evaluators FILE.py" in text(f"datasets/{dataset}/compare?selectedSessions={a}")
+    pairwise = text(f"datasets/{dataset}/compare?selectedSessions={a},{b}&comparativeExperiment={comparative}")
+    assert "uv run main.py evaluate --pairwise a b --evaluators FILE.py" in pairwise
+    assert "LANGSMITH_PROJECT='live traffic' python PROGRAM.py" in text(f"projects/p/{project}")
+
+
 def test_datasets_are_listed_with_their_size(client, seed):
     """The first page names every dataset with its examples, experiments and last experiment."""
     made = capitals(seed)

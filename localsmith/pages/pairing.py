@@ -106,8 +106,8 @@ def sign_flip(gains: Sequence[float], losses: Sequence[float]) -> float:
     """
     if not gains and not losses:
         return 1.0
-    unit = max(*gains, *losses, 0.0)  # squares of huge scores would be beyond a float
-    sizes = sorted(size / unit for size in (*gains, *losses))
+    unit = max(max(gains, default=0.0), max(losses, default=0.0))  # squares of huge scores would be beyond a float
+    sizes = sorted([size / unit for size in (*gains, *losses)])
     observed = abs(math.fsum(gains) / unit - math.fsum(losses) / unit)
     observed -= SAME * max(1.0, observed)  # sums that differ by rounding only are equal
     if observed <= 0:
