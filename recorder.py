@@ -27,6 +27,7 @@ NEAR_SECONDS = 0.03  # answers that take longer are not waited for one after the
 FLUSH_SECONDS = 2  # a slow stream is recorded as it comes
 EXAMPLE_BYTES, RUN_BYTES = 10_000_000, 20_000_000  # per request
 LAST_CALL = timedelta(hours=23, minutes=55)  # older runs are refused
+LONGEST_STREAMED = timedelta(hours=1)  # how much longer than the first result those that follow may take
 READ_BACK_SECONDS = 120
 TICK: Any = {}  # in a stream this very object is no result, but time to send those that wait
 
@@ -122,6 +123,8 @@ def record(
             raise ValueError(f"There is nothing to record. {recording.rejected or ''}".strip())
         prepared, overview = chain([first], prepared), Overview()
         overview.add(first[1], bodies.canonical_result(first[2]))
+        if overview.earliest:
+            overview.longest = max(overview.longest, LONGEST_STREAMED)
     under_way: deque[tuple[Batch, Future[None]]] = deque()
     broken: list[Exception] = []
     sent = Sent()
@@ -232,6 +235,10 @@ class Batch:
     counts: Counter[str] = field(default_factory=Counter)  # by their names in Recording
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
+    def wait_for_earlier(self) -> None:
+        for answered in self.earlier:
+            answered.wait()
+
     def reject(self, item: Item, reason: str) -> None:
         item.state = "rejected"
         self.rejected.append({"result": item.number, "reason": reason})
@@ -250,7 +257,7 @@ def sound(results: Iterable[Any], recording: Recording) -> Iterator[Prepared]:
             recording.results += 1
             recording.rejected.append({"result": number, "reason": "; ".join(problems)})
         else:
-            yield number, result, fields
+            yield number, {**result}, fields  # a copy, for a generator may use one object again
 
 
 def batches(prepared: Iterable[Prepared], dataset_id: str, broken: list[Exception]) -> Iterator[Batch]:
@@ -263,9 +270,7 @@ def batches(prepared: Iterable[Prepared], dataset_id: str, broken: list[Exceptio
     try:
         for number, result, fields in prepared:
             if result is not TICK:
-                text = bodies.canonical_result(
-                    fields
-                )  # not kept since the check: a million of them would be a gigabyte
+                text = bodies.canonical_result(fields)
                 given = result.get("example_id")
                 example_id = given or bodies.example_id(dataset_id, fields)
                 makes_example = not given and not examples.add(example_id)
@@ -321,12 +326,13 @@ class Sender:
 
     def send(self, batch: Batch) -> None:
         """Send the examples, then the runs, then the feedback of a batch; return when all is answered."""
+        if any(item.result.get("example_id") for item in batch.items):
+            batch.wait_for_earlier()
         try:
             self.send_examples(batch)
         finally:
             batch.examples_answered.set()
-        for answered in batch.earlier:
-            answered.wait()
+        batch.wait_for_earlier()
         self.send_feedback(batch, self.send_runs(batch))
         for item in batch.items:
             item.state = item.state or "recorded"

@@ -40,6 +40,8 @@ def canonical(value: Any) -> str:
         return str(value)
     if kind in PLAIN:
         return rfc8785.dumps(value).decode()  # floats are the hard part
+    if isinstance(value, str):  # also an Enum of texts, of which str() would give the name
+        return quoted(value)
     base = next(base for base in BASES if isinstance(value, base))
     return canonical(list(value) if base is tuple else base(value))
 
@@ -49,13 +51,13 @@ def in_order(names: Mapping[str, Any]) -> list[tuple[str, str]]:
     return known_order(tuple(names)) if len(names) < 20 else known_order.__wrapped__(tuple(names))
 
 
-@functools.lru_cache(256)  # the objects of an experiment look alike
+@functools.lru_cache(64)  # the objects of an experiment look alike
 def known_order(names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, quoted(name) + ":") for name in sorted(names, key=lambda name: name.encode("utf-16-be"))]
 
 
 PLAIN = (float, bool, type(None))
-BASES: tuple[Any, ...] = (str, dict, list, tuple, float, int)  # what else Python code may hold
+BASES: tuple[Any, ...] = (dict, list, tuple, float, int)  # what else Python code may hold
 
 
 def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
@@ -126,7 +128,7 @@ def parse_time(value: str | datetime | None) -> datetime | None:
 
 def timestamp(time: datetime) -> str:
     """A time in UTC (as `parse_time` gives it) as it is sent."""
-    return time.isoformat() if time.microsecond else time.isoformat(timespec="microseconds")
+    return time.isoformat(timespec="microseconds")
 
 
 def session_start(earliest: datetime | None, longest: timedelta, now: datetime) -> datetime:
@@ -233,11 +235,10 @@ def add_runs(
     if metadata != "{}":
         parts.append(f'"extra":{{"metadata":{metadata}}}')
     run = Run(i, trace_id, session_id, start_time, end_time, order, feedback_of(result), ",".join(parts) + "}")
+    ties = f'"session_id":"{session_id}"'
     for index, child in enumerate(children):
-        below = f'"session_id":"{session_id}"'
-        add_runs(
-            runs, child, canonical_fields(child), f"{i}-{index}", session_id, below, start, shift or ZERO, run
-        )  # fmt: skip
+        name = f"{i}-{index}"
+        add_runs(runs, child, canonical_fields(child), name, session_id, ties, start, shift or ZERO, run)
     runs.append(run)
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import uuid
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from operator import itemgetter
 from pathlib import Path
 
@@ -58,12 +59,19 @@ def test_subclasses_of_json_types_are_written_as_their_base():
     class Text(str):
         pass
 
+    class Label(Text, Enum):
+        YES = "yes"
+
     class Number(float):
         pass
 
-    value = {"a": Text("x"), "b": Number(1.5), "c": (1, True, None)}
+    value = {"a": Text("x"), "b": Number(1.5), "c": (1, True, None), "d": Label.YES}
 
-    assert bodies.canonical(value) == '{"a":"x","b":1.5,"c":[1,true,null]}'
+    assert bodies.canonical(value) == '{"a":"x","b":1.5,"c":[1,true,null],"d":"yes"}' == compact(value)
+
+
+def compact(value):
+    return json.dumps(value, separators=(",", ":"))
 
 
 @given(texts)

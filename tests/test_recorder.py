@@ -16,6 +16,7 @@ import requests
 from localsmith_api import Api
 
 import localsmith
+import recorder_bodies as bodies
 import rest
 from recorder import record_langsmith_experiment
 
@@ -399,6 +400,44 @@ def test_without_a_key_nothing_is_recorded_silently_elsewhere():
     """The embedded store is for the command line."""
     with pytest.raises(rest.SetupError, match="LANGSMITH_API_KEY is not set"):
         record_langsmith_experiment("capitals", FIXTURE)
+
+
+def test_generator_may_use_one_object_again(record, api):
+    """What counts is what the object held when it was given."""
+
+    def stream():
+        row = {}
+        for number in range(3):
+            row |= result(number, number, feedback={"score": number})
+            yield row
+
+    recording = record(stream(), experiment_name="stream")
+
+    scores = {item["run_id"]: item["score"] for item in api.get("/feedback", session=recording.experiment_id)}
+    assert {run["outputs"]["a"]: scores[run["id"]] for run in runs_of(api, recording)} == {0: 0, 1: 1, 2: 2}
+
+
+def test_streamed_old_results_end_before_now(record, api):
+    """Where they are moved to leaves room for results that took longer than the first."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    took = [timedelta(seconds=1), timedelta(minutes=50)]
+
+    recording = record(
+        (result(i, start_time=start, end_time=start + took[i]) for i in range(2)), experiment_name="stream"
+    )
+
+    ends = [datetime.fromisoformat(run["end_time"]).replace(tzinfo=UTC) for run in runs_of(api, recording)]
+    assert max(ends) < datetime.now(UTC)
+
+
+def test_result_may_name_an_example_that_an_earlier_one_makes(record):
+    """Even when both are recorded in one call, in batches that are sent side by side."""
+    dataset_id = record([result("first")]).dataset_id
+    made = bodies.example_id(dataset_id, bodies.canonical_fields(result("new")))
+
+    recording = record([result("new"), *(result(number) for number in range(100)), result("x", 1, example_id=made)])
+
+    assert recording.rejected == [] and recording.runs_recorded == 102
 
 
 @pytest.mark.parametrize(
