@@ -354,7 +354,7 @@ def feedback_copy(item: dict, run: dict, experiment_id: str, mask: Mask | None) 
         "trace_id": run["trace_id"],
         "session_id": experiment_id,
         "start_time": run["start_time"],
-        "key": item["key"],
+        "key": masked(item["key"], mask)[:180] if mask else item["key"],
         **({name: masked(mark, mask) for name, mark in marks.items()} if mask else marks),
         "feedback_source": {"type": "api", "metadata": {"source_feedback_id": item["id"]}},
     }

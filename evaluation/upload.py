@@ -13,7 +13,7 @@ from rest import LangSmith, call, send
 KEPT = (
     *("is_enabled", "dataset_id", "session_id", "filter", "trace_filter", "tree_filter", "extend_only", "transient"),
     *("use_corrections_dataset", "num_few_shot_examples", "add_to_dataset_id", "add_to_dataset_prefer_correction"),
-    *("add_to_annotation_queue_id", "include_extended_stats"),
+    *("add_to_annotation_queue_id", "include_extended_stats", "group_by", "spend_limit", "alerts", "webhooks"),
 )
 KINDS = {"code_evaluators": "code", "evaluators": "judge", "evaluator_id": "shared"}
 

@@ -7,6 +7,7 @@ import linecache
 import sys
 import tokenize
 import traceback
+import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -284,7 +285,8 @@ def as_given(run: dict, session_id: str) -> dict[str, Any]:
 def try_out(code: str, name: str, run: dict, example: dict, experiment: str, say: Say, as_object: bool) -> int:
     """Run the uploaded form of an evaluator in this process and print what it would score."""
     say(f"run {run['id']} of {experiment}, example {example['id']}")
-    names: dict[str, Any] = {"__name__": "evaluator"}
+    module = sys.modules["evaluator"] = types.ModuleType("evaluator")  # dataclasses and pickle look it up
+    names = vars(module)
     linecache.cache["<evaluator>"] = (len(code), None, code.splitlines(keepends=True), "<evaluator>")
     try:
         with contextlib.redirect_stdout(sys.stderr):

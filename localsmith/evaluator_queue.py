@@ -61,7 +61,8 @@ def _queue(db: sqlite3.Connection, rule: sqlite3.Row, where: Where, now: int, ra
     runs = db.execute(f"SELECT runs.id, runs.session_id {FROM} {where}", where.params).fetchall()
     picked = [run for run in runs if is_sampled(rule["id"], run["id"], rate)]
     jobs = [(rule["id"], run["id"], run["session_id"], now) for run in picked]
-    db.executemany("INSERT OR IGNORE INTO evaluator_jobs VALUES (?, ?, ?, ?)", jobs)
+    columns = "rule_id, run_id, session_id, queued_at"
+    db.executemany(f"INSERT OR IGNORE INTO evaluator_jobs ({columns}) VALUES (?, ?, ?, ?)", jobs)
     return len(jobs)
 
 

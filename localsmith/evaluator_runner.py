@@ -21,6 +21,7 @@ log = logging.getLogger("localsmith")
 
 POLL_SECONDS = 0.5  # other processes queue runs, too
 WORKERS = min(2 * (os.cpu_count() or 1), 8)  # waiting for a process to end is half of the time
+ATTEMPTS = 3  # a run whose evaluation ended the server that often is given up
 BATCH = 4 * WORKERS  # evaluations whose scores are stored at once
 GIVEN = sorted(V1.keys() - {"s3_urls", "child_run_ids", "direct_child_run_ids", "in_dataset", "feedback_stats"})
 ACCEPTED = '{"score": number, "comment": text} or {"metric": number}'
@@ -36,6 +37,7 @@ class Job:
     run_id: str
     session_id: str
     trace_id: str
+    attempts: int
     code: list[dict[str, Any]]
     arguments: list[Any]
 
@@ -59,24 +61,33 @@ class EvaluatorRunner:
                 try:
                     jobs = take_jobs(self.store)
                     found = list(pool.map(self._evaluate, jobs))
-                    with self.store.write() as db:
-                        for job, feedback in zip(jobs, found, strict=True):
-                            if feedback is not None:
-                                finish(db, job, feedback, self.switches.now())
-                except Exception:  # no memory for a process, a full disk: not the code's fault, so it stays queued
+                    if jobs:
+                        with self.store.write() as db:
+                            for job, feedback in zip(jobs, found, strict=True):
+                                if feedback is not None:
+                                    finish(db, job, feedback, self.switches.now())
+                            leave(db, jobs)
+                except Exception:  # a full disk: not the code's fault, so it stays queued
                     log.warning("evaluators wait, and are tried again", exc_info=True)
-                    jobs = []
-                if not jobs:
+                    found = []
+                if not any(found):
                     self._stop.wait(POLL_SECONDS)
 
     def _evaluate(self, job: Job) -> list[dict[str, Any]] | None:
-        """All feedback of a job; None when the server ends before it is whole."""
+        """All feedback of a job; None when it has to be tried again."""
         found: list[dict[str, Any]] = []
+        if job.attempts > ATTEMPTS:
+            reason = f"It was begun {ATTEMPTS} times, and each time the server ended or failed first: it is given up."
+            return feedback_of(job, {"error": reason})
         for code in job.code:
             if code.get("language") == "javascript":
                 outcome: dict[str, Any] | None = {"error": "This server runs evaluators in Python only."}
             else:
-                outcome = sandbox.evaluate(code["code"], job.arguments, stop=self._stop)
+                try:
+                    outcome = sandbox.evaluate(code["code"], job.arguments, stop=self._stop)
+                except OSError:  # no memory for a process: not the code's fault
+                    log.warning("evaluators wait, and are tried again", exc_info=True)
+                    outcome = None
             if outcome is None:
                 return None
             found += feedback_of(job, outcome)
@@ -84,10 +95,26 @@ class EvaluatorRunner:
 
 
 def take_jobs(store: Store) -> list[Job]:
-    """The oldest jobs with all they need. They stay queued until they are finished."""
-    with store.read() as db:
-        rows = db.execute("SELECT * FROM evaluator_jobs ORDER BY queued_at, run_id LIMIT ?", (BATCH,)).fetchall()
+    """The oldest jobs with all they need, each counted as begun. They stay queued until they are finished.
+
+    One that was begun before, by a server that is no more, comes alone: it may be what ended that server.
+    """
+    oldest = "SELECT * FROM evaluator_jobs WHERE attempts {} ORDER BY attempts, queued_at, run_id LIMIT ?"
+    with store.read() as db:  # which waits for nobody, unlike writing
+        if not db.execute("SELECT 1 FROM evaluator_jobs LIMIT 1").fetchone():
+            return []
+    with store.write() as db:
+        rows = db.execute(oldest.format("= 0"), (BATCH,)).fetchall()
+        rows = rows or db.execute(oldest.format("> 0"), (1,)).fetchall()
+        begun = [(row["rule_id"], row["run_id"]) for row in rows]
+        db.executemany("UPDATE evaluator_jobs SET attempts = attempts + 1 WHERE rule_id = ? AND run_id = ?", begun)
         return [_job(db, row) for row in rows]
+
+
+def leave(db: sqlite3.Connection, jobs: list[Job]) -> None:
+    """Those of the jobs that are still queued did not end the server."""
+    left = [(job.rule_id, job.run_id) for job in jobs]
+    db.executemany("UPDATE evaluator_jobs SET attempts = 0 WHERE rule_id = ? AND run_id = ?", left)
 
 
 def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
@@ -99,8 +126,10 @@ def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
         newest = f"{examples.SELECT} WHERE examples.id = ? ORDER BY version DESC LIMIT 1"
         example = db.execute(newest, (run["reference_example_id"],)).fetchone()
         arguments.append(examples.example_json(example) if example else None)
-    changed, name = rule["updated_at"], rule["display_name"]
-    return Job(rule["id"], name, changed, run["id"], run["session_id"], run["trace_id"], code_of(rule), arguments)
+    return Job(
+        rule["id"], rule["display_name"], rule["updated_at"], run["id"], run["session_id"], run["trace_id"],
+        row["attempts"] + 1, code_of(rule), arguments,
+    )  # fmt: skip
 
 
 def feedback_of(job: Job, outcome: dict[str, Any]) -> list[dict[str, Any]]:
@@ -121,6 +150,8 @@ def marks_of(returned: Any) -> list[dict[str, Any]]:
     if "score" in returned or "value" in returned:
         return [{name: returned.get(name) for name in ("key", "score", "value", "comment")}]
     metrics = {key: mark for key, mark in returned.items() if key != "comment"}
+    if not metrics:
+        raise ApiError(422, f"a comment on nothing, expected {ACCEPTED}")
     return [
         {"key": key, "value" if isinstance(mark, str) else "score": mark, "comment": returned.get("comment")}
         for key, mark in metrics.items()

@@ -234,7 +234,9 @@ def list_evaluators(call: Call) -> dict[str, Any]:
 
 
 def update_evaluator(call: Call) -> Response:
+    """Change an evaluator, and with it all rules that bind it: what their code was still scoring is done again."""
     fields = check(call.object(), {"name": "text", "code_evaluator": "object", "llm_evaluator": "object"})
+    now = call.switches.now()
     with call.store.write() as db:
         row = _find_evaluator(db, call.ids["evaluator_id"])
         kind = f"{row['type']}_evaluator"
@@ -242,8 +244,9 @@ def update_evaluator(call: Call) -> Response:
         body[kind] |= fields.get(kind, {})
         db.execute(
             "UPDATE evaluators SET name = ?, body = ?, updated_at = ? WHERE id = ?",
-            (fields.get("name", row["name"]), dumps(body), call.switches.now(), row["id"]),
+            (fields.get("name", row["name"]), dumps(body), now, row["id"]),
         )
+        db.execute("UPDATE rules SET updated_at = ? WHERE evaluator_id = ?", (now, row["id"]))
         return answer({"evaluator": evaluator_json(db, _find_evaluator(db, row["id"]))})
 
 

@@ -4,6 +4,7 @@ It keeps honest code from doing harm by accident. It is no wall against code tha
 files this user can read.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from localsmith.wire import ApiError, parse_json
 CHILD = Path(__file__).with_name("sandbox_child.py")
 # Windows finds no sockets, and so no asyncio, without it.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if os.name == "nt" and name.upper() == "SYSTEMROOT"}
+ENVIRONMENT["MALLOC_ARENA_MAX"] = "1"  # each thread would take 64 MB of address space for one of its own
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ def evaluate(
                 if time.monotonic() > deadline:
                     return {"error": f"It took longer than {limits.seconds:g} s."}
         finally:
-            process.kill()
-            process.wait()
+            end(process)
         output.seek(0)
         return outcome(process.returncode, output.read(), limits)
 
@@ -71,6 +72,15 @@ def ended(process: subprocess.Popen[bytes]) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End the process with all that it started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS has the other error
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def outcome(status: int, output: bytes, limits: Limits) -> dict[str, Any]:

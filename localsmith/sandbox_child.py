@@ -9,7 +9,9 @@ import linecache
 import os
 import signal
 import sys
+import threading
 import traceback
+import types
 from typing import Any
 
 NO_NEW_PRIVILEGES, DIE_WITH_PARENT = 38, 1  # prctl
@@ -18,6 +20,7 @@ AF_UNIX = 1  # on every system that has it
 NAME = "<evaluator>"
 CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PROCESSES = ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn")
+SIGNALS = ("os.kill", "signal.pthread_kill")  # os.killpg, too
 FILES = {f"os.{name}" for name in "remove rename rmdir mkdir link symlink chmod chown truncate".split()}
 
 
@@ -28,6 +31,7 @@ def main() -> None:
     for descriptor in (0, 1, 2):  # what the code prints goes nowhere
         os.dup2(nowhere, descriptor)
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")  # one buffer for each thread counts as memory
+    threading.stack_size(1 << 20)  # of address space, which is what the limit counts
     leave_network()
     limit(request)
     sys.addaudithook(refuse)
@@ -61,21 +65,25 @@ def limit(request: dict[str, Any]) -> None:
 
 
 def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook, which cannot be taken off again: no network, no processes, no files changed."""
+    """An audit hook, which cannot be taken off again: no network, no processes, no signals, no files changed."""
     # asyncio wakes itself up through a pair of local sockets.
     is_local = event == "socket.__new__" and arguments[1] == AF_UNIX
     if event.startswith("socket.") and not is_local:
         raise PermissionError("an evaluator has no network")
     if event.startswith(PROCESSES):
         raise PermissionError("an evaluator starts no processes")
-    if event in FILES or (event == "open" and (arguments[2] or 0) & CHANGES and arguments[0] != os.devnull):
+    if event.startswith(SIGNALS):
+        raise PermissionError("an evaluator sends no signals")
+    opened = event == "open" and (arguments[2] or 0) & CHANGES and arguments[0] != os.devnull
+    if event in FILES or opened or (event == "sqlite3.connect" and arguments[0] != ":memory:"):
         raise PermissionError("an evaluator changes no files")
 
 
 def evaluate(code: str, arguments: list[Any], output_bytes: int) -> dict[str, Any]:
     """What the code returned, or why it did not."""
     linecache.cache[NAME] = (len(code), None, code.splitlines(keepends=True), NAME)
-    names: dict[str, Any] = {"__name__": "evaluator"}
+    module = sys.modules["evaluator"] = types.ModuleType("evaluator")  # dataclasses and pickle look it up
+    names = vars(module)
     try:
         exec(compile(code, NAME, "exec", dont_inherit=True), names)
         if not callable(names.get("perform_eval")):

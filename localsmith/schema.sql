@@ -203,6 +203,7 @@ CREATE TABLE evaluator_jobs (  -- runs that the code of a rule has yet to score;
     run_id     TEXT NOT NULL,
     session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
     queued_at  INTEGER NOT NULL,
+    attempts   INTEGER NOT NULL DEFAULT 0,  -- how often a server began it and did not come to an end
     PRIMARY KEY (rule_id, run_id)
 ) WITHOUT ROWID;
 CREATE INDEX evaluator_jobs_by_time ON evaluator_jobs (queued_at);

@@ -22,9 +22,19 @@ def add_evaluator_jobs(db: sqlite3.Connection) -> None:
             db.execute(statement)
 
 
+def count_attempts(db: sqlite3.Connection) -> None:
+    rows = db.execute("SELECT rule_id, run_id, session_id, queued_at FROM evaluator_jobs").fetchall()
+    db.execute("DROP TABLE evaluator_jobs")  # rather than altered, so that all files have the same schema
+    add_evaluator_jobs(db)
+    db.executemany("INSERT INTO evaluator_jobs (rule_id, run_id, session_id, queued_at) VALUES (?, ?, ?, ?)", rows)
+
+
 # What older files need to become what schema.sql says, oldest first: (name, function). A new file gets
 # schema.sql as it is and every name recorded; so a change goes into schema.sql and into this list.
-MIGRATIONS: list[tuple[str, Migration]] = [("0002 evaluator jobs", add_evaluator_jobs)]
+MIGRATIONS: list[tuple[str, Migration]] = [
+    ("0002 evaluator jobs", add_evaluator_jobs),
+    ("0003 attempts of evaluator jobs", count_attempts),
+]
 FIRST = "0001 first schema"
 
 

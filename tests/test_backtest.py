@@ -449,7 +449,7 @@ def test_masked_texts_are_all_that_is_sent(server, api, load, convert):
                 tags=["ann@x.org"],
                 name="for ann@x.org",
                 child_runs=[step],
-                feedback=[{"key": "note", "value": "ann@x.org", "comment": "said ann@x.org"}],
+                feedback=[{"key": "note of ann@x.org", "value": "ann@x.org", "comment": "said ann@x.org"}],
             )
             for n in range(3)
         ]
@@ -470,7 +470,8 @@ def test_masked_texts_are_all_that_is_sent(server, api, load, convert):
     assert run["inputs"]["deep"] == [{"[who]": "[who]"}] and run["tags"] == ["[who]"]
     assert run["steps"][0]["error"] == "no [who]"
     session = wing.find_experiment(api, "questions-baseline")
-    assert {item["comment"] for item in wing.list_session_feedback(api, session["id"])} == {"said [who]"}
+    copies = wing.list_session_feedback(api, session["id"])
+    assert {(item["key"], item["comment"]) for item in copies} == {("note of [who]", "said [who]")}
     assert len(baseline(api)) == len(examples(api)) == 3
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from localsmith_api import Api, new_id, run
@@ -146,12 +147,13 @@ def test_a_run_is_scored_when_it_has_ended(serve, tmp_path):
         ("def perform_eval(run, example):\n    return True\n", "It returned True: expected"),
         ("def perform_eval(run, example):\n    return {'score': 'high'}\n", "It returned {'score': 'high'}: "),
         ("def perform_eval(run, example):\n    return {'a': [1]}\n", "It returned {'a': [1]}: "),
+        ("def perform_eval(run, example):\n    return {'comment': 'only'}\n", "a comment on nothing, expected {"),
         ("perform_eval = 1\n", "no function perform_eval"),
         ("def perform_eval(run, example:\n", "SyntaxError"),
         ("import nowhere\n", "No module named 'nowhere'"),
         ("def perform_eval(run, example):\n    return {'a': 1, 'comment': chr(0xD800)}\n", "cannot be stored"),
     ],
-    ids=["raises", "bare", "text", "list", "no-function", "syntax", "import", "surrogate"],
+    ids=["raises", "bare", "text", "list", "comment", "no-function", "syntax", "import", "surrogate"],
 )
 def test_failure_is_feedback_with_the_reason(serve, code, words):
     """An evaluator that fails says so on the run, as an error, and leaves the queue."""
@@ -277,6 +279,26 @@ def test_result_of_changed_code_is_thrown_away(serve, tmp_path):
     store.close()
 
 
+def test_result_of_a_changed_shared_evaluator_is_thrown_away(serve, tmp_path):
+    """So is that of code which a rule only binds."""
+    api = serve(run_evaluators=False)
+    dataset, answer = capitals(api)
+    body = {"name": "shared", "type": "code", "code_evaluator": {"code": SAME, "language": "python"}}
+    evaluator = api.post("/v1/platform/evaluators", body)["evaluator"]
+    rule(api, dataset_id=dataset, code_evaluators=None, evaluator_id=evaluator["id"])
+    session = answer()
+    store = localsmith.Store(tmp_path / "lab.db")
+    (job,) = evaluator_runner.take_jobs(store)
+    change = {"code_evaluator": {"code": "def perform_eval(run, example): return {'score': 0}", "language": "python"}}
+    api.patch(f"/v1/platform/evaluators/{evaluator['id']}", change)
+
+    with store.write() as db:
+        evaluator_runner.finish(db, job, evaluator_runner.feedback_of(job, {"returned": {"score": 1}}), 1)
+
+    assert (jobs(tmp_path / "lab.db"), api.get("/feedback", session=session)) == (1, [])
+    store.close()
+
+
 def test_a_persons_correction_outlives_the_next_evaluation(serve, tmp_path):
     """A score that somebody changed on the pages is theirs."""
     api = serve()
@@ -332,8 +354,38 @@ def test_killed_server_loses_no_score(tmp_path):
     assert jobs(tmp_path / "lab.db") == 0
 
 
+def test_an_evaluation_that_ends_its_servers_is_given_up(serve, tmp_path):
+    """What was begun in vain is begun again alone, so that no other run is given up with the one that ends servers."""
+    api = serve(run_evaluators=False)
+    dataset, answer = capitals(api, ["Lima", "Cusco"])
+    rule(api, dataset_id=dataset)
+    session = answer()
+    store = localsmith.Store(tmp_path / "lab.db")
+
+    harmful, harmless = evaluator_runner.take_jobs(store)  # and then nothing more, as when the server is killed
+    begun = [[job.run_id for job in evaluator_runner.take_jobs(store)] for _ in range(2)]
+    with store.write() as db:
+        evaluator_runner.finish(db, harmless, evaluator_runner.feedback_of(harmless, {"returned": {"score": 1}}), 1)
+    begun += [[job.run_id for job in evaluator_runner.take_jobs(store)]]
+    store.close()
+    serve()
+    wait_for_the_queue(tmp_path / "lab.db")
+
+    assert begun == [[harmful.run_id], [harmless.run_id], [harmful.run_id]]
+    found = {item["run_id"]: item for item in api.get("/feedback", session=session)}
+    assert found[harmless.run_id]["score"] == 1
+    assert "begun 3 times, and each time the server ended" in found[harmful.run_id]["comment"]
+
+
 # The sandbox
 
+DATACLASS = ("from dataclasses import dataclass", "@dataclass", "class Node:", "    next: 'Node | None'")
+THREADS = (
+    "from concurrent.futures import ThreadPoolExecutor as Pool, wait",
+    "from threading import Barrier",
+    "both = Barrier(32, timeout=1)",  # so that there are 32 threads indeed
+    "with Pool(32) as pool: return {'a': len(list(pool.map(lambda _: bytearray(9) and both.wait(), range(64))))}",
+)
 LITTLE = Limits(seconds=2, memory_bytes=1 << 28, output_bytes=1000)
 
 
@@ -363,7 +415,11 @@ def outcome(*lines, limits=LITTLE):
         (["import subprocess", "subprocess.run(['true'])"], "starts no processes"),
         (["import os", "os.system('true')"], "starts no processes"),
         (["import os", "os.fork()"], "starts no processes"),
+        (["import os", "os.kill(os.getppid(), 0)"], "sends no signals"),
+        (["import os", "os.killpg(os.getppid(), 0)"], "sends no signals"),
+        (["import signal, threading", "signal.pthread_kill(threading.get_ident(), 0)"], "sends no signals"),
         (["open('/tmp/never', 'w')"], "changes no files"),
+        (["import sqlite3", "sqlite3.connect('/tmp/never')"], "changes no files"),
         (["import os", "os.remove('/tmp/never')"], "changes no files"),
     ],
 )
@@ -379,8 +435,11 @@ def test_sandbox_ends_what_goes_too_far(lines, words):
         (["import asyncio", "async def f(): return {'a': 1}", "return asyncio.run(f())"], {"a": 1}),
         (["import json, re, statistics, datetime", "return {'a': statistics.mean([1, 3])}"], {"a": 2}),
         (["import threading, time", "threading.Thread(target=time.sleep, args=[60]).start()", "return {}"], {}),
+        (["import sqlite3", "return {'a': sqlite3.connect(':memory:').execute('SELECT 1').fetchone()[0]}"], {"a": 1}),
+        ([*DATACLASS, "return {'a': Node(2).next}"], {"a": 2}),
+        (THREADS, {"a": 64}),
     ],
-    ids=["plain", "prints", "async", "library", "threads"],
+    ids=["plain", "prints", "async", "library", "threads", "database", "dataclass", "pool"],
 )
 def test_sandbox_lets_honest_code_work(lines, returned):
     assert outcome(*lines) == {"returned": returned}
@@ -392,7 +451,21 @@ def test_sandbox_has_an_empty_environment(monkeypatch):
 
     found = outcome("import os", "return dict(os.environ)")["returned"]
 
-    assert set(found) <= {"LC_CTYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}
+    assert set(found) <= {"LC_CTYPE", "MALLOC_ARENA_MAX", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_nothing_outlives_an_evaluator():
+    """Not even a process that it started behind the hooks."""
+    found = outcome(
+        "import ctypes, time", "pid = ctypes.CDLL(None).fork()", "pid or time.sleep(9)", "return {'a': pid}"
+    )
+
+    stat = Path(f"/proc/{found['returned']['a']}/stat")
+    deadline = time.monotonic() + 2
+    while (is_alive := stat.exists() and stat.read_text().split()[2] != "Z") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="network namespaces are Linux")

@@ -160,8 +160,13 @@ def test_replacing_changes_the_code_in_place(store, evaluators):
 
 
 @pytest.mark.skipif(not official_contract(), reason="the official contract is not at hand")
-def test_every_field_that_a_replacement_keeps_is_one_of_the_contract():
-    assert set(KEPT) <= set(contract()["components"]["schemas"]["RunRulesUpdateSchema"]["properties"])
+def test_a_replacement_sends_back_every_field_that_the_contract_takes():
+    """But for what it changes, and what is about the creation of a rule or its evaluator alone."""
+    fields = set(contract()["components"]["schemas"]["RunRulesUpdateSchema"]["properties"])
+
+    assert set(KEPT) <= fields
+    changed = {"display_name", "sampling_rate", "code_evaluators", "evaluators", "evaluator_id"}
+    assert fields - set(KEPT) == changed | {"backfill_from", "create_alignment_queue", "evaluator_version"}
 
 
 def test_a_failed_replacement_leaves_the_old_one(store, server, evaluators):
