@@ -111,8 +111,9 @@ def record(
 ) -> Recording:
     """Do what `record_langsmith_experiment` promises; `overview` is None when the results are not checked yet."""
     named = {"dataset": dataset_name, "experiment": experiment_name, "description": description, "metadata": metadata}
-    if problems := [problem for name, value in named.items() for problem in unfit(value, name)]:
-        raise ValueError("\n".join(problems))
+    problems = [problem for name, value in named.items() for problem in unfit(value, name)]
+    if problems or not dataset_name:
+        raise ValueError("\n".join(problems) or "The dataset has no name: give it one.")
     recording = Recording("", dataset_name, "", experiment_name, "")
     total = overview.count if overview else None
     prepared: Iterable[Prepared] = overview.prepared if overview and overview.prepared else sound(results, recording)

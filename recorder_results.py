@@ -168,7 +168,7 @@ def check_results(results: Iterable[Any]) -> Overview:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *shown]))
     if not overview.count:
-        raise ValueError(f"There are no results in {source}, nothing was sent.")
+        raise ValueError(f"There is nothing to record in {source}, nothing was sent.")
     return overview
 
 

@@ -467,9 +467,9 @@ def test_store_that_is_read_only_is_said(run):
         ("missing.jsonl", "missing.jsonl: there is no such file."),
         (f"{'x' * 300}.jsonl", f"{'x' * 300}.jsonl cannot be read (File name too long)."),
         ("folder", "folder is a directory: name a file of results."),
-        ("empty.jsonl", "There are no results in empty.jsonl, nothing was sent."),
+        ("empty.jsonl", "There is nothing to record in empty.jsonl, nothing was sent."),
         ("bad.jsonl", "1 problem in bad.jsonl, nothing was sent:\n  bad.jsonl, line 1: not JSON (Expecting value at c"),
-        (os.devnull, f"There are no results in {os.devnull}, nothing was sent."),
+        (os.devnull, f"There is nothing to record in {os.devnull}, nothing was sent."),
     ],
 )
 def test_file_that_cannot_be_used_is_misuse(run, name, problem):

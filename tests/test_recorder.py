@@ -447,7 +447,7 @@ def test_result_may_name_an_example_that_an_earlier_one_makes(record):
         ({"results": None}, "results is null, expected a list or a generator of results"),
         ({"results": "results.jsonl"}, "results is the text 'results.jsonl', expected a list"),
         ({"results": result()}, "results is an object, expected a list"),
-        ({"results": []}, "There are no results in the results, nothing was sent."),
+        ({"results": []}, "There is nothing to record in the results, nothing was sent."),
         ({"results": iter([]), "experiment_name": "e"}, "There is nothing to record."),
         ({"results": iter([{}]), "experiment_name": "e"}, "There is nothing to record. .*'inputs' is missing"),
         ({"metadata": {"x": {1}}}, "'metadata.x' is a Python set"),
@@ -455,6 +455,7 @@ def test_result_may_name_an_example_that_an_earlier_one_makes(record):
         ({"description": "\ud800"}, "'description' has a lone surrogate"),
         ({"experiment_name": "\ud800"}, "'experiment' has a lone surrogate"),
         ({"dataset_name": "\ud800"}, "'dataset' has a lone surrogate"),
+        ({"dataset_name": ""}, "The dataset has no name"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused_before_anything_is_sent(monkeypatch, change, problem):

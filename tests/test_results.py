@@ -83,7 +83,7 @@ def test_line_that_cannot_be_read_is_refused(content, problem):
 @pytest.mark.parametrize("content", ["", "\n \r\n\t\n", "[]", "\ufeff", "\ufeff\r\n"])
 def test_file_without_results_is_refused(content):
     """An empty experiment is a mistake, and a message of its own."""
-    with pytest.raises(ValueError, match=r"^There are no results in capitals.jsonl, nothing was sent\.$"):
+    with pytest.raises(ValueError, match=r"^There is nothing to record in capitals.jsonl, nothing was sent\.$"):
         check_results(file_of(content))
 
 
