@@ -1,18 +1,19 @@
 """Taking an evaluator out of a file as LangSmith runs it: one source with `perform_eval` and all that it needs.
 
-The file is read and parsed, never imported or executed: bytecode tells which global names a statement needs, without
-running any of it. Everything that would fail in LangSmith's sandbox is found here, by line.
+The file is read and parsed, never imported or executed. What can be seen to fail in LangSmith's sandbox is found here,
+by line: names, packages, network, signature. What only a run shows, `main.py evaluators test` does.
 """
 
 import ast
 import builtins
 import difflib
-import dis
 import re
 import sys
 import warnings
-from collections.abc import Iterator
-from types import CodeType
+from collections.abc import Iterable, Iterator
+
+from evaluation.annotations import without_annotations
+from evaluation.statements import FUNCTION, IMPORT, Top, read_statements, stored_names
 
 # What the hosted sandbox has besides the standard library, by what is imported.
 PACKAGES = {
@@ -30,13 +31,11 @@ NETWORK = {
 }
 CALLS = {"dataset": ("run", "example"), "project": ("run",)}  # what LangSmith calls an evaluator with
 RETURNS = '{"score": number, "comment": text} or {"metric": number}'
-GLOBALS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
 ENTRY = "perform_eval"
-FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
-IMPORT = (ast.Import, ast.ImportFrom)
+IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+ATTRIBUTE_ERRORS = {"AttributeError", "Exception", "BaseException"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-Needs = dict[str, int]  # global names, and the first line that needs each
 Problem = tuple[int, str]
 
 
@@ -47,83 +46,28 @@ def perform_eval(source: str, function: str, target: str, file: str = "the file"
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # of the compiler, which says them when the file is run
-            # Annotations go first: they do nothing at run time, and often need packages that are not there.
             plain = without_annotations(source)
             tree = ast.parse(plain)
-            tops = [Top(node) for node in tree.body if not is_main(node)]
+            tops = read_statements(node for node in tree.body if not is_main(node))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise ValueError(f"{file}{f', line {line}' if line else ''}: {getattr(error, 'msg', error)}") from None
     entry = find_function(tree, function, file)
     taken, problems = take_along(tops, entry)
-    problems += [*check_signature(entry, target), *check_entry(entry)]
+    problems += [*check_signature(entry, target), *check_entry(entry, target)]
     problems += [problem for node in taken for problem in check_imports(node)]
     if problems:
         lines = [f"{file}, line {line}: {words}" for line, words in sorted(set(problems))]
         raise ValueError(f"'{function}' would not work in LangSmith, nothing was sent:\n  " + "\n  ".join(lines))
-    return assemble(plain, taken, entry, CALLS[target])
+    code = assemble(plain, taken, entry, CALLS[target])
+    if not binds_entry(code):
+        raise ValueError(
+            f"{file}: '{function}' cannot be taken out as it is written: put 'def {function}(' on one line."
+        )
+    return code
 
 
-# ---------------------------------------------------------------- statements and the names they need
-
-
-class Top:
-    """A statement of the file: the names it binds, those whose values it changes, and the global names it needs."""
-
-    def __init__(self, node: ast.stmt) -> None:
-        self.node = node
-        code = compile(ast.Module([node], []), "<evaluator>", "exec", dont_inherit=True, optimize=0)
-        self.binds = set(stored_names(code))
-        self.changes = changed_names(node)
-        self.needs: Needs = {}
-        for name, line in loaded_names(code):
-            self.needs.setdefault(name, line)
-
-
-def codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from codes(constant)
-
-
-def stored_names(code: CodeType) -> Iterator[str]:
-    """The module's names that running this statement, or calling what it defines, gives a value."""
-    for part in codes(code):
-        for step in dis.get_instructions(part):
-            if step.opname == "STORE_GLOBAL" or (step.opname == "STORE_NAME" and part is code):
-                yield step.argval
-
-
-def loaded_names(code: CodeType) -> Iterator[tuple[str, int]]:
-    for part in codes(code):
-        own = {step.argval for step in dis.get_instructions(part) if step.opname == "STORE_NAME"}
-        for step in dis.get_instructions(part):
-            # A name that a class body sets itself is most likely its own.
-            if step.opname in GLOBALS and step.argval not in own:
-                yield step.argval, (step.positions.lineno if step.positions else None) or part.co_firstlineno
-
-
-def changed_names(node: ast.stmt) -> set[str]:
-    """Names whose values a statement changes in place: `WORDS.update(...)`, `LIMITS["a"] = 1`."""
-    found = set()
-    for part in [] if isinstance(node, (*FUNCTION, ast.ClassDef)) else [node, *own_nodes(node)]:
-        targets: list[ast.expr] = []
-        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
-            targets = [part.value.func]
-        elif isinstance(part, ast.Assign):
-            targets = part.targets
-        elif isinstance(part, ast.AugAssign):
-            targets = [part.target]
-        found |= {name.id for target in targets if (name := base(target)) and name is not target}
-    return found
-
-
-def base(target: ast.expr) -> ast.Name | None:
-    """The name at the beginning of `name.attribute[index]`."""
-    while isinstance(target, ast.Attribute | ast.Subscript):
-        target = target.value
-    return target if isinstance(target, ast.Name) else None
+# ---------------------------------------------------------------- what is taken along
 
 
 def take_along(tops: list[Top], entry: Function) -> tuple[list[ast.stmt], list[Problem]]:
@@ -131,17 +75,17 @@ def take_along(tops: list[Top], entry: Function) -> tuple[list[ast.stmt], list[P
     wanted: dict[int, set[str]] = {}  # by place in the file
     problems: list[Problem] = []
     star = next((top.node.lineno for top in tops if is_star(top.node)), None)
-    modules = {name for top in tops if isinstance(top.node, IMPORT) for name in top.binds}
     place_of_entry = next(place for place, top in enumerate(tops) if top.node is entry)
-    wanted[place_of_entry] = set()
-    queue, seen = [tops[place_of_entry]], {entry.name}
+    changes = {place for place, top in enumerate(tops) if entry.name in top.changes}  # score.limit = 1
+    for place in {place_of_entry, *changes}:
+        wanted[place] = set()
+    queue, seen = [tops[place] for place in wanted], {entry.name}
     while queue:
         for name, line in queue.pop().needs.items():
             if name in seen:
                 continue
             seen.add(name)
-            # What changes a module (`random.seed(1)`) is no definition of its name.
-            places = [n for n, top in enumerate(tops) if name in top.binds or name in top.changes - modules]
+            places = [n for n, top in enumerate(tops) if name in top.binds or name in top.changes]
             for place in places:
                 if place not in wanted:
                     queue.append(tops[place])
@@ -215,14 +159,20 @@ def check_signature(entry: Function, target: str) -> Iterator[Problem]:
         yield entry.lineno, f"'{entry.name}' takes ({takes}), and {of}"
 
 
-def check_entry(entry: Function) -> Iterator[Problem]:
+def check_entry(entry: Function, target: str) -> Iterator[Problem]:
     """Attributes of what are dictionaries there, and results that are no object, as far as they can be seen."""
     own = {name.id for name in ast.walk(entry) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
     inner = (part.args for part in ast.walk(entry) if isinstance(part, (*FUNCTION, ast.Lambda)) and part is not entry)
     own |= {part.arg for arguments in inner for part in ast.walk(arguments) if isinstance(part, ast.arg)}
-    given = set(CALLS["dataset"]) - own
+    given = set(CALLS[target]) - own - looked_at(entry)
+    tried = {id(inner) for node in ast.walk(entry) for inner in caught(node, ATTRIBUTE_ERRORS)}
     for node in ast.walk(entry):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in given:
+        if (
+            isinstance(node, ast.Attribute)
+            and id(node) not in tried
+            and isinstance(node.value, ast.Name)
+            and node.value.id in given
+        ):
             name = node.value.id
             if not hasattr(dict, node.attr):
                 yield node.lineno, f'{name}.{node.attr}: {name} is a dictionary there, write {name}["{node.attr}"]'
@@ -239,6 +189,23 @@ def check_entry(entry: Function) -> Iterator[Problem]:
             yield value.lineno, "'key' is not for an evaluator to say, the score has the name of the rule: leave it out"
 
 
+def looked_at(entry: Function) -> set[str]:
+    """Names that it asks what they are, `isinstance(run, dict)`: it may take dictionaries and objects alike."""
+    asked = [
+        node.args[0]
+        for node in ast.walk(entry)
+        if isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name)
+        if node.func.id in ("isinstance", "hasattr", "getattr", "type")
+    ]
+    return {name.id for name in asked if isinstance(name, ast.Name)}
+
+
+def caught(node: ast.AST, errors: set[str]) -> Iterator[ast.AST]:
+    """What is in a `try` that goes on after one of these errors."""
+    if isinstance(node, ast.Try) and any(catches(handler, errors) for handler in node.handlers):
+        yield from (inner for part in node.body for inner in ast.walk(part))
+
+
 def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
     """What is in a function, and not in the functions in it."""
     for node in ast.iter_child_nodes(function):
@@ -248,45 +215,64 @@ def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
 
 
 def check_imports(statement: ast.stmt) -> Iterator[Problem]:
-    """Packages the sandbox lacks, and whatever needs a network; what `except ImportError` catches may be missing."""
-    optional = {id(node) for node in optional_imports(statement)}
+    """Packages the sandbox lacks, and whatever needs a network."""
+    yield from alternatives(statement)
     for node in ast.walk(statement):
-        if isinstance(node, IMPORT):
-            yield from check_import(node, id(node) in optional)
-        elif isinstance(node, ast.Attribute) and dotted(node) in NETWORK:
+        if isinstance(node, ast.Attribute) and dotted(node) in NETWORK:
             yield node.lineno, f"{dotted(node)} needs a network, and there is none"
 
 
+def alternatives(statement: ast.stmt) -> list[Problem]:
+    """The imports of an `if` of the file are a problem when all of its branches have one."""
+    if not isinstance(statement, ast.If):
+        return import_problems([statement])
+    sides = [[p for part in side for p in alternatives(part)] for side in (statement.body, statement.orelse)]
+    return sides[0] + sides[1] if all(sides) else []
+
+
+def import_problems(nodes: Iterable[ast.AST], optional: bool = False) -> list[Problem]:
+    """What is wrong with the imports in these nodes; a `try` that catches ImportError goes on without a package."""
+    found: list[Problem] = []
+    for node in nodes:
+        if isinstance(node, IMPORT):
+            found += check_import(node, optional)
+        elif isinstance(node, ast.Try) and any(catches(handler, IMPORT_ERRORS) for handler in node.handlers):
+            tried = [*node.body, *node.orelse]
+            found += import_problems(tried, optional=True)
+            if import_problems(tried) != import_problems(tried, optional=True):  # so a handler goes on
+                found += import_problems(node.handlers, optional)
+            found += import_problems(node.finalbody, optional)
+        else:
+            found += import_problems(ast.iter_child_nodes(node), optional)
+    return found
+
+
 def check_import(node: ast.Import | ast.ImportFrom, optional: bool) -> Iterator[Problem]:
+    """`optional` imports may be of what is not there, but of nothing that is there and needs a network."""
     if isinstance(node, ast.ImportFrom) and node.level:
-        yield node.lineno, "a relative import: there is no package around the evaluator there, write it into the file"
+        if not optional:
+            words = "a relative import: there is no package around the evaluator there, write it into the file"
+            yield node.lineno, words
         return
-    full = [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        full = [f"{node.module}.{name}" for name in full]
-    for module in full:
+    for alias in node.names:
+        module = alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
+        package = module.partition(".")[0]
+        is_library = package in sys.stdlib_module_names
+        if optional and not is_library:
+            continue
         parents = {module.rsplit(".", depth)[0] for depth in range(module.count(".") + 1)}
         if found := parents & NETWORK:
-            yield node.lineno, f"{min(found)} needs a network, and there is none"
-            continue
-        package = module.partition(".")[0]
-        if package not in sys.stdlib_module_names and package not in PACKAGES and not optional:
+            # `import urllib.request` gives all of urllib; whether that part of it is used, its attributes say.
+            if isinstance(node, ast.ImportFrom) or alias.asname or "." not in min(found):
+                yield node.lineno, f"{min(found)} needs a network, and there is none"
+        elif not is_library and package not in PACKAGES:
             there = f"the standard library, {', '.join(sorted(PACKAGES.values()))}"
             yield node.lineno, f"the package '{package}' is not there ({there} are): do without, or copy what is needed"
 
 
-def optional_imports(statement: ast.AST) -> Iterator[ast.AST]:
-    """Imports in a `try` that goes on when they fail."""
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Try) and any(catches_import_error(handler) for handler in node.handlers):
-            yield from (inner for part in node.body for inner in ast.walk(part) if isinstance(inner, IMPORT))
-
-
-def catches_import_error(handler: ast.ExceptHandler) -> bool:
-    names = (
-        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else {"Exception"}
-    )
-    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+def catches(handler: ast.ExceptHandler, errors: set[str]) -> bool:
+    names = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else errors
+    return bool(names & errors)
 
 
 def dotted(node: ast.expr) -> str:
@@ -319,7 +305,10 @@ def assemble(plain: str, taken: list[ast.stmt], entry: Function, arguments: tupl
     for node in taken:
         text = ast.unparse(node) if isinstance(node, IMPORT) else written(plain, node)
         if node is entry and not is_async:
-            text = re.sub(rf"^(def\s+){entry.name}\b", rf"\1{ENTRY}", text, count=1, flags=re.MULTILINE)
+            lines = text.split("\n")
+            place = entry.lineno - first_line(entry)
+            lines[place] = re.sub(rf"^(def\s+){entry.name}\b", rf"\1{ENTRY}", lines[place])
+            text = "\n".join(lines)
         parts.append(text)
         if node is entry and is_async and inner != entry.name:
             parts.append(f"{inner} = {ENTRY}")
@@ -336,41 +325,19 @@ def assemble(plain: str, taken: list[ast.stmt], entry: Function, arguments: tupl
 
 def written(plain: str, node: ast.stmt) -> str:
     """The text of a statement, decorators included."""
-    decorators = getattr(node, "decorator_list", [])
-    if not decorators:
+    if not getattr(node, "decorator_list", []):
         return ast.get_source_segment(plain, node) or ""
-    return "\n".join(plain.split("\n")[decorators[0].lineno - 1 : node.end_lineno])
+    return "\n".join(plain.split("\n")[first_line(node) - 1 : node.end_lineno])
 
 
-def without_annotations(source: str) -> str:
-    """The same source, line by line, without annotations; those of a class's fields become texts, which do no harm."""
-    data = source.encode()
-    starts = [0]
-    for line in data.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    edits: list[tuple[int, int, str]] = []
+def first_line(node: ast.stmt) -> int:
+    decorators = getattr(node, "decorator_list", [])
+    return decorators[0].lineno if decorators else node.lineno
 
-    def begin(node: ast.AST) -> int:
-        return starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
 
-    def end(node: ast.AST) -> int:
-        return starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
-
-    tree = ast.parse(source)
-    fields = {id(field) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for field in node.body}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg) and node.annotation:
-            edits.append((begin(node) + len(node.arg.encode()), end(node), ""))
-        elif isinstance(node, FUNCTION) and node.returns:
-            arrow = data.rindex(b"->", 0, begin(node.returns))
-            edits.append((len(data[:arrow].rstrip()), data.index(b":", end(node.returns)), ""))
-        elif isinstance(node, ast.AnnAssign) and id(node) in fields:
-            edits.append((begin(node.annotation), end(node.annotation), repr(ast.unparse(node.annotation))))
-        elif isinstance(node, ast.AnnAssign) and node.value:
-            edits.append((end(node.target), data.index(b"=", end(node.annotation)), " "))
-        elif isinstance(node, ast.AnnAssign):
-            edits.append((begin(node), end(node), "pass"))
-    for first, last, text in sorted(edits, reverse=True):
-        # A backslash keeps the line numbers of what follows.
-        data = data[:first] + text.encode() + b" \\\n" * data[first:last].count(b"\n") + data[last:]
-    return data.decode()
+def binds_entry(code: str) -> bool:
+    """Whether the assembled source is one, and has the function that is called there."""
+    try:
+        return ENTRY in stored_names(compile(code, "<evaluator>", "exec", dont_inherit=True))
+    except (SyntaxError, ValueError):
+        return False

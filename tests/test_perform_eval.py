@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.perform_eval import perform_eval, without_annotations
+from evaluation.annotations import without_annotations
+from evaluation.perform_eval import perform_eval
 
 RUN, EXAMPLE = {"outputs": {"a": "Lima"}}, {"outputs": {"a": "lima"}}
 
@@ -18,8 +19,8 @@ def taken(source, function="exact", target="dataset"):
 
 
 def called(source, function="exact"):
-    """What the source that would be uploaded returns, run apart from the file."""
-    names = {}
+    """What the source that would be uploaded returns, run apart from the file and under a name of no module."""
+    names = {"__name__": "evaluator"}
     exec(compile(taken(source, function), "uploaded", "exec", dont_inherit=True), names)
     return names["perform_eval"](RUN, EXAMPLE)
 
@@ -117,7 +118,8 @@ def test_what_the_function_uses_travels_with_it_and_nothing_else():
         """,
         """
         from __future__ import annotations
-        from dataclasses import dataclass, field
+        import typing
+        from dataclasses import InitVar, dataclass, field, fields
         @dataclass
         class Node:
             value: int
@@ -125,8 +127,10 @@ def test_what_the_function_uses_travels_with_it_and_nothing_else():
             rest: list[
                 Missing
             ] = field(default_factory=list)
+            SIZE: typing.ClassVar[Missing] = 3
+            named: "InitVar[Missing]" = 1
         def exact(run, example):
-            return {"score": Node(1, Node(2)).value + len(Node(1).rest)}
+            return {"score": Node(1, Node(2)).value + len(Node(1).rest) + len(fields(Node)) - Node.SIZE}
         """,
         """
         WEIGHTS = {}
@@ -186,6 +190,65 @@ def test_what_the_function_uses_travels_with_it_and_nothing_else():
             return {"score": json.loads("1")}
         """,
         """
+        try:
+            import tomllib
+        except ModuleNotFoundError:
+            import tomli as tomllib
+        try:
+            import requests
+        except ImportError:
+            requests = None
+        def exact(run, example):
+            return {"score": tomllib.loads("a = 1")["a"] * len([requests])}
+        """,
+        """
+        import sys
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib
+        def exact(run, example):
+            return {"score": tomllib.loads("a = 1")["a"]}
+        """,
+        """
+        import urllib.parse
+        import urllib.request
+        def fetch(url):
+            return urllib.request.urlopen(url)
+        def exact(run, example):
+            return {"score": len(urllib.parse.quote("a"))}
+        """,
+        """
+        import re
+        class Pattern:
+            re = re.compile("a+")
+            size = len("a")
+            both = size * 2
+        def exact(run, example):
+            return {"score": len(Pattern.re.match("a")[0]) * Pattern.both // 2}
+        """,
+        """
+        import functools
+        @functools.singledispatch
+        def size(value): return 0
+        @size.register
+        def _(value: str): return 1
+        def exact(run, example):
+            return {"score": size("a")}
+        """,
+        """
+        def told(text):
+            return lambda function: function
+        @told('''
+        def exact(run, example):
+        ''')
+        def exact(run, example: (int)) -> (
+            dict  # c: d
+        ):
+            length: (int) = 1
+            return {"score": length}
+        """,
+        """
         import os.path, collections.abc as abc
         def exact(run, example):
             return {"score": len(os.path.basename("a/b")) * isinstance(abc, object)}
@@ -215,7 +278,16 @@ def test_what_the_function_uses_travels_with_it_and_nothing_else():
             "global",
             "twice",
         ),
-        *("optional-import", "dotted-import", "one-line", "not-ascii"),
+        *(
+            "optional-import",
+            "fallback-import",
+            "version-import",
+            "unused-network",
+            "class-names",
+            "dispatch",
+            "brackets",
+        ),
+        *("dotted-import", "one-line", "not-ascii"),
     ],
 )
 def test_any_honest_way_to_write_a_function_works(source):
@@ -224,6 +296,66 @@ def test_any_honest_way_to_write_a_function_works(source):
 
 
 DEF = "def exact(run, example):"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["CHECKS = []", "def check(f):", "    CHECKS.append(f)", "    return f", "@check", "def one(): return 1"],
+        ["CHECKS = []", "check = CHECKS.append", "@check", "def one(): return 1"],
+        ["CHECKS = []", "class Check:", "    def __init_subclass__(cls): CHECKS.append(cls)", "class One(Check): pass"],
+        ["CHECKS = [1, 2]", "del CHECKS[0]"],
+        ["CHECKS = [1, 2]", "FIRST = CHECKS.pop(0)"],
+        ["CHECKS = [1, 2]", "def drop(): CHECKS.pop()", "def go(): drop()", "go()"],
+        ["CHECKS = [1, 2]", "def drop(values): values.pop()", "drop(CHECKS)"],
+        ["CHECKS = {}", "CHECKS['a'], (CHECKS['a'], other) = 1, (2, 3)"],
+        ["CHECKS = {}", "for CHECKS['a'] in (1, 2): pass"],
+        ["CHECKS = None", "def fill():", "    global CHECKS", "    CHECKS = [1]", "fill()"],
+        ["(CHECKS): list = [1]"],
+    ],
+    ids=[
+        *("decorator", "alias", "subclass", "delete", "pop", "calls", "passed", "unpacked", "loop", "global"),
+        "brackets",
+    ],
+)
+def test_whatever_fills_a_value_travels_with_it(lines):
+    assert called("\n".join([*lines, DEF, "    return {'score': len(CHECKS)}"])) == {"score": 1}
+
+
+def test_what_is_set_on_the_function_itself_travels():
+    assert called(f"{DEF}\n    return {{'score': exact.limit}}\nexact.limit = 1") == {"score": 1}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["show(LIMIT)", "print(WORDS)", "RESULT = WORDS", "WORD = requests.get(LIMIT.upper())", "main(exact)"],
+)
+def test_what_only_uses_a_value_stays(statement):
+    code = taken(f"WORDS = ['a']\nLIMIT = 'x'\n{statement}\n{DEF}\n    return {{'score': len(WORDS + [LIMIT])}}")
+
+    assert statement not in code
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'outputs = run["outputs"] if isinstance(run, dict) else run.outputs',
+        'outputs = run.outputs if hasattr(run, "outputs") else run["outputs"]',
+        'outputs = getattr(run, "outputs", None) and run.outputs or run["outputs"]',
+        'try: outputs = run.outputs\n    except AttributeError: outputs = run["outputs"]',
+    ],
+    ids=["isinstance", "hasattr", "getattr", "try"],
+)
+def test_a_function_may_take_objects_as_well_as_dictionaries(line):
+    assert called(f"{DEF}\n    {line}\n    return {{'score': len(outputs)}}") == {"score": 1}
+
+
+def test_an_evaluator_of_a_project_may_call_something_else_example():
+    source = "import types\nexample = types.SimpleNamespace(limit=1)\ndef exact(run):\n    return {'a': example.limit}"
+
+    assert "example.limit" in taken(source, target="project")
+
+
 TWO_METRICS = "    return {'a': 1, 'b': 2}"
 
 
@@ -254,9 +386,18 @@ def test_an_async_function_works_within_an_event_loop():
         (["import requests", DEF, "    return {'a': requests}"], 1, "requests needs a network"),
         (["from openai import O", DEF, "    return {'a': O}"], 1, "openai needs a network"),
         (["from urllib import request", DEF, "    return {'a': request}"], 1, "urllib.request needs a network"),
-        (["import http.client", DEF, "    return {'a': http}"], 1, "http.client needs a network"),
+        (["import http.client as h", DEF, "    return {'a': h}"], 1, "http.client needs a network"),
+        (["import urllib.request", DEF, "    return {'a': urllib.request.x}"], 3, "urllib.request needs a network"),
         (["import urllib", DEF, "    return {'a': urllib.request.x}"], 3, "urllib.request needs a network"),
-        ([DEF, "    try:", "        import httpx", "    except ImportError: pass"], 3, "httpx needs a network"),
+        ([DEF, "    try:", "        import ftplib", "    except ImportError: pass"], 3, "ftplib needs a network"),
+        (
+            ["try: import ujson as j", "except ImportError: import orjson as j", DEF, "    j"],
+            2,
+            "'orjson' is not there",
+        ),
+        (["if 1 > 0: import ujson as j", "else: import orjson as j", DEF, "    j"], 2, "'orjson' is not there"),
+        (["if x: import ujson as j", "else: import json as j", DEF, "    j"], 1, "'x' would not exist there"),
+        (["class A: json = json.loads('1')", DEF, "    return {'a': A.json}"], 1, "'json' would not exist there"),
         (["def exact(inputs, outputs):", TWO_METRICS], 1, "takes (inputs, outputs), and an evaluator of a dataset is"),
         (["def exact(run):", TWO_METRICS], 1, "takes (run), and"),
         (["def exact(run, example, key):", TWO_METRICS], 1, "takes (run, example, key), and"),

@@ -365,6 +365,18 @@ def test_an_evaluator_is_tried_on_a_stored_run(store, evaluators):
 
 
 @pytest.mark.usefixtures("recorded")
+def test_an_evaluator_with_classes_is_tried(evaluators):
+    """What it defines belongs to a module that can be looked up, as pickle and dataclasses do."""
+    fields = ["from dataclasses import dataclass", "@dataclass", "class Mark:", "    next: 'Mark | None' = None"]
+    body = ["def exact(run, example):", "    return {'score': float(pickle.loads(pickle.dumps(Mark())) == Mark())}"]
+    write("evals.py", "import pickle", *fields, *body)
+
+    code, out, err = evaluators("test", "evals.py", "--function", "exact", "--dataset", "capitals")
+
+    assert (code, out) == (0, "exact  1.0\n"), err
+
+
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
     ("line", "words"),
     [
