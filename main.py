@@ -18,6 +18,7 @@ from typing import Any
 import requests
 
 import dry_run
+import record_csv
 import record_report
 import recorder
 import rest
@@ -94,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     record = commands.add_parser(
         "record",
         help="record results as experiments of a dataset",
-        description="Record JSON lines, or a JSON array, of results. Each file is one experiment.",
+        description="Record JSON lines, a JSON array or CSV of results. Each file is one experiment.",
         epilog=RECORD_EXAMPLES,
         formatter_class=described,
     )
@@ -227,7 +228,7 @@ def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
 
 
 def open_file(stack: contextlib.ExitStack, name: str) -> Any:
-    """Open a file of results; what cannot be read twice, as standard input, is put aside first."""
+    """Open a file of results; CSV, and what cannot be read twice, as standard input, is put aside first."""
     if os.path.isdir(name):
         raise ValueError(f"{name} is a directory: name a file of results.")
     if name == "-" and sys.stdin.isatty():
@@ -238,10 +239,17 @@ def open_file(stack: contextlib.ExitStack, name: str) -> Any:
         raise ValueError(f"{name}: there is no such file.") from None
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error.strerror}).") from None
-    if name != "-" and file.seekable():
+    is_csv = name.lower().endswith(".csv")
+    if name != "-" and file.seekable() and not is_csv:
         return file
     spool = stack.enter_context(tempfile.TemporaryFile())
-    shutil.copyfileobj(file, spool)
+    if is_csv:
+        try:
+            spool.writelines(record_csv.json_lines(file))
+        except ValueError as error:
+            raise ValueError(f"{name} cannot be read: {error}.") from None
+    else:
+        shutil.copyfileobj(file, spool)
     return spool
 
 
