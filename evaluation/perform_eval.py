@@ -61,9 +61,8 @@ def perform_eval(source: str, function: str, target: str, file: str = "the file"
         raise ValueError(f"'{function}' would not work in LangSmith, nothing was sent:\n  " + "\n  ".join(lines))
     code = assemble(plain, taken, entry, CALLS[target])
     if not binds_entry(code):
-        raise ValueError(
-            f"{file}: '{function}' cannot be taken out as it is written: put 'def {function}(' on one line."
-        )
+        words = f"put 'def {function}(' on one line, and its decorators on lines of their own"
+        raise ValueError(f"{file}, line {entry.lineno}: '{function}' cannot be taken out as it is written: {words}.")
     return code
 
 
@@ -76,9 +75,9 @@ def take_along(tops: list[Top], entry: Function) -> tuple[list[ast.stmt], list[P
     problems: list[Problem] = []
     star = next((top.node.lineno for top in tops if is_star(top.node)), None)
     place_of_entry = next(place for place, top in enumerate(tops) if top.node is entry)
-    changes = {place for place, top in enumerate(tops) if entry.name in top.changes}  # score.limit = 1
-    for place in {place_of_entry, *changes}:
-        wanted[place] = set()
+    for place, top in enumerate(tops):
+        if place == place_of_entry or (place > place_of_entry and entry.name in top.changes):  # score.limit = 1
+            wanted[place] = set()
     queue, seen = [tops[place] for place in wanted], {entry.name}
     while queue:
         for name, line in queue.pop().needs.items():

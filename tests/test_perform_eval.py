@@ -323,7 +323,9 @@ def test_whatever_fills_a_value_travels_with_it(lines):
 
 
 def test_what_is_set_on_the_function_itself_travels():
-    assert called(f"{DEF}\n    return {{'score': exact.limit}}\nexact.limit = 1") == {"score": 1}
+    before = "def exact(): pass\nexact.limit = 7\n"  # of another function
+
+    assert called(f"{before}{DEF}\n    return {{'score': exact.limit}}\nexact.limit = 1") == {"score": 1}
 
 
 @pytest.mark.parametrize(
@@ -456,9 +458,11 @@ def test_an_evaluator_of_a_project_gets_no_example():
         ("x = 1", "exact", "There is none in it"),
         ("def exact(run:", "exact", "line 1: '(' was never closed"),
         ("return 1", "exact", "line 1: 'return' outside function"),
+        ("def \\\n exact(run, example): return {}", "exact", "put 'def exact(' on one line"),
+        ("@(\nstaticmethod\n)\ndef exact(run, example): return {}", "exact", "its decorators on lines of their own"),
     ],
 )
-def test_a_function_that_is_not_there_is_told_with_near_names(source, function, words):
+def test_a_function_that_cannot_be_taken_is_told_with_near_names(source, function, words):
     with pytest.raises(ValueError) as refused:
         perform_eval(source, function, "dataset", "evals.py")
 
