@@ -122,6 +122,28 @@ def test_the_first_schema_becomes_todays(tmp_path, monkeypatch):
     assert "evaluator_jobs" in str(schemas[0])
 
 
+def test_runs_that_wait_for_evaluators_still_wait_after_a_migration(tmp_path, monkeypatch):
+    path = tmp_path / "old.db"
+    schema = localsmith.store.SCHEMA.read_text()
+    old = tmp_path / "old.sql"
+    old.write_text("\n".join(line for line in schema.splitlines() if not line.lstrip().startswith("attempts ")))
+    with monkeypatch.context() as then:
+        then.setattr(localsmith.store, "SCHEMA", old)
+        then.setattr(localsmith.store, "MIGRATIONS", localsmith.store.MIGRATIONS[:1])
+        store = Store(path)
+        with store.write() as db:
+            db.execute("INSERT INTO sessions (id, name, start_time, created_at) VALUES ('s', 's', 1, 1)")
+            db.execute("INSERT INTO rules VALUES ('r', 'r', NULL, 's', NULL, 1, 1, 1, 1, '{}')")
+            db.execute("INSERT INTO evaluator_jobs VALUES ('r', 'run', 's', 1)")
+        store.close()
+
+    store = Store(path)
+
+    with store.read() as db:
+        assert [tuple(row) for row in db.execute("SELECT * FROM evaluator_jobs")] == [("r", "run", "s", 1, 0)]
+    store.close()
+
+
 def test_older_file_is_migrated_once(tmp_path, monkeypatch):
     """A file made before a schema change gets it, and is not changed again."""
     path = tmp_path / "lab.db"
