@@ -29,6 +29,7 @@ MEANT = {  # what other tools call what evaluators are given here: not taken by 
     **dict.fromkeys(("reference", "references", "expected", "ground_truth", "label", "target"), "reference_outputs"),
     **dict.fromkeys(("question", "query", "prompt"), "inputs"),
 }
+KNOWN_ELSEWHERE = {*RUN, *PAIRWISE, *SUMMARY}  # `run` in a pairwise evaluator means one of another kind
 NAMELESS = "evaluator"  # what a lambda is called
 LEFT_OUT = ("metadata", "evaluator_info", "source_run_id", "feedback_config", "correction", "extra", "target_run_id")
 
@@ -109,6 +110,8 @@ def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
         raise ValueError(f"{function!r} is not an evaluator: expected a function.")
     key = name_of(function, "target" if known is TARGET else NAMELESS)
     parameters = list(inspect.signature(function).parameters.values())
+    if known is TARGET and not parameters:
+        raise ValueError(f"'{key}' takes no parameters: a target is called with the inputs of each example.")
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unknown = [p.name for p in required if p.name not in known or p.kind is p.POSITIONAL_ONLY]
     if not unknown:
@@ -122,7 +125,11 @@ def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
     places = BY_PLACE[known]
     names = [p.name for p in required]
     can_be_placed = len(required) <= len(places) and all(p.kind is not p.KEYWORD_ONLY for p in required)
-    misplaced = [name for name, place in zip(names, places, strict=False) if meant_by(name, known) not in (None, place)]
+    misplaced = [
+        name
+        for name, place in zip(names, places, strict=False)
+        if meant_by(name, known) not in (None, place) or (name in KNOWN_ELSEWHERE and name not in known)
+    ]
     if can_be_placed and (known is TARGET or not misplaced):
         return Evaluator(key, function, places[: len(required)], ())
     wrong = next((name for name in misplaced if name in unknown), unknown[0])
@@ -174,7 +181,7 @@ def score(evaluator: Evaluator, values: Mapping[str, Any], wait: Await = run_alo
     """What an evaluator says, as feedback; one that fails says so with `error` and the reason, and stops nothing."""
     try:
         return list(feedback_items(awaited(evaluator(values), wait), evaluator.key))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return [failure(evaluator.key, error)]
 
 
@@ -182,7 +189,7 @@ def awaited(returned: Any, wait: Await) -> Any:
     return wait(returned) if inspect.isawaitable(returned) else returned
 
 
-def failure(key: str, error: Exception) -> Item:
+def failure(key: str, error: BaseException) -> Item:
     reason = f"{type(error).__name__}: {error}"
     return {"key": key, "error": True, "comment": plain_text(reason)[:2000]}
 

@@ -21,7 +21,7 @@ from evaluation import scoring
 from evaluation.calling import RUN, SUMMARY, TARGET, Await, Evaluator, Run, bind, ready, score
 from evaluation.command import counted
 from evaluation.scoring import Tally
-from evaluation.targets import event_loop, load_data, provenance, run_target
+from evaluation.targets import TARGET_HASH, event_loop, load_data, provenance, run_target, target_hash
 from recorder_results import Overview
 from rest import LangSmith
 
@@ -49,6 +49,10 @@ class Evaluation:
     rejected: list[dict[str, Any]] = field(default_factory=list)  # {"result": number, "reason": text}
     tally: Tally = field(default_factory=Tally)
     silent: list[str] = field(default_factory=list)  # evaluators of this call whose name no feedback has
+    doubled: int = 0  # examples with more runs than were asked for: somebody else ran them at the same time
+    target_changed: bool = False  # the experiment was begun with another target, or another version of its file
+    bare: int = 0  # answers of this call that were no dictionaries
+    nothing: int = 0  # of these, those that were None
     started: float = field(default_factory=monotonic)
 
     @property
@@ -57,7 +61,8 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         names = ("dataset_id", "dataset_name", "experiment_id", "experiment_name", "url", "planned", "done", "existing")
-        found = {name: getattr(self, name) for name in (*names, "errors", "scored", "evaluator_errors", "rejected")}
+        more = ("errors", "scored", "evaluator_errors", "rejected", "doubled", "target_changed")
+        found = {name: getattr(self, name) for name in (*names, *more)}
         return {**found, "feedback": dict(self.feedback), "scores": self.tally.as_json()}
 
 
@@ -135,12 +140,19 @@ def evaluate(
             of_dataset, examples = load_data(api, data, splits, dataset_name, asks_files)
             name = experiment_name or f"{experiment_prefix or work.key}-{uuid.uuid4().hex[:8]}"
             found = start(api, of_dataset, bodies.experiment_id(of_dataset["id"], name), name)
-            plan = plan_runs(api, found, examples, num_repetitions, retry_errors, bound)
-            facts = {**provenance(examples, splits, num_repetitions), **(metadata or {})}
+            begun_before = find_own(api, found)
+            begun = facts_of(begun_before)
+            plan = plan_runs(api, found, begun_before, examples, num_repetitions, retry_errors, bound)
+            facts = {**provenance(examples, splits, num_repetitions), **target_hash(target), **(metadata or {})}
+            hashes = {known[TARGET_HASH] for known in (begun, facts) if TARGET_HASH in known}
+            found.target_changed = len(hashes) > 1
             running = Running(work, bound, await_it, executor, max_concurrency, error_handling == "ignore", found)
             running.on_progress, running.stop = on_progress, stop or threading.Event()
             record_runs(api, running, plan, description, facts)
             session = wing.find_experiment(api, name, of_dataset["id"])
+            earlier = begun.get("num_repetitions")  # or whatever the caller put there
+            wanted = max(num_repetitions, earlier if isinstance(earlier, int) else 1)
+            found.doubled = count_doubled(api, found, examples, wanted)
             if plan.unscored and bound:
                 rescore(api, session, found, bound, max_concurrency, await_it, on_progress, plan.unscored)
         if summary:
@@ -226,6 +238,7 @@ class Plan:
 def plan_runs(
     api: LangSmith,
     found: Evaluation,
+    session: dict | None,
     examples: list[dict],
     num_repetitions: int,
     retry_errors: bool,
@@ -237,7 +250,7 @@ def plan_runs(
     `retry_errors` those as well for which one of these evaluators failed.
     """
     names = {evaluator.key for evaluator in evaluators}
-    runs, feedback = known_runs(api, found)
+    runs, feedback = known_runs(api, found, session)
     plan = Plan()
     replaced: dict[str, list[str]] = {}
     lacking: Counter[str] = Counter()
@@ -265,23 +278,44 @@ def plan_runs(
     return plan
 
 
-def known_runs(api: LangSmith, found: Evaluation) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
-    """The runs that an experiment of that name has, by example, and their feedback, by run."""
-    runs: dict[str, list[dict]] = {}
-    feedback: dict[str, list[dict]] = {}
+def find_own(api: LangSmith, found: Evaluation) -> dict | None:
+    """The experiment of that name if there is one already; it may have another id than a new one would get."""
     session = rest.find_session(api, name=found.experiment_name)
     if not session:
-        return runs, feedback
+        return None
     if session.get("reference_dataset_id") != found.dataset_id:
         raise LookupError(f"The experiment name {found.experiment_name!r} is taken by other data: choose another.")
     found.experiment_id = session["id"]
     found.url = rest.experiment_url(api, {"id": found.dataset_id, "tenant_id": session["tenant_id"]}, session["id"])
+    return session
+
+
+def facts_of(session: dict | None) -> dict[str, Any]:
+    """The metadata that an experiment was begun with."""
+    return ((session or {}).get("extra") or {}).get("metadata") or {}
+
+
+def known_runs(
+    api: LangSmith, found: Evaluation, session: dict | None
+) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
+    """The runs that an experiment has, by example, and their feedback, by run."""
+    runs: dict[str, list[dict]] = {}
+    feedback: dict[str, list[dict]] = {}
+    if not session:
+        return runs, feedback
     for example in wing.list_experiment_runs(api, found.dataset_id, [session["id"]], RESUME_SELECTS):
         runs[example["id"]] = scoring.by_start(example["runs"])
     for item in wing.list_session_feedback(api, session["id"], level="run"):
         if not item.get("comparative_experiment_id"):
             feedback.setdefault(item["run_id"], []).append(item)
     return runs, feedback
+
+
+def count_doubled(api: LangSmith, found: Evaluation, examples: list[dict], wanted: int) -> int:
+    """How many examples have more runs than `wanted`, as when two processes run the same at once."""
+    ids = {example["id"] for example in examples}
+    runs = wing.list_experiment_runs(api, found.dataset_id, [found.experiment_id], RESUME_SELECTS)
+    return sum(example["id"] in ids and len(example["runs"]) > wanted for example in runs)
 
 
 def has_failed(run: Mapping[str, Any]) -> bool:
@@ -311,16 +345,17 @@ class Running:
         seen = scoring.as_example(example)
         values = {"inputs": seen.inputs or {}, "attachments": seen.attachments, "metadata": seen.metadata or {}}
         outcome = self.elsewhere(values) if self.executor else run_target(self.target, values, self.await_it)
+        is_bare = outcome.pop("bare", False)
         result = {"inputs": seen.inputs or {}, **outcome, "name": self.target.key[:128], "run_type": "chain"}
         result |= {"example_id": example["id"], "metadata": {wing.RETRY_OF: retry_of} if retry_of else None}
         if self.leaves_out_errors and "error" in outcome:
-            self.count(outcome, [])
+            self.count(outcome, is_bare, [])
             return None
         run = Run({**result, "outputs": result.get("outputs") or {}, "child_runs": []})
         run |= {"reference_example_id": example["id"], "metadata": result["metadata"] or {}}
         at_hand = scoring.values_of(run, seen)
         items = [item for evaluator in self.evaluators for item in score(evaluator, at_hand, self.await_it)]
-        self.count(outcome, items)
+        self.count(outcome, is_bare, items)
         return {**result, "feedback": items}
 
     def elsewhere(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -332,9 +367,11 @@ class Running:
             reason = f"The executor lost a call of the target ({type(error).__name__}: {error})."
             raise ExecutorError(f"{reason} What was finished is recorded. {how_to_go_on(self.found)}") from error
 
-    def count(self, outcome: Mapping[str, Any], items: list[dict[str, Any]]) -> None:
+    def count(self, outcome: Mapping[str, Any], is_bare: bool, items: list[dict[str, Any]]) -> None:
         with self.lock:
             self.found.done += 1
+            self.found.bare += is_bare
+            self.found.nothing += is_bare and outcome.get("outputs") == {"output": None}
             self.found.errors += "error" in outcome
             for item in items:
                 self.found.tally.add(item)

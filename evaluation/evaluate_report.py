@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--retry-errors", action="store_true", help="run again what failed in that experiment")
     add("--ignore-errors", action="store_true", help="do not record runs in which the target failed")
     add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: %(default)s)")
-    add("--repetitions", type=positive, default=1, metavar="N", help="runs of each example (default: %(default)s)")
+    add("--repetitions", type=positive, metavar="N", help="runs of each example (default: 1)")
     add("--description", metavar="TEXT", help="of the experiment")
     add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="of the experiment; repeatable")
     add("--randomize-order", action="store_true", help="pairwise: show the answers in random order")
@@ -54,9 +54,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+OF_RUNS = ("experiment", "splits", "dataset", "retry_errors", "ignore_errors", "repetitions")
+OF_BOTH = ("prefix", "description", "metadata")  # of what is made, an experiment or a comparison
+OF_PAIRS = ("randomize_order", "seed")
+
+
 def check_options(options: argparse.Namespace) -> None:
     """Raise ValueError, before anything is connected, when flags do not go together; name the flag to change."""
     runs_target = not options.pairwise and is_function(options.target or "")
+    if (options.target or "").endswith(".py"):
+        raise ValueError(f"{options.target} names no function: write {options.target}:FUNCTION.")
     if bool(options.target) == bool(options.pairwise):
         raise ValueError("evaluate needs one of FILE.py:FUNCTION, an experiment, or --pairwise EXPERIMENT EXPERIMENT.")
     if runs_target and not options.data:
@@ -65,9 +72,13 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--evaluators is missing: nothing would be scored.")
     if options.pairwise and len(options.pairwise) < 2:
         raise ValueError("--pairwise needs two experiments.")
-    for flag in ("prefix", "experiment", "splits", "dataset", "retry_errors", "ignore_errors", "description"):
-        if getattr(options, flag) and not runs_target and not (options.pairwise and flag in ("prefix", "description")):
-            raise ValueError(f"--{flag.replace('_', '-')} has no effect unless a FILE.py:FUNCTION is run: drop it.")
+    why = "with --pairwise" if options.pairwise else "unless a FILE.py:FUNCTION is run"
+    idle = [*OF_RUNS, "data", "summary_evaluators"] if options.pairwise else [*OF_RUNS, *OF_BOTH, *OF_PAIRS]
+    if runs_target:
+        idle, why = [*OF_PAIRS], "without --pairwise"
+    for flag in idle:
+        if getattr(options, flag):
+            raise ValueError(f"--{flag.replace('_', '-')} has no effect {why}: drop it.")
 
 
 def is_function(target: str) -> bool:
@@ -98,7 +109,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
             experiment_prefix=options.prefix,
             experiment_name=options.experiment,
             max_concurrency=options.max_concurrency,
-            num_repetitions=options.repetitions,
+            num_repetitions=options.repetitions or 1,
             metadata=options.metadata,
             description=options.description,
             splits=options.splits.split(",") if options.splits else None,
@@ -163,6 +174,7 @@ def report(found: Evaluation | Comparison, say: Say, as_json: bool) -> bool:
     for rejected in found.rejected[:20]:
         say(f"result {rejected['result']}: {rejected['reason']}")
     say_failures(found.tally.failures, found.tally.reasons, say)
+    say_doubts(found, say)
     for name in found.silent:
         again = f"uv run main.py evaluate {found.experiment_name} --evaluators ..."
         say(f"No feedback is called {name!r}. If that evaluator is new, let it score what is recorded: {again}")
@@ -173,6 +185,22 @@ def say_failures(errors: Mapping[str, int], reasons: Mapping[str, str], say: Say
     for key, number in errors.items():
         why = clean(shortened(reasons[key], 300))
         say(f"The evaluator {key} failed {counted(number, 'time')}, with the reason in its feedback. The first: {why}")
+
+
+def say_doubts(found: Evaluation, say: Say) -> None:
+    """Say what went as asked, but hardly as meant."""
+    name = found.experiment_name
+    if found.bare:
+        nothing = f", {found.nothing:,} of them None: does the target return its answer?" if found.nothing else "."
+        bare = f"{counted(found.bare, 'answer')} {'was no dictionary' if found.bare == 1 else 'were no dictionaries'}"
+        say(f"{bare}: recorded as {{'output': ...}}{nothing}")
+    if found.target_changed:
+        old = "was not run: these are the answers of the old one. Another --experiment runs it."
+        both = "the experiment holds answers of both now. Another --experiment keeps them apart."
+        say(f"The target has changed since {name!r} was begun{f': {both}' if found.done else f', and {old}'}")
+    if found.doubled:
+        more = f"{counted(found.doubled, 'example')} of {name!r} {'has' if found.doubled == 1 else 'have'} more runs"
+        say(f"{more} than asked for, and all count: was this started twice at once? Another --experiment starts anew.")
 
 
 def lines(found: Evaluation) -> list[str]:

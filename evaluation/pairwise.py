@@ -114,7 +114,7 @@ def judge_pairwise(
             for pair, evaluator, future in judged:
                 order, preferred = future.result()
                 made += feedback_bodies(found, names, pair, evaluator, order, preferred)
-                if not isinstance(preferred, Exception):
+                if not isinstance(preferred, BaseException):
                     worked |= {
                         (run["id"], key) for run in order for key in (evaluator.key, *(p.key for p in preferred))
                     }
@@ -176,7 +176,7 @@ def in_order(pair: Pair, randomize_order: bool, seed: int) -> tuple[Pair, list[R
 
 def prefer(
     evaluator: Evaluator, seen: tuple[Pair, list[Run]], await_it: Await
-) -> tuple[list[Run], list[Preference] | Exception]:
+) -> tuple[list[Run], list[Preference] | BaseException]:
     """What an evaluator says of runs in the order given, or why it failed."""
     pair, runs = seen
     values = {
@@ -191,7 +191,7 @@ def prefer(
     try:
         returned = awaited(evaluator(values), await_it)
         return runs, preferences(returned, evaluator.key, [run["id"] for run in runs])
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return runs, error
 
 
@@ -201,10 +201,10 @@ def feedback_bodies(
     pair: Pair,
     evaluator: Evaluator,
     order: list[Run],
-    preferred: list[Preference] | Exception,
+    preferred: list[Preference] | BaseException,
 ) -> Iterator[dict[str, Any]]:
     """One feedback per run and preference, bound together by a group id; and what they add to the sums."""
-    if isinstance(preferred, Exception):
+    if isinstance(preferred, BaseException):
         found.errors[evaluator.key] += 1
         item = failure(evaluator.key, preferred)
         found.reasons.setdefault(evaluator.key, item["comment"])

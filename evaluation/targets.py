@@ -3,6 +3,8 @@
 import ast
 import asyncio
 import contextlib
+import functools
+import hashlib
 import importlib.util
 import inspect
 import re
@@ -31,16 +33,20 @@ from rest import list_examples as list_known_examples
 
 
 def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_alone) -> dict[str, Any]:
-    """Call the target; returns outputs or error, and the times. Whatever it raises is its result."""
+    """Call the target; returns outputs or error, and the times. Whatever it raises is its result.
+
+    An answer that is no dictionary becomes one, and is marked with `bare`.
+    """
     start = datetime.now(UTC)
     try:
         outputs = awaited(target(values), wait)
-        outputs = outputs if isinstance(outputs, dict) else {"output": outputs}
+        is_bare = not isinstance(outputs, dict)
+        outputs = {"output": outputs} if is_bare else outputs
         problems = recorder_results.unfit(outputs, "outputs")
-        found: dict[str, Any] = {"outputs": outputs}
+        found: dict[str, Any] = {"outputs": outputs, **({"bare": True} if is_bare else {})}
         if problems:
             found = {"error": f"The target returned what cannot be recorded: {'; '.join(problems[:5])}"}
-    except Exception:
+    except (Exception, SystemExit):  # a target that ends itself ends nothing else
         found = {"error": plain_text(traceback.format_exc())}
     return {**found, "start_time": start, "end_time": max(datetime.now(UTC), start)}
 
@@ -50,7 +56,10 @@ def event_loop(loop: asyncio.AbstractEventLoop | None = None) -> Iterator[Await]
     """Await things from any thread in one event loop, so that clients may be shared: `loop`, or one of its own."""
 
     async def as_coroutine(awaitable: Any) -> Any:
-        return await awaitable
+        try:
+            return await awaitable
+        except SystemExit as end:  # which would end the loop, and with it whoever waits for something in it
+            raise RuntimeError(f"SystemExit: {end.code}") from end
 
     own = None if loop else asyncio.new_event_loop()
     chosen = loop or own
@@ -299,6 +308,8 @@ def splits_of(example: Mapping[str, Any]) -> list[str]:
 
 # ---------------------------------------------------------------- where it came from
 
+TARGET_HASH = "target_hash"  # in an experiment's metadata
+
 
 def provenance(examples: list[dict], splits: list[str] | None, repetitions: int) -> dict[str, Any]:
     """What an experiment's metadata says about its data and its code, under the names that LangSmith's SDK uses."""
@@ -309,6 +320,18 @@ def provenance(examples: list[dict], splits: list[str] | None, repetitions: int)
     if state := git_state():
         found |= {"git": state, "revision_id": state["commit"] + ("-dirty" if state["dirty"] else "")}
     return found
+
+
+def target_hash(target: Any) -> dict[str, str]:
+    """What tells one target from another, and a file from its next version; nothing where there is no file."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    named = target if hasattr(target, "__qualname__") else type(target)
+    try:
+        content = Path(inspect.getsourcefile(named) or "").read_bytes()
+    except (OSError, TypeError):
+        return {}
+    return {TARGET_HASH: hashlib.sha256(named.__qualname__.encode() + b"\n" + content).hexdigest()[:8]}
 
 
 def git_state() -> dict[str, Any] | None:

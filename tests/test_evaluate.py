@@ -1,6 +1,7 @@
 """Test evaluation/evaluate.py, scoring.py, pairwise.py, targets.py and the command against a real local server."""
 
 import asyncio
+import functools
 import json
 import multiprocessing
 import os
@@ -23,9 +24,9 @@ import main
 import rest
 from evaluation import api as wing
 from evaluation import judge
-from evaluation.calling import RUN, ready
+from evaluation.calling import PAIRWISE, RUN, SUMMARY, ready
 from evaluation.evaluate import Evaluation, ExecutorError, Interrupted, aevaluate, evaluate
-from evaluation.evaluate_report import progress_line
+from evaluation.evaluate_report import progress_line, report
 from evaluation.evaluators import exact_match, length_limit
 from evaluation.llm_evaluators import accuracy
 from evaluation.targets import git_state, load_evaluators, load_function, without_credentials
@@ -306,6 +307,74 @@ def test_failed_runs_are_retried_on_request(api, run):
     assert run("first", [exact_match], None).scored == 6
     counting = wing.list_experiment_runs(api, found.dataset_id, [found.experiment_id])
     assert [len(example["runs"]) for example in counting] == [1] * 6  # what `compare` sees
+
+
+def test_two_at_once_say_that_they_ran_the_same(run):
+    """Neither sees the other's runs when it plans its own; whoever ends last says so, and so does the next call."""
+    both_plan = threading.Barrier(2)
+
+    def target(inputs):
+        if inputs["n"] == 0:
+            both_plan.wait(10)
+        return square(inputs)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [future.result() for future in [pool.submit(run, target, max_concurrency=1) for _ in range(2)]]
+
+    assert max(one.doubled for one in found) == 6
+    assert run(target).doubled == 6
+
+
+def test_more_repetitions_asked_for_before_are_no_doubles(run):
+    """The experiment says how many it was begun with."""
+    assert run(num_repetitions=2).doubled == 0
+    assert run().doubled == 0
+    assert run(square, experiment_name="other", metadata={"num_repetitions": "two"}).doubled == 0
+
+
+def test_another_version_of_the_target_is_noticed(api, run, tmp_path):
+    """Its file, or its name, is another than when the experiment was begun."""
+    file = tmp_path / "versions_of_it.py"
+    file.write_text("def answer(inputs):\n    return {'n': 1}\n\n\ndef other(inputs):\n    return {}\n")
+    answer, other = load_function(f"{file}:answer"), load_function(f"{file}:other")
+
+    first, same, with_other = run(answer), run(answer), run(other)
+    file.write_text(file.read_text().replace("1", "2"))
+    changed = run(answer)
+
+    found = [one.target_changed for one in (first, same, with_other, changed)]
+    assert found == [False, False, True, True]
+    assert len(wing.find_experiment(api, "first")["extra"]["metadata"]["target_hash"]) == 8
+    assert run(functools.partial(answer), experiment_name="new").target_changed is False
+
+
+def test_a_target_that_exits_ends_nothing_else(api, run):
+    """Neither one that blocks nor one that is awaited; evaluators alike."""
+
+    def ends(inputs):
+        sys.exit("no model")
+
+    async def ends_later(inputs):
+        await asyncio.sleep(0)
+        sys.exit("no model")
+
+    def gives_up(outputs):
+        sys.exit(3)
+
+    found = run(ends, [gives_up])
+    later = run(ends_later, experiment_name="later")
+
+    assert (found.errors, later.errors, found.evaluator_errors) == (6, 6, 6)
+    assert all("SystemExit: no model" in runs_of(api, one)[0][0]["error"] for one in (found, later))
+
+
+def test_answers_that_are_no_dictionaries_are_counted(run):
+    """Most often the function lacks its return; one without parameters cannot mean the inputs."""
+    found = run(lambda inputs: None if inputs["n"] else "text")
+
+    assert (found.bare, found.nothing) == (6, 5)
+    with pytest.raises(ValueError, match="'target' takes no parameters"):
+        run(lambda: {})
 
 
 def test_nothing_left_to_do_shows_the_totals_of_the_experiment(api, run):
@@ -960,6 +1029,63 @@ def test_exit_codes_and_messages_of_the_command(command, tmp_path):
     assert command()[0] == 2
     code, _, err = command(agent, "--data", "capital")
     assert code == 1 and "Did you mean 'capitals'" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["agent.py", "--data", "d"], "agent.py names no function: write agent.py:FUNCTION."),
+        (["v1", "--evaluators", "e.py", "--repetitions", "3"], "--repetitions has no effect unless a FILE.py:FUNCTION"),
+        (["v1", "--evaluators", "e.py", "--metadata", "a=1"], "--metadata has no effect unless a FILE.py:FUNCTION"),
+        (["v1", "--evaluators", "e.py", "--randomize-order"], "--randomize-order has no effect unless"),
+        (["--pairwise", "a", "b", "--evaluators", "e.py", "--data", "d"], "--data has no effect with --pairwise"),
+        (["agent.py:run", "--data", "d", "--seed", "3"], "--seed has no effect without --pairwise"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(command, words, said):
+    """Before a file is loaded or a request is sent."""
+    code, _, err = command(*words)
+
+    assert code == 2 and said in err
+
+
+def test_doubts_are_said(command, tmp_path):
+    """A target without return, and another version of it under the same name."""
+    (tmp_path / "silent_agent.py").write_text("def run(inputs):\n    pass\n\n\ndef other(inputs):\n    return {}\n")
+    words = ["--data", FIXTURES / "capitals.jsonl", "--experiment", "v1"]
+
+    _, _, first = command("silent_agent.py:run", *words)
+    _, _, second = command("silent_agent.py:other", *words)
+    code, _, third = command("silent_agent.py:other", *words, "--repetitions", "2")
+
+    assert "5 answers were no dictionaries: recorded as {'output': ...}, 5 of them None: does the target" in first
+    assert "has changed" not in first
+    assert "has changed since 'v1' was begun, and was not run: these are the answers of the old one." in second
+    assert code == 0 and "was begun: the experiment holds answers of both now. Another" in third
+
+
+def test_doubles_are_said(capsys):
+    """With what to do."""
+    report(Evaluation("", "", "", "v1", doubled=2), lambda text: print(text, file=sys.stderr), False)
+
+    assert "2 examples of 'v1' have more runs than asked for, and all count" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("function", "known", "said"),
+    [
+        (lambda run, example: 1, PAIRWISE, "has the parameter 'run': did you mean 'runs'"),
+        (lambda inputs, outputs, run: 1, PAIRWISE, "has the parameter 'run': did you mean 'runs'"),
+        (lambda run, examples: 1, SUMMARY, "has the parameter 'run': did you mean 'runs'"),
+        (lambda runs, example: 1, RUN, "has the parameter 'runs': did you mean 'run'"),
+    ],
+)
+def test_evaluators_of_another_kind_are_refused(function, known, said):
+    """One answer is not several; other names are taken by place."""
+    with pytest.raises(ValueError, match=said):
+        ready([function], known)
+
+    assert ready([lambda one, two: 1], known)[0].by_place
 
 
 @pytest.mark.parametrize("form", [[f"{FIXTURES / 'agent.py'}:run", "--data", "capitals.jsonl"], ["v1"]])
