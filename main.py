@@ -281,13 +281,13 @@ def connect(purpose: str = "recording into", *, must_exist: bool = False) -> Ite
         yield rest.connect()
         return
     say(f"No LANGSMITH_API_KEY: {purpose} the local store {DATABASE} (see .env.example for LangSmith).")
-    with local_store(0, must_exist=must_exist) as server:
+    with local_store(0, must_exist=must_exist, time_window_hours=None) as server:
         yield rest.connect(server.url, web=PAGES)
     say("To look at it: uv run main.py view")
 
 
 @contextlib.contextmanager
-def local_store(port: int, *, must_exist: bool = False, run_evaluators: bool = False) -> Iterator[Any]:
+def local_store(port: int, *, must_exist: bool = False, **switches: Any) -> Iterator[Any]:
     if must_exist and not DATABASE.exists():
         raise LookupError(f"There is no local store here ({DATABASE.absolute()}): go to the folder you recorded in.")
     try:
@@ -301,7 +301,7 @@ def local_store(port: int, *, must_exist: bool = False, run_evaluators: bool = F
         folder = DATABASE.parent.absolute()
         raise rest.SetupError(f"{folder} cannot be made ({error.strerror}): go to a folder you can write to.") from None
     try:
-        server = localsmith.serve(DATABASE, port, run_evaluators=run_evaluators)
+        server = localsmith.serve(DATABASE, port, **switches)
     except (localsmith.StoreError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if not os.access(DATABASE.parent, os.W_OK):

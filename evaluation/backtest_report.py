@@ -148,10 +148,13 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         file = stack.enter_context(open(options.load, "rb")) if options.load else None
         api = stack.enter_context(connect())
         if file:
-            session, new, there = load_runs(api, ResultFile(options.load, file), options.project)
-            say(f"project    {options.project}: {counted(new, 'run')} loaded from {options.load}, {there:,} known")
+            loaded = load_runs(api, ResultFile(options.load, file), options.project)
+            new, known = counted(loaded.new, "run"), f"{loaded.there:,} known"
+            say(f"project    {options.project}: {new} loaded from {options.load}, {known}")
+            if loaded.moved:
+                say(f"moved      {loaded}")
             if not targets:
-                print(project_url(api, session))
+                print(project_url(api, loaded.project))
                 return 0
         found = backtest(api, options, targets, evaluators, pairwise, mask, say)
     went_well = report(found, say, options.json)

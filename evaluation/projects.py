@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import requests
 
@@ -15,46 +17,110 @@ from recorder_results import CLOCK_SKEW, ResultFile, check_results
 from rest import LangSmith
 
 Trace = list[bodies.Run]
+DAY = timedelta(days=1)
 
 
-def load_runs(api: LangSmith, file: ResultFile, project: str) -> tuple[dict, int, int]:
+@dataclass
+class Loaded:
+    """What loading a file did."""
+
+    project: dict
+    new: int  # traces that were sent
+    there: int  # traces that were there already
+    moved: list[timedelta] = field(default_factory=list)  # of the sent ones, by how much
+
+    def __str__(self) -> str:
+        """How many were moved by how much, and what follows."""
+        least, most = (f"{by / DAY:.1f}" for by in (min(self.moved), max(self.moved)))
+        days = f"{most} days" if least == most else f"{least} to {most} days, so closer together"
+        return (
+            f"{len(self.moved):,} of {self.new:,} by {days}: --since, --limit and pages go by the times they have now"
+        )
+
+
+class Placing(NamedTuple):
+    """Where in time the runs of a file go: not before `start`, which stands for `first`, distances times `rate`."""
+
+    start: datetime
+    first: datetime
+    rate: float = 1.0
+
+    def of(self, time: datetime) -> datetime:
+        return max(time, self.start, self.start + (time - self.first) * self.rate)
+
+    def as_json(self) -> list[Any]:
+        return [bodies.timestamp(self.start), bodies.timestamp(self.first), self.rate]
+
+    @staticmethod
+    def read(kept: list[Any]) -> "Placing":
+        return Placing(parse_time(kept[0]) or EPOCH, parse_time(kept[1]) or EPOCH, kept[2])
+
+
+AS_THEY_WERE = Placing(EPOCH, EPOCH)
+
+
+def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
     """Put results of a file into a project, made when missing; doing it again changes nothing.
 
     LangSmith takes no runs of yesterday, so older ones are moved: all by the same time, such that the last one has
-    just ended; those that began 20 hours before that begin with the project. Original times stay in the metadata.
-    Returns the project, how many traces were sent, and how many were there already.
+    just ended; those of more than 20 hours move closer together in their order. Original times stay in the metadata.
+    Where runs of any age are taken, as by the local store of the command line, none is moved.
     """
     overview = check_results(file)
-    ends = (parse_time(result.get("end_time") or result.get("start_time")) for result in file)
-    last = max((end for end in ends if end), default=EPOCH)
-    span = last - (overview.earliest or last)
     now = datetime.now(UTC)
-    session = open_project(api, project, bodies.session_start(overview.earliest, span, now))
+    longest, last = extremes(file)
+    first = overview.earliest or last
+    takes_any = (rest.call(api, "GET", "/info").get("instance_flags") or {}).get("runs_of_any_age", False)
+    start = first.replace(microsecond=0) if takes_any else bodies.session_start(overview.earliest, last - first, now)
+    placing = AS_THEY_WERE if takes_any else Placing(start, first)
+    if last - first > bodies.WINDOW and not takes_any:
+        placing = Placing(start, first, round(max(bodies.WINDOW - longest, timedelta(0)) / (last - first), 9))
+    # Kept where other files could not tell it: one that has grown finds its runs, and others stay in order.
+    kept = {"placing": placing.as_json()} if takes_any or placing.rate < 1 else {}
+    session = open_project(api, project, start, kept)
     start = parse_time(session["start_time"]) or EPOCH
-    shift = max(start + min(span, bodies.WINDOW) - last, timedelta(0))
-    if last + shift > now + CLOCK_SKEW:
-        reason = (
-            f"The last run of {file.name} would end {(last + shift - now).total_seconds() / 60:.0f} minutes from now"
-        )
+    kept = (session.get("extra") or {}).get("metadata") or {}
+    placing = Placing.read(kept["placing"]) if "placing" in kept else Placing(start, first, placing.rate)
+    if placing.of(last) > now + CLOCK_SKEW:
+        minutes = (placing.of(last) - now).total_seconds() / 60
+        reason = f"The last run of {file.name} would end {minutes:.0f} minutes from now"
         raise LookupError(f"{reason}, so long after the first ones, which {project!r} has: name another project.")
-    known = Tally(rest.list_run_ids(api, session["id"], start))
-    traces = traces_of(file, session["id"], start, shift)
-    there = 0
-    for some in chunks(traces, BATCH // 4):
-        new = [trace for trace in some if trace[-1].id not in known]
-        there += len(some) - len(new)
-        if any(trace[-1].start_time < bodies.timestamp(now - LAST_CALL) for trace in new):
+    known = Tally(rest.list_run_ids(api, session["id"], min(start, first)))
+    loaded = Loaded(session, 0, 0)
+    for some in chunks(traces_of(file, session["id"], start, placing), BATCH // 4):
+        new = [(trace, by) for trace, by in some if trace[-1].id not in known]
+        too_old = bodies.timestamp(now - LAST_CALL)
+        if not takes_any and any(trace[-1].start_time < too_old for trace, _ in new):
             raise LookupError(f"Project {project!r} is of {start:%d %B}, too old for the runs it lacks: name another.")
-        for part in chunks((run.body.encode() for trace in new for run in trace), BATCH):
+        for part in chunks((run.body.encode() for trace, _ in new for run in trace), BATCH):
             rest.create_runs(api, part)
-        load_feedback(api, some)
+        load_feedback(api, [trace for trace, _ in some])
+        loaded.new += len(new)
+        loaded.there += len(some) - len(new)
+        loaded.moved += [by for _, by in new if by]
     await_runs(api, session["id"], overview.count)
-    return session, overview.count - there, there
+    return loaded
 
 
-def open_project(api: LangSmith, name: str, start: datetime) -> dict:
+def extremes(file: ResultFile) -> tuple[timedelta, datetime]:
+    """How long the longest of the results took, and when the last one ended; now, where no times are given."""
+    longest, last = timedelta(0), None
+    for result in file:
+        start = parse_time(result.get("start_time"))
+        end = parse_time(result.get("end_time")) or start
+        if start and end:
+            longest, last = max(longest, end - start), max(last or end, end)
+    return longest, last or datetime.now(UTC)
+
+
+def open_project(api: LangSmith, name: str, start: datetime, metadata: dict[str, Any]) -> dict:
     """Create a tracing project, or find the one of that name."""
-    session = {"id": bodies.uuid5(f"project-{name}"), "name": name, "start_time": bodies.timestamp(start)}
+    session = {
+        "id": bodies.uuid5(f"project-{name}"),
+        "name": name,
+        "start_time": bodies.timestamp(start),
+        "extra": {"metadata": metadata},
+    }
     try:
         return rest.create_session(api, session)
     except requests.HTTPError as error:
@@ -66,18 +132,20 @@ def open_project(api: LangSmith, name: str, start: datetime) -> dict:
     return found
 
 
-def traces_of(file: ResultFile, session_id: str, start: datetime, shift: timedelta) -> Iterator[Trace]:
-    """Yield the runs of each result, the root last, moved by `shift` but not to before `start`."""
+def traces_of(
+    file: ResultFile, session_id: str, start: datetime, placing: Placing
+) -> Iterator[tuple[Trace, timedelta]]:
+    """Yield the runs of each result, the root last, and by how much they move; without times they go to `start`."""
     counts = Tally()
     for result in file:
         fields = bodies.canonical_fields(result)
         text = bodies.canonical_result(fields)
         own_start = parse_time(result.get("start_time"))
-        begins = max(own_start + shift, start) if own_start else start
+        begins = placing.of(own_start) if own_start else start
         name = f"{session_id}-{text}-{counts.add(text)}"
         *steps, root = bodies.trace(result, fields, name, session_id, begins, "")
         root.body = root.body.replace(',"reference_example_id":""', "", 1)  # production knows no examples
-        yield [*steps, root]
+        yield [*steps, root], begins - (own_start or begins)
 
 
 def load_feedback(api: LangSmith, traces: list[Trace]) -> None:

@@ -27,6 +27,7 @@ def get_info(call: Call) -> dict[str, Any]:
             "zstd_compression_enabled": zstd_available(),
             "ch_query_enabled": call.switches.v1_reads == 200,
             "sdb_query_enabled": call.switches.v2_reads == 200,
+            "runs_of_any_age": call.switches.time_window_hours is None,  # LangSmith has no such flag, nor takes them
         },
         "customer_info": None,
     }

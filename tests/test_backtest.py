@@ -59,7 +59,8 @@ def load(api):
     def load(runs, project="prod", to=None):
         """Put runs into a project."""
         text = "\n".join(map(json.dumps, runs)).encode()
-        return load_runs(to or api, ResultFile("production", io.BytesIO(text)), project)
+        found = load_runs(to or api, ResultFile("production", io.BytesIO(text)), project)
+        return found.project, found.new, found.there, found
 
     return load
 
@@ -552,11 +553,13 @@ def test_a_baseline_can_be_scored_and_compared(api, load, convert):
 def test_loading_a_file_again_changes_nothing(api, load):
     """Old runs are moved together: distances, latencies and original times are kept, and ids stay the same."""
     rows = [{**with_steps(n), "feedback": {"liked": 1}} for n in range(40)]
-    project, new, there = load(rows)
+    project, new, there, loaded = load(rows)
     first = list_runs("prod", langsmith=api)
 
     assert (new, there) == (40, 0)
-    assert load(rows)[1:] == (0, 40)
+    by = (datetime.now(UTC) - LONG_AGO).total_seconds() / 86400
+    assert len(loaded.moved) == 40 and str(loaded).startswith(f"40 of 40 by {by:.1f} days: --since")
+    assert load(rows)[1:3] == (0, 40)
     assert list_runs("prod", langsmith=api) == first
     gaps = {later.start - earlier.start for earlier, later in zip(first.chosen, first.chosen[1:], strict=False)}
     assert gaps == {timedelta(minutes=1)}
@@ -568,14 +571,45 @@ def test_loading_a_file_again_changes_nothing(api, load):
 
 
 def test_a_file_of_a_month_fits_into_the_window(api, load):
-    """What cannot keep its distance starts with the project; the order is kept."""
-    rows = [production_run(60 * 24 * n) for n in range(30)]
-    load(rows)
+    """What cannot keep its distances keeps its order; a file that has grown only adds."""
+    times = [production_run(60 * 24 * n) for n in range(30)] + [production_run(60 * 24 * 28 + 1)]
+    *_, loaded = load(times)
 
     chosen = list_runs("prod", langsmith=api).chosen
 
-    assert len(chosen) == 30 and load(rows)[1:] == (0, 30)
+    assert len(chosen) == 31 and load(times)[1:3] == (0, 31)
     assert chosen[-1].start - chosen[0].start <= bodies.WINDOW
+    assert chosen[-1].end <= datetime.now(UTC)
+    selects = ("INPUTS", "START_TIME")
+    runs = wing.query_runs(api, loaded.project["id"], selects, since=backtest.ALL_TIME)
+    in_order = [run["inputs"]["q"] for run in sorted(runs, key=lambda run: run["start_time"])]
+    assert in_order == [one["inputs"]["q"] for one in sorted(times, key=lambda one: one["start_time"])]
+    assert str(loaded).startswith("31 of 31 by ") and "closer together" in str(loaded)
+    grown = [*times, production_run(60 * 24 * 29 + 1)]
+    assert load(grown)[1:3] == (1, 31)
+
+
+def test_where_runs_of_any_age_are_taken_none_is_moved(tmp_path, load):
+    """Files of last month and of the month before: `since` and `limit` see the times that were, and their order."""
+    now = datetime.now(UTC).replace(microsecond=0)
+
+    def ago(n, days):
+        start = now - timedelta(days=days)
+        return production_run(n, start_time=start.isoformat(), end_time=(start + timedelta(seconds=2)).isoformat())
+
+    newer, older = [ago(n, n + 1) for n in range(10)], [ago(n, n + 31) for n in range(10)]
+    with localsmith.serve(tmp_path / "any.db", time_window_hours=None) as server:
+        api = rest.connect(server.url)
+        assert load(newer, to=api)[1:3] == (10, 0) and load(older, to=api)[1:3] == (10, 0)
+        assert load(newer, to=api)[1:3] == load(older, to=api)[1:3] == (0, 10)
+        assert not load([ago(99, 99)], to=api)[3].moved
+
+        week = list_runs("prod", since=timedelta(days=7), langsmith=api).chosen
+        newest = list_runs("prod", limit=12, langsmith=api).chosen
+    assert len(week) == 6
+    assert [one.start for one in newest] == sorted(now - timedelta(days=n) for n in (*range(1, 11), 31, 32))
+    with localsmith.serve(tmp_path / "any.db") as server:  # as `main.py view` serves it: what is there stays found
+        assert load(older, to=rest.connect(server.url))[1:3] == (0, 10)
 
 
 def test_a_file_that_has_grown_is_not_loaded_into_the_future(api, load):

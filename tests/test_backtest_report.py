@@ -231,6 +231,21 @@ def test_a_file_alone_is_only_loaded(command, mine, store):
         assert out.strip().endswith(f"/projects/p/{wing.find_project(api, 'prod')['id']}")
 
 
+def test_runs_of_last_year_keep_their_times_here_and_are_moved_elsewhere(command, mine, server, monkeypatch):
+    """The local store takes them; a server with LangSmith's limit has them moved, which is said."""
+    times = {"start_time": "2025-03-01T10:00", "end_time": "2025-03-01T10:01"}
+    rows = [{"inputs": {"q": "old"}, "outputs": {"a": "1"}, **times}]
+    Path("old.jsonl").write_text(json.dumps(rows))
+    load = [*mine[:-1], "old.jsonl"]
+
+    assert "moved" not in command(*load)[2]
+    code, _, err = command(*load, "--since", "7d")
+    assert code == 1 and "No finished root run" in err
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
+    code, _, err = command(*load, "--since", "7d")
+    assert code == 0 and "moved      1 of 1 by " in err and "--since, --limit and pages go by" in err
+
+
 @pytest.mark.slow
 def test_killed_half_way_the_same_command_completes_it(command, mine, store):
     """Killed while the new system answers; then once more: every example has one run of each side, with its score."""
