@@ -124,11 +124,13 @@ def convert_runs_to_test(
     `source_run_id` and, when LangSmith would refuse the times as too old, `original_start_time`.
 
     `mask` gets every text (keys, errors, metadata, comments, too) before anything is derived from it. Doing it again
-    changes nothing; what is new in `runs` is added.
+    changes nothing; what is new in `runs` is added. Raises ValueError when `mask` fails on the first run.
     """
     api = langsmith or rest.connect()
     if not runs.chosen:
         raise LookupError(nothing_found(runs))
+    if mask:
+        try_mask(api, runs, load_child_runs, mask)
     name = test_project_name or f"{dataset_name}-baseline"
     dataset, _ = rest.get_or_create_dataset(api, dataset_name)
     session = rest.find_session(api, name=name)
@@ -151,6 +153,17 @@ def convert_runs_to_test(
     if copy_feedback:
         recording.feedback += copy_all_feedback(api, recording.experiment_id, mask)
     return recording
+
+
+def try_mask(api: LangSmith, runs: Runs, with_steps: bool, mask: Mask) -> None:
+    """Raise ValueError when the mask fails on the first of the runs, before anything is created."""
+    first = runs.chosen[0]
+    for root, steps in read_traces(api, runs.project["id"], [first], with_steps).values():
+        try:
+            copy_of(root, steps, timedelta(0), EPOCH, mask)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"The mask failed on run {first.id}, so nothing was created: {reason}") from error
 
 
 def nothing_found(runs: Runs) -> str:
