@@ -51,22 +51,46 @@ def main(argv: list[str] | None = None) -> int:
         options.files = [os.path.relpath(FIXTURE)]
     code = DONE
     try:
+        refuse_empty_names(options)
         if "metadata" in options:
             options.metadata = parse_metadata(options.metadata)
         code = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read stdout has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (rest.SetupError, ValueError, OSError) as error:
-        return failed(options, str(error), REFUSED if isinstance(error, requests.RequestException) else MISUSE)
+    except requests.RequestException as error:
+        return failed(options, str(error), MISUSE if is_bad_filter(error, options) else REFUSED)
+    except (rest.SetupError, ValueError) as error:
+        return failed(options, str(error), MISUSE)
+    except OSError as error:
+        if error.filename is not None:
+            return failed(options, str(error), MISUSE)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what waits there would fail once more
+        reason = f"the output could not be written ({error.strerror}). What was answered before is recorded."
+        return failed(options, reason, REFUSED)
     except LookupError as error:
         return failed(options, error.args[0], REFUSED)
     except recorder.RecordingError as error:
         return failed(options, str(error), REFUSED, recording=asdict(error.recording))
     except KeyboardInterrupt as interrupt:
-        say(str(interrupt) or "Interrupted. What was answered is recorded; the same command again records the rest.")
+        recorded = " What was answered is recorded; the same command again records the rest."
+        say(str(interrupt) or f"Interrupted.{'' if options.command in ('view', 'compare') else recorded}")
         return 130
     return code
+
+
+def refuse_empty_names(options: argparse.Namespace) -> None:
+    """Raise ValueError for an empty name, as an unset variable of a script leaves one."""
+    for flag in ("dataset", "experiment", "project", "name"):
+        name = getattr(options, flag, None)
+        if isinstance(name, str) and not name.strip():
+            raise ValueError(f"--{flag} is empty: give it a name, or leave it out.")
+
+
+def is_bad_filter(error: requests.RequestException, options: argparse.Namespace) -> bool:
+    """Whether the server refused what --filter says."""
+    refused = isinstance(error, requests.HTTPError) and error.response.status_code in (400, 422)
+    return refused and bool(getattr(options, "filter", None)) and "filter" in str(error).lower()
 
 
 def say(text: str) -> None:
@@ -337,6 +361,8 @@ def export(file: Path, experiments: list[str]) -> int:
         raise ValueError(f"--export {file}: the name must end in .html (a comparison), .jsonl or .csv (an experiment).")
     if not experiments or file.suffix != ".html" and len(experiments) > 1:
         raise ValueError(f"--export {file}: name {'experiments' if file.suffix == '.html' else 'one experiment'}.")
+    if file.is_file():
+        raise ValueError(f"--export {file}: it is there already: remove it, or choose another name.")
     if not file.parent.is_dir():
         raise ValueError(f"--export {file}: there is no folder {file.parent}, make it first.")
     with local_store(0, must_exist=True) as server:

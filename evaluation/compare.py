@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
+from urllib.parse import quote
 
 import rest
 from evaluation import api as wing
@@ -158,10 +159,11 @@ def compare(
     refuse_unknown(metrics or (), known)
     refuse_unknown([*limited, *lower], [*known, *MEASURES])
     names = [name for name in known if not metrics or name in (*metrics, *limited)]
+    turned = [f"lowerIsBetter={quote(name, safe='')}" for name in names if name in lower]  # for the local store's page
     result = Comparison(
         found["id"],
         found["name"],
-        rest.experiment_url(api, found, "%2C".join(ids)) + f"&baseline={ids[0]}",
+        "&".join([rest.experiment_url(api, found, "%2C".join(ids)), f"baseline={ids[0]}", *turned]),
         Experiment(first.id, first.name, len(first.examples), first.runs),
         [beside(first, other, names, lower, seed) for other in others],
     )
@@ -243,6 +245,8 @@ def measures_of(run: dict) -> dict[str, float]:
 
 def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
+        if name in MEASURES and name not in known:
+            raise ValueError(f"{name!r} is no score: {', '.join(MEASURES)} are compared always, where they are known.")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             offer = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}."

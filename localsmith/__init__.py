@@ -4,8 +4,15 @@ with localsmith.serve("localsmith.db") as server:
     print(server.url)
 """
 
-from localsmith.app import create_app
-from localsmith.server import Server, serve
-from localsmith.store import Store, StoreError
+import sys
+
+try:
+    from localsmith.app import create_app
+    from localsmith.server import Server, serve
+    from localsmith.store import Store, StoreError
+except ModuleNotFoundError as error:
+    if sys.argv[:1] != ["-m"]:  # that is `python -m localsmith`, whose own code is not reached
+        raise
+    sys.exit(f"localsmith needs {error.name}: install the extra 'local' (langsmith-rest-experiments[local]).")
 
 __all__ = ["Server", "Store", "StoreError", "create_app", "serve"]

@@ -1,5 +1,6 @@
 """The file behind localsmith: made, migrated, or refused and left as it was."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -193,3 +194,18 @@ def test_module_prints_its_url_and_names_a_taken_port(tmp_path, server):
     assert f"Port {server.port} is in use" in done.stderr
     assert "--port" in done.stderr
     assert not (tmp_path / "other.db").exists()
+
+
+def test_command_without_its_packages_names_the_extra(tmp_path):
+    """One sentence; a program that imports localsmith gets the usual error."""
+    (tmp_path / "flask.py").write_text("raise ModuleNotFoundError('no flask', name='flask')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+
+    def run(*words):
+        return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=20)
+
+    command, imported = run("-m", "localsmith"), run("-c", "import localsmith")
+
+    sentence = "localsmith needs flask: install the extra 'local' (langsmith-rest-experiments[local])."
+    assert (command.returncode, command.stderr.strip()) == (1, sentence)
+    assert imported.returncode == 1 and "ModuleNotFoundError: no flask" in imported.stderr

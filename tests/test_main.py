@@ -18,6 +18,7 @@ import localsmith
 import main
 
 MAIN = Path(main.__file__)
+FIXTURES = MAIN.parent / "fixtures"
 OK = {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}}
 LINK = r"http://127\.0\.0\.1:1984/o/[0-9a-f-]{36}/datasets/[0-9a-f-]{36}/compare\?selectedSessions=[0-9a-f-]{36}"
 pytestmark = pytest.mark.usefixtures("nothing_set")
@@ -257,6 +258,29 @@ def test_metadata_of_another_form_is_refused(run, unreachable, pairs):
 
     assert (code, out) == (2, "")
     assert err == f"main.py record: --metadata {pairs[-1]!r}: expected KEY=VALUE, each key once.\n"
+
+
+@pytest.mark.parametrize("flag", ["--dataset", "--experiment"])
+@pytest.mark.parametrize("name", ["", " "])
+@pytest.mark.parametrize("words", [["record", "a.jsonl"], ["evaluate", "a.py:run", "--data", "d"]])
+def test_empty_names_are_refused(run, unreachable, words, flag, name):
+    """A script's variable that is not set is no name."""
+    write("a.jsonl", OK)
+
+    code, _, err = run(*words, flag, name)
+
+    assert code == 2 and f"{flag} is empty: give it a name, or leave it out." in err
+
+
+def test_filter_that_the_server_refuses_is_misuse(run, endpoint):
+    """Any other refusal is not."""
+    words = ["backtest", "--project", "p", "--dataset", "d", "--target", f"{FIXTURES / 'tweets.py'}:terse"]
+    words += ["--evaluators", str(FIXTURES / "tweets.py")]
+    run(*words[:3], "--dataset", "d", "--load", str(FIXTURES / "production_runs.jsonl"), *words[5:])
+
+    code, _, err = run(*words, "--filter", "eq(")
+
+    assert code == 2 and "Invalid filter" in err
 
 
 def test_one_name_for_two_experiments_is_refused(run, unreachable):
@@ -584,6 +608,39 @@ def test_view_serves_the_store_until_interrupted(run):
     assert process.returncode == 0 and f"LANGSMITH_ENDPOINT={url}" in err.decode()
 
 
+def test_view_interrupted_while_it_starts_does_not_speak_of_recording(run, monkeypatch):
+    """Nothing was being recorded."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(localsmith, "serve", interrupted)
+
+    assert run("view") == (130, "", "Interrupted.\n")
+    assert "What was answered is recorded" in run("record", write("a.jsonl", OK))[2]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is full")
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_output_that_cannot_be_written_is_no_misuse(server, endpoint, flags):
+    """The results are recorded by then; only the words got lost."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, str(MAIN), "record", write("a.jsonl", OK), *flags],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=20,
+        )
+
+    assert done.returncode == 1
+    last = done.stderr.decode().splitlines()[-1]
+    assert last == (
+        "main.py record: the output could not be written (No space left on device). "
+        "What was answered before is recorded."
+    )
+    assert [one["run_count"] for one in endpoint("/sessions", include_stats="true")] == [1]
+
+
 def test_port_in_use_is_misuse(run, server):
     """Most often because `view` runs already."""
     code, out, err = run("view", "--port", str(server.port))
@@ -688,16 +745,19 @@ def test_experiment_is_exported_to_stdout_as_csv(recorded, capfd):
             "--export missing/out.csv: there is no folder missing, make it first",
         ),
         (["--export", "taken.csv", "a"], 2, "--export taken.csv: it cannot be written (Is a directory)."),
+        (["--export", "a.jsonl", "a"], 2, "--export a.jsonl: it is there already: remove it, or choose another name."),
         (["a"], 2, "--export"),
     ],
-    ids=["unknown", "none", "two in one table", "other format", "no folder", "a folder", "without --export"],
+    ids=["unknown", "none", "two in one table", "other format", "no folder", "a folder", "taken", "without --export"],
 )
 def test_export_that_cannot_be_done_says_why(recorded, capfd, arguments, code, words):
-    """No file is left behind, and the message says what to write instead."""
+    """No file is left behind or changed, and the message says what to write instead."""
     Path("taken.csv").mkdir()
+    before = Path("a.jsonl").read_bytes()
 
     assert main.main(["view", *arguments]) == code
 
+    assert Path("a.jsonl").read_bytes() == before
     assert words in capfd.readouterr().err
     assert not list(Path().glob("out*")) and not list(Path().glob("*.part"))
 
