@@ -246,6 +246,12 @@ def test_runs_of_last_year_keep_their_times_here_and_are_moved_elsewhere(command
     assert code == 0 and "moved      1 of 1 by " in err and "--since, --limit and pages go by" in err
 
 
+def test_the_link_says_of_which_scores_less_is_better(command, mine):
+    code, out, _ = command(*mine, "--lower-is-better", "polite")
+
+    assert code == 0 and out.splitlines()[-1].endswith("&lowerIsBetter=polite") and "worse" in out
+
+
 @pytest.mark.slow
 def test_killed_half_way_the_same_command_completes_it(command, mine, store):
     """Killed while the new system answers; then once more: every example has one run of each side, with its score."""

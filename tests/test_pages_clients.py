@@ -187,6 +187,32 @@ def test_comparison_says_what_the_command_line_says(api, get, size):
                 assert float(p) == pytest.approx(metric.p, abs=0.02)
 
 
+def test_the_link_says_of_which_scores_less_is_better(api, get):
+    """The page and its report then say the words of the command line; the filters keep it, and links lead to it."""
+    for name, length, good in (("before", 9, 0), ("after", 2, 1)):
+        results = [
+            {"inputs": {"q": q}, "outputs": {}, "feedback": {"words & more": length, "good": good}} for q in range(9)
+        ]
+        record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
+    compared = compare(api, "before", "after", lower_is_better=["words & more"])
+    assert {metric.name: metric.verdict for metric in compared.candidates[0].metrics} == {
+        "good": "better", "words & more": "better",
+    }  # fmt: skip
+    path = compared.url.split(f"/{TENANT}/")[1]
+
+    for html in (get(path), get(path.replace("/compare?", "/compare/report.html?"))):
+        text = words(html)
+        assert "words & more lower is better #1 before" in text and "good #1 before" in text
+        assert text.count("better p = 0.008") == 2 and "worse p" not in text
+        assert text.count("▲ 9 improved ▼ 0 regressed") == 2
+        assert text.count("▲ words & more improved") == 9 and "▼ words" not in text
+    assert '<input type="hidden" name="lowerIsBetter" value="words &amp; more">' in get(path)
+    improved = get(f"{path}&show=improved&metric=words+%26+more")
+    assert "9 of 9 examples" in words(improved) and re.search(r'&amp;lowerIsBetter=words\+%26\+more">Reset', improved)
+    assert "0 of 9 examples" in words(get(f"{path}&show=regressed&metric=words+%26+more"))
+    assert "lowerIsBetter" not in compare(api, "before", "after").url
+
+
 # ---------------------------------------------------------------- order and percentiles
 
 

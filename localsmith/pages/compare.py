@@ -146,7 +146,7 @@ def _cell(comparison: Comparison, side: Side, example: str, found: _Found) -> Ce
             means.append((metric, after))
         if not side.is_baseline and (before is not None or after is not None):
             difference = after - before if before is not None and after is not None else None
-            changes[metric] = (change(before, after), difference)
+            changes[metric] = (change(before, after, lower=metric in comparison.question.lower), difference)
     return Cell(runs, len(indexes) - len(runs), means, changes)
 
 

@@ -42,6 +42,7 @@ class Question:
     by: int  # the experiment sorted by, from 1
     descending: bool
     diff: str
+    lower: list[str]  # the metrics of which less is better
 
 
 SORTS = ("score", "change", "latency", "tokens", "cost")
@@ -64,6 +65,7 @@ def question_of(args: MultiDict[str, str]) -> Question:
         int(by[:3]) if known else 0,
         args.get("dir") == "desc",
         args.get("diff", "") if args.get("diff", "") in DIFFS else "",
+        list(dict.fromkeys(args.getlist("lowerIsBetter"))),
     )
 
 
@@ -121,7 +123,8 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     examples, not_run = _examples(db, kept, dataset_id, sides)
     for side in sides:
         if side is not baseline:
-            side.pairings = _pairings(kept, baseline, side, len(examples))
+            pairings = _pairings(kept, baseline, side, len(examples))
+            side.pairings = {name: p.turned() if name in question.lower else p for name, p in pairings.items()}
     tests = _give_verdicts(sides)
     metrics = metric_names(side.summary for side in sides)
     scored = [metric for metric in metrics if any(metric in side.columns.scores for side in sides)]
@@ -170,13 +173,13 @@ def _give_verdicts(sides: list[Side]) -> int:
 # Filters
 
 
-def change(before: float | None, after: float | None) -> str:
+def change(before: float | None, after: float | None, *, lower: bool = False) -> str:
     """What became of a score: improved, regressed, unchanged, or incomparable."""
     if before is None or after is None:
         return "incomparable"
     if abs(after - before) < SAME:
         return "unchanged"
-    return "improved" if after > before else "regressed"
+    return "improved" if (after > before) != lower else "regressed"
 
 
 def chosen(db: sqlite3.Connection, kept: Kept, comparison: Comparison) -> list[str]:
@@ -221,8 +224,8 @@ def _scores(comparison: Comparison, side: Side) -> Mapping[str, float]:
 def _changed(comparison: Comparison) -> Callable[[str], bool]:
     before = _scores(comparison, comparison.baseline)
     others = [_scores(comparison, side) for side in comparison.sides if not side.is_baseline]
-    kind = comparison.question.show
-    return lambda example: any(change(before.get(example), after.get(example)) == kind for after in others)
+    kind, lower = comparison.question.show, comparison.metric in comparison.question.lower
+    return lambda example: any(change(before.get(example), after.get(example), lower=lower) == kind for after in others)
 
 
 def _in_range(comparison: Comparison) -> Callable[[str], bool]:

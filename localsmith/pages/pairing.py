@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from operator import mul, sub
 from statistics import NormalDist
@@ -32,10 +32,15 @@ class Pairing:
     difference: Mean | None  # of candidate - baseline, over the pairs; None: no pairs, or too large to say
     test: str
     p: float | None  # of this test alone; None without a difference
+    lower_is_better: bool = False
 
     @property
     def pairs(self) -> int:
         return self.improved + self.regressed + self.unchanged
+
+    def turned(self) -> "Pairing":
+        """The same where less of the score is better."""
+        return replace(self, improved=self.regressed, regressed=self.improved, lower_is_better=not self.lower_is_better)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def _word(pairing: Pairing, p: float, tests: int) -> str:
         return TOO_FEW
     if p >= LEVEL or not pairing.difference or not pairing.difference.mean:
         return NO_DIFFERENCE
-    return BETTER if pairing.difference.mean > 0 else WORSE
+    return WORSE if (pairing.difference.mean > 0) == pairing.lower_is_better else BETTER
 
 
 def mcnemar(up: int, down: int) -> float:
