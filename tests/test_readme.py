@@ -74,3 +74,20 @@ def test_commands_of_the_readme_print_what_is_pasted_below_them(capsys, monkeypa
             pasted += "\n".join(lines) in part and f"    {link}" in part
 
     assert pasted == 3  # of each part one
+
+
+def test_commands_about_hosted_evaluators_end_with_the_promised_line(capsys):
+    """The last records what is new, so that there is something to score."""
+    Path("fixtures").symlink_to(ROOT / "fixtures")
+    part = README.split("## Evaluators that LangSmith runs\n")[1]
+    first = part.strip("\n").split("\n\n")[0]
+    commands = re.findall(r"^    uv run main\.py (.*)$", "\n" + README.split("## Comparing experiments\n")[1], re.M)[:2]
+    commands += re.findall(r"^    uv run main\.py (.*)$", first, re.M)
+
+    for command in commands:
+        assert main.main(shlex.split(command)) == 0, command
+        err = capsys.readouterr().err
+
+    assert len(commands) == 7
+    promised = re.search(r"^    (Scores will follow .*)$", part, re.M)[1]
+    assert promised in err
