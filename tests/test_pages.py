@@ -117,6 +117,22 @@ def test_unknown_experiments_are_named(client, seed):
     html = page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{other}")
 
     assert f"Left out: {other} is no experiment of this dataset" in html
+    html = page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},nonsense<b>")
+    assert "Left out: nonsense&lt;b&gt; is no experiment of this dataset" in html
+    text = words(page(client, f"datasets/{made['dataset']}/compare?selectedSessions={other},nonsense"))
+    assert f"No experiment of this dataset has the id {other} or nonsense ." in text
+
+
+def test_a_long_comparison_leads_to_its_examples(client, seed):
+    """With many scores or experiments, the examples are below the first screen."""
+    made = capitals(seed)
+    others = [seed.session(f"other {n}", made["dataset"]) for n in range(2)]
+
+    def compared(*sessions):
+        return page(client, f"datasets/{made['dataset']}/compare?selectedSessions={','.join(sessions)}")
+
+    assert 'href="#examples"' in compared(made["first"], made["second"], *others)
+    assert 'href="#examples"' not in compared(made["first"], made["second"])
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ from localsmith.pages.columns import ERROR, Columns, Kept, Summary
 from localsmith.pages.common import like
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
 from localsmith.pages.pairing import SAME, Pairing, Verdict, pair, verdicts
-from localsmith.wire import UUID
 
-MAX_EXPERIMENTS = 6
+MAX_EXPERIMENTS, MAX_ASKED = 6, 50
 SHOW = {
     "": "all examples",
     "regressed": "regressed",
@@ -53,7 +52,7 @@ def question_of(args: MultiDict[str, str]) -> Question:
     sort, _, by = args.get("sort", "").partition(":")
     known = sort in SORTS and by.isascii() and by.isdigit()
     return Question(
-        list(dict.fromkeys(item.strip() for item in ids if UUID.fullmatch(item.strip()))),
+        list(dict.fromkeys(item.strip() for item in ids if item.strip()))[:MAX_ASKED],
         args.get("baseline", "").lower(),
         args.get("show", "") if args.get("show", "") in SHOW else "",
         args.get("metric", ""),
@@ -109,7 +108,7 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     for session_id in question.session_ids:
         row = db.execute("SELECT * FROM sessions WHERE id = ?", (session_id,)).fetchone()
         if row is None or row["reference_dataset_id"] != dataset_id:
-            left_out.append(f"{session_id} is no experiment of this dataset")
+            left_out.append(f"{session_id[:60]} is no experiment of this dataset")
         elif len(sides) == MAX_EXPERIMENTS:
             left_out.append(f"{row['name']}: at most {MAX_EXPERIMENTS} stand side by side")
         else:
