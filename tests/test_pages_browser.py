@@ -285,6 +285,18 @@ def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
     assert page.get_by_role("heading", level=1).inner_text() == "2 experiments of capitals"
 
 
+def test_underlines_leave_underscores_to_be_seen(open_page, site):
+    """A link to sort by is named after a score, as `exact_match`: its underline is below what an underscore reaches."""
+    page = open_page(paths(site[1])["four experiments"])
+
+    below, reach = page.locator(".sorts a").first.evaluate("""link => {
+        const style = getComputedStyle(link), canvas = document.createElement("canvas").getContext("2d");
+        canvas.font = style.font;
+        return [parseFloat(style.textUnderlineOffset), canvas.measureText("_").actualBoundingBoxDescent];
+    }""")
+    assert below > reach > 0
+
+
 def test_filters_live_in_the_address(open_page, site):
     """What a person filters stands in the address, without empty parts, and survives going back."""
     made = site[1]
