@@ -1,6 +1,6 @@
 """What the commands share. Each is a module with HELP, DESCRIPTION, EXAMPLES, add_arguments(parser) and run(...)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from rest import LangSmith
@@ -12,6 +12,17 @@ Say = Callable[[str], None]  # talk, which goes to stderr
 def counted(count: int, thing: str) -> str:
     """A number and what it counts: 1 result, 2,000 results."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
+    """Problems, each a place and a reason, as at most so many lines: what goes wrong many times is said once."""
+    places: dict[str, list[str]] = {}
+    for place, reason in problems:
+        places.setdefault(reason, []).append(place)
+    for reason, (first, *others) in list(places.items())[:most]:
+        yield f"{first}{f' and {len(others):,} more' if others else ''}: {reason}"
+    if len(places) > most:
+        yield f"and {counted(len(places) - most, 'other problem')}"
 
 
 def clean(line: str) -> str:

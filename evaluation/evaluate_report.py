@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation import judge
 from evaluation.calling import PAIRWISE, RUN, SUMMARY, ready
-from evaluation.command import Connect, Say, clean, counted, shortened
+from evaluation.command import Connect, Say, alike, clean, counted, shortened
 from evaluation.evaluate import Evaluation, Progress, evaluate
 from evaluation.pairwise import Comparison
 from evaluation.targets import is_file, load_evaluators, load_function
@@ -171,8 +171,8 @@ def report(found: Evaluation | Comparison, say: Say, as_json: bool) -> bool:
     if isinstance(found, Comparison):
         say_failures(found.errors, found.reasons, say)
         return not found.errors
-    for rejected in found.rejected[:20]:
-        say(f"result {rejected['result']}: {rejected['reason']}")
+    for line in alike((f"result {rejected['result']}", rejected["reason"]) for rejected in found.rejected):
+        say(line)
     say_failures(found.tally.failures, found.tally.reasons, say)
     say_doubts(found, say)
     for name in found.silent:

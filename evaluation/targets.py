@@ -25,7 +25,7 @@ import recorder_bodies as bodies
 import recorder_results
 from evaluation import api as wing
 from evaluation.calling import RUN, Await, Evaluator, awaited, bind, plain_text, run_alone
-from evaluation.command import counted
+from evaluation.command import alike, counted
 from rest import LangSmith, create_examples, get_or_create_dataset
 from rest import list_examples as list_known_examples
 
@@ -254,12 +254,11 @@ def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> t
     for number, row in enumerate(rows, 1):
         result = as_result(row)
         fields, _, wrong = recorder_results.prepare(result)
-        problems += [f"{source}, example {number}: {problem}" for problem in wrong]
+        problems += [(f"{source}, example {number}", problem) for problem in wrong]
         found.append(fields)
     if problems:
-        more = [f"and {len(problems) - 20} more"] if len(problems) > 20 else []
         count = counted(len(problems), "problem")
-        raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *problems[:20], *more]))
+        raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *alike(problems)]))
     if not rows:
         raise ValueError(f"There are no examples in {source}.")
     dataset, _ = get_or_create_dataset(api, name)

@@ -25,6 +25,7 @@ import rest
 from evaluation import api as wing
 from evaluation import judge
 from evaluation.calling import PAIRWISE, RUN, SUMMARY, ready
+from evaluation.command import alike
 from evaluation.evaluate import Evaluation, ExecutorError, Interrupted, aevaluate, evaluate
 from evaluation.evaluate_report import progress_line, report
 from evaluation.evaluators import exact_match, length_limit
@@ -652,6 +653,18 @@ def test_data_that_is_not_there_or_not_right(run, data, error, message):
     run()
     with pytest.raises(error, match=message):
         run(lambda inputs: pytest.fail("called"), data=data)
+
+
+def test_the_same_problem_of_many_examples_is_said_once(run):
+    """With the first that has it; other problems get lines of their own, 20 at most."""
+    with pytest.raises(ValueError) as caught:
+        run(data=[{"question": "Peru?"}] * 35 + [{"inputs": {}, "metadata": {"n": float("nan")}}])
+
+    head, *lines = str(caught.value).splitlines()
+    assert head == "36 problems in data, nothing was sent:"
+    assert lines[0] == "  data, example 1 and 34 more: 'inputs' is missing, expected an object"
+    assert len(lines) == 2 and lines[1].startswith("  data, example 36: ")
+    assert list(alike([("a", "x"), ("b", "y"), ("c", "y")], 1)) == ["a: x", "and 1 other problem"]
 
 
 def test_attachments_of_examples(api, run):
