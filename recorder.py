@@ -1,13 +1,15 @@
 """The for loop: results become the examples of a dataset, and the runs and feedback of an experiment."""
 
+import gc
 import uuid
 from array import array
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, count
 from threading import Event
 from time import monotonic, sleep
 from typing import Any
@@ -86,15 +88,14 @@ def record_langsmith_experiment(
     if results is None or isinstance(results, str | bytes | dict):
         raise ValueError(f"results is {named(results)}, expected a list or a generator of results.")
     api = langsmith or rest.connect()
-    overview = None
-    if not experiment_name or iter(results) is not results:
-        results = list(results) if iter(results) is results else results
+    options: Any = {"description": description, "metadata": metadata, "on_progress": on_progress, "verify": verify}
+    if experiment_name and iter(results) is results:
+        return record(api, dataset_name, results, experiment_name, None, **options)
+    results = list(results) if iter(results) is results else results
+    with uncollected():
         overview = check_results(results)
         experiment_name = experiment_name or bodies.default_name(dataset_name, dataset_name, overview.hash)
-    return record(
-        api, dataset_name, results, experiment_name, overview,
-        description=description, metadata=metadata, on_progress=on_progress, verify=verify,
-    )  # fmt: skip
+        return record(api, dataset_name, results, experiment_name, overview, **options)
 
 
 def record(
@@ -116,14 +117,16 @@ def record(
         raise ValueError("\n".join(problems) or "The dataset has no name: give it one.")
     recording = Recording("", dataset_name, "", experiment_name, "")
     total = overview.count if overview else None
-    prepared: Iterable[Prepared] = overview.prepared if overview and overview.prepared else sound(results, recording)
+    prepared: Iterable[Prepared] = (
+        zip(count(1), results, overview.fields) if overview and overview.fields else sound(results, recording)
+    )
     if overview is None:
         prepared = iter(prepared)
         first = next((one for one in prepared if one[1] is not TICK), None)
         if first is None:
             raise ValueError(f"There is nothing to record. {recording.rejected or ''}".strip())
         prepared, overview = chain([first], prepared), Overview()
-        overview.add(first[1], bodies.canonical_result(first[2]))
+        overview.add(first[1])
         if overview.earliest:
             overview.longest = max(overview.longest, LONGEST_STREAMED)
     under_way: deque[tuple[Batch, Future[None]]] = deque()
@@ -153,10 +156,11 @@ def record(
         start = bodies.session_start(overview.earliest, overview.longest, datetime.now(UTC))
         session_body = bodies.session_body(dataset["id"], experiment_name, start, description, metadata)
         opening = pool.submit(open_session, api, session_body)
-        sender = Sender(api, dataset["id"], is_new, opening)
+        sender = Sender(api, dataset["id"], is_new, session_body, opening)
         for batch in batches(prepared, dataset["id"], broken):
             if not all(item.makes_example for item in batch.items):
                 batch.earlier = [other.examples_answered for other, _ in under_way]
+            sender.build(batch)
             under_way.append((batch, pool.submit(sender.send, batch)))
             while len(under_way) > abreast or (under_way and under_way[0][1].done()):
                 settle()
@@ -190,25 +194,39 @@ def record(
 # ---------------------------------------------------------------- before sending
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from going through what is in memory already, as it would every second or so."""
+    is_ours = not gc.get_freeze_count()
+    if is_ours:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if is_ours:
+            gc.unfreeze()
+
+
 class Tally:
     """Counts texts in 8 bytes each, so that a million results need 15 MB."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._buckets: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
+        self._buckets = [b""] * 0x4000
         for text in texts:
             self.add(text)
 
     def add(self, text: str) -> int:
         """Count `text`, and return how often it was counted before."""
-        bucket, bits = self._buckets[hash(text) & 0x3FFF], hash(text)
-        bucket.append(bits)
-        return bucket.count(bits) - 1 if len(bucket) > 1 else 0
+        bits = hash(text)
+        mark, bucket = bits.to_bytes(8, signed=True), self._buckets[bits & 0x3FFF]
+        self._buckets[bits & 0x3FFF] = bucket + mark
+        return bucket.count(mark)
 
     def __contains__(self, text: str) -> bool:
-        return hash(text) in self._buckets.get(hash(text) & 0x3FFF, ())
+        return hash(text).to_bytes(8, signed=True) in self._buckets[hash(text) & 0x3FFF]
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets.values()))
+        return sum(map(len, self._buckets)) // 8
 
 
 @dataclass(slots=True)
@@ -222,8 +240,12 @@ class Item:
     example_id: str
     makes_example: bool
     occurrence: int  # how many identical results came before it
+    example: bytes = b""  # the body of its example, if it makes one
+    root: bodies.Run = field(init=False)
+    runs: tuple[bytes, ...] = ()  # the bodies of its trace, the root last
+    feedback: list[dict[str, Any]] = field(default_factory=list)
+    is_sent: bool = False  # whether its runs are sent in this call
     state: str = ""  # "recorded" or "rejected" in the end
-    sent: bodies.Run | None = None  # its root run, if that is sent in this call
 
 
 @dataclass
@@ -233,6 +255,7 @@ class Batch:
     items: list[Item] = field(default_factory=list)
     earlier: list[Event] = field(default_factory=list)  # batches under way that may make examples this one uses
     examples_answered: Event = field(default_factory=Event)
+    built_for: tuple[str, datetime] = ("", EPOCH)  # id and start of the session that its traces belong to
     counts: Counter[str] = field(default_factory=Counter)  # by their names in Recording
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
@@ -317,13 +340,30 @@ def open_session(api: LangSmith, session: dict[str, Any]) -> tuple[dict[str, Any
 
 @dataclass
 class Sender:
-    """Sends batches, several at once; holds what they share."""
+    """Sends batches, several at once; holds what they share.
+
+    What takes computing is done by the caller's thread (`build`), so that the others only wait for the server: threads
+    that compute at the same time cost more than they bring.
+    """
 
     api: LangSmith
     dataset_id: str
     is_new_dataset: bool
+    expected: dict[str, Any]  # the session as it is unless it was there before
     session: Future[tuple[dict[str, Any], Tally | None]]  # with the ids of its runs if it was there before
     refused_examples: dict[str, str] = field(default_factory=dict)
+
+    def build(self, batch: Batch) -> None:
+        """Make the bodies of a batch, for the session if that is known already, else for the expected one."""
+        session = self.session.result()[0] if self.session.done() else self.expected
+        batch.built_for = session_id, start = terms(session)
+        for item in batch.items:
+            if item.makes_example:
+                item.example = bodies.example_body(item.fields, self.dataset_id, item.example_id).encode()
+            name = f"{session_id}-{item.example_id}-{item.text}-{item.occurrence}"
+            trace = bodies.trace(item.result, item.fields, name, session_id, start, item.example_id)
+            item.root, item.runs = trace[-1], tuple([run.body.encode() for run in trace])
+            item.feedback = [body for run in trace if run.feedback for body in bodies.feedback_bodies(run)]
 
     def send(self, batch: Batch) -> None:
         """Send the examples, then the runs, then the feedback of a batch; return when all is answered."""
@@ -360,9 +400,7 @@ class Sender:
         def refuse(item: Item, reason: str) -> None:
             self.refused_examples[item.example_id] = f"its example was refused: {reason}"
 
-        missing = [item for i, item in makers.items() if i not in known]
-        examples = (bodies.example_body(item.fields, self.dataset_id, item.example_id).encode() for item in missing)
-        post_or_halve(post, [(item, [body]) for item, body in zip(missing, examples, strict=True)], refuse)
+        post_or_halve(post, [(item, (item.example,)) for i, item in makers.items() if i not in known], refuse)
 
     def known_examples(self, ids: list[str]) -> set[str]:
         pages = (rest.list_examples(self.api, self.dataset_id, some) for some in hundreds(ids))
@@ -371,27 +409,24 @@ class Sender:
     def send_runs(self, batch: Batch) -> list["Unit"]:
         """Send the runs that are not there yet; return the feedback of all that are there now."""
         session, existing = self.session.result()
-        session_start = parse_time(session["start_time"]) or EPOCH
+        if batch.built_for != terms(session):
+            self.build(batch)
         too_late = bodies.timestamp(datetime.now(UTC) - LAST_CALL)
         runs: list[Unit] = []
-        feedback: list[Unit] = []
         for item in batch.items:
             if reason := self.refused_examples.get(item.example_id):
                 batch.reject(item, reason)
                 continue
-            name = f"{session['id']}-{item.example_id}-{item.text}-{item.occurrence}"
-            trace = bodies.trace(item.result, item.fields, name, session["id"], session_start, item.example_id)
-            feedback.append((item, [body for run in trace if run.feedback for body in bodies.feedback_bodies(run)]))
-            if existing and trace[-1].id in existing:
+            if existing and item.root.id in existing:
                 batch.counts["runs_existing"] += 1
                 continue
-            if trace[-1].start_time < too_late:
+            if item.root.start_time < too_late:
                 raise TooLate(
                     f"experiment {session['name']!r} started at {session['start_time']}, and LangSmith takes no runs "
                     "that started 24 hours ago or earlier: record under a new experiment name."
                 )
-            item.sent = trace[-1]
-            runs.append((item, [run.body.encode() for run in trace]))
+            item.is_sent = True
+            runs.append((item, item.runs))
 
         def post(units: list[Unit]) -> None:
             for encoded in requests_of(units, RUN_BYTES):
@@ -399,7 +434,7 @@ class Sender:
             batch.counts["runs_recorded"] += len(units)
 
         post_or_halve(post, runs, batch.reject)
-        return [unit for unit in feedback if unit[1] and not unit[0].state]
+        return [(item, item.feedback) for item in batch.items if item.feedback and not item.state]
 
     def send_feedback(self, batch: Batch, units: list["Unit"]) -> None:
         if self.session.result()[1] is not None:  # resumed: some may be there, with other content even
@@ -422,7 +457,11 @@ class Sender:
         post_or_halve(post, units, refuse)
 
 
-Unit = tuple[Item, list[Any]]  # what must arrive of one result: all of it or nothing
+def terms(session: dict[str, Any]) -> tuple[str, datetime]:
+    return session["id"], parse_time(session["start_time"]) or EPOCH
+
+
+Unit = tuple[Item, Sequence[Any]]  # what must arrive of one result: all of it or nothing
 
 
 def status(error: requests.HTTPError) -> int:
@@ -438,13 +477,15 @@ def requests_of(units: list[Unit], max_bytes: int) -> Iterator[list[bytes]]:
     packed: list[bytes] = []
     size = 0
     for _, encoded in units:
-        fits = len(encoded) <= BATCH and sum(map(len, encoded)) <= max_bytes
+        weight = sum(map(len, encoded)) + len(encoded)
+        fits = len(encoded) <= BATCH and weight <= max_bytes
         for part in [encoded] if fits else [[body] for body in encoded]:
-            weight = sum(map(len, part)) + len(part)
+            weight = weight if fits else len(part[0]) + 1
             if packed and (len(packed) + len(part) > BATCH or size + weight > max_bytes):
                 yield packed
                 packed, size = [], 0
-            packed, size = packed + part, size + weight
+            packed += part
+            size += weight
     if packed:
         yield packed
 
@@ -476,10 +517,10 @@ class Sent:
 
     def add(self, batch: Batch) -> None:
         for item in batch.items:
-            if item.sent and item.state == "recorded":
+            if item.is_sent and item.state == "recorded":
                 self.numbers.append(item.number)
-                self.ids += bytes.fromhex(item.sent.id.replace("-", ""))
-                self.last_end = max(self.last_end, item.sent.end_time)
+                self.ids += bytes.fromhex(item.root.id.replace("-", ""))
+                self.last_end = max(self.last_end, item.root.end_time)
 
     def missing_from(self, there: Tally) -> list[int]:
         ids = (str(uuid.UUID(bytes=bytes(self.ids[at : at + 16]))) for at in range(0, len(self.ids), 16))

@@ -3,8 +3,8 @@
 import functools
 import hashlib
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring as quoted
@@ -14,6 +14,7 @@ import rfc8785
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DNS = uuid.NAMESPACE_DNS.bytes
+VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # a digit with the two highest bits set to 10
 ZERO, MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
 
@@ -23,54 +24,66 @@ WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hour
 
 def canonical(value: Any) -> str:
     """RFC 8785 canonical JSON, but integers beyond 2**53 are written as their plain digits."""
-    kind = type(value)
-    if kind is str:
-        return quoted(value)
-    if kind is dict:
-        parts = []
-        for name, quoted_name in in_order(value):
-            item = value[name]
-            parts.append(quoted_name + (quoted(item) if type(item) is str else canonical(item)))
-        return "{" + ",".join(parts) + "}"
-    if kind is list:
-        return "[" + ",".join([canonical(item) for item in value]) + "]"
-    if kind is int:
-        if not -(2**63) <= value < 2**63:
-            raise ValueError("an integer beyond 64 bits")
-        return str(value)
-    if kind in PLAIN:
-        return rfc8785.dumps(value).decode()  # floats are the hard part
-    if isinstance(value, str):  # also an Enum of texts, of which str() would give the name
-        return quoted(value)
-    base = next(base for base in BASES if isinstance(value, base))
-    return canonical(list(value) if base is tuple else base(value))
+    return WRITERS[type(value)](value)
 
 
-def in_order(names: Mapping[str, Any]) -> list[tuple[str, str]]:
+def write_object(value: Mapping[str, Any]) -> str:
+    parts = []
+    for name, quoted_name in known_order(tuple(value)) if len(value) < 20 else in_order(tuple(value)):
+        item = value[name]
+        parts.append(quoted_name + WRITERS[type(item)](item))
+    return "{" + ",".join(parts) + "}"
+
+
+def write_list(value: Iterable[Any]) -> str:
+    return "[" + ",".join([WRITERS[type(item)](item) for item in value]) + "]"
+
+
+def write_integer(value: int) -> str:
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("an integer beyond 64 bits")
+    return str(value)
+
+
+def write_plain(value: float | bool | None) -> str:
+    return rfc8785.dumps(value).decode()  # floats are the hard part
+
+
+def write_other(value: Any) -> str:
+    """Write what else Python code may hold: subclasses, such as an Enum of texts, of which str() gives the name."""
+    if isinstance(value, str):
+        return quoted(value)
+    base = next(base for base in (dict, list, tuple, float, int) if isinstance(value, base))
+    return WRITERS[base](base(value))
+
+
+WRITERS: defaultdict[type, Callable[[Any], str]] = defaultdict(lambda: write_other)
+WRITERS |= {str: quoted, dict: write_object, list: write_list, tuple: write_list, int: write_integer}
+WRITERS |= dict.fromkeys((float, bool, type(None)), write_plain)
+
+
+def in_order(names: tuple[str, ...]) -> list[tuple[str, str]]:
     """Names as RFC 8785 sorts them, by UTF-16 units, each also as JSON with a colon."""
-    return known_order(tuple(names)) if len(names) < 20 else known_order.__wrapped__(tuple(names))
+    by_units = None if all(map(str.isascii, names)) else lambda name: name.encode("utf-16-be")
+    return [(name, quoted(name) + ":") for name in sorted(names, key=by_units)]
 
 
-@functools.lru_cache(64)  # the objects of an experiment look alike
-def known_order(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [(name, quoted(name) + ":") for name in sorted(names, key=lambda name: name.encode("utf-16-be"))]
-
-
-PLAIN = (float, bool, type(None))
-BASES: tuple[Any, ...] = (dict, list, tuple, float, int)  # what else Python code may hold
+known_order = functools.lru_cache(64)(in_order)  # the objects of an experiment look alike
 
 
 def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
     """The sorted fields of a result as its id sees them: without nulls, and without feedback, which may come later."""
     fields = {}
-    for name, _ in in_order(run):
+    for name, _ in known_order(tuple(run)):
         value = run[name]
         if value is None or name == "feedback":
             continue
         if name == "child_runs" and value:
             fields[name] = "[" + ",".join([canonical_result(canonical_fields(child)) for child in value]) + "]"
+        elif isinstance(value, datetime):
+            fields[name] = quoted(value.isoformat())
         else:
-            fields[name] = canonical(value.isoformat() if isinstance(value, datetime) else value)
+            fields[name] = WRITERS[type(value)](value)
     return fields
 
 
@@ -84,8 +97,7 @@ def canonical_result(fields: Mapping[str, str]) -> str:
 def uuid5(name: str) -> str:
     """The version 5 UUID of a text in the DNS namespace, as the standard library makes it, but in half the time."""
     digits = hashlib.sha1(DNS + name.encode()).hexdigest()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}"
 
 
 def example_id(dataset_id: str, fields: Mapping[str, str]) -> str:
@@ -99,18 +111,25 @@ def experiment_id(dataset_id: str, experiment_name: str) -> str:
 
 def default_name(prefix: str, dataset_name: str, results_hash: int) -> str:
     """The experiment name of results that were given none: it stands for these results in this dataset."""
-    return f"{prefix}-{(results_hash + short_hash(dataset_name)) % 2**32:08x}"
+    return f"{prefix}-{(results_hash + short_hash(dataset_name.encode(errors='replace'))) % 2**32:08x}"
 
 
-def short_hash(text: str) -> int:
+def short_hash(text: bytes) -> int:
     """The first 4 bytes of the SHA-256; those of all results add up to one that does not depend on their order."""
-    return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:4])
+    return int.from_bytes(hashlib.sha256(text).digest()[:4])
 
 
 def run_id(name: str, start_time: datetime) -> str:
     """A UUIDv7 that is the same every time: the uuid5 of `name` with the start in milliseconds and a 7 in it."""
-    milliseconds = f"{(start_time - EPOCH) // MILLISECOND:012x}"
-    return f"{milliseconds[:8]}-{milliseconds[8:]}-7{uuid5(name)[15:]}"
+    return moment(start_time)[2] + uuid5(name)[15:]
+
+
+@functools.lru_cache(16)  # results without times start at the same moment, and so do those that are moved
+def moment(time: datetime) -> tuple[str, str, str]:
+    """A time as it is sent, as a `dotted_order` has it, and as a UUIDv7 begins."""
+    text, milliseconds = timestamp(time), f"{(time - EPOCH) // MILLISECOND:012x}"
+    digits = text[:26].replace("-", "").replace(":", "").replace(".", "")
+    return text, f"{digits}Z", f"{milliseconds[:8]}-{milliseconds[8:]}-7"
 
 
 # ---------------------------------------------------------------- times
@@ -128,7 +147,8 @@ def parse_time(value: str | datetime | None) -> datetime | None:
 
 def timestamp(time: datetime) -> str:
     """A time in UTC (as `parse_time` gives it) as it is sent."""
-    return time.isoformat(timespec="microseconds")
+    text = time.isoformat()  # faster than with a timespec
+    return text if time.microsecond else f"{text[:19]}.000000{text[19:]}"
 
 
 def session_start(earliest: datetime | None, longest: timedelta, now: datetime) -> datetime:
@@ -220,9 +240,9 @@ def add_runs(
             given = fields["start_time"], fields.get("end_time", fields["start_time"])
             original = f'"original_start_time":{given[0]},"original_end_time":{given[1]}'
             metadata = f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
-    start_time, end_time, i = timestamp(start), timestamp(end), run_id(name, start)
-    segment = start_time[:26].replace("-", "").replace(":", "").replace(".", "") + "Z" + i
-    trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{segment}") if parent else (i, segment)
+    i, (start_time, order, _) = run_id(name, start), moment(start)
+    end_time = start_time if end == start else timestamp(end)
+    trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
     children = result.get("child_runs") or ()
     run_type = fields.get("run_type") or ('"chain"' if children else '"llm"')
     parts = [
@@ -247,7 +267,9 @@ MARKS = ("score", "value", "comment")
 
 def feedback_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The feedback of a result as a list; `{key: score}` is the short form. What holds only nulls was not scored."""
-    given = result.get("feedback") or []
+    given = result.get("feedback")
+    if not given:
+        return []
     if isinstance(given, dict):
         given = list(long_form(given))
     return [item for item in given if item.get("error") or any(item.get(name) is not None for name in MARKS)]

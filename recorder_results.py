@@ -134,11 +134,10 @@ class Overview:
     earliest: datetime | None = None
     longest: timedelta = timedelta(0)
     hash: int = 0  # the sum of their short hashes
-    prepared: list[Prepared] | None = None  # of results that are in memory anyway
+    fields: list[dict[str, str]] | None = None  # of each result, canonical, when the results are in memory anyway
 
-    def add(self, result: Mapping[str, Any], text: str) -> None:
+    def add(self, result: Mapping[str, Any]) -> None:
         self.count += 1
-        self.hash = (self.hash + short_hash(text)) % 2**32
         start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
         if start:
             self.earliest = min(start, self.earliest or start)
@@ -150,17 +149,18 @@ def check_results(results: Iterable[Any]) -> Overview:
 
     Raises ValueError with one message that lists every problem (the first 20) by place, field and expectation.
     """
-    overview = Overview(prepared=[] if isinstance(results, Sized) else None)
+    overview = Overview(fields=[] if isinstance(results, Sized) else None)
     problems: list[str] = []
     for number, result in enumerate(results, 1):
-        fields, text, found = prepare(result)
+        fields, encoded, found = prepare(result)
         if found:
             place = getattr(results, "place", f"result {number}")
             problems.extend(f"{place}: {problem}" for problem in found)
             continue
-        overview.add(result, text)
-        if overview.prepared is not None:
-            overview.prepared.append((number, result, fields))
+        overview.add(result)
+        overview.hash = (overview.hash + short_hash(encoded)) % 2**32
+        if overview.fields is not None:
+            overview.fields.append(fields)
     source = getattr(results, "name", "the results")
     if problems:
         more = len(problems) - LISTED_PROBLEMS
@@ -172,25 +172,25 @@ def check_results(results: Iterable[Any]) -> Overview:
     return overview
 
 
-def prepare(result: Any) -> tuple[dict[str, str], str, list[str]]:
-    """The canonical fields of a sound result and their text; or in words all that keeps it from being recorded."""
+def prepare(result: Any) -> tuple[dict[str, str], bytes, list[str]]:
+    """The canonical fields of a sound result, and their bytes; or in words all that keeps it from being recorded."""
     if isinstance(result, Unreadable):
-        return {}, "", [str(result)]
+        return {}, b"", [str(result)]
     problems: list[str] = []
     check_run(result, "", None, problems)
     if problems:
         check_json(result, "", problems)
-        return {}, "", [printable(problem) for problem in problems]
-    fields, text = {}, ""
+        return {}, b"", [printable(problem) for problem in problems]
+    fields, encoded = {}, b""
     try:
         fields = canonical_fields(result)
-        text = canonical_result(fields)
-        if len(text.encode()) < MAX_RUN_BYTES and text.count("{") + text.count("[") < MAX_DEPTH:
-            return fields, text, problems
+        encoded = canonical_result(fields).encode()
+        if len(encoded) < MAX_RUN_BYTES and encoded.count(b"{") + encoded.count(b"[") < MAX_DEPTH:
+            return fields, encoded, problems
     except (AttributeError, TypeError, ValueError, RecursionError, StopIteration):
         pass
     check_json(result, "", problems)  # slower, but it knows where
-    return fields, text, [printable(problem) for problem in problems]
+    return fields, encoded, [printable(problem) for problem in problems]
 
 
 def check_run(run: Any, where: str, parent_start: datetime | None, problems: list[str]) -> None:

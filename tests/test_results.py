@@ -697,5 +697,5 @@ def test_hash_means_the_set_of_results():
 
 def test_results_in_memory_are_prepared_once():
     """What is streamed is not held."""
-    assert check_results([result()]).prepared[0][0] == 1
-    assert check_results(file_of(OK)).prepared is None
+    assert len(check_results([result()]).fields) == 1
+    assert check_results(file_of(OK)).fields is None
