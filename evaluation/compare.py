@@ -217,7 +217,8 @@ def read_columns(api: LangSmith, dataset_id: str, sessions: Sequence[dict], *, k
 
 def add_means(into: dict[str, dict[str, float]], example_id: str, repetitions: Sequence[dict[str, float]]) -> None:
     for name in dict.fromkeys(name for numbers in repetitions for name in numbers):
-        into[name][example_id] = fmean(numbers[name] for numbers in repetitions if name in numbers)
+        values = [numbers[name] for numbers in repetitions if name in numbers]
+        into[name][example_id] = fmean(values) if len(values) > 1 else values[0]
 
 
 def scores_of(run: dict) -> dict[str, float]:

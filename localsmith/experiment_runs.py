@@ -3,14 +3,13 @@
 import sqlite3
 from typing import Any
 
-from localsmith.datasets import find_dataset
 from localsmith.examples import SELECT as SELECT_EXAMPLES
 from localsmith.fields import Fields
 from localsmith.filters import RUN, compile_filter
 from localsmith.lists import Where
 from localsmith.run_query import SELECT as SELECT_RUNS
 from localsmith.sessions import find_session
-from localsmith.wire import ApiError, as_uuid, dumps, invalid
+from localsmith.wire import ApiError, as_uuid, dumps, invalid, not_found
 
 MAX_EXAMPLE_IDS = 1000
 SORTS: dict[str, Fields] = {
@@ -33,21 +32,23 @@ def experiment_examples(
     session_ids: list[str],
     wanted: dict[str, Any],
     limit: int,
-    offset: int,
+    offset: int = 0,
     sort: tuple[str | None, str | None] = (None, None),
+    after: int = 0,
 ) -> list[sqlite3.Row]:
     """A page of the dataset's examples that have a root run in one of the sessions.
 
     Each comes in its last version, deleted ones too, since the experiment was run on them. `wanted` may hold
-    `filters` by session and `example_ids`.
+    `filters` by session and `example_ids`. A page that begins `after` a position costs the same wherever it is.
     """
-    find_dataset(db, dataset_id)
+    if not db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset_id,)).fetchone():
+        raise not_found("Dataset")
     if not session_ids:
         raise ApiError(400, "at least one experiment is required")
     for session_id in session_ids:
         find_session(db, session_id)
     where = Where()
-    where.add("dataset_id = ?", dataset_id)
+    where.add("dataset_id = ? AND position > ?", dataset_id, after)
     where.add("version = (SELECT max(version) FROM examples AS later WHERE later.id = examples.id)")
     where.add(f"EXISTS (SELECT 1 FROM runs WHERE {ROOTS} IN (SELECT value FROM json_each(?)))", dumps(session_ids))
     if len(wanted.get("example_ids") or ()) > MAX_EXAMPLE_IDS:

@@ -155,11 +155,12 @@ def list_examples(call: Call) -> dict[str, Any]:
     limit = page_size(wanted, 20, 100)
     selects = check_selects(wanted.get("selects", []))
     sort = check(wanted.get("sort", {}), SORTS["v2"], ["body", "sort"])
-    (offset,) = read_cursor(body, 1) or [0]
+    (place,) = read_cursor(body, 1) or [0]
     sessions = wanted["experiment_ids"]
+    order = (sort.get("by"), sort.get("order"))
+    start = {"offset": max(place, 0)} if order[0] else {"after": place}
     with call.store.read() as db:
-        order = (sort.get("by"), sort.get("order"))
-        examples = experiment_examples(db, call.ids["dataset_id"], sessions, wanted, limit + 1, max(offset, 0), order)
+        examples = experiment_examples(db, call.ids["dataset_id"], sessions, wanted, limit + 1, sort=order, **start)
         page = examples[:limit]
         rows = experiment_rows(db, [example["id"] for example in page], sessions)
         runs = v2_runs(db, call, rows, selects, comparative=wanted.get("comparative_experiment_id"))
@@ -167,4 +168,5 @@ def list_examples(call: Call) -> dict[str, Any]:
     for row, run in zip(rows, runs, strict=True):
         by_example.setdefault(row["reference_example_id"], []).append(run)
     items = [{**example_json(example), "runs": by_example.get(example["id"], [])} for example in page]
-    return {"items": items, "next_cursor": write_cursor([offset + limit] if len(examples) > limit else None, body)}
+    following = place + limit if order[0] or not page else page[-1]["position"]
+    return {"items": items, "next_cursor": write_cursor([following] if len(examples) > limit else None, body)}

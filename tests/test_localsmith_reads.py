@@ -247,6 +247,26 @@ def test_experiment_runs_are_sorted_by_feedback_or_numbers(api, compared, by, or
     assert [examples.index(item["id"]) for item in items] == expected
 
 
+@pytest.mark.parametrize(
+    ("sort", "expected"), [({}, [0, 1, 2]), ({"by": "feedback.correct", "order": "ASC"}, [1, 2, 0])]
+)
+def test_following_the_cursor_visits_every_example_once(api, compared, sort, expected):
+    """Examples without a run in the experiment are passed over."""
+    dataset, examples, sessions, _ = compared
+    api.examples(dataset, 2)
+    body = {"experiment_ids": sessions[:1], "page_size": 1, "sort": sort}
+    seen, cursor = [], None
+
+    while cursor is not None or not seen:
+        page = api.post(
+            f"/api/v2/datasets/{dataset}/experiment-runs", {**body, **({"cursor": cursor} if cursor else {})}
+        )
+        seen += [examples.index(item["id"]) for item in page["items"]]
+        cursor = page["next_cursor"]
+
+    assert seen == expected
+
+
 def test_compare_call_of_v1_holds_single_feedback(api, compared):
     dataset, examples, sessions, _ = compared
     good = {sessions[0]: ['and(eq(feedback_key, "correct"), gte(feedback_score, 0.5))']}
