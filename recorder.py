@@ -4,12 +4,12 @@ import gc
 import uuid
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import chain, count
+from itertools import chain
 from threading import Event
 from time import monotonic, sleep
 from typing import Any
@@ -89,9 +89,11 @@ def record_langsmith_experiment(
         raise ValueError(f"results is {named(results)}, expected a list or a generator of results.")
     api = langsmith or rest.connect()
     options: Any = {"description": description, "metadata": metadata, "on_progress": on_progress, "verify": verify}
-    if experiment_name and iter(results) is results:
+    is_iterator = iter(results) is results
+    if experiment_name and is_iterator:
         return record(api, dataset_name, results, experiment_name, None, **options)
-    results = list(results) if iter(results) is results else results
+    if is_iterator or isinstance(results, Sized):
+        results = list(results)  # of what may come only once (a progress bar's), or may be changed meanwhile
     with uncollected():
         overview = check_results(results)
         experiment_name = experiment_name or bodies.default_name(dataset_name, dataset_name, overview.hash)
@@ -110,18 +112,20 @@ def record(
     on_progress: Callable[[int, int | None], None] | None = None,
     verify: bool = True,
 ) -> Recording:
-    """Do what `record_langsmith_experiment` promises; `overview` is None when the results are not checked yet."""
+    """Do what `record_langsmith_experiment` promises, for results that are the same each time they are gone through.
+
+    `overview` is None when they are not checked yet.
+    """
     named = {"dataset": dataset_name, "experiment": experiment_name, "description": description, "metadata": metadata}
     problems = [problem for name, value in named.items() for problem in unfit(value, name)]
     if problems or not dataset_name:
         raise ValueError("\n".join(problems) or "The dataset has no name: give it one.")
     recording = Recording("", dataset_name, "", experiment_name, "")
     total = overview.count if overview else None
-    prepared: Iterable[Prepared] = (
-        zip(count(1), results, overview.fields) if overview and overview.fields else sound(results, recording)
-    )
+    prepared: Iterator[Prepared] = sound(results, recording)
+    if overview and overview.fields:
+        prepared = zip(range(1, overview.count + 1), results, overview.fields, strict=True)
     if overview is None:
-        prepared = iter(prepared)
         first = next((one for one in prepared if one[1] is not TICK), None)
         if first is None:
             raise ValueError(f"There is nothing to record. {recording.rejected or ''}".strip())
@@ -188,6 +192,8 @@ def record(
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C waits for nothing
     if broken:
         raise broken[0]
+    if total not in (None, recording.results):
+        raise RecordingError(f"{total} results were checked, but {recording.results} came to be recorded.", recording)
     return recording
 
 
@@ -196,22 +202,23 @@ def record(
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from going through what is in memory already, as it would every second or so."""
-    is_ours = not gc.get_freeze_count()
-    if is_ours:
-        gc.freeze()
+    """Keep the garbage collector from going through all that is in memory, unless the program did so itself."""
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
     try:
         yield
     finally:
-        if is_ours:
-            gc.unfreeze()
+        gc.unfreeze()
 
 
 class Tally:
-    """Counts texts in 8 bytes each, so that a million results need 15 MB."""
+    """Counts texts by their hashes, in 8 bytes each, so that a million results need 15 MB."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._buckets = [b""] * 0x4000
+        self._again: Counter[bytes] = Counter()
         for text in texts:
             self.add(text)
 
@@ -219,14 +226,17 @@ class Tally:
         """Count `text`, and return how often it was counted before."""
         bits = hash(text)
         mark, bucket = bits.to_bytes(8, signed=True), self._buckets[bits & 0x3FFF]
+        if mark in bucket:
+            self._again[mark] += 1
+            return self._again[mark]
         self._buckets[bits & 0x3FFF] = bucket + mark
-        return bucket.count(mark)
+        return 0
 
     def __contains__(self, text: str) -> bool:
         return hash(text).to_bytes(8, signed=True) in self._buckets[hash(text) & 0x3FFF]
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets)) // 8
+        return sum(map(len, self._buckets)) // 8 + self._again.total()
 
 
 @dataclass(slots=True)
@@ -242,7 +252,7 @@ class Item:
     occurrence: int  # how many identical results came before it
     example: bytes = b""  # the body of its example, if it makes one
     root: bodies.Run = field(init=False)
-    runs: tuple[bytes, ...] = ()  # the bodies of its trace, the root last
+    runs: Sequence[bytes] = ()  # the bodies of its trace, the root last
     feedback: list[dict[str, Any]] = field(default_factory=list)
     is_sent: bool = False  # whether its runs are sent in this call
     state: str = ""  # "recorded" or "rejected" in the end
@@ -342,7 +352,7 @@ def open_session(api: LangSmith, session: dict[str, Any]) -> tuple[dict[str, Any
 class Sender:
     """Sends batches, several at once; holds what they share.
 
-    What takes computing is done by the caller's thread (`build`), so that the others only wait for the server: threads
+    Bodies are made by the thread that loops, in `build`, so that the others do little but wait for the server: threads
     that compute at the same time cost more than they bring.
     """
 
@@ -355,14 +365,15 @@ class Sender:
 
     def build(self, batch: Batch) -> None:
         """Make the bodies of a batch, for the session if that is known already, else for the expected one."""
-        session = self.session.result()[0] if self.session.done() else self.expected
+        is_known = self.session.done() and not self.session.exception()  # which `send` raises
+        session = self.session.result()[0] if is_known else self.expected
         batch.built_for = session_id, start = terms(session)
         for item in batch.items:
             if item.makes_example:
                 item.example = bodies.example_body(item.fields, self.dataset_id, item.example_id).encode()
             name = f"{session_id}-{item.example_id}-{item.text}-{item.occurrence}"
             trace = bodies.trace(item.result, item.fields, name, session_id, start, item.example_id)
-            item.root, item.runs = trace[-1], tuple([run.body.encode() for run in trace])
+            item.root, item.runs = trace[-1], [run.body for run in trace]
             item.feedback = [body for run in trace if run.feedback for body in bodies.feedback_bodies(run)]
 
     def send(self, batch: Batch) -> None:
@@ -458,6 +469,7 @@ class Sender:
 
 
 def terms(session: dict[str, Any]) -> tuple[str, datetime]:
+    """What all runs of a session depend on: its id and its start."""
     return session["id"], parse_time(session["start_time"]) or EPOCH
 
 
@@ -477,10 +489,9 @@ def requests_of(units: list[Unit], max_bytes: int) -> Iterator[list[bytes]]:
     packed: list[bytes] = []
     size = 0
     for _, encoded in units:
-        weight = sum(map(len, encoded)) + len(encoded)
-        fits = len(encoded) <= BATCH and weight <= max_bytes
+        fits = len(encoded) <= BATCH and sum(map(len, encoded)) <= max_bytes
         for part in [encoded] if fits else [[body] for body in encoded]:
-            weight = weight if fits else len(part[0]) + 1
+            weight = sum(map(len, part)) + len(part)
             if packed and (len(packed) + len(part) > BATCH or size + weight > max_bytes):
                 yield packed
                 packed, size = [], 0

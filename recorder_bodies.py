@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,6 @@ import rfc8785
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DNS = uuid.NAMESPACE_DNS.bytes
-VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # a digit with the two highest bits set to 10
 ZERO, MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
 
@@ -57,8 +56,12 @@ def write_other(value: Any) -> str:
     return WRITERS[base](base(value))
 
 
-WRITERS: defaultdict[type, Callable[[Any], str]] = defaultdict(lambda: write_other)
-WRITERS |= {str: quoted, dict: write_object, list: write_list, tuple: write_list, int: write_integer}
+class Writers(dict[type, Callable[[Any], str]]):
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        return write_other
+
+
+WRITERS = Writers({str: quoted, dict: write_object, list: write_list, tuple: write_list, int: write_integer})
 WRITERS |= dict.fromkeys((float, bool, type(None)), write_plain)
 
 
@@ -97,7 +100,8 @@ def canonical_result(fields: Mapping[str, str]) -> str:
 def uuid5(name: str) -> str:
     """The version 5 UUID of a text in the DNS namespace, as the standard library makes it, but in half the time."""
     digits = hashlib.sha1(DNS + name.encode()).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def example_id(dataset_id: str, fields: Mapping[str, str]) -> str:
@@ -147,8 +151,7 @@ def parse_time(value: str | datetime | None) -> datetime | None:
 
 def timestamp(time: datetime) -> str:
     """A time in UTC (as `parse_time` gives it) as it is sent."""
-    text = time.isoformat()  # faster than with a timespec
-    return text if time.microsecond else f"{text[:19]}.000000{text[19:]}"
+    return time.isoformat(timespec="microseconds")
 
 
 def session_start(earliest: datetime | None, longest: timedelta, now: datetime) -> datetime:
@@ -198,7 +201,7 @@ class Run:
     end_time: str
     dotted_order: str
     feedback: list[dict[str, Any]]
-    body: str
+    body: bytes
 
 
 def trace(
@@ -254,7 +257,9 @@ def add_runs(
     parts += [f'"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
     if metadata != "{}":
         parts.append(f'"extra":{{"metadata":{metadata}}}')
-    run = Run(i, trace_id, session_id, start_time, end_time, order, feedback_of(result), ",".join(parts) + "}")
+    run = Run(
+        i, trace_id, session_id, start_time, end_time, order, feedback_of(result), (",".join(parts) + "}").encode()
+    )
     ties = f'"session_id":"{session_id}"'
     for index, child in enumerate(children):
         name = f"{i}-{index}"

@@ -55,7 +55,7 @@ def are_texts(value: Any) -> bool:
 
 def is_time(value: Any) -> bool:
     try:
-        return parse_time(value) is not None
+        return parse_time(value) is not None and (not isinstance(value, str) or value.isascii())
     except (AttributeError, OverflowError, TypeError, ValueError):
         return False
 
@@ -134,7 +134,7 @@ class Overview:
     earliest: datetime | None = None
     longest: timedelta = timedelta(0)
     hash: int = 0  # the sum of their short hashes
-    fields: list[dict[str, str]] | None = None  # of each result, canonical, when the results are in memory anyway
+    fields: list[dict[str, str]] | None = None  # of each result, canonical, when all are in memory anyway
 
     def add(self, result: Mapping[str, Any]) -> None:
         self.count += 1
@@ -190,6 +190,8 @@ def prepare(result: Any) -> tuple[dict[str, str], bytes, list[str]]:
     except (AttributeError, TypeError, ValueError, RecursionError, StopIteration):
         pass
     check_json(result, "", problems)  # slower, but it knows where
+    if not encoded and not problems:
+        problems.append("this cannot be written as JSON")
     return fields, encoded, [printable(problem) for problem in problems]
 
 

@@ -92,7 +92,7 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
         too_old = bodies.timestamp(now - LAST_CALL)
         if not takes_any and any(trace[-1].start_time < too_old for trace, _ in new):
             raise LookupError(f"Project {project!r} is of {start:%d %B}, too old for the runs it lacks: name another.")
-        for part in chunks((run.body.encode() for trace, _ in new for run in trace), BATCH):
+        for part in chunks((run.body for trace, _ in new for run in trace), BATCH):
             rest.create_runs(api, part)
         load_feedback(api, [trace for trace, _ in some])
         loaded.new += len(new)
@@ -144,7 +144,7 @@ def traces_of(
         begins = placing.of(own_start) if own_start else start
         name = f"{session_id}-{text}-{counts.add(text)}"
         *steps, root = bodies.trace(result, fields, name, session_id, begins, "")
-        root.body = root.body.replace(',"reference_example_id":""', "", 1)  # production knows no examples
+        root.body = root.body.replace(b',"reference_example_id":""', b"", 1)  # production knows no examples
         yield [*steps, root], begins - (own_start or begins)
 
 

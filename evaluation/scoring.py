@@ -200,7 +200,7 @@ def feedback_bodies(run: Run, items: list[Item]) -> Iterator[dict[str, Any]]:
     """Feedback on a recorded run, with the ids that it would have had if it had been recorded with the run."""
     start = bodies.timestamp(run.start_time or bodies.EPOCH)
     marks = bodies.feedback_of({"feedback": items})
-    return bodies.feedback_bodies(bodies.Run(run["id"], run.trace_id, run.session_id, start, "", "", marks, ""))
+    return bodies.feedback_bodies(bodies.Run(run["id"], run.trace_id, run.session_id, start, "", "", marks, b""))
 
 
 def working(owner_id: str, said: Said) -> set[Worked]:

@@ -18,7 +18,7 @@ from localsmith_api import Api
 import localsmith
 import recorder_bodies as bodies
 import rest
-from recorder import record_langsmith_experiment
+from recorder import RecordingError, Tally, record_langsmith_experiment
 
 ROOT = Path(__file__).parent.parent
 FIXTURE = [json.loads(line) for line in (ROOT / "fixtures" / "results.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -380,6 +380,52 @@ def test_experiment_without_a_name_gets_one(record, name):
     assert record((row for row in FIXTURE), experiment_name=name).experiment_name == "capitals-544727a2"
 
 
+class ProgressBar:
+    """Goes through a generator, so once, and knows how many will come."""
+
+    def __init__(self, generator, count):
+        self.generator, self.count = generator, count
+
+    def __iter__(self):
+        yield from self.generator
+
+    def __len__(self):
+        return self.count
+
+
+@pytest.mark.parametrize("name", [None, "x"])
+def test_results_that_come_only_once_are_recorded(api, record, name):
+    """Counting them does not mean that they can be gone through again."""
+    bar = ProgressBar((result(q=n, feedback={"n": n}) for n in range(50)), 50)
+
+    recording = record(bar, experiment_name=name)
+
+    assert counts(recording) == (50, (50, 0), (50, 0), 50)
+    assert {item[1] for item in feedback_in(api, recording)} == set(range(50))
+
+
+def test_results_changed_while_they_are_recorded_are_recorded_as_they_were_checked(record):
+    given = [result(q=n) for n in range(1000)]
+
+    recording = record(given, on_progress=lambda done, total: given.clear())
+
+    assert recording.runs_recorded == 1000
+
+
+def test_results_that_are_fewer_the_second_time_are_missed(record):
+    """Such as those of a file that is cut while it is recorded."""
+
+    class Fading:
+        last = 9
+
+        def __iter__(self):
+            self.last -= 2
+            return iter([result(q=n) for n in range(self.last)])
+
+    with pytest.raises(RecordingError, match="5 results were checked, but 3 came to be recorded"):
+        record(Fading(), experiment_name="x")
+
+
 def test_progress_goes_up_to_all(record):
     """Told in results, of all that there are."""
     told = []
@@ -489,7 +535,7 @@ def test_experiment_is_read_back_unless_told_otherwise(record, server, verify, r
 
 USER_CODE = """
 import sys
-from recorder import record_langsmith_experiment
+from recorder import RecordingError, Tally, record_langsmith_experiment
 results = [{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "feedback": {"ok": 1}}]
 print(record_langsmith_experiment("capitals", results).runs_recorded, "flask" in sys.modules)
 """
@@ -537,3 +583,10 @@ def test_experiment_that_cannot_be_closed_is_recorded_all_the_same(record, monke
 
     assert recording.runs_recorded == 1 and not recording.rejected
     assert "could not be closed: PATCH /sessions answered 403" in caplog.text
+
+
+def test_tally_counts_what_is_repeated():
+    tally = Tally(["a", "b", "a"])
+
+    assert [tally.add(text) for text in ("a", "c", "a")] == [2, 0, 3]
+    assert len(tally) == 6 and "b" in tally and "d" not in tally

@@ -274,6 +274,22 @@ def test_longer_outage_ends_with_an_exact_account(monkeypatch, server, faults, c
     assert len(numbers_recorded(server)) == 400
 
 
+def test_account_of_a_stream_whose_experiment_is_refused_names_all_of_it(server, faults):
+    """However far the stream is when the answer comes."""
+    faults.plan = where("POST /sessions", Answer(403, '{"detail":"no"}'))
+
+    def stream():
+        for number, one in enumerate(results(200, feedback=None), 1):
+            if number == 50:
+                time.sleep(0.5)
+            yield {"no": "result"} if number in (4, 11) else one
+
+    with pytest.raises(RecordingError, match="not, or not completely: 1-3, 5-10, 12-") as caught:
+        record_langsmith_experiment("d", stream(), experiment_name="e", langsmith=rest.connect(server.url))
+
+    assert [one["result"] for one in caught.value.recording.rejected] == [4, 11]
+
+
 def test_account_is_on_the_safe_side_when_answers_are_lost(monkeypatch, server, faults, command):
     """What was stored but never answered is named as well, and not sent again."""
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0.3")

@@ -695,6 +695,12 @@ def test_hash_means_the_set_of_results():
     assert check_results([one, one]).hash != hashes[0] != check_results([one]).hash
 
 
+def test_a_time_with_odd_characters_is_refused():
+    """Python reads times with any character between date and hour."""
+    for time in ("2026-08-21\ud80010:00:00", "2026-08-21\u260310:00:00"):
+        assert "ISO 8601" in problems_of([result(start_time=time)])[0]
+
+
 def test_results_in_memory_are_prepared_once():
     """What is streamed is not held."""
     assert len(check_results([result()]).fields) == 1
