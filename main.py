@@ -32,6 +32,7 @@ FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"
 DATABASE = Path(".localsmith") / "localsmith.db"
 PAGES = "http://127.0.0.1:1984"
 DONE, REFUSED, MISUSE = 0, 1, 2
+GATES = ("backtest", "compare", "evaluate")  # in CI, their 1 means that something ran and was not good enough
 WINGS = {
     "backtest": backtest_report,
     "compare": compare_report,
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         reason = f"the output could not be written ({error.strerror}). What was answered before is recorded."
         return failed(options, reason, REFUSED)
     except LookupError as error:
-        return failed(options, error.args[0], REFUSED)
+        return failed(options, error.args[0], MISUSE if options.command in GATES else REFUSED)
     except recorder.RecordingError as error:
         return failed(options, str(error), REFUSED, recording=asdict(error.recording))
     except KeyboardInterrupt as interrupt:
@@ -214,6 +215,7 @@ def run_record(options: argparse.Namespace) -> int:
             summary = record_report.summary(source)
             found.append({**asdict(recording), "other_runs": others, "summary": summary.as_json()})
             record_report.report(source, recording, others, say)
+            record_report.say_moved(api, source, recording, overview, say)
             if not options.json:
                 record_report.print_table(recording, summary)
         if not options.dry_run and any(recording.runs_recorded for recording in recordings):

@@ -29,7 +29,13 @@ NUMBERS = (
 
 
 def read_dataset(api: LangSmith, dataset_id: str) -> dict:
-    return rest.call(api, "GET", f"/datasets/{dataset_id}")
+    """The dataset of that id; raises LookupError when there is none."""
+    try:
+        return rest.call(api, "GET", f"/datasets/{dataset_id}")
+    except requests.HTTPError as error:
+        if error.response.status_code != 404:
+            raise
+        raise LookupError(f"No dataset has the id {dataset_id}.") from None
 
 
 def find_dataset(api: LangSmith, name: str) -> dict:

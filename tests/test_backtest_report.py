@@ -240,7 +240,7 @@ def test_runs_of_last_year_keep_their_times_here_and_are_moved_elsewhere(command
 
     assert "moved" not in command(*load)[2]
     code, _, err = command(*load, "--since", "7d")
-    assert code == 1 and "No finished root run" in err
+    assert code == 2 and "No finished root run" in err
     monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
     code, _, err = command(*load, "--since", "7d")
     assert code == 0 and "moved      1 of 1 by " in err and "--since, --limit and pages go by" in err
@@ -343,6 +343,15 @@ def test_bad_results_are_refused_by_line(command, mine):
     code, _, err = command("--load", "runs.jsonl", "--project", "p")
 
     assert code == 2 and "runs.jsonl, line 1: 'outputs' is missing" in err
+
+
+def test_names_that_are_not_there_are_misuse(command, mine):
+    """Exit code 2: a pipeline does not take a typo for a failed gate."""
+    command("--load", "runs.jsonl", "--project", "prod")
+
+    code, out, err = command("--project", "prdo", *mine[2:8], "--fail-below", "polite=0.9")
+
+    assert (code, out) == (2, "") and "No project 'prdo'. Did you mean 'prod'?" in err
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("24h", 86400), ("7d", 604800), ("2w", 1209600)])

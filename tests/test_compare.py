@@ -409,18 +409,18 @@ def test_a_limit_that_cannot_be_read_is_misuse(run, flag):
 
 
 def test_experiments_that_cannot_be_compared_are_refused(record, run):
-    """Unknown names, other datasets and an experiment with itself: exit 1 or 2, with what to do."""
+    """Unknown names, other datasets and an experiment with itself: exit code 2, with what to do; 1 is for the gate."""
     record("before", [1] * 3)
     record("elsewhere", [1] * 3, dataset="other")
 
     code, _, err = run("before", "befor")
-    assert code == 1 and "No experiment 'befor'. Did you mean 'before'?" in err
+    assert code == 2 and "No experiment 'befor'. Did you mean 'before'?" in err
     code, _, err = run("before", "elsewhere")
-    assert code == 1 and "different datasets" in err
+    assert code == 2 and "different datasets" in err
     code, _, err = run("before", "before")
     assert code == 2 and "different experiments" in err
     code, _, err = run("before", "elsewhere", "--dataset", "labs")
-    assert code == 1 and "No dataset 'labs'. Did you mean 'lab'?" in err
+    assert code == 2 and "No dataset 'labs'. Did you mean 'lab'?" in err
 
 
 def test_nothing_in_common_is_too_few_pairs():

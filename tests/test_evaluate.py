@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -994,7 +995,7 @@ def test_the_commands_of_the_readme(command):
     code, out, _ = command("v1", "--summary-evaluators", evals, "--json")
     assert code == 0 and json.loads(out)["scores"] == {"pass_rate": {"n": 1, "mean": 0.6, "errors": 0}}
     code, out, _ = command("--pairwise", "v1", "v2", "--evaluators", f"{evals}:shorter")
-    assert code == 1  # there is no v2, but v2-1a2b3c4d
+    assert code == 2  # there is no v2, but v2-1a2b3c4d
 
 
 def test_judges_are_counted_cached_and_asked_afresh_on_request(command, monkeypatch, tmp_path):
@@ -1028,7 +1029,7 @@ def test_judges_are_counted_cached_and_asked_afresh_on_request(command, monkeypa
 
 
 def test_exit_codes_and_messages_of_the_command(command, tmp_path):
-    """2 for flags that cannot be, 1 when an evaluator failed or something is not there."""
+    """2 for flags that cannot be and names that are not there, 1 when an evaluator failed."""
     (tmp_path / "bad_evals.py").write_text("def fails(outputs):\n    raise KeyError(1)\n")
     agent = f"{FIXTURES / 'agent.py'}:run"
 
@@ -1041,7 +1042,10 @@ def test_exit_codes_and_messages_of_the_command(command, tmp_path):
     assert "--retry-errors has no effect" in command("v1", "--evaluators", "bad_evals.py", "--retry-errors")[2]
     assert command()[0] == 2
     code, _, err = command(agent, "--data", "capital")
-    assert code == 1 and "Did you mean 'capitals'" in err
+    assert code == 2 and "Did you mean 'capitals'" in err
+    unknown = str(uuid.uuid4())
+    code, _, err = command(agent, "--data", unknown)
+    assert code == 2 and f"No dataset has the id {unknown}." in err
 
 
 @pytest.mark.parametrize(
