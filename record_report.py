@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import requests
+
 import recorder
+import rest
 from evaluation.command import Say, clean, counted
 from evaluation.scoring import Tally
 from recorder_bodies import feedback_of, parse_time
-from recorder_results import ResultFile
+from recorder_results import Overview, ResultFile
 
 
 def report(source: ResultFile, recording: recorder.Recording, others: int, say: Say) -> None:
@@ -35,6 +38,24 @@ def report(source: ResultFile, recording: recorder.Recording, others: int, say: 
     if others > 0:
         held = f"{recording.experiment_name!r} holds {counted(others, 'other run')} besides these results"
         say(f"The experiment {held}; another name would keep them apart.")
+
+
+def say_moved(
+    api: rest.LangSmith, source: ResultFile, recording: recorder.Recording, overview: Overview, say: Say
+) -> None:
+    """Say how many results began before their experiment, and from when to when they were moved."""
+    if not overview.earliest or not recording.runs_recorded:
+        return
+    with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
+        session = rest.find_session(api, id=recording.experiment_id) or {}
+        start = parse_time(session.get("start_time"))
+        if start and overview.earliest < start:
+            moved = sum((parse_time(result.get("start_time")) or start) < start for result in source)
+            oldest = f"{'the oldest ' if moved > 1 else ''}at {overview.earliest:%Y-%m-%d %H:%M:%S} UTC"
+            say(
+                f"{source.name}: {counted(moved, 'result')} began before the experiment, {oldest}: moved to its start, "
+                f"{start:%Y-%m-%d %H:%M:%S} UTC, latencies kept, original times in the metadata."
+            )
 
 
 @contextlib.contextmanager
