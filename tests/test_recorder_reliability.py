@@ -279,8 +279,8 @@ def test_account_of_a_stream_whose_experiment_is_refused_names_all_of_it(server,
     faults.plan = where("POST /sessions", Answer(403, '{"detail":"no"}'))
 
     def stream():
-        for number, one in enumerate(results(200, feedback=None, child_runs=None), 1):
-            if number == 50:
+        for number, one in enumerate(results(200, feedback=None), 1):
+            if number == 20:
                 time.sleep(0.5)
             yield {"no": "result"} if number in (4, 11) else one
 
