@@ -231,6 +231,26 @@ def test_run_page_shows_the_tree(client, seed):
     assert "ok <b>" in page(client, f"projects/p/{session}/r/{root['id']}")
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("2026-08-21T09:15:30", "originally 2026-08-21 09:15 "),
+        ("long ago", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        (12, None),
+        (None, None),
+    ],
+)
+def test_run_that_was_moved_shows_when_it_began(client, seed, given, shown):
+    """Its start is that of its experiment; metadata that is no time is only metadata."""
+    session = seed.session("old")
+    run = seed.run(session, extra={"metadata": {"original_start_time": given}})
+
+    text = words(page(client, f"projects/p/{session}/r/{run['id']}?poll=true"))
+
+    assert shown in text if shown else "originally" not in text
+
+
 def test_example_page_shows_its_history(client, seed):
     """An example's page lists what every experiment made of it, repetitions included."""
     made = capitals(seed)

@@ -10,6 +10,7 @@ from flask import render_template
 from localsmith.pages.common import find, reading
 from localsmith.pages.dataset import experiment_of, feedback_item, name_of
 from localsmith.pages.retries import replaced
+from localsmith.wire import micros
 
 MAX_STEPS = 2000
 
@@ -42,15 +43,17 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         others = _others(db, example_id, session["id"])
         waiting = db.execute("SELECT count(*) FROM evaluator_jobs WHERE run_id = ?", (run["id"],)).fetchone()[0]
         gone = replaced(db, "id", [run["id"], *(other["id"] for other in others)])
+    read = {key: _loads(body[key]) for key in ("inputs", "outputs", "extra", "tags", "rest")} if body else {}
     return render_template(
         "run.html",
         run=run,
+        original=original_start(read.get("extra")),
         session=experiment_of(session),
         dataset_name=dataset_name,
         steps=tree(steps[:MAX_STEPS]),
         cut=len(steps) > MAX_STEPS,
         reference=_loads(example["outputs"]) if example else None,
-        body={key: _loads(body[key]) for key in ("inputs", "outputs", "extra", "tags", "rest")} if body else {},
+        body=read,
         error=body["error"] if body else None,
         feedback=[feedback_item(row) for row in feedback],
         example=example,
@@ -59,6 +62,16 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         replaced=gone,
         waiting=waiting,
     )
+
+
+def original_start(extra: Any) -> int | None:
+    """When a run that was moved into LangSmith's time window really began, in microseconds since 1970."""
+    metadata = extra.get("metadata") if isinstance(extra, dict) else None
+    text = metadata.get("original_start_time") if isinstance(metadata, dict) else None
+    try:
+        return micros(text) if isinstance(text, str) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _loads(text: str | None) -> Any:
