@@ -70,6 +70,7 @@ class Judge:
     spent: Spent = field(default_factory=Spent)
     lacking: dict[str, set[str]] = field(default_factory=dict)  # by model
     given_up: tuple[float, str] | None = None  # when, and why
+    answered: float = 0.0  # when the server last gave an answer that is not one to wait for
     lock: Any = field(default_factory=threading.Lock, repr=False)
 
 
@@ -198,17 +199,26 @@ def post(judge: Judge, body: dict[str, Any]) -> requests.Response:
     """Send one question. A server that stayed away until patience ended is not waited for by the next ones as well."""
     if judge.given_up and time.monotonic() < judge.given_up[0] + OUTAGE_SECONDS:
         raise JudgeError(f"{judge.given_up[1]}; not asked again")
+    began = time.monotonic()
     try:
         url = f"{judge.url}/chat/completions"
         response = judge.session.post(url, json=body, timeout=judge.timeout, allow_redirects=False)
     except requests.RequestException as error:
         reason = f"POST /chat/completions: no answer from {judge.url} ({type(error).__name__})"
         if isinstance(error, requests.ConnectionError):  # and not one question that takes too long
-            judge.given_up = time.monotonic(), reason
+            give_up(judge, began, reason)
         raise JudgeError(reason) from None
-    if response.status_code in (502, 503):
-        judge.given_up = time.monotonic(), f"POST /chat/completions answered {response.status_code}"
+    if response.status_code in rest.PASSING:
+        give_up(judge, began, f"POST /chat/completions answered {response.status_code}")
+    else:
+        judge.answered = time.monotonic()
     return response
+
+
+def give_up(judge: Judge, began: float, reason: str) -> None:
+    """Have nobody wait again for a while, unless others were answered meanwhile: then it is this question."""
+    if judge.answered < began:
+        judge.given_up = time.monotonic(), reason
 
 
 def words(judge: Judge, response: requests.Response) -> str:

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from chat_server import ChatServer, completion, good
@@ -179,6 +180,40 @@ def test_a_server_that_stays_away_is_given_up_for_all_questions(connect):
     with pytest.raises(JudgeError, match="ConnectionError.*; not asked again"):
         ask(gone)
     assert time.monotonic() - started < 0.1
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 504])
+def test_whatever_is_waited_for_is_waited_for_once(connect, status):
+    """Every answer that is asked for again until patience ends means a server that stays away."""
+    with ChatServer((status, b"broken")) as server:
+        connection = connect(server, patience=0.2)
+        with pytest.raises(JudgeError, match=f"answered {status}: broken"):
+            ask(connection)
+        asked = len(server.requests)
+
+        with pytest.raises(JudgeError, match=f"answered {status}; not asked again"):
+            ask(connection)
+
+    assert len(server.requests) == asked
+
+
+def test_one_question_that_breaks_the_server_is_no_outage(connect):
+    """While it was asked again and again, another one was answered: so those that follow are asked, too."""
+    bad = [{"role": "user", "content": "break"}]
+
+    def answer(body):
+        return (500, b"broken") if body["messages"][0]["content"] == "break" else good(YES)
+
+    with ChatServer(answer) as server:
+        connection = connect(server, patience=0.5, cache=None)
+        with ThreadPoolExecutor() as pool:
+            broken = pool.submit(ask, connection, question=bad)
+            while not server.requests:
+                time.sleep(0.01)
+            assert ask(connection) == YES
+        assert "answered 500: broken" in str(broken.exception())
+
+        assert ask(connection) == YES
 
 
 def test_patience_is_that_of_the_settings(monkeypatch):
