@@ -1,13 +1,17 @@
 """Results from a CSV file, such as `main.py view --export results.csv` writes: each row becomes a line of JSON."""
 
 import csv
+import difflib
 import io
 import json
 from collections.abc import Iterator
 from typing import IO, Any
 
+from recorder_results import ALIASES, ELSEWHERE, FIELDS
+
 COMMENT = " comment"
 IGNORED = "latency_s"  # follows from the times
+PLAIN = {"inputs": "input", "outputs": "output", "reference_outputs": "expected"}  # fields, as columns of bare values
 FORMULA = "=+-@\t\r"  # an apostrophe before these keeps spreadsheets from calculating
 
 
@@ -16,7 +20,7 @@ def json_lines(file: IO[bytes]) -> Iterator[bytes]:
 
     Cells that hold a JSON object or list are read as such, empty ones are left out. A column that comes with a second
     one, "... comment", holds scores: numbers, texts, or "error" where an evaluator failed. Raises ValueError for what
-    is no CSV in UTF-8; what is wrong in a result is found later.
+    is no CSV in UTF-8, and for unknown columns; what is wrong in a result is found later.
     """
     try:
         with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
@@ -24,8 +28,14 @@ def json_lines(file: IO[bytes]) -> Iterator[bytes]:
             names = list(rows.fieldnames or ())
             if twice := next((name for name in names if names.count(name) > 1), None):
                 raise ValueError(f"the column {twice!r} is there twice")
+            if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
+                raise ValueError(f"its cells are separated by {other!r}: save it with commas")
             metrics = [name for name in names if f"{name}{COMMENT}" in names]
             marks = {IGNORED, *metrics, *(f"{name}{COMMENT}" for name in metrics)}
+            if unknown := [name for name in names if name not in marks | FIELDS.keys() | ALIASES.keys()]:
+                raise ValueError("; ".join(map(advice, unknown)))
+            if metrics and (other := next((name for name in names if name in ("feedback", "scores")), None)):
+                raise ValueError(f"{other!r} and the column {metrics[0]!r} both hold scores: keep one kind")
             yield b"\n"
             for row in rows:
                 if None in row or None in row.values():
@@ -39,6 +49,18 @@ def json_lines(file: IO[bytes]) -> Iterator[bytes]:
         raise ValueError("it is not UTF-8: save it as CSV UTF-8") from error
     except csv.Error as error:
         raise ValueError(f"it is no CSV ({error})") from error
+
+
+def advice(column: str) -> str:
+    """What to do about a column that is neither a field nor a score with its comments."""
+    field, what = ELSEWHERE.get(column, ("feedback", ""))
+    if field in PLAIN:
+        what = f"call it {PLAIN[field]!r}"
+    elif meant := difflib.get_close_matches(column, [*FIELDS, *ALIASES], 1, cutoff=0.8):
+        what = f"call it {meant[0]!r} if that is meant"
+    elif field == "feedback":
+        what = f"if it holds scores, add a column '{column}{COMMENT}', which may stay empty"
+    return f"unknown column {column!r}: {what}"
 
 
 def value_of(cell: str) -> Any:

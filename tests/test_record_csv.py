@@ -68,8 +68,19 @@ def test_cells_become_what_they_were(in_folder, capsys):
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        (["question,output", "2+2?,4"], "results.csv, line 2 (result 1): unknown field 'question'"),
-        (["input,output,good", "2+2?,4,1"], "unknown field 'good'"),
+        (["question,output", "2+2?,4"], "results.csv cannot be read: unknown column 'question': call it 'input'."),
+        (["input,ouput", "2+2?,4"], "unknown column 'ouput': call it 'output' if that is meant."),
+        (["input,output,model", "2+2?,4,m"], "unknown column 'model': put it into 'metadata' as 'ls_model_name'."),
+        (
+            ["input,output,correct", "2+2?,4,1"],
+            "unknown column 'correct': if it holds scores, add a column 'correct comment', which may stay empty.",
+        ),
+        (["input,output,good", "2+2?,4,1"], "unknown column 'good': if it holds scores, add a column 'good comment'"),
+        (["input,output,a,b", "2+2?,4,1,1"], "add a column 'a comment', which may stay empty; unknown column 'b'"),
+        (["input;output;correct", "2+2?;4;1"], "results.csv cannot be read: its cells are separated by ';': save it"),
+        (["input\toutput", "2+2?\t4"], "its cells are separated by '\\t': save it with commas"),
+        (["input,output,scores,a,a comment", "1,2,{},1,"], "'scores' and the column 'a' both hold scores: keep one"),
+        (["input,output,expected", '2+2?,4,"{}"', ",4,4"], "results.csv, line 3 (result 2): 'inputs' is missing"),
         (["input,output", "2+2?"], "results.csv cannot be read: line 2 has not as many cells as the 2 of line 1."),
         (["input,output", "2+2?,4,5"], "line 2 has not as many cells as the 2 of line 1"),
         (["input,input", "1,2"], "the column 'input' is there twice"),
