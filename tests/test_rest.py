@@ -5,6 +5,7 @@ import logging
 import re
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -517,6 +518,37 @@ def test_wrong_certificate_is_not_repeated(monkeypatch, scripted):
         rest.find_dataset(rest.connect(scripted.url.replace("http:", "https:"), KEY), "x")
 
     assert time.monotonic() - began < 5
+
+
+def test_connection_that_is_changed_is_followed(http, api):
+    """What is prepared once is prepared again for another key, workspace or address; bodies never mix."""
+    for url in (URL, "https://eu.api.smith.langchain.com"):
+        http.post(f"{url}/runs/batch", status=202, json={})
+    rest.create_runs(api, [b'{"id":"x"}'])
+    api.session.headers.update({"x-api-key": "other", "X-Tenant-Id": "w"})
+    rest.create_runs(api, [b'{"id":"xx"}'])
+    rest.create_runs(replace(api, url="https://eu.api.smith.langchain.com"), [b'{"id":"xxx"}'])
+    rest.create_runs(api, [b'{"id":"x"}'])
+
+    sent = [(call.request.body, call.request.headers["Content-Length"], call.request.url) for call in http.calls]
+    assert [body for body, *_ in sent] == [b'{"post":[{"id":"%b"}]}' % i for i in (b"x", b"xx", b"xxx", b"x")]
+    assert all(len(body) == int(length) for body, length, _ in sent)
+    assert [url.startswith(URL) for *_, url in sent] == [True, True, False, True]
+    assert [call.request.headers.get("X-Tenant-Id") for call in http.calls] == [None, "w", "w", "w"]
+
+
+def test_client_certificate_is_used(monkeypatch, api):
+    """As a self-hosted LangSmith behind mutual TLS wants it."""
+    seen = []
+    answer = requests.Response()
+    answer.status_code, answer.request, answer._content = 200, requests.Request("GET", URL).prepare(), b"[]"
+    answer.request.headers["x-api-key"] = KEY
+    monkeypatch.setattr(rest.PatientAdapter, "send", lambda self, request, **how: seen.append(how) or answer)
+    api.session.cert, api.session.verify = "client.pem", "ca.pem"
+
+    rest.find_dataset(api, "x")
+
+    assert (seen[0]["cert"], seen[0]["verify"]) == ("client.pem", "ca.pem")
 
 
 # ---------------------------------------------------------------- proxies and certificates
