@@ -60,7 +60,9 @@ function trace(result, name, sessionStart) {
     (run.child_runs ?? []).forEach((child, i) => walk(child, `${id}-${i}`, start, `${order}.`));
     const counts = {};
     const given = run.feedback ?? [];
-    const keys = Array.isArray(given) ? given.map((f) => f.key) : Object.keys(given);
+    const items = Array.isArray(given) ? given : Object.entries(given).map(([key, score]) => ({ key, score }));
+    const sent = items.filter((f) => f.error || [f.score, f.value, f.comment].some((x) => x != null));
+    const keys = sent.map((f) => (f.error ? `${f.key}-error` : f.key));
     const feedback_ids = keys.map((k) => uuid5(`${id}-${k}-${(counts[k] = (counts[k] ?? -1) + 1)}`));
     runs.push({ id, start_time: timestamp(start), end_time: timestamp(end), dotted_order: order, feedback_ids });
   };

@@ -61,6 +61,16 @@ RESULTS = {
         "error": None,
         "feedback": {"correct": 1},
     },
+    "feedback that is null is not sent": {
+        "inputs": {"q": "1+1"},
+        "outputs": {"a": "3"},
+        "feedback": [
+            {"key": "correct", "score": None},
+            {"key": "correct", "score": 1},
+            {"key": "correct", "error": True},
+            {"key": "correct", "value": "yes"},
+        ],
+    },
     "numbers": {"inputs": {"x": [1e-7, 1.0, -0.0, 1e21, 9007199254740993]}, "outputs": {"y": 0.5}},
     "unicode": {"inputs": {"é": "e\u0301 \U0001f600"}, "outputs": {"\U0001f600": 1, "\ufb01": 2}},
     "times of its own": {
