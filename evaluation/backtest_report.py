@@ -220,7 +220,7 @@ def backtest(
     ]  # fmt: skip
     comparison = compare(
         api, baseline.experiment_name, *targets, dataset=options.dataset, lower_is_better=options.lower_is_better,
-        limits=compare_report.limits_of(options), seed=options.seed,
+        limits=compare_report.limits_of(options),
     )  # fmt: skip
     for candidate in comparison.candidates:  # feedback of production alone, as users give it, compares nothing
         candidate.metrics = [metric for metric in candidate.metrics if metric.pairs or metric.only_candidate]

@@ -129,7 +129,6 @@ def compare(
     lower_is_better: Iterable[str] = (),
     flips: bool = False,
     limits: Limits | None = None,
-    seed: int = 0,
 ) -> Comparison:
     """Compare experiments, given by name or id, with a baseline, example by example.
 
@@ -165,7 +164,7 @@ def compare(
         found["name"],
         "&".join([rest.experiment_url(api, found, "%2C".join(ids)), f"baseline={ids[0]}", *turned]),
         Experiment(first.id, first.name, len(first.examples), first.runs),
-        [beside(first, other, names, lower, seed) for other in others],
+        [beside(first, other, names, lower) for other in others],
     )
     give_verdicts([metric for candidate in result.candidates for metric in candidate.metrics])
     give_verdicts([measure for candidate in result.candidates for measure in candidate.measures])
@@ -257,7 +256,7 @@ def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
 # ---------------------------------------------------------------- comparing
 
 
-def beside(first: Columns, other: Columns, names: Sequence[str], lower: set[str], seed: int) -> Candidate:
+def beside(first: Columns, other: Columns, names: Sequence[str], lower: set[str]) -> Candidate:
     """A candidate beside the baseline, without verdicts yet."""
     pairs = len(first.examples.keys() & other.examples.keys())
     unmatched = {
@@ -265,11 +264,10 @@ def beside(first: Columns, other: Columns, names: Sequence[str], lower: set[str]
         "candidate": [i for i in other.examples if i not in first.examples],
     }
     scores = [
-        metric_of(name, first.scores.get(name, {}), other.scores.get(name, {}), lower=name in lower, seed=seed)
-        for name in names
+        metric_of(name, first.scores.get(name, {}), other.scores.get(name, {}), lower=name in lower) for name in names
     ]
     measures = [
-        metric_of(name, first.measures[name], other.measures[name], lower=True, seed=seed)
+        metric_of(name, first.measures[name], other.measures[name], lower=True)
         for name in MEASURES
         if name in first.measures and name in other.measures
     ]
@@ -277,7 +275,7 @@ def beside(first: Columns, other: Columns, names: Sequence[str], lower: set[str]
 
 
 def metric_of(
-    name: str, baseline: Mapping[str, float], candidate: Mapping[str, float], *, lower: bool = False, seed: int = 0
+    name: str, baseline: Mapping[str, float], candidate: Mapping[str, float], *, lower: bool = False
 ) -> Metric:
     """Compare one metric, given by example, over the examples that have it on both sides."""
     both = [i for i in baseline if i in candidate]
@@ -287,7 +285,7 @@ def metric_of(
     down = sum(difference < -paired.SAME for difference in differences)
     binary = paired.is_binary(before) and paired.is_binary(after)
     low, high = paired.bootstrap_interval(differences, binary=binary) or (None, None)
-    p = paired.mcnemar(up, down) if binary else paired.sign_flip(differences, seed)
+    p = paired.mcnemar(up, down) if binary else paired.sign_flip(differences)
     return Metric(
         name=name,
         kind="binary" if binary else "numeric",

@@ -34,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--metric", action="append", metavar="KEY", help="of the scores, compare this one only; repeatable")
     add("--flips", action="store_true", help="list the examples whose scores changed")
     add_limits(parser)
-    add("--seed", type=int, default=0, help="of what is drawn by chance (0)")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object")
     output.add_argument("--markdown", action="store_true", help="print Markdown, as for $GITHUB_STEP_SUMMARY")
@@ -93,7 +92,6 @@ def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:
         lower_is_better=options.lower_is_better,
         flips=options.flips,
         limits=limits_of(options),
-        seed=options.seed,
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+from bisect import bisect_left
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_few_sign_flips_are_counted_exactly(chance, size, grid):
 
 @pytest.mark.parametrize("size", [25, 300, 1500])
 def test_many_sign_flips_agree_with_scipy(chance, size):
-    """Drawn or expanded, p is that of SciPy's permutation test, within the noise of its draws."""
+    """Expanded, p is that of SciPy's permutation test, within the noise of its draws."""
     differences = [chance.gauss(1.5, 10) + chance.expovariate(1) for _ in range(size)]
     shift = math.fsum(differences) / size - 2 * 10 / math.sqrt(size)
     differences = [difference - shift for difference in differences]
@@ -57,23 +58,53 @@ def test_many_sign_flips_agree_with_scipy(chance, size):
     )
 
     assert paired.sign_flip(differences) == pytest.approx(drawn.pvalue, abs=0.015)
-    assert paired.sign_flip(differences, seed=3) == paired.sign_flip(differences, seed=3)
 
 
-def test_the_expansion_agrees_with_draws_where_scores_lie_on_a_grid(chance):
-    """Scores in steps of a half make ties with the observed sum, which the expansion must count."""
-    sizes = [chance.choice((0.5, 0.5, 1.0)) for _ in range(1200)]
-    observed = 2 * math.sqrt(sum(size * size for size in sizes))
-    observed = math.floor(observed) + (sum(sizes) % 1)
-
-    drawn = paired.drawn_share(sizes, observed, random.Random(1))
-
-    assert paired.expanded_share(sizes, observed) == pytest.approx(drawn, abs=0.01)
+SIZES = {
+    "normal": lambda chance: abs(chance.gauss(0, 1)),
+    "skewed": lambda chance: chance.expovariate(1),
+    "heavy tails": lambda chance: chance.lognormvariate(0, 2),
+    "halves": lambda chance: chance.choice((0.5, 0.5, 1.0)),
+    "tenths": lambda chance: chance.choice((1, 1, 2, 3, 5)) / 10,
+}
 
 
-def test_one_giant_difference_among_thousands_is_drawn_not_expanded():
-    """With one pair that outweighs all others, half of the flips are as extreme: nothing is shown."""
+@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize("size", [25, 60, 200])
+def test_many_sign_flips_agree_with_counting(chance, shape, size):
+    """Around the border of 5 %, p is the share of 40,000 random flips, for sums with ties and with giants, too."""
+    sizes = [SIZES[shape](chance) for _ in range(size)]
+    sums = sorted(abs(math.fsum(flipped(chance, sizes))) for _ in range(40_000))
+
+    ps = []
+    while len(ps) < 10:
+        differences = flipped(chance, sizes)
+        p = (len(sums) - bisect_left(sums, abs(math.fsum(differences)) - 1e-9)) / len(sums)
+        if 0.02 < p < 0.08:
+            ps.append((paired.sign_flip(differences), p))
+
+    for computed, counted in ps:
+        assert computed == pytest.approx(counted, abs=0.005)
+
+
+def flipped(chance, sizes):
+    signs = chance.getrandbits(len(sizes))
+    return [size if signs >> at & 1 else -size for at, size in enumerate(sizes)]
+
+
+def test_one_giant_difference_among_thousands_shows_nothing():
+    """With one pair that outweighs all others, every flip is as extreme or half of them are."""
     assert paired.sign_flip([1000.0] + [0.001, -0.001] * 1000) > 0.4
+
+
+def test_scores_of_any_size_have_the_same_p(chance):
+    """The p is one of proportions: neither huge nor small units change it, nor does the order of the pairs."""
+    differences = [chance.gauss(0.3, 1) for _ in range(60)]
+    p = paired.sign_flip(differences)
+
+    for unit in (1e-3, 1e300):
+        assert paired.sign_flip([unit * difference for difference in differences]) == pytest.approx(p, rel=1e-6)
+    assert paired.sign_flip(sorted(differences)) == pytest.approx(p, rel=1e-12)
 
 
 @pytest.mark.parametrize("size", [8, 30, 200])
