@@ -24,6 +24,7 @@ import recorder
 import rest
 from evaluation import backtest_report, compare_report, evaluate_report, upload_report
 from evaluation.api import find_experiment
+from evaluation.command import other_runs
 from recorder_bodies import default_name
 from recorder_results import Overview, ResultFile, check_results, unfit
 
@@ -229,14 +230,6 @@ def run_record(options: argparse.Namespace) -> int:
     else:
         print(url)
     return REFUSED if any(recording.rejected for recording in recordings) else DONE
-
-
-def other_runs(api: rest.LangSmith, recording: recorder.Recording) -> int:
-    """How many runs the experiment holds besides those of these results: somebody may have used its name before."""
-    with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
-        there = rest.read_session(api, recording.experiment_id).get("run_count") or 0
-        return max(there - recording.runs_recorded - recording.runs_existing, 0)
-    return 0
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:

@@ -2,12 +2,14 @@
 
 import argparse
 import contextlib
+import difflib
+import functools
 import hashlib
 import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,8 +19,8 @@ from typing import Any
 from evaluation import compare_report, evaluate_report, judge
 from evaluation.backtest import SOURCE, Mask, Runs, convert_runs_to_test, list_runs
 from evaluation.calling import PAIRWISE, RUN, ready
-from evaluation.command import Connect, Say, clean, counted
-from evaluation.compare import Comparison, compare
+from evaluation.command import Connect, Say, clean, counted, other_runs
+from evaluation.compare import MEASURES, Comparison, check_limits, compare
 from evaluation.evaluate import Evaluation, evaluate
 from evaluation.pairwise import Comparison as Preferences
 from evaluation.projects import load_runs
@@ -101,6 +103,7 @@ def check_options(options: argparse.Namespace) -> None:
     ):
         if not getattr(options, flag):
             raise ValueError(f"--{flag} is missing: {why}")
+    check_limits(compare_report.limits_of(options))
     if options.experiment and len(options.target) > 1:
         raise ValueError("--experiment names one experiment, but there are several targets: drop it, or give one.")
     if options.experiment == (options.baseline or f"{options.dataset}-baseline"):
@@ -128,6 +131,8 @@ class Backtest:
     evaluations: list[Evaluation]  # of the baseline, then of the new systems
     preferences: list[Preferences]
     comparison: Comparison
+    others: int  # runs of the baseline besides those that were chosen
+    problem: str | None  # why the gate could not tell: a limit is of an unknown metric
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
@@ -137,7 +142,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         say(f"The demo is: uv run main.py backtest {shlex.join(flags_of(options))}")
     evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
     pairwise = [function for reference in options.pairwise for function in load_evaluators(reference)]
-    ready(evaluators, RUN)
+    say_near_misses(options, [evaluator.key for evaluator in ready(evaluators, RUN)], say)
     ready(pairwise, PAIRWISE)
     targets = {
         options.experiment or name_of(target, options.dataset): load_function(target) for target in options.target
@@ -158,7 +163,19 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
                 return 0
         found = backtest(api, options, targets, evaluators, pairwise, mask, say)
     went_well = report(found, say, options.json)
+    if found.problem:
+        say(f"main.py backtest: {found.problem}")
+        return 2
     return compare_report.exit_code(found.comparison, options.inconclusive_exit) or int(not went_well)
+
+
+def say_near_misses(options: argparse.Namespace, keys: list[str], say: Say) -> None:
+    """Say which metrics of limits may be misspelt: whether they are shows at the end only, when all is scored."""
+    limited = [name for limit in (options.fail_below, options.fail_above, options.max_regression) for name, _ in limit]
+    for name in dict.fromkeys([*limited, *options.lower_is_better]):
+        near = difflib.get_close_matches(name, keys, n=1)
+        if near and name not in (*keys, *MEASURES):
+            say(f"No evaluator is called {name!r}; did you mean {near[0]!r}? If one gives such a score, all is well.")
 
 
 def name_of(target: str, dataset: str) -> str:
@@ -196,6 +213,9 @@ def backtest(
     copies = f"{baseline.runs_recorded:,} new, {baseline.runs_existing:,} known"
     say(f"dataset    {options.dataset}: {counted(baseline.examples_created, 'new example')}")
     say(f"baseline   {baseline.experiment_name}: {copies}; {baseline.feedback:,} feedback copied")
+    if others := other_runs(api, baseline):
+        held = f"{baseline.experiment_name!r} holds {counted(others, 'other run')} besides these {len(runs.chosen):,}"
+        say(f"{held}, and all are compared. For these alone, name another --dataset.")
     with evaluate_report.progress(say) as on_progress:
 
         def score(target: Any, name: str | None = None) -> Evaluation:
@@ -218,13 +238,22 @@ def backtest(
         )
         for name in (targets if pairwise else ())
     ]  # fmt: skip
-    comparison = compare(
-        api, baseline.experiment_name, *targets, dataset=options.dataset, lower_is_better=options.lower_is_better,
-        limits=compare_report.limits_of(options),
-    )  # fmt: skip
+    comparison, problem = compare_all(api, baseline.experiment_name, targets, options)
     for candidate in comparison.candidates:  # feedback of production alone, as users give it, compares nothing
         candidate.metrics = [metric for metric in candidate.metrics if metric.pairs or metric.only_candidate]
-    return Backtest(runs, baseline, evaluations, preferences, comparison)
+    return Backtest(runs, baseline, evaluations, preferences, comparison, others, problem)
+
+
+def compare_all(
+    api: LangSmith, baseline: str, targets: Iterable[str], options: argparse.Namespace
+) -> tuple[Comparison, str | None]:
+    """The comparison, and what is wrong with the limits, which is no reason to hide what was found."""
+    told = functools.partial(compare, api, baseline, *targets, dataset=options.dataset)
+    try:
+        return told(lower_is_better=options.lower_is_better, limits=compare_report.limits_of(options)), None
+    except ValueError as error:
+        known = {metric.name for metric in told().candidates[0].metrics}
+        return told(lower_is_better=known & {*options.lower_is_better}), str(error)
 
 
 def spoken(what: str, say: Say) -> Callable[[int, int | None], None]:
@@ -268,8 +297,9 @@ def in_json(found: Backtest) -> dict[str, Any]:
     runs = {"project": found.runs.project["name"], "chosen": len(found.runs.chosen)}
     return {
         "runs": {**runs, "finished": found.runs.finished, "pending": found.runs.pending},
-        "baseline": asdict(found.baseline),
+        "baseline": {**asdict(found.baseline), "other_runs": found.others},
         "evaluations": [evaluation.as_json() for evaluation in found.evaluations],
         "pairwise": [preferred.as_json() for preferred in found.preferences],
         "comparison": asdict(found.comparison),
+        **({"error": found.problem, "exit_code": 2} if found.problem else {}),
     }

@@ -1,9 +1,13 @@
 """What the commands share. Each is a module with HELP, DESCRIPTION, EXAMPLES, add_arguments(parser) and run(...)."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
-from rest import LangSmith
+import requests
+
+from recorder import Recording
+from rest import LangSmith, read_session
 
 Connect = Callable[..., AbstractContextManager[LangSmith]]  # connect("reading"): LangSmith, or the local store
 Say = Callable[[str], None]  # talk, which goes to stderr
@@ -23,6 +27,14 @@ def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
         yield f"{first}{f' and {len(others):,} more' if others else ''}: {reason}"
     if len(places) > most:
         yield f"and {counted(len(places) - most, 'other problem')}"
+
+
+def other_runs(api: LangSmith, recording: Recording) -> int:
+    """How many runs the experiment holds besides those of these results: somebody may have used its name before."""
+    with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
+        there = read_session(api, recording.experiment_id).get("run_count") or 0
+        return max(there - recording.runs_recorded - recording.runs_existing, 0)
+    return 0
 
 
 def clean(line: str) -> str:

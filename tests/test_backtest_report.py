@@ -208,6 +208,42 @@ def test_the_gate_decides_the_exit_code(command, mine):
     assert code == 1 and "The evaluator polite failed" in err
 
 
+def test_a_limit_of_an_unknown_metric_does_not_hide_what_was_found(command, mine):
+    """Exit code 2, since the gate cannot tell; the nearest evaluator is offered first, table and link are printed."""
+    limits = ("--fail-below", "polit=0.9", "--lower-is-better", "polite")
+
+    code, out, err = command(*mine, *limits)
+    again, as_json, _ = command(*mine, *limits, "--json")
+
+    assert code == again == 2
+    assert err.index("No evaluator is called 'polit'; did you mean 'polite'?") < err.index("8 runs loaded")
+    assert err.splitlines()[-1] == "main.py backtest: Unknown metric 'polit': did you mean 'polite'?"
+    assert verdicts(out)["run", "polite"] == "worse" and "&lowerIsBetter=polite" in out.splitlines()[-1]
+    assert json.loads(as_json)["error"] == "Unknown metric 'polit': did you mean 'polite'?"
+    assert json.loads(as_json)["comparison"]["gate"] is None
+
+
+def test_limits_that_cannot_be_are_refused_before_anything_is_connected(command, mine):
+    code, out, err = command(*mine, "--require-pairs", "90")
+
+    assert (code, out) == (2, "") and "require_pairs is 90.0" in err
+    assert not os.path.exists(".localsmith")
+
+
+def test_another_choice_in_the_same_dataset_is_said(command, mine):
+    """The comparison is of both together; the same choice again says nothing."""
+    assert "besides" not in command(*mine, "--sample", "3", "--seed", "7")[2]
+    assert "besides" not in command(*mine, "--sample", "3", "--seed", "7")[2]
+
+    _, out, err = command(*mine, "--sample", "3", "--seed", "3")
+    _, as_json, _ = command(*mine, "--sample", "3", "--seed", "3", "--json")
+
+    others = json.loads(as_json)["baseline"]["other_runs"]
+    assert 1 <= others <= 3
+    assert f"'lab-baseline' holds {others} other run{'s' if others > 1 else ''} besides these 3" in err
+    assert f"lab-baseline: {3 + others} examples" in out
+
+
 def test_samples_filters_and_masks_are_flags(command, mine, store):
     Path("mask.py").write_text("def stars(text):\n    return text.replace('1', '*')\n")
     sampled = ("--limit", 8, "--sample", 3, "--seed", 7, "--since", "1d", "--filter", "eq(error, null)")
