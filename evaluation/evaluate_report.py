@@ -88,10 +88,12 @@ def is_function(target: str) -> bool:
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Do what the flags ask for, print it, and return the exit code."""
     check_options(options)
-    evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
+    known = PAIRWISE if options.pairwise else RUN
+    chosen = [load_evaluators(reference, known=known, say=say) for reference in options.evaluators]
+    evaluators = [function for some in chosen for function in some]
     listed = "summary_evaluators"
     summary = [function for reference in options.summary_evaluators for function in load_evaluators(reference, listed)]
-    ready(evaluators, PAIRWISE if options.pairwise else RUN)  # what is wrong with them is said before anything is made
+    ready(evaluators, known)  # what is wrong with them is said before anything is made
     ready(summary, SUMMARY)
     target: Any = options.pairwise or options.target
     runs_target = not options.pairwise and is_function(options.target)

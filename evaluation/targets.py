@@ -24,8 +24,9 @@ import requests
 import recorder_bodies as bodies
 import recorder_results
 from evaluation import api as wing
-from evaluation.calling import RUN, Await, Evaluator, awaited, bind, plain_text, run_alone
-from evaluation.command import alike, counted
+from evaluation import choosing
+from evaluation.calling import RUN, Await, Evaluator, awaited, plain_text, run_alone
+from evaluation.command import Say, alike, counted
 from rest import LangSmith, create_examples, get_or_create_dataset
 from rest import list_examples as list_known_examples
 
@@ -104,11 +105,17 @@ def function_of(module: ModuleType, path: str, name: str) -> Callable[..., Any]:
 REFERENCE = re.compile(r"(?P<path>.+?\.py|[\w.]+)(?::(?P<chosen>.*))?", re.DOTALL)
 
 
-def load_evaluators(reference: str, listed: str = "evaluators") -> list[Callable[..., Any]]:
+def to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def load_evaluators(
+    reference: str, listed: str = "evaluators", known: tuple[str, ...] = RUN, say: Say = to_stderr
+) -> list[Callable[..., Any]]:
     """The functions of `evals.py:name,name`; of `evals.py`, its list `evaluators`, else all that look like evaluators.
 
-    Those are public functions written in that file whose parameters an evaluator may have. A module may stand for a
-    file (`evaluation.evaluators`), and a call that makes an evaluator for a name (`mentions("Lima")`).
+    Those take what is in `known`; `say` is told which they are and what is left out. A module may stand for a file
+    (`evaluation.evaluators`), and a call that makes an evaluator for a name (`mentions("Lima")`).
     """
     parts = REFERENCE.fullmatch(reference)
     if not parts:
@@ -119,7 +126,9 @@ def load_evaluators(reference: str, listed: str = "evaluators") -> list[Callable
         return [evaluator_of(module, path, chosen, part) for part in parts_of(chosen)]
     found = getattr(module, listed, None)
     if found is None and listed == "evaluators":
-        found = [function for function in functions_of(module).values() if is_evaluator(function)]
+        taken, left_out = choosing.choose(module, path, known)
+        say(choosing.said(path, taken, left_out))
+        found = [function_of(module, path, name) for name in taken]
     if not found:
         raise ValueError(
             f"{reference} has no evaluators: name them ({reference}:NAME), or list them as {listed} = [...]."
@@ -156,14 +165,6 @@ def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> 
 def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
     found = {name: value for name, value in vars(module).items() if inspect.isfunction(value) and name[0] != "_"}
     return {name: value for name, value in found.items() if value.__module__ == module.__name__}
-
-
-def is_evaluator(function: Callable[..., Any]) -> bool:
-    """Whether all that it needs has the name of something that evaluators are given, and it needs an answer."""
-    with contextlib.suppress(ValueError):
-        bound = bind(function, RUN)
-        return not bound.by_place and bound.wants("outputs", "run")
-    return False
 
 
 def import_module(name: str) -> ModuleType:
