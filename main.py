@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import functools
 import json
 import os
@@ -45,8 +46,14 @@ WINGS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something was refused or missing, 2 misuse."""
     argv = sys.argv[1:] if argv is None else argv
-    has_command = bool(argv) and argv[0] in ("record", "view", *WINGS, "-h", "--help")
-    options = parser().parse_args(argv if has_command else ["record", *argv])
+    commands = ("record", "view", *WINGS)
+    has_command = bool(argv) and argv[0] in (*commands, "-h", "--help")
+    if argv and not has_command and not os.path.exists(argv[0]):
+        if near := difflib.get_close_matches(argv[0], commands, n=1):
+            parser().error(f"{argv[0]}: there is no such file, nor command. Did you mean {near[0]!r}?")
+    options, unknown = parser().parse_known_args(argv if has_command else ["record", *argv])
+    if unknown:
+        options.misuse(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command == "record" and not options.files:
         if has_command:
             parser().error("record needs a FILE, or - for standard input")
@@ -141,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--dry-run", action="store_true", help="check all, print what would be sent, send nothing")
     record.add_argument("--no-verify", action="store_true", help="do not read the experiment back")
     record.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    record.set_defaults(run=run_record)
+    record.set_defaults(run=run_record, misuse=record.error)
 
     view = commands.add_parser(
         "view",
@@ -159,21 +166,22 @@ def parser() -> argparse.ArgumentParser:
         help="instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE; --export=-.csv: to stdout",
     )
     view.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
-    view.set_defaults(run=run_view)
+    view.set_defaults(run=run_view, misuse=view.error)
 
     for name, wing in WINGS.items():
         command = commands.add_parser(
             name, help=wing.HELP, description=wing.DESCRIPTION, epilog=wing.EXAMPLES, formatter_class=described
         )
         wing.add_arguments(command)
-        command.set_defaults(run=functools.partial(wing.run, connect, say))
+        command.set_defaults(run=functools.partial(wing.run, connect, say), misuse=command.error)
     return top
 
 
 def port_number(text: str) -> int:
-    if not 0 <= int(text) < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is no port: expected 0 to 65535")
-    return int(text)
+    with contextlib.suppress(ValueError):
+        if 0 <= int(text) < 2**16:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: expected 0 to 65535")
 
 
 RECORD_EXAMPLES = """examples:

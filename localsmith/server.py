@@ -75,7 +75,9 @@ class Server:
         while not self._stopping:
             self._poll(seconds=1)
         self._waitress.accepting = False
-        self._waitress.task_dispatcher.shutdown()
+        dispatcher = self._waitress.task_dispatcher
+        dispatcher.logger = dispatcher.queue_logger  # its talk of what it cancels is not for users
+        dispatcher.shutdown()
         deadline = time.monotonic() + 5
         while any(c.total_outbufs_len for c in self._waitress.active_channels.values()) and time.monotonic() < deadline:
             self._poll(seconds=0.05)

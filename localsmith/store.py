@@ -11,6 +11,7 @@ from pathlib import Path
 
 APPLICATION_ID = 0x4C534D31  # "LSM1": marks a file as ours, see PRAGMA application_id
 BUSY_TIMEOUT_MS = 15_000  # another process may hold the write lock; its transactions take milliseconds
+ELSEWHERE = "Move it away, or use a store in another folder."
 SCHEMA = Path(__file__).with_name("schema.sql")
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -138,7 +139,7 @@ def _check(path: Path) -> None:
     with open(path, "rb") as file:
         header = file.read(16)
     if header and header != b"SQLite format 3\0":
-        raise StoreError(f"{path} is not a localsmith store: it is no SQLite file. Name another file.")
+        raise StoreError(f"{path} is not a localsmith store: it is no SQLite file. {ELSEWHERE}")
 
 
 def _prepare(path: Path) -> sqlite3.Connection:
@@ -148,7 +149,7 @@ def _prepare(path: Path) -> sqlite3.Connection:
         # The header of the file does not do: what a killed server wrote last is still in the write-ahead log.
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise StoreError(f"{path} is not a localsmith store: another program made it. Name another file.")
+            raise StoreError(f"{path} is not a localsmith store: another program made it. {ELSEWHERE}")
         db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at the same moment
         if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             _create(db)

@@ -1,11 +1,16 @@
 """The file behind localsmith: made, migrated, or refused and left as it was."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
 import localsmith.store
 from localsmith.store import Store, StoreError
@@ -182,6 +187,29 @@ def test_failed_migration_changes_nothing(tmp_path, monkeypatch):
     with store.read() as db:
         assert "note" not in [row["name"] for row in db.execute("PRAGMA table_info(datasets)")]
     store.close()
+
+
+def test_requests_that_wait_when_it_closes_are_dropped_without_a_word(server, caplog):
+    """As on Ctrl-C, with all threads busy: the HTTP server's own talk is not for users."""
+    app = server.app.extensions["localsmith"]
+
+    def send(n):
+        with contextlib.suppress(requests.ConnectionError):
+            requests.post(f"{server.url}/datasets", json={"name": f"{n}"}, headers={"x-api-key": "any"}, timeout=10)
+
+    with ThreadPoolExecutor(12) as pool:
+        with app.store.write():  # so that all of them wait
+            pool.map(send, range(12))
+            dispatcher = server._waitress.task_dispatcher
+            while not dispatcher.queue:
+                time.sleep(0.01)
+            closing = threading.Thread(target=server.close)
+            closing.start()
+            while not dispatcher.stop_count:
+                time.sleep(0.01)
+        closing.join()
+
+    assert not [record for record in caplog.records if record.name.startswith("waitress")]
 
 
 def test_module_prints_its_url_and_names_a_taken_port(tmp_path, server):

@@ -331,7 +331,7 @@ def test_json_has_the_numbers_of_the_table(run, endpoint):
     [
         (["record", "bad.jsonl"], 2, "2 problems in bad.jsonl"),
         (["record", "a.jsonl", "--experiment", "e", "--dataset", "other"], 1, "is taken by"),
-        (["compare", "e", "f"], 1, "No experiment 'f'"),
+        (["compare", "e", "f"], 2, "No experiment 'f'"),
         (["evaluate", "e"], 2, "--evaluators is missing"),
     ],
 )
@@ -568,7 +568,6 @@ def test_experiment_of_another_dataset_is_refused(run, endpoint):
         ["record", "a", "--datset", "x"],
         ["--port", "1"],
         ["view", "--port", "65536"],
-        ["view", "--port", "x"],
         ["record", "a", "--json=1"],
     ],
 )
@@ -579,6 +578,35 @@ def test_wrong_flags_are_misuse(run, capsys, arguments):
 
     assert caught.value.code == 2
     assert "usage: main.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "said"),
+    [
+        (["recrod", "x"], "usage: main.py [-h]", "recrod: there is no such file, nor command. Did you mean 'record'?"),
+        (["comapre", "a", "b"], "usage: main.py [-h]", "Did you mean 'compare'?"),
+        (["record", "a", "--datset", "x"], "usage: main.py record", "error: unrecognized arguments: --datset x"),
+        (["compare", "a", "b", "--seeed", "1"], "usage: main.py compare", "unrecognized arguments: --seeed 1"),
+        (["view", "--port", "x"], "usage: main.py view", "'x' is no port: expected 0 to 65535"),
+        (["view", "--port", "-1"], "usage: main.py view", "'-1' is no port"),
+    ],
+)  # fmt: skip
+def test_what_is_misspelt_is_said_with_the_usage_of_its_command(run, capsys, arguments, usage, said):
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+
+    err = capsys.readouterr().err
+    assert caught.value.code == 2 and err.startswith(usage) and said in err
+
+
+def test_store_that_is_none_is_to_be_moved(run):
+    """There is no option to name another file, so none is advised."""
+    main.DATABASE.parent.mkdir()
+    main.DATABASE.write_text("these are notes")
+
+    code, out, err = run()
+
+    assert (code, out) == (2, "") and "it is no SQLite file. Move it away, or use a store in another folder." in err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["record", "--help"], ["view", "--help"]])
