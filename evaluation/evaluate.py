@@ -43,7 +43,8 @@ class Evaluation:
     planned: int = 0  # runs of the target, or of the experiment, that this call is about
     done: int = 0  # of these, those that were run or scored in this call
     existing: int = 0  # runs that were there before and are not run again
-    errors: int = 0  # runs of the experiment, and those of this call that are left out, in which the target failed
+    errors: int = 0  # runs of the experiment in which the target failed
+    left_out: int = 0  # runs of this call in which it failed, and that are not recorded
     scored: int = 0  # recorded runs that were scored in this call
     feedback: Counter[str] = field(default_factory=Counter)  # created, updated, deleted
     rejected: list[dict[str, Any]] = field(default_factory=list)  # {"result": number, "reason": text}
@@ -61,7 +62,7 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         names = ("dataset_id", "dataset_name", "experiment_id", "experiment_name", "url", "planned", "done", "existing")
-        more = ("errors", "scored", "evaluator_errors", "rejected", "doubled", "target_changed")
+        more = ("errors", "left_out", "scored", "evaluator_errors", "rejected", "doubled", "target_changed")
         found = {name: getattr(self, name) for name in (*names, *more)}
         return {**found, "feedback": dict(self.feedback), "scores": self.tally.as_json()}
 
@@ -251,14 +252,16 @@ class Running:
         result = {"inputs": seen.inputs or {}, **outcome, "name": self.target.key[:128], "run_type": "chain"}
         result |= {"example_id": example["id"], "metadata": {wing.RETRY_OF: retry_of} if retry_of else None}
         if self.leaves_out_errors and "error" in outcome:
-            self.count(outcome, is_bare, [])
+            with self.lock:
+                self.found.left_out += 1
+                self.show_progress()
             return None
         run = Run({**result, "outputs": result.get("outputs") or {}, "child_runs": []})
         run |= {"reference_example_id": example["id"], "metadata": result["metadata"] or {}}
         at_hand = scoring.values_of(run, seen)
-        items = [item for evaluator in self.evaluators for item in score(evaluator, at_hand, self.await_it)]
-        self.count(outcome, is_bare, items)
-        return {**result, "feedback": items}
+        said = [(evaluator.key, score(evaluator, at_hand, self.await_it)) for evaluator in self.evaluators]
+        self.count(outcome, is_bare, said)
+        return {**result, "feedback": [item for _, items in said for item in items]}
 
     def elsewhere(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Call the target through the executor; what goes wrong with that is no answer of the target."""
@@ -269,16 +272,18 @@ class Running:
             reason = f"The executor lost a call of the target ({type(error).__name__}: {error})."
             raise ExecutorError(f"{reason} What was finished is recorded. {how_to_go_on(self.found)}") from error
 
-    def count(self, outcome: Mapping[str, Any], is_bare: bool, items: list[dict[str, Any]]) -> None:
+    def count(self, outcome: Mapping[str, Any], is_bare: bool, said: scoring.Said) -> None:
         with self.lock:
             self.found.done += 1
             self.found.bare += is_bare
             self.found.nothing += is_bare and outcome.get("outputs") == {"output": None}
             self.found.errors += "error" in outcome
-            for item in items:
-                self.found.tally.add(item)
-            if self.on_progress:
-                self.on_progress(self.found)
+            self.found.tally.add_said(said)
+            self.show_progress()
+
+    def show_progress(self) -> None:
+        if self.on_progress:
+            self.on_progress(self.found)
 
 
 def results_of(running: Running, missing: Iterable[tuple[dict, str | None]]) -> Iterator[Any]:
@@ -312,7 +317,8 @@ def record_runs(
         return
     how = how_to_go_on(found)
     stream = results_of(running, plan.missing)
-    overview = Overview(count=len(plan.missing), earliest=datetime.now(UTC))  # no run starts before this
+    overview = Overview(earliest=datetime.now(UTC))  # no run starts before this
+    overview.count = None  # type: ignore[assignment]  # Ctrl-C and errors that are left out make them fewer than planned
     try:
         with interruptible(running.stop):
             recording = recorder.record(
@@ -328,7 +334,7 @@ def record_runs(
     found.experiment_id, found.url = recording.experiment_id, recording.url
     found.rejected = recording.rejected
     found.feedback["created"] += recording.feedback
-    if running.stop.is_set() and found.done < found.planned:
+    if running.stop.is_set() and found.done + found.left_out < found.planned:
         recorded = recording.runs_recorded + found.existing
         is_recorded = f"{counted(recorded, 'run')} recorded, {found.planned - found.done:,} missing"
         raise Interrupted(f"Interrupted: {is_recorded}. {how}")

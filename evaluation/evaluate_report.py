@@ -147,10 +147,10 @@ def progress(say: Say) -> Iterator[Progress]:
 
 
 def progress_line(found: Evaluation) -> str:
-    done = found.done + found.scored
+    done, errors = found.done + found.left_out + found.scored, found.errors + found.left_out
     of = f" of {found.planned}" if found.planned else ""
     rate = done / max(monotonic() - found.started, 0.001)
-    failed = f", {counted(found.errors, 'error')}" if found.errors else ""
+    failed = f", {counted(errors, 'error')}" if errors else ""
     failing = f", {counted(found.evaluator_errors, 'evaluator error')}" if found.evaluator_errors else ""
     return f"{found.experiment_name}: {done}{of} done{failed}{failing}, {rate:.1f}/s"
 
@@ -208,8 +208,10 @@ def say_doubts(found: Evaluation, say: Say) -> None:
 def lines(found: Evaluation) -> list[str]:
     """What became of the runs, and what the feedback of the whole experiment comes to."""
     rows = [("experiment", found.experiment_name)]
-    if found.done or found.existing:
-        rows.append(("runs", f"{found.done} new" + (f", {found.existing} known" if found.existing else "")))
+    if found.done or found.existing or found.left_out:
+        known = f", {found.existing:,} known" if found.existing else ""
+        left_out = f", {found.left_out:,} failed and not recorded" if found.left_out else ""
+        rows.append(("runs", f"{found.done:,} new{known}{left_out}"))
     if found.scored:
         changes = ", ".join(f"{found.feedback[name]} {name}" for name in ("created", "updated", "deleted"))
         rows.append(("scored", f"{counted(found.scored, 'recorded run')}; feedback: {changes}"))

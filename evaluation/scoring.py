@@ -34,6 +34,7 @@ class Tally:
     scores: Counter[str] = field(default_factory=Counter)
     sums: dict[str, float] = field(default_factory=dict)
     values: dict[str, Counter[str]] = field(default_factory=dict)
+    unscored: Counter[str] = field(default_factory=Counter)  # what has neither, and what an evaluator said nothing of
     errors: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)  # why an evaluator failed for the first time
     errors_of_others: Counter[str] = field(default_factory=Counter)  # those of evaluators that nobody asked for now
@@ -55,14 +56,25 @@ class Tally:
         elif value is not None:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             self.values.setdefault(key, Counter())[text] += 1
+        else:
+            self.unscored[key] += 1
+
+    def add_said(self, said: Said) -> None:
+        """Add what evaluators said, each of which leaves a trace, even if it is silent."""
+        for name, items in said:
+            for item in items:
+                self.add(item)
+            self.unscored[name] += not items
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for key in sorted({*self.scores, *self.values, *self.errors}):
+        for key in sorted({*self.scores, *self.values, *self.errors, *+self.unscored}):
             number = self.scores[key]
             found[key] = {"n": number, "mean": self.sums[key] / number if number else None, "errors": self.errors[key]}
             if key in self.values:
                 found[key]["values"] = dict(self.values[key].most_common())
+            if self.unscored[key]:
+                found[key]["not_scored"] = self.unscored[key]
             if key in self.reasons:
                 found[key]["first_error"] = self.reasons[key]
         return found
@@ -77,6 +89,8 @@ class Tally:
             more = len(values) - SHOWN_VALUES
             parts += [f"and {counted(more, 'more value')}"] if more > 0 else []
             parts += [f"{sums['errors']:,} failed"] if sums["errors"] else []
+            if not_scored := sums.get("not_scored"):
+                parts += [f"{not_scored:,} not scored"] if parts else [f"not scored ({not_scored:,})"]
             rows.append((clean(key), ", ".join(parts)))
         return rows
 
@@ -167,11 +181,9 @@ def score_runs(
             worked: set[Worked] = set()
             try:
                 for (run, _), said in zip(some, pool.map(work, some), strict=True):
-                    items = [item for _, found in said for item in found]
-                    made += feedback_bodies(run, items)
+                    made += feedback_bodies(run, [item for _, items in said for item in items])
                     worked |= working(run["id"], said)
-                    for item in items:
-                        tally.add(item)
+                    tally.add_said(said)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -263,8 +275,8 @@ def summarise(
     said = [(evaluator.key, score(evaluator, values, wait)) for evaluator in evaluators]
     items = [item for _, found in said for item in found]
     made, counts = [], Counter[str]()
+    tally.add_said(said)
     for item in bodies.feedback_of({"feedback": items}):
-        tally.add(item)
         name = f"{item['key']}-error" if item.get("error") else item["key"]
         owner = {"id": bodies.uuid5(f"{session['id']}-{name}-{counts[name]}"), "session_id": session["id"]}
         made.append({**owner, **item, "feedback_source": {"type": "api"}})

@@ -123,9 +123,51 @@ def test_failed_runs_can_be_left_out(api, run):
     found = run(fails_on_odd, error_handling="ignore")
 
     assert sorted(runs_of(api, found)) == [0, 2, 4]
-    assert (found.done, found.errors) == (6, 3)
+    assert (found.done, found.left_out, found.errors) == (3, 3, 0)
+    assert found.as_json()["left_out"] == 3
     again = run()
     assert (again.planned, again.existing) == (3, 3)
+
+
+def test_failed_runs_that_are_left_out_are_not_said_to_be_runs(run, capsys):
+    """The counts are those of the experiment, the first time and again."""
+    counts = {6: "3 new, 3 failed and not recorded", 3: "0 new, 3 known, 3 failed and not recorded"}
+    for planned, runs in counts.items():
+        found = run(fails_on_odd, error_handling="ignore")
+        report(found, print, as_json=False)
+
+        shown = capsys.readouterr().out
+        assert f"runs         {runs}\n" in shown
+        assert "exact_match  1.000 (mean of 3)\n" in shown
+        assert "errors       0\n" in shown
+        assert f"{planned} of {planned} done, 3 errors" in progress_line(found)
+
+
+def test_evaluators_that_score_nothing_have_a_row(run, capsys):
+    """Whether they say why or nothing at all, when runs are made, scored again, and seen as a whole."""
+
+    def no_tokens(run):
+        return {"score": None, "comment": "no tokens"}
+
+    def silent(outputs):
+        return None
+
+    def some(outputs):
+        return 1 if outputs["n"] else None
+
+    evaluators = [no_tokens, silent, some]
+    for found in (run(evaluators=evaluators), run("first", evaluators, None)):
+        report(found, print, as_json=False)
+
+        shown = capsys.readouterr().out
+        rows = dict(line.split(maxsplit=1) for line in shown.splitlines() if "scored" in line)
+        assert (rows["no_tokens"], rows["silent"]) == ("not scored (6)", "not scored (6)")
+        assert rows["some"] == "1.000 (mean of 5), 1 not scored"
+        assert found.as_json()["scores"]["no_tokens"] == {"n": 0, "mean": None, "errors": 0, "not_scored": 6}
+        assert not found.silent
+
+    of_all = run("first", [], None, summary_evaluators=[silent])
+    assert of_all.tally.rows() == [("silent", "not scored (1)")]
 
 
 @pytest.mark.parametrize(
