@@ -290,6 +290,17 @@ def test_what_is_not_there_is_a_404_page(client, path):
     assert "Not found" in page(client, path, 404)
 
 
+def test_mistyped_address_is_a_page_in_a_browser_and_json_elsewhere(client):
+    """A browser says that it wants HTML; a program that calls what is not there still gets what LangSmith answers."""
+    browser = {"Accept": "text/html,image/avif,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"}
+
+    seen, called = client.get("/nope", headers=browser), client.get("/nope", headers={"Accept": "*/*"})
+
+    assert seen.status_code == called.status_code == 404
+    assert "There is no such page here. To the datasets" in words(seen.text)
+    assert called.json == {"detail": "Not Found: no route /nope"}
+
+
 def test_new_scores_show_at_once(client, seed):
     """What the pages keep in memory never outlives a write."""
     made = capitals(seed)

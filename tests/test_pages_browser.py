@@ -37,7 +37,7 @@ def site(tmp_path_factory):
     path = tmp_path_factory.mktemp("site") / "site.db"
     app = localsmith.create_app(path)
     seed = Seed(app.test_client())
-    made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed)
+    made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed) | fine(seed)
     app.extensions["localsmith"].store.close()
     with localsmith.serve(path) as server:
         yield server.url, made
@@ -53,6 +53,16 @@ def agents(seed):
     for n in range(3):
         seed.run(project, outputs={"n": n}, after=n, name=f"live-{n}")
     return {"agents": dataset, "agent": session, "root": root, "step": step, "project": project}
+
+
+def fine(seed):
+    """A dataset whose charts have scales of many digits."""
+    dataset = seed.dataset("fine")
+    (example,) = seed.examples(dataset, [({"q": 1}, {"a": 2})])
+    for n in range(3):
+        scores = [{"key": "fine", "score": 0.97 + n / 200}, {"key": "huge", "score": (n - 1) * 1.25e16}]
+        seed.run(seed.session(f"fine {n}", dataset), example, feedback=scores)
+    return {"fine": dataset}
 
 
 def hostile(seed):
@@ -210,6 +220,22 @@ def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
         assert page.evaluate(CUT) == (["examples"] if kind == "six experiments" and width == 1280 else [])
     assert page.evaluate("window.hacked") is None
     assert not page.locator("[onerror], [onload], a[href^=javascript]").count()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_numbers_beside_charts_are_whole(open_page, site, width):
+    """However many digits a scale has, and however large its letters are on a phone."""
+    page = open_page(f"datasets/{site[1]['fine']}")
+    page.set_viewport_size({"width": width, "height": 800})
+
+    ticks = page.evaluate("""[...document.querySelectorAll(".chart svg")].flatMap(svg =>
+        [...svg.querySelectorAll(".tick")].map(tick => {
+            const [mine, all] = [tick.getBoundingClientRect(), svg.getBoundingClientRect()];
+            return [tick.textContent, mine.left >= all.left && mine.right <= all.right];
+        }))""")
+
+    assert max(len(text) for text, _ in ticks) > 5
+    assert [text for text, is_whole in ticks if not is_whole] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

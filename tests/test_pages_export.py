@@ -124,6 +124,7 @@ def test_report_is_one_file(client, seed):
         "default-src 'none'; style-src 'sha256-"
         in client.get(f"/o/{TENANT}/{address}").headers["Content-Security-Policy"]
     )
+    assert html.count('data-label="Baseline"') == 1  # a phone shows labels beside values, and the others have none
     text = words(html)
     assert "▲ 1 improved ▼ 1 regressed" in text and "TimeoutError" in text and "4 examples" in text
 

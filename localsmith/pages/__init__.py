@@ -5,9 +5,10 @@ import sqlite3
 from collections.abc import Callable
 
 from flask import Blueprint, Response, make_response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from localsmith.app import answer_error as answer_in_json
 from localsmith.pages.common import PATHS, here, link, with_query
 from localsmith.pages.compare import show_comparison
 from localsmith.pages.dataset import show_dataset, show_example
@@ -65,6 +66,17 @@ def answer_error(error: Exception) -> Response:
     """Say what went wrong as a page; what was not foreseen goes to the log, never onto the page."""
     status, message = describe(error)
     return make_response(render_template("error.html", status=status, message=message), status)
+
+
+@blueprint.app_errorhandler(NotFound)
+def answer_nowhere(error: NotFound) -> Response:
+    """Answer an address that is neither a page nor of the API: browsers get a page, programs JSON."""
+    if request.blueprint == blueprint.name:
+        return answer_error(error)
+    accepted = request.accept_mimetypes
+    if accepted.quality("text/html") > accepted.quality("application/json"):
+        return answer_error(ApiError(404, "There is no such page here."))
+    return answer_in_json(error)
 
 
 def describe(error: Exception) -> tuple[int, str]:

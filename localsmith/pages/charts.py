@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from localsmith.pages.intervals import Mean
+from localsmith.pages.render import number
 
 WIDTH, HEIGHT = 560, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 28
+DIGIT = 11.5  # the width of one where the screen is narrow and the letters therefore large
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,19 @@ def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart 
     def y_of(value: float) -> float:
         return round(HEIGHT - BOTTOM - (value - bottom) / (top - bottom) * (HEIGHT - TOP - BOTTOM), 1)
 
-    step = (WIDTH - LEFT - RIGHT) / len(given)
+    left = max(LEFT, ceil(DIGIT * max(len(number(tick)) for tick in ticks)) + 10)
+    step = (WIDTH - left - RIGHT) / len(given)
     points, labels = [], []
     every = ceil(len(given) / 12)
     for index, (label, name, mean, href) in enumerate(given):
-        x = round(LEFT + (index + 0.5) * step, 1)
+        x = round(left + (index + 0.5) * step, 1)
         if index % every == 0:
             labels.append((x, label))
         if mean:
             ends = [None if end is None else y_of(end) for end in (mean.low, mean.high)]
             points.append(Point(x, y_of(mean.mean), ends[0], ends[1], label, name, mean, href))
     return Chart(
-        metric, WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, points, [(y_of(t), t) for t in ticks], labels
+        metric, WIDTH, HEIGHT, left, WIDTH - RIGHT, HEIGHT - BOTTOM, points, [(y_of(t), t) for t in ticks], labels
     )
 
 
