@@ -177,6 +177,8 @@ def place(db: sqlite3.Connection, run: Run) -> None:
 
 # Tokens and cost
 
+COUNTS = ("input_tokens", "output_tokens", "total_tokens")
+
 
 def usage_metadata(run: Run) -> dict[str, Any]:
     """Where a run says its tokens: extra.metadata.usage_metadata, else outputs.usage_metadata."""
@@ -192,9 +194,15 @@ def own_usage(run: Run) -> list[int]:
     if run["run_type"] != "llm":
         return [0] * 6
     usage = usage_metadata(run)
-    tokens = [_tokens(usage.get(name)) for name in ("input_tokens", "output_tokens", "total_tokens")]
+    tokens = [_tokens(usage.get(name)) for name in COUNTS]
     costs = [_picos(usage.get(name)) for name in ("input_cost", "output_cost", "total_cost")]
     return [*_with_total(tokens), *_with_total(costs)]
+
+
+def uncounted(run: Run) -> list[str]:
+    """The token counts that a run gives, but not as numbers that can be counted."""
+    usage = usage_metadata(run)
+    return [name for name in COUNTS if usage.get(name) is not None and _tokens(usage[name]) is None]
 
 
 def _with_total(amounts: list[int | None]) -> list[int]:

@@ -251,6 +251,22 @@ def test_run_that_was_moved_shows_when_it_began(client, seed, given, shown):
     assert shown in text if shown else "originally" not in text
 
 
+def test_token_counts_that_are_no_numbers_are_named(client, seed):
+    """They are taken, but a text adds nothing to the tokens: its page says so."""
+    session = seed.session("usage")
+    usage = {"input_tokens": "12", "output_tokens": 3, "total_tokens": None}
+    texts, numbers = (
+        seed.run(session, run_type="llm", extra={"metadata": {"usage_metadata": given}})
+        for given in (usage, {**usage, "input_tokens": 12})
+    )
+
+    def text(run):
+        return words(page(client, f"projects/p/{session}/r/{run['id']}"))
+
+    assert "tokens 3 (– in, 3 out) not counted, for want of a number: input_tokens " in text(texts)
+    assert "tokens 15 (12 in, 3 out)" in text(numbers) and "not counted" not in text(numbers)
+
+
 def test_example_page_shows_its_history(client, seed):
     """An example's page lists what every experiment made of it, repetitions included."""
     made = capitals(seed)

@@ -10,6 +10,7 @@ from flask import render_template
 from localsmith.pages.common import find, reading
 from localsmith.pages.dataset import experiment_of, feedback_item, name_of
 from localsmith.pages.retries import replaced
+from localsmith.runs import uncounted
 from localsmith.wire import micros
 
 MAX_STEPS = 2000
@@ -47,6 +48,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
     return render_template(
         "run.html",
         run=run,
+        uncounted=uncounted(read) if run["run_type"] == "llm" else [],
         original=original_start(read.get("extra")),
         session=experiment_of(session),
         dataset_name=dataset_name,
