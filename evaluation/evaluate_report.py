@@ -12,6 +12,7 @@ from evaluation import judge
 from evaluation.calling import PAIRWISE, RUN, SUMMARY, ready
 from evaluation.command import Connect, Say, alike, clean, counted, shortened
 from evaluation.evaluate import Evaluation, Progress, evaluate
+from evaluation.llm_evaluators import POSITION_BIAS
 from evaluation.pairwise import Comparison
 from evaluation.targets import is_file, load_evaluators, load_function
 
@@ -224,9 +225,11 @@ def pairwise_lines(found: Comparison) -> list[str]:
     unmatched = f"{counted(found.only_in_some, 'example')} not in all"
     rows = [("comparison", found.name), ("pairs", f"{found.pairs:,} ({unmatched})")]
     for key in sorted({*found.judged, *found.errors}):
-        means = zip(found.experiments, found.means.get(key, []), strict=False)
-        parts = [f"{name} {mean:.3f}" for name, mean in means]
-        parts += [f"ties {found.ties[key]} of {found.judged[key]}"] if found.judged[key] else []
+        means, judged = found.means.get(key, []), found.judged[key]
+        parts = [f"{name} {mean:.3f}" for name, mean in zip(found.experiments, means, strict=False)]
+        parts += [f"ties {found.ties[key]:,} of {judged:,}"] if judged else []
+        if judged and key.endswith(POSITION_BIAS):  # both answers have the same score, so its mean is a rate
+            parts = [f"{means[0]:.3f} ({means[0] * judged:,.0f} of {judged:,} verdicts changed with the order)"]
         rows.append((clean(key), ", ".join(parts + ([f"{found.errors[key]} failed"] if found.errors[key] else []))))
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]

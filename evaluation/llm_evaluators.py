@@ -176,7 +176,7 @@ def pairwise_judge(
         comment = {run["id"]: shown[place] for place, run in enumerate(runs)} if runs else reason
         found = [{"key": key, "scores": [int(winner == place) for place in (0, 1)], "comment": comment}]
         if both_orders:
-            found.append({"key": f"{key}_position_bias", "scores": [int(not agreed)] * 2})
+            found.append({"key": f"{key}{POSITION_BIAS}", "scores": [int(not agreed)] * 2})
         return found
 
     return asking(evaluator, key, connection)
@@ -207,6 +207,7 @@ def prefer(
     return {"A": first, "B": second}.get(verdict["better"]), verdict["reasoning"]
 
 
+POSITION_BIAS = "_position_bias"
 PAIRWISE = (
     "Which answer is better by this rubric, A or B? Neither their order nor their length alone matters; else: tie."
 )

@@ -1040,6 +1040,23 @@ def test_the_commands_of_the_readme(command):
     assert code == 2  # there is no v2, but v2-1a2b3c4d
 
 
+def test_position_bias_of_a_judge_is_a_rate(command, tmp_path, monkeypatch):
+    """Not two means that are the same and a tie everywhere."""
+    (tmp_path / "judges.py").write_text(
+        "from evaluation.llm_evaluators import pairwise_judge\n"
+        "likes_the_first = pairwise_judge('Prefer ...', key='clear', model='m', both_orders=True)\n"
+    )
+    for name in ("run", "chatty"):
+        command(f"{FIXTURES / 'agent.py'}:{name}", "--data", FIXTURES / "capitals.jsonl", "--experiment", name)
+    with ChatServer(good({"reasoning": "first!", "better": "A"})) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        code, out, _ = command("--pairwise", "run", "chatty", "--evaluators", "judges.py")
+
+    assert code == 0
+    assert "clear                run 0.000, chatty 0.000, ties 5 of 5\n" in out
+    assert "clear_position_bias  1.000 (5 of 5 verdicts changed with the order)\n" in out
+
+
 def test_judges_are_counted_cached_and_asked_afresh_on_request(command, monkeypatch, tmp_path):
     """The command says what its judges cost; the same again costs nothing, unless --fresh."""
     (tmp_path / "judging.py").write_text(

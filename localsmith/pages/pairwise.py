@@ -15,6 +15,7 @@ from localsmith.pages.intervals import wilson
 from localsmith.pages.pairing import SAME, mcnemar
 
 TIE = "tie"
+RATE = "_position_bias"  # such a key says of both answers alike whether the verdict changed with their order: 1 or 0
 
 
 @dataclass
@@ -30,9 +31,17 @@ class Judgement:
     failed: bool = False
 
     @property
+    def is_rate(self) -> bool:
+        return self.key.endswith(RATE)
+
+    @property
+    def is_biased(self) -> bool:
+        return self.is_rate and any(self.scores.values())
+
+    @property
     def winner(self) -> str | None:
-        """A session's id, 'tie', or None when fewer than two runs are scored."""
-        if len(self.scores) < 2:
+        """A session's id, 'tie', or None when fewer than two runs are scored, or none is preferred."""
+        if len(self.scores) < 2 or self.is_rate:
             return None
         best = max(self.scores.values())
         first = [session for session, score in self.scores.items() if best - score < SAME]
@@ -41,12 +50,14 @@ class Judgement:
 
 @dataclass
 class Tally:
-    """How often each experiment was preferred on one metric."""
+    """How often each experiment was preferred on one metric; of a rate, how often a verdict changed with the order."""
 
     key: str
     wins: dict[str, int]
     ties: int = 0
     undecided: int = 0
+    biased: int = 0
+    unbiased: int = 0
 
     @property
     def total(self) -> int:
@@ -64,6 +75,12 @@ class Tally:
         """The share of preferences among those that are no tie, with its 95 % interval."""
         decided = sum(self.wins.values())
         return (self.wins[session] / decided, *wilson(self.wins[session], decided)) if decided else None
+
+    @property
+    def bias(self) -> tuple[float, float, float] | None:
+        """The share of verdicts that changed with the order, with its 95 % interval."""
+        looked = self.biased + self.unbiased
+        return (self.biased / looked, *wilson(self.biased, looked)) if looked else None
 
 
 def show_pairwise(dataset_id: str, comparative_id: str) -> str:
@@ -84,7 +101,7 @@ def show_pairwise(dataset_id: str, comparative_id: str) -> str:
         shown = [
             judgement
             for judgement in judgements
-            if metric in ("", judgement.key) and winner in ("", judgement.winner or "none")
+            if metric in ("", judgement.key) and winner in ("", judgement.winner or ("none", RATE)[judgement.is_rate])
         ]
         page = page_of(len(shown))
         rows = _rows(db, kept, shown[page.offset : page.end], members)
@@ -147,7 +164,10 @@ def _tallies(judgements: list[Judgement], members: list[Experiment]) -> list[Tal
     for judgement in judgements:
         tally = tallies.setdefault(judgement.key, Tally(judgement.key, {member.id: 0 for member in members}))
         winner = judgement.winner
-        if winner is None:
+        if judgement.is_rate and judgement.scores:
+            tally.biased += judgement.is_biased
+            tally.unbiased += not judgement.is_biased
+        elif winner is None:
             tally.undecided += 1
         elif winner == TIE:
             tally.ties += 1
