@@ -177,8 +177,8 @@ def expanded_share(sizes: Sequence[float], aheads: Sequence[float], observed: fl
     """The share of sign flips of sorted sizes, ahead by each of `aheads` in turn, whose sum is as far from zero.
 
     Sums of scores on a grid lie two steps apart, so one step closer counts; the smallest size is taken for it. That is
-    right for a grid and for sizes that vary; of nearly equal sizes off any grid, the share is that of one flip more
-    or less.
+    right where it is the grid's step, and where sizes vary. Where it is larger, the share is too large; where nearly
+    all sizes are equal and a few are tiny, it may be too small, by about half of the chance of the very sum observed.
     """
     squares = [size * size for size in sizes]
     variance = math.fsum(squares)
