@@ -134,6 +134,7 @@ class Overview:
     earliest: datetime | None = None
     longest: timedelta = timedelta(0)
     hash: int = 0  # the sum of their short hashes
+    is_checked: bool = False  # so all of them are to come
     fields: list[dict[str, str]] | None = None  # of each result, canonical, when all are in memory anyway
 
     def add(self, result: Mapping[str, Any]) -> None:
@@ -149,7 +150,7 @@ def check_results(results: Iterable[Any]) -> Overview:
 
     Raises ValueError with one message that lists every problem (the first 20) by place, field and expectation.
     """
-    overview = Overview(fields=[] if isinstance(results, Sized) else None)
+    overview = Overview(is_checked=True, fields=[] if isinstance(results, Sized) else None)
     problems: list[str] = []
     for number, result in enumerate(results, 1):
         fields, encoded, found = prepare(result)

@@ -317,8 +317,7 @@ def record_runs(
         return
     how = how_to_go_on(found)
     stream = results_of(running, plan.missing)
-    overview = Overview(earliest=datetime.now(UTC))  # no run starts before this
-    overview.count = None  # type: ignore[assignment]  # Ctrl-C and errors that are left out make them fewer than planned
+    overview = Overview(count=len(plan.missing), earliest=datetime.now(UTC))  # no run starts before this
     try:
         with interruptible(running.stop):
             recording = recorder.record(

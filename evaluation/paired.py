@@ -18,6 +18,7 @@ POWER = NORMAL.inv_cdf(0.8)
 SAME = 1e-9  # differences below are none: means of repetitions carry rounding
 ENUMERATED = 24  # differences up to which all sign flips are looked at
 LARGEST = 8  # beyond: of so many differences
+FINEST = 1e-4  # step of a grid, of the largest difference: a finer one makes no difference to p
 FEWEST = 5  # pairs below which no interval is given
 
 
@@ -174,20 +175,34 @@ def signed_sums(sizes: Sequence[float]) -> list[float]:
 
 
 def expanded_share(sizes: Sequence[float], aheads: Sequence[float], observed: float) -> float:
-    """The share of sign flips of sorted sizes, ahead by each of `aheads` in turn, whose sum is as far from zero.
+    """The share of sign flips of these sizes, ahead by each of `aheads` in turn, whose sum is as far from zero.
 
-    Sums of scores on a grid lie two steps apart, so one step closer counts; the smallest size is taken for it. That is
-    right where it is the grid's step, and where sizes vary. Where it is larger, the share is too large; where nearly
-    all sizes are equal and a few are tiny, it may be too small, by about half of the chance of the very sum observed.
+    Sums of sizes on a grid lie two steps apart, so the first one that is far enough counts from halfway before it.
     """
+    total, step = math.fsum(sizes), grid_step(sizes)
     squares = [size * size for size in sizes]
     variance = math.fsum(squares)
     kurtosis = math.fsum(square * square for square in squares) / variance**2 / 12
     share = 0.0
     for ahead in aheads:
-        x = (observed - sizes[0] - ahead) / math.sqrt(variance)
+        least = observed - ahead
+        if step:
+            least = total - 2 * step * math.floor((total - least) / (2 * step) + SAME) - step
+        x = least / math.sqrt(variance)
         share += NORMAL.cdf(-x) - NORMAL.pdf(x) * (x**3 - 3 * x) * kurtosis
     return min(1.0, max(2 * share / len(aheads), 0.0))
+
+
+def grid_step(sizes: Sequence[float]) -> float:
+    """The largest step of which all these sizes, up to 1, are multiples; 0 if it is too small to matter."""
+    step = 0.0
+    for size in set(sizes):
+        while size > SAME:
+            step, size = size, step % size
+            size = 0.0 if step - size < SAME else size  # rounding made it just less than a multiple
+        if step < FINEST:
+            return 0.0
+    return step
 
 
 def lowest_p(pairs: int) -> float:

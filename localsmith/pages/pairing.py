@@ -17,6 +17,7 @@ LEVEL = 0.05
 BETTER, WORSE, NO_DIFFERENCE, TOO_FEW = "better", "worse", "no difference shown", "too few pairs"
 ENUMERATED = 24  # differences up to which all sign flips are looked at
 LARGEST = 8  # beyond: of so many differences
+FINEST = 1e-4  # step of a grid, of the largest difference: a finer one makes no difference to p
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -107,7 +108,7 @@ def sign_flip(gains: Sequence[float], losses: Sequence[float]) -> float:
     """The two-sided p of the paired permutation test: how often random signs give a sum as far from zero.
 
     Up to 24 differences: all flips, counted exactly by joining two halves. Beyond: all flips of the eight largest,
-    each with what the Edgeworth expansion gives for the others, which is closer to the truth than 10,000 draws are.
+    each with what the Edgeworth expansion gives for the others.
     """
     if not gains and not losses:
         return 1.0
@@ -136,13 +137,31 @@ def signed_sums(sizes: Sequence[float]) -> list[float]:
 
 
 def _expanded(sizes: Sequence[float], aheads: Sequence[float], observed: float) -> float:
-    """How often sums of these with random signs, ahead by each of `aheads` in turn, are as far from zero."""
+    """How often sums of these with random signs, ahead by each of `aheads` in turn, are as far from zero.
+
+    Sums of sizes on a grid lie two steps apart, so the first one that is far enough counts from halfway before it.
+    """
+    total, step = math.fsum(sizes), _grid_step(sizes)
     squares = list(map(mul, sizes, sizes))
     variance = math.fsum(squares)
     kurtosis = math.fsum(map(mul, squares, squares)) / variance**2 / 12
     share = 0.0
     for ahead in aheads:
-        # Sums on a grid are two steps apart; the smallest size is one.
-        x = (observed - sizes[0] - ahead) / math.sqrt(variance)
+        least = observed - ahead
+        if step:
+            least = total - 2 * step * math.floor((total - least) / (2 * step) + SAME) - step
+        x = least / math.sqrt(variance)
         share += NORMAL.cdf(-x) - NORMAL.pdf(x) * (x**3 - 3 * x) * kurtosis
     return min(1.0, max(2 * share / len(aheads), 0.0))
+
+
+def _grid_step(sizes: Sequence[float]) -> float:
+    """The largest step of which all these sizes, up to 1, are multiples; 0 if it is too small to matter."""
+    step = 0.0
+    for size in set(sizes):
+        while size > SAME:
+            step, size = size, step % size
+            size = 0.0 if step - size < SAME else size  # rounding made it just less than a multiple
+        if step < FINEST:
+            return 0.0
+    return step
