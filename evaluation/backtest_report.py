@@ -141,7 +141,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if options.demo:
         say(f"The demo is: uv run main.py backtest {shlex.join(flags_of(options))}")
     evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
-    pairwise = [function for reference in options.pairwise for function in load_evaluators(reference)]
+    pairwise = [function for one in options.pairwise for function in load_evaluators(one, known=PAIRWISE, say=say)]
     say_near_misses(options, [evaluator.key for evaluator in ready(evaluators, RUN)], say)
     ready(pairwise, PAIRWISE)
     targets = {
