@@ -27,7 +27,8 @@ from evaluation import backtest_report, compare_report, evaluate_report, upload_
 from evaluation.api import find_experiment
 from evaluation.command import other_runs
 from recorder_bodies import default_name
-from recorder_results import Overview, ResultFile, check_results, unfit
+from recorder_files import ResultFile
+from recorder_results import Overview, check_results, unfit
 
 DATASET = "langsmith-rest-experiments"
 FIXTURE = Path(__file__).parent / "fixtures" / "results.jsonl"

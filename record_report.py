@@ -15,7 +15,8 @@ import rest
 from evaluation.command import Say, clean, counted
 from evaluation.scoring import Tally
 from recorder_bodies import feedback_of, parse_time
-from recorder_results import Overview, ResultFile
+from recorder_files import ResultFile
+from recorder_results import Overview
 
 
 def report(source: ResultFile, recording: recorder.Recording, others: int, say: Say) -> None:

@@ -222,7 +222,7 @@ def send(
 def prepare(
     api: LangSmith, method: str, url: str, headers: dict[str, Any], data: bytes | None = None, **kwargs: Any
 ) -> requests.PreparedRequest:
-    """A request as it is sent; all but the body is prepared once, which spares a seventh of a request's time."""
+    """A request as it is sent; what differs from an earlier one in its body only takes the rest from there."""
     if data is None or kwargs:
         return requests.Request(method, url, headers, data=data, **kwargs).prepare()
     key = (method, url, *headers.values())

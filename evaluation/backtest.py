@@ -13,9 +13,10 @@ import recorder_bodies as bodies
 import rest
 from evaluation import api as wing
 from evaluation.scoring import chunks, synchronise
-from recorder import Recording, Tally
+from recorder import Recording
 from recorder_bodies import EPOCH, parse_time
 from recorder_results import Overview
+from recorder_sender import Tally
 from rest import LangSmith
 
 Mask = Callable[[str], str]

@@ -27,7 +27,7 @@ from evaluation.projects import load_runs
 from evaluation.targets import load_evaluators, load_function
 from recorder import Recording
 from recorder_bodies import parse_time
-from recorder_results import ResultFile
+from recorder_files import ResultFile
 from rest import LangSmith
 
 HELP = "run a new system on the inputs of production, and compare it with what production said"

@@ -11,9 +11,11 @@ import requests
 import recorder_bodies as bodies
 import rest
 from evaluation.scoring import chunks
-from recorder import BATCH, LAST_CALL, READ_BACK_SECONDS, Tally
+from recorder import READ_BACK_SECONDS
 from recorder_bodies import EPOCH, parse_time
-from recorder_results import CLOCK_SKEW, ResultFile, check_results
+from recorder_files import ResultFile
+from recorder_results import CLOCK_SKEW, check_results
+from recorder_sender import BATCH, LAST_CALL, Tally
 from rest import LangSmith
 
 Trace = list[bodies.Run]

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import requests
 
 import recorder_bodies as bodies
+import recorder_files
 import recorder_results
 from evaluation import api as wing
 from evaluation import choosing
@@ -224,7 +225,7 @@ def load_data(
         if not Path(data).is_file():
             raise ValueError(f"{data}: there is no such file.")
         with open(data, "rb") as file:
-            rows = list(recorder_results.ResultFile(str(data), file))
+            rows = list(recorder_files.ResultFile(str(data), file))
         dataset, examples = create_missing(api, dataset_name or Path(data).stem, rows, str(data))
     else:
         rows = list(data)

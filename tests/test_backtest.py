@@ -19,7 +19,7 @@ from evaluation.backtest import convert_runs_to_test, list_runs
 from evaluation.evaluate import evaluate
 from evaluation.projects import load_runs
 from recorder import RecordingError
-from recorder_results import ResultFile
+from recorder_files import ResultFile
 
 LONG_AGO = datetime(2026, 1, 15, 9, tzinfo=UTC)
 LLM = {"usage_metadata": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "total_cost": 0.25}}

@@ -18,7 +18,8 @@ from localsmith_api import Api
 import localsmith
 import recorder_bodies as bodies
 import rest
-from recorder import RecordingError, Tally, record_langsmith_experiment
+from recorder import RecordingError, record_langsmith_experiment
+from recorder_sender import Tally
 
 ROOT = Path(__file__).parent.parent
 FIXTURE = [json.loads(line) for line in (ROOT / "fixtures" / "results.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -535,7 +536,7 @@ def test_experiment_is_read_back_unless_told_otherwise(record, server, verify, r
 
 USER_CODE = """
 import sys
-from recorder import RecordingError, Tally, record_langsmith_experiment
+from recorder import record_langsmith_experiment
 results = [{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "feedback": {"ok": 1}}]
 print(record_langsmith_experiment("capitals", results).runs_recorded, "flask" in sys.modules)
 """

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder_bodies import canonical
-from recorder_results import ResultFile, check_results, prepare
+from recorder_files import ResultFile
+from recorder_results import check_results, prepare
 
 OK = '{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}}'
 

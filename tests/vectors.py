@@ -17,7 +17,9 @@ import dry_run  # noqa: E402
 import main  # noqa: E402
 import recorder  # noqa: E402
 import recorder_bodies as bodies  # noqa: E402
-from recorder_results import ResultFile, check_results  # noqa: E402
+import recorder_sender  # noqa: E402
+from recorder_files import ResultFile  # noqa: E402
+from recorder_results import check_results  # noqa: E402
 
 FIXTURES = ROOT / "fixtures"
 DATASET_ID = "26d0b944-a286-4a7f-bb5f-3d86268ecc45"
@@ -187,7 +189,8 @@ class Clock(datetime):
 def transcript() -> dict:
     """All requests for fixtures/results.jsonl into a new dataset, and what is answered to them."""
     api = dry_run.connect({"id": DATASET_ID, "tenant_id": TENANT_ID})
-    with open(FIXTURES / "results.jsonl", "rb") as file, mock.patch.object(recorder, "datetime", Clock):
+    clocks = [mock.patch.object(module, "datetime", Clock) for module in (recorder, recorder_sender)]
+    with open(FIXTURES / "results.jsonl", "rb") as file, clocks[0], clocks[1]:
         results = ResultFile("results.jsonl", file)
         overview = check_results(results)
         name = bodies.default_name("results", main.DATASET, overview.hash)
