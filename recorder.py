@@ -15,15 +15,16 @@ from typing import Any
 
 import requests
 
-import recorder_bodies as bodies
 import rest
-from recorder_bodies import EPOCH, parse_time
-from recorder_results import Overview, Prepared, Result, check_results, named, prepare, unfit
-from recorder_sender import BATCH, Batch, Item, Sender, Tally, TooLate, open_session
-from rest import LangSmith
+from langsmith_rest import connection
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.recording import bodies
+from langsmith_rest.recording.bodies import EPOCH, parse_time
+from langsmith_rest.recording.results import Overview, Prepared, Result, check_results, named, prepare, unfit
+from langsmith_rest.recording.sending import BATCH, Batch, Item, Sender, Tally, TooLate, open_session
 
 BATCH_CHARACTERS = 8_000_000
-ABREAST, MOST_ABREAST = 2, rest.CONNECTIONS + 2  # batches under way; few are enough for a near server
+ABREAST, MOST_ABREAST = 2, connection.CONNECTIONS + 2  # batches under way; few are enough for a near server
 NEAR_SECONDS = 0.03  # answers that take longer are not waited for one after the other
 FLUSH_SECONDS = 2  # a slow stream is recorded as it comes
 LONGEST_STREAMED = timedelta(hours=1)  # how much longer than the first result those that follow may take
@@ -76,15 +77,15 @@ def record_langsmith_experiment(
 
     All results are checked before the first request. Only a generator with an `experiment_name` is streamed, in flat
     memory: what is wrong in it is listed in `rejected`. Without a name the experiment is called after the dataset and
-    a hash of both. `langsmith` is a connection of `rest.connect`, which is also the default. `on_progress` is
+    a hash of both. `langsmith` is a connection of `connection.connect`, which is also the default. `on_progress` is
     called with the number of results done and of all (None while streaming). `verify` reads the experiment back.
 
-    Raises ValueError for bad results, rest.SetupError without key or endpoint, LookupError when the name belongs to
+    Raises ValueError for bad results, SetupError without key or endpoint, LookupError when the name belongs to
     another dataset, RecordingError when it had to stop half way. What LangSmith refused is in `rejected`.
     """
     if results is None or isinstance(results, str | bytes | dict):
         raise ValueError(f"results is {named(results)}, expected a list or a generator of results.")
-    api = langsmith or rest.connect()
+    api = langsmith or connection.connect()
     options: Any = {"description": description, "metadata": metadata, "on_progress": on_progress, "verify": verify}
     is_iterator = iter(results) is results
     if experiment_name and is_iterator:
@@ -148,7 +149,7 @@ def record(
         if on_progress:
             on_progress(recording.results, total)
 
-    pool = ThreadPoolExecutor(rest.CONNECTIONS)
+    pool = ThreadPoolExecutor(connection.CONNECTIONS)
     try:
         asked = monotonic()
         dataset, is_new = rest.get_or_create_dataset(api, dataset_name)
@@ -177,7 +178,7 @@ def record(
                 expected = len(sent.numbers) + (len(existing) if existing else 0)
                 recording.rejected += read_back(api, session, expected, sent)
             if failed := closing.exception():
-                rest.log.warning("All is recorded, but the experiment could not be closed: %s", failed)
+                connection.log.warning("All is recorded, but the experiment could not be closed: %s", failed)
     except Exception as error:
         pool.shutdown(cancel_futures=True)  # waits for what is under way
         if not isinstance(error, requests.RequestException | TooLate):

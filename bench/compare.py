@@ -65,12 +65,12 @@ def make_results(n, size):
 
 def ours(url, results, streamed):
     sys.path.insert(0, str(ROOT))
-    import rest
+    from langsmith_rest import connection
     from recorder import record_langsmith_experiment
 
     def run():
         given, name = (iter(results), str(uuid.uuid4())) if streamed else (results, None)
-        api = rest.connect(url, "key")
+        api = connection.connect(url, "key")
         recording = record_langsmith_experiment(str(uuid.uuid4()), given, langsmith=api, experiment_name=name)
         assert recording.runs_recorded == len(results) and not recording.rejected
 
@@ -187,7 +187,7 @@ def measure(subject, url, n, size):
 def processes(reps, url):
     """Whole processes: three results, and what `import requests` alone takes."""
     script = "import rest, recorder, sys; r = [{'inputs': {'q': i}, 'outputs': {'a': i}} for i in range(3)]; "
-    script += f"recorder.record_langsmith_experiment('d', r, langsmith=rest.connect({url!r}, 'key'))"
+    script += f"recorder.record_langsmith_experiment('d', r, langsmith=connection.connect({url!r}, 'key'))"
     times = {"ours, 3 results": [], "import requests": []}
     for _ in range(reps):
         for name, code in zip(times, (script, "import requests"), strict=True):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from evaluation.compare import give_verdicts, metric_of
+from langsmith_rest.evaluation.comparing.compare import give_verdicts, metric_of
 
 PAIRS = 10_000
 
@@ -51,8 +51,8 @@ def with_server() -> None:
     import tempfile
 
     import recorder
-    import rest
-    from evaluation.compare import compare
+    from langsmith_rest import connection
+    from langsmith_rest.evaluation.comparing.compare import compare
 
     chance = random.Random(7)
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def with_server() -> None:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout
-            api = rest.connect(server.stdout.readline().split()[-1])
+            api = connection.connect(server.stdout.readline().split()[-1])
             for name in ("before", "after"):
                 keys = ("correct", "safe", "grade", "similarity", "style")
                 results = [

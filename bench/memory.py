@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-import rest  # noqa: E402
+from langsmith_rest import connection  # noqa: E402
 from recorder import record_langsmith_experiment  # noqa: E402
 
 ANSWER = "Natalia sold 48 clips in April and half as many in May, so she sold 72 altogether. " * 10
@@ -49,7 +49,7 @@ def main():
     command = [sys.executable, str(HERE / "sink.py"), "--latency-ms", str(options.latency_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sink:
         try:
-            api = rest.connect(sink.stdout.readline().strip(), "any")
+            api = connection.connect(sink.stdout.readline().strip(), "any")
             recording = record_langsmith_experiment("memory", results(options.n), experiment_name="e", langsmith=api)
         finally:
             sink.terminate()

@@ -12,7 +12,8 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from localsmith import (
+from localsmith.later import Later
+from localsmith.routes import (
     comparative,
     datasets,
     examples,
@@ -25,7 +26,6 @@ from localsmith import (
     sessions,
     uploads,
 )
-from localsmith.later import Later
 from localsmith.store import Store
 from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, Family, Switches, answer, as_uuid, error_answer
 

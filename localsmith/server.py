@@ -12,7 +12,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from localsmith.app import create_app
-from localsmith.evaluator_runner import EvaluatorRunner
+from localsmith.hosted.runner import EvaluatorRunner
 from localsmith.wire import MAX_REQUEST_BYTES
 
 # waitress warns whenever a request waits for a thread, which under load is every time.

@@ -4,7 +4,7 @@ import pytest
 from sent import check_sent, official_contract
 
 import localsmith
-import rest
+from langsmith_rest import connection
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def server(tmp_path):
 def sent(monkeypatch):
     """Hold every request of our client against the official contract where that is at hand; yields the operations."""
     found = set()
-    send = rest.PatientAdapter.send
+    send = connection.PatientAdapter.send
 
     def checked(adapter, request, *args, **kwargs):
         if not request.path_url.endswith("/chat/completions"):  # a judge's, to another server
@@ -26,7 +26,7 @@ def sent(monkeypatch):
         return send(adapter, request, *args, **kwargs)
 
     if official_contract():
-        monkeypatch.setattr(rest.PatientAdapter, "send", checked)
+        monkeypatch.setattr(connection.PatientAdapter, "send", checked)
     return found
 
 

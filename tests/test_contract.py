@@ -4,7 +4,7 @@ import pytest
 import requests
 from sent import check_sent, official_contract
 
-import rest
+from langsmith_rest import connection
 from recorder import record_langsmith_experiment
 
 pytestmark = pytest.mark.skipif(not official_contract(), reason="the official contract is not beside the project")
@@ -29,7 +29,7 @@ RESULTS = [
 
 def test_recording_sends_what_the_contract_knows(server, sent):
     """Recording, recording again, and correcting feedback use only known operations, fields and parameters."""
-    api = rest.connect(server.url)
+    api = connection.connect(server.url)
 
     record_langsmith_experiment("d", RESULTS, langsmith=api, experiment_name="e", description="x", metadata={"m": 1})
     changed = [{**result, "feedback": {"good": 0, "more": "text"}} for result in RESULTS]
@@ -55,7 +55,7 @@ def test_recording_sends_what_the_contract_knows(server, sent):
 
 def test_fallbacks_send_what_the_contract_knows(server, sent):
     """So do the older routes, which are used where a server lacks the newer ones."""
-    api = rest.connect(server.url)
+    api = connection.connect(server.url)
     api.missing |= {"v2", "multipart"}
 
     for _ in range(2):

@@ -6,8 +6,8 @@ from bisect import bisect_left
 
 import pytest
 
-from evaluation import paired
-from evaluation.compare import NO_DIFFERENCE, TOO_FEW, give_verdicts, metric_of
+from langsmith_rest import paired
+from langsmith_rest.evaluation.comparing.compare import NO_DIFFERENCE, TOO_FEW, give_verdicts, metric_of
 
 stats = pytest.importorskip("scipy.stats")
 

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-import main
+from langsmith_rest.commands import main
 
-ROOT = Path(main.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [
     "\n".join(line[4:] for line in block.splitlines())

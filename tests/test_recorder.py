@@ -9,19 +9,19 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import requests
 from localsmith_api import Api
+from places import ROOT
 
 import localsmith
-import recorder_bodies as bodies
 import rest
+from langsmith_rest import connection
+from langsmith_rest.recording import bodies
+from langsmith_rest.recording.sending import Tally
 from recorder import RecordingError, record_langsmith_experiment
-from recorder_sender import Tally
 
-ROOT = Path(__file__).parent.parent
 FIXTURE = [json.loads(line) for line in (ROOT / "fixtures" / "results.jsonl").read_text(encoding="utf-8").splitlines()]
 pytestmark = pytest.mark.usefixtures("nothing_set")
 
@@ -37,7 +37,7 @@ def api(server):
 @pytest.fixture
 def record(server):
     """Record results in the server, as the dataset "capitals" where no other name is given."""
-    langsmith = rest.connect(server.url)
+    langsmith = connection.connect(server.url)
 
     def record(results, dataset_name="capitals", **options):
         return record_langsmith_experiment(dataset_name, results, langsmith=langsmith, **options)
@@ -334,7 +334,7 @@ def test_feedback_that_changed_is_changed_in_place(api, record):
 def test_server_with_older_routes_only_holds_the_same(tmp_path):
     """v1 reads, and feedback one by one."""
     with localsmith.serve(tmp_path / "old.db", v2_reads=404) as server:
-        langsmith = rest.connect(server.url)
+        langsmith = connection.connect(server.url)
         langsmith.missing.add("multipart")
 
         first = record_langsmith_experiment("capitals", FIXTURE, langsmith=langsmith)
@@ -445,7 +445,7 @@ def test_connection_is_that_of_the_environment(monkeypatch, server):
 
 def test_without_a_key_nothing_is_recorded_silently_elsewhere():
     """The embedded store is for the command line."""
-    with pytest.raises(rest.SetupError, match="LANGSMITH_API_KEY is not set"):
+    with pytest.raises(connection.SetupError, match="LANGSMITH_API_KEY is not set"):
         record_langsmith_experiment("capitals", FIXTURE)
 
 
@@ -511,7 +511,7 @@ def test_bad_arguments_are_refused_before_anything_is_sent(monkeypatch, change, 
     arguments = {
         "dataset_name": "capitals",
         "results": FIXTURE,
-        "langsmith": rest.connect("http://127.0.0.1:1"),
+        "langsmith": connection.connect("http://127.0.0.1:1"),
         **change,
     }
 

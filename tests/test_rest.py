@@ -15,6 +15,7 @@ import requests
 import responses
 
 import rest
+from langsmith_rest import connection
 
 KEY = "lsv2_pt_0123456789abcdef"
 URL = "https://api.smith.langchain.com"
@@ -31,7 +32,7 @@ FEEDBACK = [
 @pytest.fixture(autouse=True)
 def quick(nothing_set, monkeypatch):
     """Every test starts with nothing set, and repeats requests soon."""
-    monkeypatch.setattr(rest, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def http():
 
 @pytest.fixture
 def api():
-    return rest.connect(URL, KEY)
+    return connection.connect(URL, KEY)
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_key_of_the_environment_comes_before_that_of_the_file(monkeypatch):
     write_env(LANGSMITH_API_KEY="from-file", LANGSMITH_ENDPOINT="https://eu.api.smith.langchain.com")
     monkeypatch.setenv("LANGSMITH_API_KEY", KEY)
 
-    api = rest.connect()
+    api = connection.connect()
 
     assert api.session.headers["x-api-key"] == KEY
     assert api.url == "https://eu.api.smith.langchain.com"
@@ -107,7 +108,7 @@ def test_langchain_names_are_fallbacks(monkeypatch):
     monkeypatch.setenv("LANGCHAIN_WORKSPACE_ID", "older")
     monkeypatch.setenv("LANGSMITH_WORKSPACE_ID", "newer")
 
-    api = rest.connect()
+    api = connection.connect()
 
     assert (api.session.headers["x-api-key"], api.key_source) == ("older", "LANGCHAIN_API_KEY")
     assert api.session.headers["X-Tenant-Id"] == "newer"
@@ -119,8 +120,8 @@ def test_empty_setting_is_not_set(monkeypatch, empty):
     monkeypatch.setenv("LANGSMITH_API_KEY", empty)
     write_env(LANGCHAIN_API_KEY=KEY)
 
-    assert rest.connect().session.headers["x-api-key"] == KEY
-    assert "X-Tenant-Id" not in rest.connect().session.headers
+    assert connection.connect().session.headers["x-api-key"] == KEY
+    assert "X-Tenant-Id" not in connection.connect().session.headers
 
 
 @pytest.mark.parametrize("pasted", ["{}\n", ' "{}" ', "'{}'", "\t{}\r\n"])
@@ -130,8 +131,8 @@ def test_settings_lose_what_came_along_when_they_were_copied(monkeypatch, pasted
     monkeypatch.setenv("LANGSMITH_WORKSPACE_ID", pasted.format("w"))
     monkeypatch.setenv("LANGSMITH_ENDPOINT", pasted.format("https://host/api/v1/"))
 
-    from_environment = rest.connect()
-    from_arguments = rest.connect(pasted.format("https://host/api/v1/"), pasted.format(KEY), pasted.format("w"))
+    from_environment = connection.connect()
+    from_arguments = connection.connect(pasted.format("https://host/api/v1/"), pasted.format(KEY), pasted.format("w"))
 
     for api in (from_environment, from_arguments):
         assert api.url == "https://host/api/v1"
@@ -142,15 +143,15 @@ def test_arguments_come_first(monkeypatch):
     """What is passed needs no environment."""
     monkeypatch.setenv("LANGSMITH_API_KEY", "other")
 
-    api = rest.connect("https://host", KEY, "w")
+    api = connection.connect("https://host", KEY, "w")
 
     assert (api.session.headers["x-api-key"], api.key_source) == (KEY, "the argument api_key")
 
 
 def test_missing_key_names_both_ways_out():
     """A key, or a store on this machine."""
-    with pytest.raises(rest.SetupError) as caught:
-        rest.connect()
+    with pytest.raises(connection.SetupError) as caught:
+        connection.connect()
 
     for word in ("LANGSMITH_API_KEY is not set", ".env", "LANGSMITH_ENDPOINT=http://127.0.0.1:1984"):
         assert word in str(caught.value)
@@ -159,8 +160,8 @@ def test_missing_key_names_both_ways_out():
 @pytest.mark.parametrize("host", ["127.0.0.1:1984", "localhost", "[::1]:80"])
 def test_endpoint_on_this_machine_needs_no_key(host):
     """And the key may go to it over plain http."""
-    assert rest.connect(f"http://{host}").url == f"http://{host}"
-    assert rest.connect(f"http://{host}", KEY).session.headers["x-api-key"] == KEY
+    assert connection.connect(f"http://{host}").url == f"http://{host}"
+    assert connection.connect(f"http://{host}", KEY).session.headers["x-api-key"] == KEY
 
 
 @pytest.mark.parametrize("host", ["langsmith.example", "127.0.0.1.example", "10.0.0.1", "localhost.example/127.0.0.1"])
@@ -170,10 +171,10 @@ def test_key_goes_over_plain_http_only_where_allowed(monkeypatch, host, allowed)
     monkeypatch.setenv("LANGSMITH_ALLOW_HTTP", allowed)
 
     if allowed == "1":
-        assert rest.connect(f"http://{host}", KEY).url == f"http://{host}"
+        assert connection.connect(f"http://{host}", KEY).url == f"http://{host}"
         return
-    with pytest.raises(rest.SetupError, match="unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1") as caught:
-        rest.connect(f"http://{host}", KEY)
+    with pytest.raises(connection.SetupError, match="unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1") as caught:
+        connection.connect(f"http://{host}", KEY)
     assert KEY not in str(caught.value)
 
 
@@ -196,8 +197,8 @@ def test_key_goes_over_plain_http_only_where_allowed(monkeypatch, host, allowed)
 )
 def test_endpoint_of_another_form_is_refused_unseen(endpoint):
     """It may hold a password, so it is not repeated."""
-    with pytest.raises(rest.SetupError, match="LANGSMITH_ENDPOINT must look like https://HOST") as caught:
-        rest.connect(endpoint, KEY)
+    with pytest.raises(connection.SetupError, match="LANGSMITH_ENDPOINT must look like https://HOST") as caught:
+        connection.connect(endpoint, KEY)
 
     assert "secret" not in str(caught.value)
 
@@ -213,8 +214,10 @@ def test_endpoint_of_another_form_is_refused_unseen(endpoint):
 )
 def test_setting_that_fits_in_no_header_is_refused_unseen(key, workspace_id, name):
     """The message says which, and does not repeat it."""
-    with pytest.raises(rest.SetupError, match=f"{name}.* holds characters that no .* has: copy it again") as caught:
-        rest.connect(URL, key, workspace_id)
+    with pytest.raises(
+        connection.SetupError, match=f"{name}.* holds characters that no .* has: copy it again"
+    ) as caught:
+        connection.connect(URL, key, workspace_id)
 
     assert "cret" not in str(caught.value)
 
@@ -224,8 +227,8 @@ def test_patience_must_be_a_number(monkeypatch, patience):
     """The other setting with a form of its own."""
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", patience)
 
-    with pytest.raises(rest.SetupError, match="LANGSMITH_PATIENCE_SECONDS is .*, expected a number of seconds"):
-        rest.connect(URL, KEY)
+    with pytest.raises(connection.SetupError, match="LANGSMITH_PATIENCE_SECONDS is .*, expected a number of seconds"):
+        connection.connect(URL, KEY)
 
 
 # ---------------------------------------------------------------- addresses
@@ -249,7 +252,7 @@ def test_patience_must_be_a_number(monkeypatch, patience):
 )
 def test_endpoint_forms(http, endpoint, base, root, web):
     """v1 routes follow the endpoint as it is, v2 routes its root; pages are where people look."""
-    api = rest.connect(endpoint, KEY)
+    api = connection.connect(endpoint, KEY)
     http.get(f"{base}/datasets", json=[])
     http.post(f"{root}/api/v2/runs/query", json={"items": [], "next_cursor": None})
 
@@ -263,7 +266,7 @@ def test_every_call_says_who_asks(http):
     """Key and workspace travel as headers."""
     http.get(f"{URL}/datasets", json=[])
 
-    rest.find_dataset(rest.connect(URL, KEY, "w"), "capitals")
+    rest.find_dataset(connection.connect(URL, KEY, "w"), "capitals")
 
     headers = http.calls[0].request.headers
     assert headers["X-Tenant-Id"] == "w" and headers["User-Agent"] == "langsmith-rest"
@@ -274,7 +277,7 @@ def test_names_travel_in_the_query_unharmed(scripted, name):
     """Values are encoded by the HTTP library, never pasted into the address."""
     scripted.answers = [(200, {}, json.dumps([{"name": "other"}, {"name": name, "id": 1}]))]
 
-    assert rest.find_dataset(rest.connect(scripted.url), name)["id"] == 1
+    assert rest.find_dataset(connection.connect(scripted.url), name)["id"] == 1
     query = scripted.seen[0][1].partition("?")[2]
     assert dict(requests.compat.unquote_plus(pair).split("=", 1) for pair in query.split("&")) == {"name": name}
 
@@ -350,7 +353,7 @@ def test_refused_key_is_named_by_its_variable(monkeypatch, http, status):
     http.get(f"{URL}/datasets", status=status, json={"error": "Forbidden"})
 
     with pytest.raises(requests.HTTPError) as caught:
-        rest.find_dataset(rest.connect(), "capitals")
+        rest.find_dataset(connection.connect(), "capitals")
 
     for word in ("Forbidden", "LANGCHAIN_API_KEY", URL, "region", "LANGSMITH_WORKSPACE_ID"):
         assert word in str(caught.value)
@@ -373,7 +376,7 @@ def test_server_that_is_no_langsmith_is_told_from_one(http, api, answer):
     """Many a server says 200 to everything."""
     http.get(f"{URL}/datasets", json=answer)
 
-    with pytest.raises(rest.SetupError, match=f"{URL} answers, but not as LangSmith would"):
+    with pytest.raises(connection.SetupError, match=f"{URL} answers, but not as LangSmith would"):
         rest.get_or_create_dataset(api, "capitals")
 
 
@@ -404,7 +407,7 @@ def test_key_is_in_no_connection_error(caplog, monkeypatch):
     """What the HTTP library raised holds the request, and with it the key."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0.1")
-    api = rest.connect("http://127.0.0.1:1", KEY)
+    api = connection.connect("http://127.0.0.1:1", KEY)
 
     with pytest.raises(requests.ConnectionError, match="GET /datasets: no answer from http://127.0.0.1:1 ") as caught:
         rest.find_dataset(api, "capitals")
@@ -420,7 +423,7 @@ def test_passing_failure_is_repeated(scripted, status):
     """With the same request, whatever its method."""
     scripted.answers = [(status, {}, "{}"), (status, {}, "<html>"), (202, {}, "{}")]
 
-    rest.create_runs(rest.connect(scripted.url), [b'{"id":"x"}'])
+    rest.create_runs(connection.connect(scripted.url), [b'{"id":"x"}'])
 
     assert len(scripted.seen) == 3 and len({body for *_, body in scripted.seen}) == 1
 
@@ -430,7 +433,7 @@ def test_connection_that_breaks_is_repeated(scripted, answer):
     """Before the answer, and within it."""
     scripted.answers = [answer]
 
-    assert rest.find_dataset(rest.connect(scripted.url), "x") is None
+    assert rest.find_dataset(connection.connect(scripted.url), "x") is None
     assert len(scripted.seen) == 2
 
 
@@ -440,7 +443,7 @@ def test_lasting_failure_is_not_repeated(scripted, status):
     scripted.answers = [(status, {}, '{"detail":"no"}')]
 
     with pytest.raises(requests.HTTPError, match=f"{status}: no"):
-        rest.find_dataset(rest.connect(scripted.url), "x")
+        rest.find_dataset(connection.connect(scripted.url), "x")
 
     assert len(scripted.seen) == 1
 
@@ -453,7 +456,7 @@ def test_used_up_quota_is_not_repeated(scripted, body):
     scripted.answers = [(429, {"Retry-After": "1"}, body)]
 
     with pytest.raises(requests.HTTPError, match=r"(?i)usage limit"):
-        rest.find_dataset(rest.connect(scripted.url), "x")
+        rest.find_dataset(connection.connect(scripted.url), "x")
 
     assert len(scripted.seen) == 1
 
@@ -465,7 +468,7 @@ def test_server_says_how_long_to_wait(scripted, as_date):
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     scripted.answers = [(429, {"Retry-After": format_datetime(until, usegmt=True) if as_date else "1"}, "")]
 
-    rest.find_dataset(rest.connect(scripted.url), "x")
+    rest.find_dataset(connection.connect(scripted.url), "x")
 
     assert 0.9 < time.monotonic() - began < 4
 
@@ -475,7 +478,7 @@ def test_wish_that_makes_no_sense_is_ignored(scripted, wish):
     """Then the pause is our own."""
     scripted.answers = [(503, {"Retry-After": wish}, "")]
 
-    assert rest.find_dataset(rest.connect(scripted.url), "x") is None
+    assert rest.find_dataset(connection.connect(scripted.url), "x") is None
 
 
 def test_wait_beyond_the_patience_is_not_begun(scripted):
@@ -483,7 +486,7 @@ def test_wait_beyond_the_patience_is_not_begun(scripted):
     scripted.answers = [(429, {"Retry-After": "3600"}, '{"detail":"slow down"}')]
 
     with pytest.raises(requests.HTTPError, match="429: slow down"):
-        rest.find_dataset(rest.connect(scripted.url), "x")
+        rest.find_dataset(connection.connect(scripted.url), "x")
 
 
 @pytest.mark.parametrize("fault", [(503, {}, '{"detail":"down"}'), (None, {}, "")], ids=["503", "dropped"])
@@ -494,17 +497,17 @@ def test_patience_ends(monkeypatch, scripted, fault):
     began = time.monotonic()
 
     with pytest.raises(requests.RequestException, match=r"503: down|no answer from http.*(closed|aborted)"):
-        rest.find_dataset(rest.connect(scripted.url), "x")
+        rest.find_dataset(connection.connect(scripted.url), "x")
 
     assert len(scripted.seen) > 2 and time.monotonic() - began < 2
 
 
 def test_long_wait_is_announced(monkeypatch, caplog, scripted):
     """Whoever watches learns why nothing happens."""
-    monkeypatch.setattr(rest.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(connection.time, "sleep", lambda seconds: None)
     scripted.answers = [(429, {"Retry-After": "7"}, "")]
 
-    rest.find_dataset(rest.connect(scripted.url, KEY), "x")
+    rest.find_dataset(connection.connect(scripted.url, KEY), "x")
 
     assert caplog.messages == ["GET /datasets?name=x answered 429, trying again in 7 s"]
 
@@ -515,7 +518,7 @@ def test_wrong_certificate_is_not_repeated(monkeypatch, scripted):
     began = time.monotonic()
 
     with pytest.raises(requests.exceptions.SSLError, match="GET /datasets: no answer from https://127.0.0.1"):
-        rest.find_dataset(rest.connect(scripted.url.replace("http:", "https:"), KEY), "x")
+        rest.find_dataset(connection.connect(scripted.url.replace("http:", "https:"), KEY), "x")
 
     assert time.monotonic() - began < 5
 
@@ -543,7 +546,7 @@ def test_client_certificate_is_used(monkeypatch, api):
     answer = requests.Response()
     answer.status_code, answer.request, answer._content = 200, requests.Request("GET", URL).prepare(), b"[]"
     answer.request.headers["x-api-key"] = KEY
-    monkeypatch.setattr(rest.PatientAdapter, "send", lambda self, request, **how: seen.append(how) or answer)
+    monkeypatch.setattr(connection.PatientAdapter, "send", lambda self, request, **how: seen.append(how) or answer)
     api.session.cert, api.session.verify = "client.pem", "ca.pem"
 
     rest.find_dataset(api, "x")
@@ -559,7 +562,7 @@ def test_proxy_of_the_environment_is_used(monkeypatch, scripted):
     monkeypatch.setenv("HTTP_PROXY", scripted.url)
     monkeypatch.setenv("LANGSMITH_ALLOW_HTTP", "1")
 
-    rest.find_dataset(rest.connect("http://langsmith.example", KEY), "x")
+    rest.find_dataset(connection.connect("http://langsmith.example", KEY), "x")
 
     assert scripted.seen[0][:2] == ("GET", "http://langsmith.example/datasets?name=x")
 
@@ -571,7 +574,7 @@ def test_proxy_never_sees_the_key_of_a_secure_connection(monkeypatch, scripted):
     scripted.answers = [(502, {}, "")]
 
     with pytest.raises(requests.exceptions.ProxyError) as caught:
-        rest.find_dataset(rest.connect("https://langsmith.example", KEY), "x")
+        rest.find_dataset(connection.connect("https://langsmith.example", KEY), "x")
 
     assert scripted.seen[0][:2] == ("CONNECT", "langsmith.example:443")
     assert KEY not in repr(scripted.seen) and "secret" not in str(caught.value)
@@ -582,7 +585,7 @@ def test_no_proxy_is_respected(monkeypatch, scripted):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
-    assert rest.find_dataset(rest.connect(scripted.url), "x") is None
+    assert rest.find_dataset(connection.connect(scripted.url), "x") is None
 
 
 def test_own_certificates_are_respected(monkeypatch, tmp_path):
@@ -591,7 +594,7 @@ def test_own_certificates_are_respected(monkeypatch, tmp_path):
     bundle.touch()
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
 
-    assert rest.connect(URL, KEY).session.verify == str(bundle)
+    assert connection.connect(URL, KEY).session.verify == str(bundle)
 
 
 def test_netrc_does_not_replace_the_key(monkeypatch, tmp_path, scripted):
@@ -599,7 +602,7 @@ def test_netrc_does_not_replace_the_key(monkeypatch, tmp_path, scripted):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login a password b", encoding="utf-8")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
-    rest.find_dataset(rest.connect(scripted.url, KEY), "x")
+    rest.find_dataset(connection.connect(scripted.url, KEY), "x")
 
     assert "Authorization" not in scripted.seen[0][2]
 
@@ -755,7 +758,7 @@ def test_refused_feedback_is_an_error(http, api):
 def test_feedback_waits_until_its_run_is_stored(monkeypatch, http, api, failures):
     """Runs are queued; a 404 means not yet, but not forever."""
     pauses = []
-    monkeypatch.setattr(rest.time, "sleep", pauses.append)
+    monkeypatch.setattr(connection.time, "sleep", pauses.append)
     api.missing.add("multipart")
     for _ in range(failures):
         http.post(f"{URL}/feedback", status=404, json={"detail": "Resource not found"})

@@ -13,13 +13,11 @@ from unittest import mock
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import dry_run  # noqa: E402
-import main  # noqa: E402
 import recorder  # noqa: E402
-import recorder_bodies as bodies  # noqa: E402
-import recorder_sender  # noqa: E402
-from recorder_files import ResultFile  # noqa: E402
-from recorder_results import check_results  # noqa: E402
+from langsmith_rest.commands import dry_run, main  # noqa: E402
+from langsmith_rest.recording import bodies, sending  # noqa: E402
+from langsmith_rest.recording.files import ResultFile  # noqa: E402
+from langsmith_rest.recording.results import check_results  # noqa: E402
 
 FIXTURES = ROOT / "fixtures"
 DATASET_ID = "26d0b944-a286-4a7f-bb5f-3d86268ecc45"
@@ -189,7 +187,7 @@ class Clock(datetime):
 def transcript() -> dict:
     """All requests for fixtures/results.jsonl into a new dataset, and what is answered to them."""
     api = dry_run.connect({"id": DATASET_ID, "tenant_id": TENANT_ID})
-    clocks = [mock.patch.object(module, "datetime", Clock) for module in (recorder, recorder_sender)]
+    clocks = [mock.patch.object(module, "datetime", Clock) for module in (recorder, sending)]
     with open(FIXTURES / "results.jsonl", "rb") as file, clocks[0], clocks[1]:
         results = ResultFile("results.jsonl", file)
         overview = check_results(results)

@@ -16,7 +16,7 @@ from typing import Any
 
 from localsmith.pages.intervals import Mean, mean_of
 from localsmith.pages.retries import replaced
-from localsmith.stats import percentile
+from localsmith.runs.totals import percentile
 
 KEPT_RUNS = 450_000  # runs whose columns are kept in memory, roughly 500 bytes each
 KEPT_OTHERS = 100

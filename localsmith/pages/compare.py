@@ -9,7 +9,7 @@ from typing import Any
 from flask import make_response, render_template, request
 from werkzeug.wrappers import Response
 
-from localsmith.evaluator_queue import waiting
+from localsmith.hosted.queue import waiting
 from localsmith.pages import render
 from localsmith.pages.charts import MAX_VALUE
 from localsmith.pages.common import MAX_BODY, Page, bounded, find, page_of, reading

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import render_template, request
 
-from localsmith.evaluator_queue import waiting
+from localsmith.hosted.queue import waiting
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
 from localsmith.pages.common import Page, bounded, find, like, link, page_of, reading

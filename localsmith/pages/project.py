@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import render_template, request
 
-from localsmith.filters import RUN, compile_filter
 from localsmith.pages.common import bounded, find, page_of, reading
 from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.pages.retries import replaced
+from localsmith.runs.filters import RUN, compile_filter
 from localsmith.wire import ApiError
 
 EXAMPLES = (

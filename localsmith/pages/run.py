@@ -10,7 +10,7 @@ from flask import render_template
 from localsmith.pages.common import find, reading
 from localsmith.pages.dataset import experiment_of, feedback_item, name_of
 from localsmith.pages.retries import replaced
-from localsmith.runs import uncounted
+from localsmith.runs.checks import uncounted
 from localsmith.wire import micros
 
 MAX_STEPS = 2000

@@ -10,8 +10,8 @@ from flask import current_app, redirect, request
 from werkzeug.exceptions import BadRequest, Forbidden
 from werkzeug.wrappers import Response
 
-from localsmith.feedback import check_feedback, insert_feedback
 from localsmith.pages.common import find, link, store
+from localsmith.routes.feedback import check_feedback, insert_feedback
 
 
 def give_score(tenant: str, run_id: str) -> Response:

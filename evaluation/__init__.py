@@ -1,1 +1,0 @@
-"""What people do with recorded runs: compare experiments, score them, judge them."""

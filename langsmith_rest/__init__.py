@@ -1,0 +1,72 @@
+"""Record LLM experiments in LangSmith or in a local store, evaluate them, and compare them.
+
+    from langsmith_rest import record_langsmith_experiment
+
+    results = [{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "feedback": {"correct": 1}}]
+    print(record_langsmith_experiment("capitals", results).url)
+
+The names below are loaded when they are first used, so recording alone imports no more than it needs.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langsmith_rest.connection import LangSmith as LangSmith
+    from langsmith_rest.connection import SetupError as SetupError
+    from langsmith_rest.connection import connect as connect
+    from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test as convert_runs_to_test
+    from langsmith_rest.evaluation.backtesting.backtest import list_runs as list_runs
+    from langsmith_rest.evaluation.comparing.compare import Limits as Limits
+    from langsmith_rest.evaluation.comparing.compare import compare as compare
+    from langsmith_rest.evaluation.evaluators.answers import at_least_emojis as at_least_emojis
+    from langsmith_rest.evaluation.evaluators.answers import exact as exact
+    from langsmith_rest.evaluation.evaluators.answers import exact_match as exact_match
+    from langsmith_rest.evaluation.evaluators.answers import json_match as json_match
+    from langsmith_rest.evaluation.evaluators.answers import latency_limit as latency_limit
+    from langsmith_rest.evaluation.evaluators.answers import length_limit as length_limit
+    from langsmith_rest.evaluation.evaluators.answers import mentions as mentions
+    from langsmith_rest.evaluation.evaluators.answers import token_limit as token_limit
+    from langsmith_rest.evaluation.evaluators.llm import accuracy as accuracy
+    from langsmith_rest.evaluation.evaluators.llm import conciseness as conciseness
+    from langsmith_rest.evaluation.evaluators.llm import groundedness as groundedness
+    from langsmith_rest.evaluation.evaluators.llm import llm_judge as llm_judge
+    from langsmith_rest.evaluation.evaluators.llm import pairwise_judge as pairwise_judge
+    from langsmith_rest.evaluation.evaluators.trajectories import extract_tool_calls as extract_tool_calls
+    from langsmith_rest.evaluation.evaluators.trajectories import schema_before_query as schema_before_query
+    from langsmith_rest.evaluation.evaluators.trajectories import single_step_match as single_step_match
+    from langsmith_rest.evaluation.evaluators.trajectories import trajectory_match as trajectory_match
+    from langsmith_rest.evaluation.running.evaluate import Evaluation as Evaluation
+    from langsmith_rest.evaluation.running.evaluate import aevaluate as aevaluate
+    from langsmith_rest.evaluation.running.evaluate import evaluate as evaluate
+    from recorder import Recording as Recording
+    from recorder import RecordingError as RecordingError
+    from recorder import record_langsmith_experiment as record_langsmith_experiment
+
+MODULES = {  # a module, and the names that it gives to this package
+    "recorder": "record_langsmith_experiment Recording RecordingError",
+    "langsmith_rest.connection": "connect LangSmith SetupError",
+    "langsmith_rest.evaluation.running.evaluate": "evaluate aevaluate Evaluation",
+    "langsmith_rest.evaluation.comparing.compare": "compare Limits",
+    "langsmith_rest.evaluation.backtesting.backtest": "list_runs convert_runs_to_test",
+    "langsmith_rest.evaluation.evaluators.answers": (
+        "exact_match exact json_match mentions length_limit at_least_emojis latency_limit token_limit"
+    ),
+    "langsmith_rest.evaluation.evaluators.trajectories": (
+        "trajectory_match single_step_match schema_before_query extract_tool_calls"
+    ),
+    "langsmith_rest.evaluation.evaluators.llm": "llm_judge accuracy groundedness conciseness pairwise_judge",
+}
+HOME = {name: module for module, names in MODULES.items() for name in names.split()}
+__all__ = list(HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOME})

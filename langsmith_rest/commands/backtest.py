@@ -1,0 +1,307 @@
+"""The command `backtest`: from production runs to a verdict, each step of which can be done again."""
+
+import argparse
+import contextlib
+import difflib
+import functools
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from langsmith_rest.commands import compare as compare_report
+from langsmith_rest.commands import evaluate as evaluate_report
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.backtesting.backtest import SOURCE, Mask, Runs, convert_runs_to_test, list_runs
+from langsmith_rest.evaluation.backtesting.projects import load_runs
+from langsmith_rest.evaluation.comparing.compare import MEASURES, Comparison, check_limits, compare
+from langsmith_rest.evaluation.evaluators import judge
+from langsmith_rest.evaluation.evaluators.calling import PAIRWISE, RUN, ready
+from langsmith_rest.evaluation.running.evaluate import Evaluation, evaluate
+from langsmith_rest.evaluation.running.pairwise import Comparison as Preferences
+from langsmith_rest.evaluation.running.targets import load_evaluators, load_function
+from langsmith_rest.recording.bodies import parse_time
+from langsmith_rest.recording.files import ResultFile
+from langsmith_rest.wording import Connect, Say, clean, counted, other_runs
+from recorder import Recording
+
+HELP = "run a new system on the inputs of production, and compare it with what production said"
+DESCRIPTION = """Choose runs of a production project, make their inputs a dataset and the runs a baseline, run
+new systems on that dataset, score all, and compare. The same command again does only what is new."""
+EXAMPLES = """examples:
+  uv run main.py backtest --demo
+  uv run main.py backtest --project prod --since 7d --limit 1000 --sample 100 --mask mask.py:without_names \\
+      --dataset prod-july --target my_agent.py:run --evaluators evals.py"""
+DEMO = ("load", "project", "filter", "mask", "dataset", "children", "feedback", "target", "evaluators")
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+SPOKEN_SECONDS = 10  # between two lines of progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--demo", action="store_true", help="load a small project and backtest two systems on it, no key needed")
+    add("--project", metavar="NAME", help="the project (name or id) whose root runs are taken")
+    add("--load", metavar="FILE", help="first put the results of a file into that project; alone: only do that")
+    add("--filter", metavar="FILTER", help="which runs, in LangSmith's filter language: 'eq(error, null)'")
+    add("--since", type=moment, metavar="WHEN", help="only runs since then: 90m, 24h, 7d, or an ISO 8601 time")
+    add("--limit", type=evaluate_report.positive, metavar="N", help="at most the newest N of these")
+    add("--sample", type=evaluate_report.positive, metavar="N", help="N of these, drawn by chance, the same every time")
+    add("--seed", type=int, default=0, metavar="N", help="of the sample and other chance (default: %(default)s)")
+    add("--mask", metavar="FILE.py:FUNCTION", help="a function of text that gets every text before it is sent")
+    add("--dataset", metavar="NAME", help="what the inputs become")
+    add("--baseline", metavar="NAME", help="what the runs become (default: the dataset's name and -baseline)")
+    add("--include-outputs", action="store_true", help="make what production said the reference outputs")
+    add("--children", action="store_true", help="copy the steps of the runs, too")
+    add("--feedback", action="store_true", help="copy the feedback of the runs, too")
+    add("--target", action="append", default=[], metavar="FILE.py:FUNCTION", help="a new system; repeatable")
+    add("--experiment", metavar="NAME", help="of the new system (default: of dataset, function and a hash of its file)")
+    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="repeatable")
+    add("--pairwise", action="append", default=[], metavar="FILE.py:NAME,...", help="evaluators that see both answers")
+    add(
+        "--max-concurrency", type=evaluate_report.positive, default=4, metavar="N", help="calls at a time (%(default)s)"
+    )
+    compare_report.add_limits(parser)
+    add("--json", action="store_true", help="print one JSON object")
+
+
+def moment(text: str) -> datetime | timedelta:
+    """A time, or how long ago: 90m, 24h, 7d, 2w."""
+    if ago := re.fullmatch(r"(\d{1,5})([mhdw])", text):
+        return int(ago[1]) * UNITS[ago[2]]
+    try:
+        return parse_time(text) or timedelta()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: expected 90m, 24h, 7d or 2026-08-21T09:15") from None
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise ValueError, before anything is connected, when a flag is missing or has no effect; name it."""
+    if options.demo:
+        if given := [name for name in DEMO if getattr(options, name)]:
+            raise ValueError(f"--demo sets --{given[0]} itself: drop one of them.")
+        options.project, options.load = "tweet-writer", os.path.relpath(FIXTURES / "production_runs.jsonl")
+        options.dataset, options.filter = "tweet-topics", "eq(error, null)"
+        options.children = options.feedback = True
+        options.mask, options.evaluators = in_tweets("without_addresses"), [os.path.relpath(FIXTURES / "tweets.py")]
+        options.target = [in_tweets("terse"), in_tweets("lively")]
+    if not options.project:
+        raise ValueError("--project is missing: name the project whose runs are taken (or try --demo).")
+    if options.load and not Path(options.load).is_file():
+        raise ValueError(f"{options.load}: there is no such file.")
+    if options.load and not options.dataset and not options.target:
+        return
+    for flag, why in (
+        ("dataset", "what shall the inputs become?"),
+        ("target", "which new system shall run?"),
+        ("evaluators", "nothing would be scored."),
+    ):
+        if not getattr(options, flag):
+            raise ValueError(f"--{flag} is missing: {why}")
+    check_limits(compare_report.limits_of(options))
+    if options.experiment and len(options.target) > 1:
+        raise ValueError("--experiment names one experiment, but there are several targets: drop it, or give one.")
+    if options.experiment == (options.baseline or f"{options.dataset}-baseline"):
+        raise ValueError(f"--experiment {options.experiment!r} is the name of the baseline: choose another.")
+
+
+def flags_of(options: argparse.Namespace) -> Iterator[str]:
+    """The flags that the demo stands for."""
+    for name in DEMO:
+        value = getattr(options, name)
+        for text in value if isinstance(value, list) else [value]:
+            yield from [f"--{name}"] if text is True else [f"--{name}", text]
+
+
+def in_tweets(name: str) -> str:
+    return f"{os.path.relpath(FIXTURES / 'tweets.py')}:{name}"
+
+
+@dataclass
+class Backtest:
+    """What all steps together found."""
+
+    runs: Runs
+    baseline: Recording
+    evaluations: list[Evaluation]  # of the baseline, then of the new systems
+    preferences: list[Preferences]
+    comparison: Comparison
+    others: int  # runs of the baseline besides those that were chosen
+    problem: str | None  # why the gate could not tell: a limit is of an unknown metric
+
+
+def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
+    """Do every step that is not done yet, print the comparison, and return the exit code."""
+    check_options(options)
+    if options.demo:
+        say(f"The demo is: uv run main.py backtest {shlex.join(flags_of(options))}")
+    evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
+    pairwise = [function for one in options.pairwise for function in load_evaluators(one, known=PAIRWISE, say=say)]
+    say_near_misses(options, [evaluator.key for evaluator in ready(evaluators, RUN)], say)
+    ready(pairwise, PAIRWISE)
+    targets = {
+        options.experiment or name_of(target, options.dataset): load_function(target) for target in options.target
+    }
+    mask = load_function(options.mask) if options.mask else None
+    judge.FRESH.clear()
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(options.load, "rb")) if options.load else None
+        api = stack.enter_context(connect())
+        if file:
+            loaded = load_runs(api, ResultFile(options.load, file), options.project)
+            new, known = counted(loaded.new, "run"), f"{loaded.there:,} known"
+            say(f"project    {options.project}: {new} loaded from {options.load}, {known}")
+            if loaded.moved:
+                say(f"moved      {loaded}")
+            if not targets:
+                print(project_url(api, loaded.project))
+                return 0
+        found = backtest(api, options, targets, evaluators, pairwise, mask, say)
+    went_well = report(found, say, options.json)
+    if found.problem:
+        say(f"main.py backtest: {found.problem}")
+        return 2
+    return compare_report.exit_code(found.comparison, options.inconclusive_exit) or int(not went_well)
+
+
+def say_near_misses(options: argparse.Namespace, keys: list[str], say: Say) -> None:
+    """Say which metrics of limits may be misspelt: whether they are shows at the end only, when all is scored."""
+    limited = [name for limit in (options.fail_below, options.fail_above, options.max_regression) for name, _ in limit]
+    for name in dict.fromkeys([*limited, *options.lower_is_better]):
+        near = difflib.get_close_matches(name, keys, n=1)
+        if near and name not in (*keys, *MEASURES):
+            say(f"No evaluator is called {name!r}; did you mean {near[0]!r}? If one gives such a score, all is well.")
+
+
+def name_of(target: str, dataset: str) -> str:
+    """The experiment of a target unless it is given a name: other code in its file makes another experiment."""
+    path, _, function = target.rpartition(":")
+    if not Path(path).is_file():
+        raise ValueError(f"{path or target}: there is no such file. A target is written FILE.py:FUNCTION.")
+    return f"{dataset}-{function}-{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}"
+
+
+def project_url(api: LangSmith, session: dict) -> str:
+    return f"{api.web}/o/{session['tenant_id']}/projects/p/{session['id']}"
+
+
+def backtest(
+    api: LangSmith,
+    options: argparse.Namespace,
+    targets: dict[str, Callable[..., Any]],
+    evaluators: list[Callable[..., Any]],
+    pairwise: list[Callable[..., Any]],
+    mask: Mask | None,
+    say: Say,
+) -> Backtest:
+    """Choose, convert, score, run and score, judge, compare; each step finds what it did before."""
+    runs = list_runs(
+        options.project, filter=options.filter, since=options.since, limit=options.limit, sample=options.sample,
+        seed=options.seed, langsmith=api,
+    )  # fmt: skip
+    drawn = f" of {runs.finished:,}" if options.sample else ""
+    say(f"chosen     {len(runs.chosen):,}{drawn} finished runs of {options.project}, {runs.pending:,} pending left out")
+    baseline = convert_runs_to_test(
+        runs, options.dataset, options.baseline, options.include_outputs, options.children,
+        mask=mask, copy_feedback=options.feedback, langsmith=api, on_progress=spoken("copied", say),
+    )  # fmt: skip
+    copies = f"{baseline.runs_recorded:,} new, {baseline.runs_existing:,} known"
+    say(f"dataset    {options.dataset}: {counted(baseline.examples_created, 'new example')}")
+    say(f"baseline   {baseline.experiment_name}: {copies}; {baseline.feedback:,} feedback copied")
+    if others := other_runs(api, baseline):
+        held = f"{baseline.experiment_name!r} holds {counted(others, 'other run')} besides these {len(runs.chosen):,}"
+        say(f"{held}, and all are compared. For these alone, name another --dataset.")
+    with evaluate_report.progress(say) as on_progress:
+
+        def score(target: Any, name: str | None = None) -> Evaluation:
+            return evaluate(
+                target, baseline.dataset_id, evaluators, experiment_name=name,
+                max_concurrency=options.max_concurrency, langsmith=api, on_progress=on_progress,
+            )  # fmt: skip
+
+        evaluations = [score(baseline.experiment_name)]
+        for name, target in targets.items():
+            found = score(target, name)
+            said = f"{counted(found.done, 'new run')}, {found.existing:,} known"
+            say(f"candidate  {name}: {said}, {counted(found.errors, 'error')}")
+            # Known runs may have been scored by other evaluators, or by the same ones before these were changed.
+            evaluations.append(score(name) if found.existing else found)
+    preferences = [
+        evaluate(
+            [baseline.experiment_name, name], None, pairwise, randomize_order=True, seed=options.seed,
+            max_concurrency=options.max_concurrency, langsmith=api,
+        )
+        for name in (targets if pairwise else ())
+    ]  # fmt: skip
+    comparison, problem = compare_all(api, baseline.experiment_name, targets, options)
+    for candidate in comparison.candidates:  # feedback of production alone, as users give it, compares nothing
+        candidate.metrics = [metric for metric in candidate.metrics if metric.pairs or metric.only_candidate]
+    return Backtest(runs, baseline, evaluations, preferences, comparison, others, problem)
+
+
+def compare_all(
+    api: LangSmith, baseline: str, targets: Iterable[str], options: argparse.Namespace
+) -> tuple[Comparison, str | None]:
+    """The comparison, and what is wrong with the limits, which is no reason to hide what was found."""
+    told = functools.partial(compare, api, baseline, *targets, dataset=options.dataset)
+    try:
+        return told(lower_is_better=options.lower_is_better, limits=compare_report.limits_of(options)), None
+    except ValueError as error:
+        known = {metric.name for metric in told().candidates[0].metrics}
+        return told(lower_is_better=known & {*options.lower_is_better}), str(error)
+
+
+def spoken(what: str, say: Say) -> Callable[[int, int | None], None]:
+    """Progress as a line every ten seconds."""
+    last = monotonic()
+
+    def on_progress(done: int, total: int | None) -> None:
+        nonlocal last
+        if monotonic() - last > SPOKEN_SECONDS:
+            last = monotonic()
+            say(f"{done:,} of {total:,} {what}")
+
+    return on_progress
+
+
+# ---------------------------------------------------------------- what people see
+
+
+def report(found: Backtest, say: Say, as_json: bool) -> bool:
+    """Print the verdict, the link last; returns whether all runs were copied and no evaluator failed."""
+    spent = judge.total_spent()
+    if spent.calls or spent.cached:
+        say(str(spent))
+    if as_json:
+        print(json.dumps(in_json(found)))
+    else:
+        for preferred in found.preferences:
+            print("\n".join([*evaluate_report.pairwise_lines(preferred), preferred.url, ""]))
+        print("\n".join(map(clean, compare_report.in_text(found.comparison))))
+    for rejected in found.baseline.rejected[:20]:
+        say(f"run {rejected[SOURCE]} was not copied: {clean(rejected['reason'])}")
+    for evaluation in found.evaluations:
+        evaluate_report.say_failures(evaluation.tally.failures, evaluation.tally.reasons, say)
+    for preferred in found.preferences:
+        evaluate_report.say_failures(preferred.errors, preferred.reasons, say)
+    failed = any(one.evaluator_errors or one.rejected for one in found.evaluations)
+    return not (found.baseline.rejected or failed or any(one.errors for one in found.preferences))
+
+
+def in_json(found: Backtest) -> dict[str, Any]:
+    runs = {"project": found.runs.project["name"], "chosen": len(found.runs.chosen)}
+    return {
+        "runs": {**runs, "finished": found.runs.finished, "pending": found.runs.pending},
+        "baseline": {**asdict(found.baseline), "other_runs": found.others},
+        "evaluations": [evaluation.as_json() for evaluation in found.evaluations],
+        "pairwise": [preferred.as_json() for preferred in found.preferences],
+        "comparison": asdict(found.comparison),
+        **({"error": found.problem, "exit_code": 2} if found.problem else {}),
+    }

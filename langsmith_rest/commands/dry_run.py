@@ -1,0 +1,78 @@
+"""A LangSmith that has nothing yet and stores nothing: what recording would send can be looked at."""
+
+import json
+import threading
+from typing import Any
+
+import requests
+
+from langsmith_rest import connection
+
+
+class DryRun(requests.adapters.BaseAdapter):
+    """Answers like a LangSmith that has nothing yet, and keeps what it was sent."""
+
+    def __init__(self, dataset: dict[str, str]) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.requests: list[dict[str, Any]] = []
+        self._roots = 0
+        self._lock = threading.Lock()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        body: Any = request.body or b""
+        is_json = request.headers.get("Content-Type") == "application/json"
+        sent: dict[str, Any] = {"method": request.method, "path": request.path_url, "bytes": len(body)}
+        if is_json:
+            sent["body"] = json.loads(body)
+        elif body:
+            sent["parts"] = [json.loads(line) for line in body.splitlines() if line.startswith(b"{")]
+        with self._lock:
+            self.requests.append(sent)
+            self._roots += sum(run["id"] == run["trace_id"] for run in runs_in(sent))
+        answer = requests.Response()
+        answer.status_code, answer.request, answer.url = 200, request, request.url or ""
+        answer._content = json.dumps(self._answer(sent)).encode()
+        return answer
+
+    def _answer(self, sent: dict[str, Any]) -> Any:
+        if sent["method"] == "GET":
+            return {"run_count": self._roots} if "include_stats" in sent["path"] else []
+        return {**sent["body"], **self.dataset} if sent["path"] == "/datasets" else sent.get("body")
+
+    def close(self) -> None:
+        pass
+
+
+def runs_in(sent: dict[str, Any]) -> list[dict[str, Any]]:
+    body = sent.get("body")
+    return body.get("post", []) if isinstance(body, dict) else []
+
+
+NO_ID = "00000000-0000-0000-0000-000000000000"
+NO_DATASET = {"id": NO_ID, "tenant_id": NO_ID}
+STAGES = (
+    "GET /datasets",
+    "POST /datasets",
+    "POST /sessions",
+    "POST /examples",
+    "POST /runs/batch",
+    "POST /runs",
+    "PATCH",
+)
+
+
+def connect(dataset: dict[str, str]) -> connection.LangSmith:
+    """A connection whose requests go nowhere; `dataset` is what `POST /datasets` answers besides what was sent."""
+    session = requests.Session()
+    session.headers["x-api-key"] = "dry-run"
+    session.mount("http://", DryRun(dataset))
+    return connection.LangSmith("http://dry-run", "http://dry-run", session, "")
+
+
+def sent_requests(api: connection.LangSmith) -> list[dict[str, Any]]:
+    """What a dry run would have sent, in the order of its stages; within one, requests overlap."""
+    adapter: Any = api.session.get_adapter(api.url)
+    lines = [f"{sent['method']} {sent['path']}" for sent in adapter.requests]
+    stages = [next((at for at, start in enumerate(STAGES) if line.startswith(start)), len(STAGES)) for line in lines]
+    return [sent for _, _, sent in sorted(zip(stages, range(len(lines)), adapter.requests, strict=True))]

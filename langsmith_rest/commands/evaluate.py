@@ -1,0 +1,235 @@
+"""The command `evaluate`: its flags, what it prints, and what it says when it is interrupted."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from langsmith_rest.evaluation.evaluators import judge
+from langsmith_rest.evaluation.evaluators.calling import PAIRWISE, RUN, SUMMARY, ready
+from langsmith_rest.evaluation.evaluators.llm import POSITION_BIAS
+from langsmith_rest.evaluation.running.evaluate import Evaluation, Progress, evaluate
+from langsmith_rest.evaluation.running.pairwise import Comparison
+from langsmith_rest.evaluation.running.targets import is_file, load_evaluators, load_function
+from langsmith_rest.wording import Connect, Say, alike, clean, counted, shortened
+
+HELP = "run a system over a dataset and score it, score an experiment, judge two pairwise"
+DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge what is recorded."
+EXAMPLES = """examples:
+  uv run main.py evaluate my_agent.py:run --data capitals --evaluators evals.py --prefix v2
+  uv run main.py evaluate my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
+  uv run main.py evaluate v2-1a2b3c4d --evaluators 'langsmith_rest:exact_match,mentions("Lima")'
+  uv run main.py evaluate --pairwise v1 v2 --evaluators evals.py:prefer"""
+LOG_SECONDS = 10  # between two lines of progress where there is no terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("target", nargs="?", metavar="TARGET", help="FILE.py:FUNCTION to run, or an experiment to score")
+    add("--pairwise", nargs="+", metavar="EXPERIMENT", help="judge these experiments side by side instead")
+    add("--data", metavar="DATA", help="the dataset (name or id), or a JSON lines file that becomes one")
+    add("--dataset", metavar="NAME", help="what the dataset of a file is called (default: the file's stem)")
+    add("--splits", metavar="NAME,NAME", help="only the examples of these splits")
+    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="or MODULE:NAME; repeatable")
+    add("--summary-evaluators", action="append", default=[], metavar="FILE.py:NAME,...", help="see all runs at once")
+    add("--prefix", metavar="TEXT", help="of the experiment's name (default: the function's name)")
+    add("--experiment", metavar="NAME", help="its whole name; one that is there is gone on with")
+    add("--retry-errors", action="store_true", help="run again what failed in that experiment")
+    add("--ignore-errors", action="store_true", help="do not record runs in which the target failed")
+    add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: %(default)s)")
+    add("--repetitions", type=positive, metavar="N", help="runs of each example (default: 1)")
+    add("--description", metavar="TEXT", help="of the experiment")
+    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="of the experiment; repeatable")
+    add("--randomize-order", action="store_true", help="pairwise: show the answers in random order")
+    add("--seed", type=int, default=0, metavar="N", help="of that order (default: %(default)s)")
+    add("--fresh", action="store_true", help="ask model judges again, whatever their cache has")
+    add("--json", action="store_true", help="print one JSON object instead of the table")
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small: expected a number from 1")
+    return int(text)
+
+
+OF_RUNS = ("experiment", "splits", "dataset", "retry_errors", "ignore_errors", "repetitions")
+OF_BOTH = ("prefix", "description", "metadata")  # of what is made, an experiment or a comparison
+OF_PAIRS = ("randomize_order", "seed")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise ValueError, before anything is connected, when flags do not go together; name the flag to change."""
+    runs_target = not options.pairwise and is_function(options.target or "")
+    if (options.target or "").endswith(".py"):
+        raise ValueError(f"{options.target} names no function: write {options.target}:FUNCTION.")
+    if bool(options.target) == bool(options.pairwise):
+        raise ValueError("evaluate needs one of FILE.py:FUNCTION, an experiment, or --pairwise EXPERIMENT EXPERIMENT.")
+    if runs_target and not options.data:
+        raise ValueError("--data is missing: name the dataset, or a JSON lines file, to run the target over.")
+    if not runs_target and not options.evaluators and not options.summary_evaluators:
+        raise ValueError("--evaluators is missing: nothing would be scored.")
+    if options.pairwise and len(options.pairwise) < 2:
+        raise ValueError("--pairwise needs two experiments.")
+    why = "with --pairwise" if options.pairwise else "unless a FILE.py:FUNCTION is run"
+    idle = [*OF_RUNS, "data", "summary_evaluators"] if options.pairwise else [*OF_RUNS, *OF_BOTH, *OF_PAIRS]
+    if runs_target:
+        idle, why = [*OF_PAIRS], "without --pairwise"
+    for flag in idle:
+        if getattr(options, flag):
+            raise ValueError(f"--{flag.replace('_', '-')} has no effect {why}: drop it.")
+
+
+def is_function(target: str) -> bool:
+    return ".py:" in target
+
+
+def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
+    """Do what the flags ask for, print it, and return the exit code."""
+    check_options(options)
+    known = PAIRWISE if options.pairwise else RUN
+    chosen = [load_evaluators(reference, known=known, say=say) for reference in options.evaluators]
+    evaluators = [function for some in chosen for function in some]
+    listed = "summary_evaluators"
+    summary = [function for reference in options.summary_evaluators for function in load_evaluators(reference, listed)]
+    ready(evaluators, known)  # what is wrong with them is said before anything is made
+    ready(summary, SUMMARY)
+    target: Any = options.pairwise or options.target
+    runs_target = not options.pairwise and is_function(options.target)
+    if runs_target:
+        target = load_function(options.target)
+    judge.FRESH.set() if options.fresh else judge.FRESH.clear()
+    makes_data = runs_target and is_file(options.data)
+    purpose = "recording into" if runs_target else "scoring runs of"
+    with connect(purpose, must_exist=not makes_data) as api, progress(say) as on_progress:
+        found: Evaluation | Comparison = evaluate(
+            target,
+            options.data,
+            evaluators,
+            summary,
+            experiment_prefix=options.prefix,
+            experiment_name=options.experiment,
+            max_concurrency=options.max_concurrency,
+            num_repetitions=options.repetitions or 1,
+            metadata=options.metadata,
+            description=options.description,
+            splits=options.splits.split(",") if options.splits else None,
+            error_handling="ignore" if options.ignore_errors else "log",
+            retry_errors=options.retry_errors,
+            dataset_name=options.dataset,
+            randomize_order=options.randomize_order,
+            seed=options.seed,
+            langsmith=api,
+            on_progress=on_progress,
+        )
+    return 0 if report(found, say, options.json) else 1
+
+
+@contextmanager
+def progress(say: Say) -> Iterator[Progress]:
+    """Counts, errors and rate: one line that is rewritten on a terminal, a line every 10 s elsewhere."""
+    on_terminal = sys.stderr.isatty()
+    last = [monotonic() if not on_terminal else 0.0]
+
+    def show(found: Evaluation) -> None:
+        if monotonic() - last[0] < (0.1 if on_terminal else LOG_SECONDS):
+            return
+        last[0] = monotonic()
+        line = progress_line(found)
+        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True) if on_terminal else say(line)
+
+    try:
+        yield show
+    finally:
+        if on_terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def progress_line(found: Evaluation) -> str:
+    done, errors = found.done + found.left_out + found.scored, found.errors + found.left_out
+    of = f" of {found.planned}" if found.planned else ""
+    rate = done / max(monotonic() - found.started, 0.001)
+    failed = f", {counted(errors, 'error')}" if errors else ""
+    failing = f", {counted(found.evaluator_errors, 'evaluator error')}" if found.evaluator_errors else ""
+    return f"{found.experiment_name}: {done}{of} done{failed}{failing}, {rate:.1f}/s"
+
+
+# ---------------------------------------------------------------- what people see
+
+
+def report(found: Evaluation | Comparison, say: Say, as_json: bool) -> bool:
+    """Print what was found, the link last; returns whether everything went well."""
+    spent = judge.total_spent()
+    if spent.calls or spent.cached:
+        say(str(spent))
+    if as_json:
+        tokens = {"input_tokens": spent.input_tokens, "output_tokens": spent.output_tokens}
+        print(json.dumps({**found.as_json(), "judge": {"calls": spent.calls, "cached": spent.cached, **tokens}}))
+    elif isinstance(found, Comparison):
+        print("\n".join([*pairwise_lines(found), "", found.url]))
+    else:
+        print("\n".join([*lines(found), "", found.url]))
+    if isinstance(found, Comparison):
+        say_failures(found.errors, found.reasons, say)
+        return not found.errors
+    for line in alike((f"result {rejected['result']}", rejected["reason"]) for rejected in found.rejected):
+        say(line)
+    say_failures(found.tally.failures, found.tally.reasons, say)
+    say_doubts(found, say)
+    for name in found.silent:
+        again = f"uv run main.py evaluate {found.experiment_name} --evaluators ..."
+        say(f"No feedback is called {name!r}. If that evaluator is new, let it score what is recorded: {again}")
+    return not (found.rejected or found.evaluator_errors)
+
+
+def say_failures(errors: Mapping[str, int], reasons: Mapping[str, str], say: Say) -> None:
+    for key, number in errors.items():
+        why = clean(shortened(reasons[key], 300))
+        say(f"The evaluator {key} failed {counted(number, 'time')}, with the reason in its feedback. The first: {why}")
+
+
+def say_doubts(found: Evaluation, say: Say) -> None:
+    """Say what went as asked, but hardly as meant."""
+    name = found.experiment_name
+    if found.bare:
+        nothing = f", {found.nothing:,} of them None: does the target return its answer?" if found.nothing else "."
+        bare = f"{counted(found.bare, 'answer')} {'was no dictionary' if found.bare == 1 else 'were no dictionaries'}"
+        say(f"{bare}: recorded as {{'output': ...}}{nothing}")
+    if found.target_changed:
+        old = "was not run: these are the answers of the old one. Another --experiment runs it."
+        both = "the experiment holds answers of both now. Another --experiment keeps them apart."
+        say(f"The target has changed since {name!r} was begun{f': {both}' if found.done else f', and {old}'}")
+    if found.doubled:
+        more = f"{counted(found.doubled, 'example')} of {name!r} {'has' if found.doubled == 1 else 'have'} more runs"
+        say(f"{more} than asked for, and all count: was this started twice at once? Another --experiment starts anew.")
+
+
+def lines(found: Evaluation) -> list[str]:
+    """What became of the runs, and what the feedback of the whole experiment comes to."""
+    rows = [("experiment", found.experiment_name)]
+    if found.done or found.existing or found.left_out:
+        known = f", {found.existing:,} known" if found.existing else ""
+        left_out = f", {found.left_out:,} failed and not recorded" if found.left_out else ""
+        rows.append(("runs", f"{found.done:,} new{known}{left_out}"))
+    if found.scored:
+        changes = ", ".join(f"{found.feedback[name]} {name}" for name in ("created", "updated", "deleted"))
+        rows.append(("scored", f"{counted(found.scored, 'recorded run')}; feedback: {changes}"))
+    rows += [*found.tally.rows(), ("errors", f"{found.errors:,}")]
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {value}" for name, value in rows]
+
+
+def pairwise_lines(found: Comparison) -> list[str]:
+    unmatched = f"{counted(found.only_in_some, 'example')} not in all"
+    rows = [("comparison", found.name), ("pairs", f"{found.pairs:,} ({unmatched})")]
+    for key in sorted({*found.judged, *found.errors}):
+        means, judged = found.means.get(key, []), found.judged[key]
+        parts = [f"{name} {mean:.3f}" for name, mean in zip(found.experiments, means, strict=False)]
+        parts += [f"ties {found.ties[key]:,} of {judged:,}"] if judged else []
+        if judged and key.endswith(POSITION_BIAS):  # both answers have the same score, so its mean is a rate
+            parts = [f"{means[0]:.3f} ({means[0] * judged:,.0f} of {judged:,} verdicts changed with the order)"]
+        rows.append((clean(key), ", ".join(parts + ([f"{found.errors[key]} failed"] if found.errors[key] else []))))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {value}" for name, value in rows]

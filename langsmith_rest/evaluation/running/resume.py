@@ -1,0 +1,112 @@
+"""What an experiment has already, and which runs and scores it still lacks."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import rest
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation import api as wing
+from langsmith_rest.evaluation.evaluators.calling import Evaluator
+from langsmith_rest.evaluation.running import scoring
+
+if TYPE_CHECKING:
+    from langsmith_rest.evaluation.running.evaluate import Evaluation
+
+RESUME_SELECTS = (*("ID", "STATUS", "ERROR", "METADATA", "START_TIME", "IS_ROOT", "PARENT_RUN_IDS", "PROJECT_ID"),)
+
+
+@dataclass
+class Plan:
+    """The runs that are missing: an example each, and the failed run whose place it takes; and runs without scores."""
+
+    missing: list[tuple[dict, str | None]] = field(default_factory=list)
+    unscored: set[str] = field(default_factory=set)
+
+
+def plan_runs(
+    api: LangSmith,
+    found: "Evaluation",
+    session: dict | None,
+    examples: list[dict],
+    num_repetitions: int,
+    retry_errors: bool,
+    evaluators: Sequence[Evaluator],
+) -> Plan:
+    """Look what the experiment has: of each example `num_repetitions` runs are wanted, failed ones counting or not.
+
+    Runs with fewer feedback than there are evaluators may have lost some in a crash: they are scored once more; with
+    `retry_errors` those as well for which one of these evaluators failed.
+    """
+    names = {evaluator.key for evaluator in evaluators}
+    runs, feedback = known_runs(api, found, session)
+    plan = Plan()
+    replaced: dict[str, list[str]] = {}
+    lacking: Counter[str] = Counter()
+    for example in examples:
+        there = runs.get(example["id"], [])
+        failed = [run["id"] for run in there if retry_errors and has_failed(run)]
+        kept = [run for run in there if run["id"] not in failed]
+        replaced[example["id"]], lacking[example["id"]] = failed, num_repetitions - len(kept)
+        found.existing += len(kept)
+        found.errors += sum(map(has_failed, kept))  # errors and sums are those of the whole experiment
+        for run in kept:
+            items = feedback.get(run["id"], [])
+            failing = retry_errors and any(item.get("error") and item["key"] in names for item in items)
+            if failing or len(items) < len(evaluators):
+                plan.unscored.add(run["id"])
+                continue
+            for item in items:
+                found.tally.add(item, of_others=item["key"] not in names)
+    for repetition in range(num_repetitions):
+        for example in examples:
+            if repetition < lacking[example["id"]]:
+                failed = replaced[example["id"]]
+                plan.missing.append((example, failed.pop(0) if failed else None))
+    found.planned = len(plan.missing)
+    return plan
+
+
+def find_own(api: LangSmith, found: "Evaluation") -> dict | None:
+    """The experiment of that name if there is one already; it may have another id than a new one would get."""
+    session = rest.find_session(api, name=found.experiment_name)
+    if not session:
+        return None
+    if session.get("reference_dataset_id") != found.dataset_id:
+        raise LookupError(f"The experiment name {found.experiment_name!r} is taken by other data: choose another.")
+    found.experiment_id = session["id"]
+    found.url = rest.experiment_url(api, {"id": found.dataset_id, "tenant_id": session["tenant_id"]}, session["id"])
+    return session
+
+
+def facts_of(session: dict | None) -> dict[str, Any]:
+    """The metadata that an experiment was begun with."""
+    return ((session or {}).get("extra") or {}).get("metadata") or {}
+
+
+def known_runs(
+    api: LangSmith, found: "Evaluation", session: dict | None
+) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
+    """The runs that an experiment has, by example, and their feedback, by run."""
+    runs: dict[str, list[dict]] = {}
+    feedback: dict[str, list[dict]] = {}
+    if not session:
+        return runs, feedback
+    for example in wing.list_experiment_runs(api, found.dataset_id, [session["id"]], RESUME_SELECTS):
+        runs[example["id"]] = scoring.by_start(example["runs"])
+    for item in wing.list_session_feedback(api, session["id"], level="run"):
+        if not item.get("comparative_experiment_id"):
+            feedback.setdefault(item["run_id"], []).append(item)
+    return runs, feedback
+
+
+def count_doubled(api: LangSmith, found: "Evaluation", examples: list[dict], wanted: int) -> int:
+    """How many examples have more runs than `wanted`, as when two processes run the same at once."""
+    ids = {example["id"] for example in examples}
+    runs = wing.list_experiment_runs(api, found.dataset_id, [found.experiment_id], RESUME_SELECTS)
+    return sum(example["id"] in ids and len(example["runs"]) > wanted for example in runs)
+
+
+def has_failed(run: Mapping[str, Any]) -> bool:
+    return str(run.get("status") or "").upper() == "ERROR" or bool(run.get("error"))

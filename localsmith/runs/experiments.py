@@ -1,0 +1,103 @@
+"""Examples with their runs in one or more experiments: what both compare calls and the pages read."""
+
+import sqlite3
+from typing import Any
+
+from localsmith.fields import Fields
+from localsmith.lists import Where
+from localsmith.routes.examples import SELECT as SELECT_EXAMPLES
+from localsmith.routes.sessions import find_session
+from localsmith.runs.filters import RUN, compile_filter
+from localsmith.runs.query import SELECT as SELECT_RUNS
+from localsmith.wire import ApiError, as_uuid, dumps, invalid, not_found
+
+MAX_EXAMPLE_IDS = 1000
+SORTS: dict[str, Fields] = {
+    "v1": {"sort_by": "text", "sort_order": "ASC|DESC"},
+    "v2": {"by": "text", "order": "ASC|DESC"},
+}
+# What may be sorted by besides feedback keys; a run's name in either generation.
+COLUMNS = {
+    "start_time": "start_time",
+    "latency": "latency",
+    "latency_seconds": "latency",
+    **{name: name for name in ("total_tokens", "prompt_tokens", "completion_tokens", "total_cost")},
+}
+ROOTS = "runs.reference_example_id = examples.id AND runs.is_root = 1 AND runs.session_id"
+
+
+def experiment_examples(
+    db: sqlite3.Connection,
+    dataset_id: str,
+    session_ids: list[str],
+    wanted: dict[str, Any],
+    limit: int,
+    offset: int = 0,
+    sort: tuple[str | None, str | None] = (None, None),
+    after: int = 0,
+) -> list[sqlite3.Row]:
+    """A page of the dataset's examples that have a root run in one of the sessions.
+
+    Each comes in its last version, deleted ones too, since the experiment was run on them. `wanted` may hold
+    `filters` by session and `example_ids`. A page that begins `after` a position costs the same wherever it is.
+    """
+    if not db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset_id,)).fetchone():
+        raise not_found("Dataset")
+    if not session_ids:
+        raise ApiError(400, "at least one experiment is required")
+    for session_id in session_ids:
+        find_session(db, session_id)
+    where = Where()
+    where.add("dataset_id = ? AND position > ?", dataset_id, after)
+    where.add("version = (SELECT max(version) FROM examples AS later WHERE later.id = examples.id)")
+    where.add(f"EXISTS (SELECT 1 FROM runs WHERE {ROOTS} IN (SELECT value FROM json_each(?)))", dumps(session_ids))
+    if len(wanted.get("example_ids") or ()) > MAX_EXAMPLE_IDS:
+        raise ApiError(400, f"at most {MAX_EXAMPLE_IDS} example_ids are allowed")
+    where.among("examples.id", wanted.get("example_ids") or [])
+    _add_filters(where, wanted.get("filters") or {})
+    order, params = _order(sort, session_ids)
+    sql = f"{SELECT_EXAMPLES} {where} ORDER BY {order} LIMIT ? OFFSET ?"
+    return db.execute(sql, (*where.params, *params, limit, offset)).fetchall()
+
+
+def _add_filters(where: Where, filters: dict[str, Any]) -> None:
+    for session, texts in filters.items():
+        loc: list[str | int] = ["body", "filters", session]
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise invalid(loc, "Input should be a valid list of strings", "list_type")
+        conditions = [compile_filter(text, RUN) for text in texts]
+        matching = " AND ".join(["1", *(str(condition[0]) for condition in conditions)])
+        where.add(
+            "EXISTS (SELECT 1 FROM runs JOIN run_bodies ON run_bodies.seq = runs.seq"
+            f" WHERE {ROOTS} = ? AND {matching})",
+            as_uuid(session, loc),
+            *(param for condition in conditions for param in condition[1:]),
+        )
+
+
+def _order(sort: tuple[str | None, str | None], session_ids: list[str]) -> tuple[str, list[Any]]:
+    by, direction = sort
+    if not by:
+        return "position, examples.id", []
+    if len(session_ids) > 1:
+        raise ApiError(400, "sorting is possible with one experiment only")
+    direction = "ASC" if direction == "ASC" else "DESC"  # never text of the request
+    if by in COLUMNS:
+        value, params = f"SELECT avg(runs.{COLUMNS[by]}) FROM runs WHERE {ROOTS} = ?", [session_ids[0]]
+    else:
+        # CROSS JOIN keeps the order: first the example's run, then its feedback. SQLite would guess the other way.
+        value = (
+            "SELECT avg(score) FROM runs CROSS JOIN feedback ON feedback.run_id = runs.id"
+            f" WHERE {ROOTS} = ? AND key = ?"
+        )
+        params = [session_ids[0], by.removeprefix("feedback.")]
+    return f"({value}) {direction} NULLS LAST, position, examples.id", params
+
+
+def experiment_rows(db: sqlite3.Connection, example_ids: list[str], session_ids: list[str]) -> list[sqlite3.Row]:
+    """The root runs of these examples in these sessions, in the order they began."""
+    sql = (
+        f"{SELECT_RUNS} WHERE runs.reference_example_id IN (SELECT value FROM json_each(?)) AND runs.is_root = 1"
+        " AND runs.session_id IN (SELECT value FROM json_each(?)) ORDER BY runs.start_time, runs.seq"
+    )
+    return db.execute(sql, (dumps(example_ids), dumps(session_ids))).fetchall()

@@ -1,0 +1,224 @@
+"""A stored run as v1 and as v2 show it: field by field, so that only what is selected is built."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from localsmith.lists import Where
+from localsmith.routes.examples import attachment_urls
+from localsmith.routes.feedback import feedback_stats
+from localsmith.runs.checks import ancestors, usage_metadata
+from localsmith.runs.totals import dollars, dollars_number, seconds
+from localsmith.wire import TENANT_ID, UUID, Call, dumps, iso, loads_or_none
+
+PREVIEW = 300  # characters
+THREAD_KEYS = ("thread_id", "session_id", "conversation_id")
+
+
+class StoredRun:
+    """A row of run_query.SELECT with what other tables add, each looked up once for the whole page."""
+
+    def __init__(self, row: sqlite3.Row, more: dict[str, dict[str, Any]]) -> None:
+        self.row = row
+        self.more = more
+
+    def __getitem__(self, name: str) -> Any:
+        return self.row[name]
+
+    def json(self, name: str) -> Any:
+        return loads_or_none(self.row[name])
+
+    def rest(self, name: str) -> Any:
+        return (self.json("rest") or {}).get(name)
+
+    def added(self, name: str) -> Any:
+        return self.more.get(name, {}).get(self.row["id"])
+
+    def metadata(self) -> dict[str, Any]:
+        found = (self.json("extra") or {}).get("metadata")
+        return found if isinstance(found, dict) else {}
+
+    def thread_id(self) -> str | None:
+        metadata = self.metadata()
+        return next((str(metadata[key]) for key in THREAD_KEYS if metadata.get(key)), None)
+
+    def first_token_time(self) -> str | None:
+        for event in self.rest("events") or ():
+            if event.get("name") == "new_token":
+                return str(event.get("time"))
+        return None
+
+    def details(self, name: str, convert: Callable[[Any], Any]) -> dict[str, Any] | None:
+        """One of the four maps of usage_metadata, its numbers converted."""
+        found = usage_metadata({"extra": self.json("extra"), "outputs": self.json("outputs")}).get(name)
+        if not isinstance(found, dict):
+            return None
+        numbers = {key: n for key, n in found.items() if isinstance(n, int | float) and not isinstance(n, bool)}
+        return {key: convert(n) for key, n in numbers.items()} or None
+
+    def app_path(self) -> str:
+        return f"/o/{TENANT_ID}/projects/p/{self['session_id']}/r/{self['id']}?trace_id={self['trace_id']}"
+
+
+Field = Callable[[StoredRun], Any]
+
+
+def _column(name: str) -> Field:
+    return lambda run: run[name]
+
+
+def _json(name: str) -> Field:
+    return lambda run: run.json(name)
+
+
+def _time(name: str) -> Field:
+    return lambda run: iso(run[name])
+
+
+def _preview(name: str) -> Field:
+    return lambda run: run[name][:PREVIEW] if run[name] else None
+
+
+def _cost_text(number: float) -> str:
+    return f"{number:.12f}".rstrip("0").rstrip(".")
+
+
+SHARED: dict[str, Field] = {
+    **{name: _column(name) for name in "id name error trace_id dotted_order reference_example_id".split()},
+    **{name: _column(name) for name in "reference_dataset_id prompt_tokens completion_tokens total_tokens".split()},
+    **{name: _json(name) for name in ("inputs", "outputs", "extra", "tags")},
+    "start_time": _time("start_time"),
+    "end_time": _time("end_time"),
+    "inputs_preview": _preview("inputs"),
+    "outputs_preview": _preview("outputs"),
+    "events": lambda run: run.rest("events"),
+    "first_token_time": StoredRun.first_token_time,
+    "parent_run_ids": lambda run: ancestors(run["dotted_order"]),
+    "app_path": StoredRun.app_path,
+    "feedback_stats": lambda run: run.added("feedback_stats") or {},
+}
+V1: dict[str, Field] = {
+    **SHARED,
+    **{name: _column(name) for name in ("run_type", "status", "parent_run_id", "session_id")},
+    "prompt_cost": lambda run: dollars(run["prompt_cost"]),
+    "completion_cost": lambda run: dollars(run["completion_cost"]),
+    "total_cost": lambda run: dollars(run["total_cost"]),
+    "serialized": lambda run: run.rest("serialized"),
+    "thread_id": StoredRun.thread_id,
+    "prompt_token_details": lambda run: run.details("input_token_details", int),
+    "completion_token_details": lambda run: run.details("output_token_details", int),
+    "prompt_cost_details": lambda run: run.details("input_cost_details", _cost_text),
+    "completion_cost_details": lambda run: run.details("output_cost_details", _cost_text),
+    "child_run_ids": lambda run: run.added("child_run_ids") or [],
+    "direct_child_run_ids": lambda run: run.added("direct_child_run_ids") or [],
+    "in_dataset": lambda run: bool(run.added("in_dataset")),
+    "s3_urls": lambda run: run.added("attachments"),
+    "share_token": lambda run: None,
+    "price_model_id": lambda run: None,
+    "last_queued_at": lambda run: None,
+    "execution_order": lambda run: 1,
+    "manifest_id": lambda run: None,
+}
+V1_REQUIRED = {"id", "name", "run_type", "status", "trace_id", "dotted_order", "session_id", "app_path"}
+V2: dict[str, Field] = {
+    **SHARED,
+    "run_type": lambda run: run["run_type"].upper(),
+    "status": lambda run: run["status"].upper(),
+    "latency_seconds": lambda run: seconds(run["latency"]),
+    "error_preview": _preview("error"),
+    "metadata": StoredRun.metadata,
+    "manifest": lambda run: run.rest("serialized"),
+    "project_id": _column("session_id"),
+    "thread_id": lambda run: thread if UUID.fullmatch(thread := run.thread_id() or "") else None,
+    "is_root": lambda run: bool(run["is_root"]),
+    "prompt_cost": lambda run: dollars_number(run["prompt_cost"]),
+    "completion_cost": lambda run: dollars_number(run["completion_cost"]),
+    "total_cost": lambda run: dollars_number(run["total_cost"]),
+    "prompt_token_details": lambda run: _raw(run.details("input_token_details", int)),
+    "completion_token_details": lambda run: _raw(run.details("output_token_details", int)),
+    "prompt_cost_details": lambda run: _raw(run.details("input_cost_details", float)),
+    "completion_cost_details": lambda run: _raw(run.details("output_cost_details", float)),
+    "attachments": lambda run: _plain_links(run.added("attachments") or {}),
+    "is_in_dataset": lambda run: bool(run.added("in_dataset")),
+    "price_model_id": lambda run: None,
+    "share_url": lambda run: None,
+    "thread_evaluation_time": lambda run: None,
+    "last_queued_at": lambda run: None,
+}
+
+
+def _plain_links(links: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("attachment."): link["presigned_url"] for name, link in links.items()}
+
+
+def _raw(details: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if details is None else {"raw": details}
+
+
+def v1_runs(
+    db: sqlite3.Connection, call: Call, rows: list[sqlite3.Row], select: set[str], **how: Any
+) -> list[dict[str, Any]]:
+    """Rows as RunSchema with the selected fields, or all of them when none is selected."""
+    names = (select & V1.keys()) | V1_REQUIRED if select else V1.keys() - {"child_run_ids", "direct_child_run_ids"}
+    more = _look_up(db, call, rows, names, **how)
+    runs = [StoredRun(row, more) for row in rows]
+    return [{name: V1[name](run) for name in V1 if name in names} for run in runs]
+
+
+def v2_runs(
+    db: sqlite3.Connection, call: Call, rows: list[sqlite3.Row], selects: set[str], **how: Any
+) -> list[dict[str, Any]]:
+    """Rows as query.RunResponse with the selected fields; only `id` when none is selected."""
+    names = {name.lower() for name in selects} or {"id"}
+    more = _look_up(db, call, rows, names, detailed=True, **how)
+    runs = [StoredRun(row, more) for row in rows]
+    found = [{name: V2[name](run) for name in V2 if name in names} for run in runs]
+    return [{name: v for name, v in run.items() if v is not None or name == "end_time"} for run in found]
+
+
+def _look_up(
+    db: sqlite3.Connection,
+    call: Call,
+    rows: list[sqlite3.Row],
+    names: set[str],
+    *,
+    detailed: bool = False,
+    comparative: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """What other tables say about a page of runs, by name and run id."""
+    ids = [row["id"] for row in rows]
+    more: dict[str, dict[str, Any]] = {}
+    if "feedback_stats" in names:
+        more["feedback_stats"] = feedback_stats(db, "run_id", feedback_of(ids, comparative), detailed=detailed)
+    if names & {"s3_urls", "attachments"}:
+        more["attachments"] = attachment_urls(db, call, ids)
+    if names & {"in_dataset", "is_in_dataset"}:
+        sql = (
+            "SELECT source_run_id FROM examples WHERE ended_at IS NULL"
+            " AND source_run_id IN (SELECT value FROM json_each(?))"
+        )
+        more["in_dataset"] = {row[0]: True for row in db.execute(sql, (dumps(ids),))}
+    if names & {"child_run_ids", "direct_child_run_ids"}:
+        _add_children(db, rows, more)
+    return more
+
+
+def feedback_of(run_ids: list[str], comparative: str | None) -> Where:
+    """Feedback of these runs; with a comparison named, pairwise feedback of others is left out."""
+    where = Where()
+    where.add("run_id IN (SELECT value FROM json_each(?))", dumps(run_ids))
+    if comparative:
+        where.add("(comparative_experiment_id IS NULL OR comparative_experiment_id = ?)", comparative)
+    return where
+
+
+def _add_children(db: sqlite3.Connection, rows: list[sqlite3.Row], more: dict[str, dict[str, Any]]) -> None:
+    sql = (
+        "SELECT id, parent_run_id FROM runs WHERE trace_id = ? AND dotted_order > ? || '.' AND dotted_order < ? || '/'"
+        " ORDER BY dotted_order"
+    )
+    more["child_run_ids"], more["direct_child_run_ids"] = {}, {}
+    for row in rows:
+        below = db.execute(sql, (row["trace_id"], row["dotted_order"], row["dotted_order"])).fetchall()
+        more["child_run_ids"][row["id"]] = [child["id"] for child in below]
+        more["direct_child_run_ids"][row["id"]] = [c["id"] for c in below if c["parent_run_id"] == row["id"]]

@@ -1,0 +1,44 @@
+"""What `record` says besides its table."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from langsmith_rest.commands import main
+
+pytestmark = pytest.mark.usefixtures("nothing_set")
+
+
+def recorded(capsys, ages, *flags):
+    """What is said when one-second results that ended so long ago are recorded."""
+    results = []
+    for age in ages:
+        end = datetime.now(UTC) - age
+        times = {"start_time": (end - timedelta(seconds=1)).isoformat(), "end_time": end.isoformat()}
+        results.append({"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, **times})
+    Path("aged.jsonl").write_text("".join(json.dumps(result) + "\n" for result in results), encoding="utf-8")
+    assert main.main(["record", "aged.jsonl", *flags]) == 0
+    return capsys.readouterr().err
+
+
+def test_results_that_are_moved_are_counted(capsys):
+    """One that is too old for LangSmith takes fresh ones along: they, too, start with the experiment."""
+    days = timedelta(days=3)
+
+    said = recorded(capsys, [days, timedelta(minutes=34)])
+
+    oldest = f"{datetime.now(UTC) - days:%Y-%m-%d}"
+    assert f"aged.jsonl: 2 results began before the experiment, the oldest at {oldest}" in said
+    assert "moved to its start, " in said
+
+
+def test_results_that_keep_their_times_are_not_called_moved(capsys):
+    """Nor is anything said again of what was recorded before."""
+    fresh = [timedelta(hours=5), timedelta(minutes=34)]
+
+    assert "began before" not in recorded(capsys, fresh, "--experiment", "fresh")
+    assert "began before" in recorded(capsys, [timedelta(hours=6)], "--experiment", "fresh")
+    assert main.main(["record", "aged.jsonl", "--experiment", "fresh"]) == 0
+    assert "began before" not in capsys.readouterr().err

@@ -1,0 +1,244 @@
+"""What can be taken away from the pages, and the pages of pairwise comparisons and projects."""
+
+import csv
+import io
+import re
+
+import pytest
+from pages_seed import HOSTILE, TENANT, Seed, capitals, json_lines, page, words
+
+import localsmith
+from langsmith_rest.recording.results import check_results
+
+
+@pytest.fixture
+def client(tmp_path):
+    app = localsmith.create_app(tmp_path / "pages.db")
+    yield app.test_client()
+    app.extensions["localsmith"].store.close()
+
+
+@pytest.fixture
+def seed(client):
+    return Seed(client)
+
+
+def export(client, session, kind):
+    answer = client.get(f"/o/{TENANT}/projects/p/{session}/export.{kind}")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
+    return answer.get_data(as_text=True)
+
+
+def test_exported_results_can_be_recorded_again(client, seed):
+    """JSON lines of an experiment are results that the recorder finds no fault with."""
+    made = capitals(seed)
+
+    for session in (made["first"], made["second"], made["third"]):
+        check_results(json_lines(export(client, session, "jsonl")))
+
+    first = json_lines(export(client, made["first"], "jsonl"))[0]
+    assert first["inputs"] == {"country": "Peru"}
+    assert first["reference_outputs"] == {"capital": "Lima"}
+    assert first["feedback"] == [{"key": "correct", "score": 1, "comment": "said Lima"}]
+    assert first["metadata"]["usage_metadata"]["total_tokens"] == 12
+
+
+def test_export_keeps_the_tree(client, seed):
+    """Child runs come out inside their parents, with their feedback."""
+    session = seed.session("tree", seed.dataset("tree"))
+    root = seed.run(session, outputs={"a": 1}, name="agent")
+    child = seed.run(session, parent=root, after=0.1, seconds=0.5, error="broken", name="search", run_type="tool")
+    seed.run(session, parent=child, after=0.2, seconds=0.1, outputs={"b": 2}, name="page", run_type="retriever")
+    seed.feedback(child, key="useful", score=0.25)
+
+    (result,) = json_lines(export(client, session, "jsonl"))
+
+    check_results([result])
+    assert result["child_runs"][0]["error"] == "broken"
+    assert result["child_runs"][0]["feedback"] == [{"key": "useful", "score": 0.25}]
+    assert result["child_runs"][0]["child_runs"][0]["outputs"] == {"b": 2}
+
+
+def test_export_gives_the_original_times(client, seed):
+    """Where a recorder had to move a trace into LangSmith's window, the export moves all of it back."""
+    session = seed.session("old", seed.dataset("old"))
+    original = {
+        "original_start_time": "2024-05-01T10:00:00.000000+00:00",
+        "original_end_time": "2024-05-01T10:00:02+00:00",
+    }
+    root = seed.run(session, outputs={"a": 1}, seconds=2, extra={"metadata": {**original, "model": "m"}})
+    seed.run(session, parent=root, after=0.5, seconds=1, outputs={"b": 2}, extra={"metadata": original})
+
+    (result,) = json_lines(export(client, session, "jsonl"))
+
+    assert result["start_time"] == "2024-05-01T10:00:00.000000+00:00"
+    assert result["end_time"] == "2024-05-01T10:00:02.000000+00:00"
+    assert result["metadata"] == {"model": "m"}
+    assert result["child_runs"][0]["start_time"] == "2024-05-01T10:00:00.500000+00:00"
+
+
+def test_exported_scores_stay_what_they_are(client, seed):
+    """Whole scores come out whole, and none as an integer that no other program reads."""
+    session = seed.session("scores", seed.dataset("scores"))
+    scores = [1, 0.5, True, 1e300, -1e16]
+    for score in scores:
+        seed.run(session, outputs={"a": 1}, feedback=[{"key": "k", "score": score}])
+
+    results = json_lines(export(client, session, "jsonl"))
+
+    check_results(results)
+    assert sorted(result["feedback"][0]["score"] for result in results) == sorted(scores)
+
+
+def test_csv_has_a_column_per_metric(client, seed):
+    """A spreadsheet gets one line per trace, with scores and comments beside it."""
+    made = capitals(seed)
+
+    rows = list(csv.DictReader(io.StringIO(export(client, made["first"], "csv").lstrip("\ufeff"))))
+
+    assert [row["correct"] for row in rows] == ["1", "0", "1", ""]
+    assert rows[1]["correct comment"] == "said Lyon" and rows[1]["latency_s"] == "1.5"
+
+
+def test_csv_holds_no_formula(client, seed):
+    """A text that a spreadsheet would calculate is marked as text."""
+    dataset = seed.dataset("formulas")
+    session = seed.session("formulas", dataset)
+    seed.run(session, error="=1+1", feedback=[{"key": "@SUM(1)", "score": -1, "comment": "-2+3"}])
+
+    head, row = csv.reader(io.StringIO(export(client, session, "csv").lstrip("\ufeff")))
+
+    assert "'@SUM(1)" in head and "'=1+1" in row and "'-2+3" in row and "-1" in row
+
+
+def test_report_is_one_file(client, seed):
+    """The report needs no server: nothing in it points anywhere, and its policy lets nothing run."""
+    made = capitals(seed)
+    address = f"datasets/{made['dataset']}/compare/report.html?selectedSessions={made['first']},{made['second']}"
+
+    html = page(client, address)
+
+    assert not re.search(r"<(a|script|link|img|form|iframe)\b|\bhref=|\bsrc=", html)
+    assert (
+        "default-src 'none'; style-src 'sha256-"
+        in client.get(f"/o/{TENANT}/{address}").headers["Content-Security-Policy"]
+    )
+    assert html.count('data-label="Baseline"') == 1  # a phone shows labels beside values, and the others have none
+    text = words(html)
+    assert "▲ 1 improved ▼ 1 regressed" in text and "TimeoutError" in text and "4 examples" in text
+
+
+def test_report_keeps_the_filters(client, seed):
+    """A filtered comparison makes a filtered report that says so."""
+    made = capitals(seed)
+
+    text = words(
+        page(
+            client,
+            f"datasets/{made['dataset']}/compare/report.html?selectedSessions={made['first']},{made['second']}&show=errors",
+        )
+    )
+
+    assert "1 example chosen from 4: with an error." in text
+
+
+def judge(seed, comparative, group, runs, scores, **fields):
+    for run, score in zip(runs, scores, strict=True):
+        seed.feedback(
+            run, key="preference", score=score, comparative_experiment_id=comparative, feedback_group_id=group, **fields
+        )
+
+
+@pytest.fixture
+def pairwise(seed):
+    """Two experiments over four examples: the first is preferred twice, then a tie, then no verdict."""
+    dataset = seed.dataset("pairs")
+    examples = seed.examples(dataset, [({"q": n}, None) for n in range(4)])
+    sessions = [seed.session(name, dataset) for name in ("left", "right")]
+    runs = [[seed.run(session, e, outputs={"said by": session[:4]}) for session in sessions] for e in examples]
+    comparative = seed.post("/datasets/comparative", {"experiment_ids": sessions, "name": "left vs. right"})["id"]
+    groups = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(4)]
+    source = {"feedback_source": {"type": "model", "metadata": {"order": "right, left"}}}
+    judge(seed, comparative, groups[0], runs[0], (1, 0), comment="shorter <b>and</b> right", **source)
+    judge(seed, comparative, groups[1], runs[1], (1, 0))
+    judge(seed, comparative, groups[2], runs[2], (0.5, 0.5))
+    judge(seed, comparative, groups[3], runs[3][:1], (1,))
+    query = f"selectedSessions={'%2C'.join(sessions)}&comparativeExperiment={comparative}"
+    return {"address": f"datasets/{dataset}/compare?{query}", "dataset": dataset, "sessions": sessions}
+
+
+def test_pairwise_counts_preferences(client, pairwise):
+    """A pairwise page has the preferences, ties and open cases, and says when chance explains them."""
+    text = words(page(client, pairwise["address"]))
+
+    assert "The evaluator chose between #1 left and #2 right" in text
+    assert "#1 left preferred 2×" in text and "#2 right preferred 0×" in text
+    assert "ties 1×" in text and "not decided 1×" in text
+    assert "No difference shown: chance alone explains a split like this" in text
+    assert "(exact sign test without ties, p = 0.500)" in text
+
+
+def test_pairwise_shows_the_judges_words(client, pairwise):
+    """Every judgement has the judge's comment, and the order in which the answers stood."""
+    html = page(client, pairwise["address"])
+
+    assert "shorter &lt;b&gt;and&lt;/b&gt; right" in html
+    assert "order right, left" in words(html)
+
+
+@pytest.mark.parametrize(("winner", "count"), [("tie", 1), ("none", 1), ("0", 2), ("1", 0)])
+def test_pairwise_judgements_can_be_filtered(client, pairwise, winner, count):
+    """One can look at the ties, at what was not decided, or at one side's preferences."""
+    winner = pairwise["sessions"][int(winner)] if winner.isdigit() else winner
+
+    text = words(page(client, f"{pairwise['address']}&winner={winner}"))
+
+    assert f" {count} judgement" in text
+
+
+def test_preferences_stay_out_of_other_means(client, pairwise):
+    """A preference means nothing outside its comparison, so experiments do not show it as a score."""
+    html = page(client, f"datasets/{pairwise['dataset']}")
+
+    assert "preference" not in html and "left vs. right" in html
+
+
+def test_project_lists_traces_newest_first(client, seed):
+    """A session without a dataset is a list of its root runs."""
+    project = seed.session("production")
+    for n in range(52):
+        seed.run(project, inputs={"question": f"number {n}"}, outputs={"answer": n}, after=n, name=f"run-{n}")
+
+    html = page(client, f"projects/p/{project}")
+
+    assert words(html).index("run-51") < words(html).index("run-50")
+    assert "1–50 of 52" in html
+    assert "production" in page(client, "/")
+
+
+def test_project_takes_filters(client, seed):
+    """The filter box speaks LangSmith's filter language; what it cannot read it explains."""
+    project = seed.session("production")
+    seed.run(project, outputs={"a": 1}, name="fine", seconds=1)
+    seed.run(project, error="boom", name="broken", seconds=9)
+
+    assert "1 trace" in page(client, f'projects/p/{project}?filter=eq(status, "error")')
+    assert "1 trace" in page(client, f'projects/p/{project}?filter=lt(latency, "5s")')
+    broken = page(client, f"projects/p/{project}?filter=eq(status")
+    assert "Invalid filter" in broken and "2 traces" in broken
+
+
+def test_hostile_text_leaves_unharmed(client, seed):
+    """Hostile text survives the way out and back as exactly the same text."""
+    dataset = seed.dataset("hostile")
+    texts = [text for text in HOSTILE if "\x00" not in text]
+    examples = seed.examples(dataset, [({"text": text}, {"text": text}) for text in texts])
+    session = seed.session("<b>../../x\r\n", dataset)
+    for example, text in zip(examples, texts, strict=True):
+        seed.run(session, example, outputs={"text": text}, feedback=[{"key": "k", "score": 1, "comment": text}])
+
+    results = json_lines(export(client, session, "jsonl"))
+
+    assert [result["outputs"]["text"] for result in results] == texts
+    assert [result["feedback"][0]["comment"] for result in results] == texts

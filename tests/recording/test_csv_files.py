@@ -1,0 +1,105 @@
+"""Results from CSV: what the export writes is read back, and what a spreadsheet makes of it is not misread."""
+
+import json
+
+import pytest
+from places import ROOT
+
+from langsmith_rest.commands import main
+
+pytestmark = pytest.mark.usefixtures("nothing_set")
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(folder, *lines, name="results.csv", encoding="utf-8"):
+    (folder / name).write_text("\n".join(lines) + "\n", encoding=encoding)
+    return name
+
+
+def requests_of(capsys, name):
+    """What recording a file would send, by path."""
+    assert main.main(["record", name, "--dry-run", "--json"]) == 0
+    sent = json.loads(capsys.readouterr().out)["requests"]
+    return {request["path"].split("?")[0]: request.get("body", request.get("parts")) for request in sent}
+
+
+def test_exported_csv_is_recorded_again_as_the_same(in_folder, capsys):
+    """Inputs, references, outputs, errors, times, metadata, scores, comments: all but the steps of a trace."""
+    fixture = str(ROOT / "fixtures" / "results.jsonl")
+    assert main.main(["record", fixture, "--experiment", "first"]) == 0
+    assert main.main(["view", "--export", "first.csv", "first"]) == 0
+    assert main.main(["record", "first.csv", "--dataset", "copy", "--experiment", "again"]) == 0
+    assert main.main(["view", "--export", "again.csv", "again"]) == 0
+
+    assert "5 results recorded" in capsys.readouterr().err
+    assert (in_folder / "again.csv").read_bytes() == (in_folder / "first.csv").read_bytes()
+
+
+def test_cells_become_what_they_were(in_folder, capsys):
+    """JSON stays JSON, text text (formulas disarmed by an apostrophe, too), an empty cell is no field."""
+    name = written(
+        in_folder,
+        "input,output,expected,start_time,good,good comment,tone,tone comment,judge,judge comment",
+        '"{""q"": 1}",\'=SUM(A1),12,,0.5,half,polite,,error,no answer',
+        "second,{not json,,,,,,,,",
+        encoding="utf-8-sig",
+    )
+
+    sent = requests_of(capsys, name)
+
+    runs = sent["/runs/batch"]["post"]
+    assert [run["inputs"] for run in runs] == [{"q": 1}, {"input": "second"}]
+    assert [run["outputs"] for run in runs] == [{"output": "=SUM(A1)"}, {"output": "{not json"}]
+    assert [example.get("outputs") for example in sent["/examples/bulk"]] == [{"output": "12"}, None]
+    marks = ("key", "score", "value", "comment", "error")
+    assert [{mark: item[mark] for mark in marks if mark in item} for item in sent["/runs/multipart"]] == [
+        {"key": "good", "score": 0.5, "comment": "half"},
+        {"key": "tone", "value": "polite"},
+        {"key": "judge", "comment": "no answer", "error": True},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (["question,output", "2+2?,4"], "results.csv cannot be read: unknown column 'question': call it 'input'."),
+        (["input,ouput", "2+2?,4"], "unknown column 'ouput': call it 'output' if that is meant."),
+        (["input,output,model", "2+2?,4,m"], "unknown column 'model': put it into 'metadata' as 'ls_model_name'."),
+        (
+            ["input,output,correct", "2+2?,4,1"],
+            "unknown column 'correct': if it holds scores, add a column 'correct comment', which may stay empty.",
+        ),
+        (["input,output,good", "2+2?,4,1"], "unknown column 'good': if it holds scores, add a column 'good comment'"),
+        (["input,output,a,b", "2+2?,4,1,1"], "add a column 'a comment', which may stay empty; unknown column 'b'"),
+        (["input;output;correct", "2+2?;4;1"], "results.csv cannot be read: its cells are separated by ';': save it"),
+        (["input\toutput", "2+2?\t4"], "its cells are separated by '\\t': save it with commas"),
+        (["input,output,scores,a,a comment", "1,2,{},1,"], "'scores' and the column 'a' both hold scores: keep one"),
+        (["input,output,expected", '2+2?,4,"{}"', ",4,4"], "results.csv, line 3 (result 2): 'inputs' is missing"),
+        (["input,output", "2+2?"], "results.csv cannot be read: line 2 has not as many cells as the 2 of line 1."),
+        (["input,output", "2+2?,4,5"], "line 2 has not as many cells as the 2 of line 1"),
+        (["input,input", "1,2"], "the column 'input' is there twice"),
+        (["input,output", '"2+2?,4'], "results.csv cannot be read: it is no CSV"),
+        (["input,output"], "There is nothing to record in results.csv"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_sent(in_folder, capsys, lines, problem):
+    """A column that is neither a field nor a score with its comments is a mistake, not a score."""
+    name = written(in_folder, *lines)
+
+    assert main.main(["record", name]) == 2
+
+    assert problem in capsys.readouterr().err
+    assert not (in_folder / ".localsmith").exists()
+
+
+def test_latin_1_is_refused(in_folder, capsys):
+    name = written(in_folder, "input,output", "Perú?,Lima", encoding="latin-1")
+
+    assert main.main(["record", name]) == 2
+
+    assert "results.csv cannot be read: it is not UTF-8: save it as CSV UTF-8." in capsys.readouterr().err
