@@ -1,4 +1,7 @@
-"""multipart/form-data, taken apart in memory with bounds on everything."""
+"""multipart/form-data, taken apart in memory with bounds on everything.
+
+Werkzeug's decoder would do, but it takes five times as long for a batch of runs.
+"""
 
 import re
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Examples held against the JSON schemas of their dataset: the keywords that schemas of data classes are made of.
 
-Other keywords are ignored, as JSON Schema says of those one does not know: an example may pass here that LangSmith
-refuses, but none is refused here that it takes.
+Other keywords are ignored, as JSON Schema says of unknown ones: an example may pass here that LangSmith refuses, but
+none is refused here that LangSmith takes. The package `jsonschema` is not used, because its work has no bound: one
+`pattern` can keep it busy for hours. The tests compare both.
 """
 
 import sqlite3
@@ -40,7 +41,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def check_example(db: sqlite3.Connection, dataset_id: str, inputs: Any, outputs: Any) -> None:
+def check_against_schemas(db: sqlite3.Connection, dataset_id: str, inputs: Any, outputs: Any) -> None:
     """Refuse an example that breaks a schema of its dataset with a 422 that says where."""
     row = db.execute("SELECT body FROM datasets WHERE id = ?", (dataset_id,)).fetchone()
     stored = loads_or_none(row["body"]) or {}

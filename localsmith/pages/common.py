@@ -115,12 +115,6 @@ def link(view: str, **values: str | list[str] | None) -> str:
     return path + ("?" + urlencode(query, doseq=True) if query else "")
 
 
-def like(text: str) -> str:
-    """A LIKE pattern (ESCAPE '\\') that finds `text` anywhere."""
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
 def bounded(column: str) -> str:
     """A column of JSON, or its beginning as one text where it is so long that fifty of it would fill the memory."""
     return (

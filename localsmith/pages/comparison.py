@@ -7,8 +7,8 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
+from localsmith.lists import like
 from localsmith.pages.columns import ERROR, Columns, Kept, Summary
-from localsmith.pages.common import like
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
 from localsmith.pages.pairing import SAME, Pairing, Verdict, pair, verdicts
 

@@ -10,9 +10,10 @@ from typing import Any
 from flask import render_template, request
 
 from localsmith.hosted.queue import waiting
+from localsmith.lists import like
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
-from localsmith.pages.common import Page, bounded, find, like, link, page_of, reading
+from localsmith.pages.common import Page, bounded, find, link, page_of, reading
 from localsmith.pages.retries import replaced
 
 EXPERIMENTS_PER_PAGE = 25

@@ -2,7 +2,8 @@
 
 from flask import render_template, request
 
-from localsmith.pages.common import like, page_of, reading
+from localsmith.lists import like
+from localsmith.pages.common import page_of, reading
 
 
 def show_datasets(tenant: str = "") -> str:

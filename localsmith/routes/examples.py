@@ -5,10 +5,10 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from localsmith import schemas
 from localsmith.fields import Fields, check, check_choice, conflict
 from localsmith.lists import Query, Where, flag, like, metadata_filter, page, uuids
 from localsmith.runs.filters import EXAMPLE, compile_filter
+from localsmith.schemas import check_against_schemas
 from localsmith.wire import Call, as_time, as_uuid, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
 
 EXAMPLE_FIELDS: Fields = {
@@ -106,7 +106,7 @@ def insert_examples(db: sqlite3.Connection, examples: list[Example], now: int) -
         positions[dataset_id] += 1
         if example.get("use_source_run_io") and example.get("source_run_id"):
             example = {**example, **_run_io(db, example["source_run_id"])}
-        schemas.check_example(db, dataset_id, example.get("inputs", {}), example.get("outputs"))
+        check_against_schemas(db, dataset_id, example.get("inputs", {}), example.get("outputs"))
         metadata = _with_split(example.get("metadata", {}), example.get("split"), ["base"])
         inputs, outputs = dumps(example.get("inputs", {})), dumps_or_none(example.get("outputs"))
         created = example.get("created_at", now)
@@ -183,7 +183,7 @@ def _new_version(db: sqlite3.Connection, old: sqlite3.Row, fields: dict[str, Any
     if not db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset_id,)).fetchone():
         raise not_found("Dataset")
     inputs = fields.get("inputs", loads_or_none(old["inputs"]))
-    schemas.check_example(db, dataset_id, inputs, fields.get("outputs", loads_or_none(old["outputs"])))
+    check_against_schemas(db, dataset_id, inputs, fields.get("outputs", loads_or_none(old["outputs"])))
     moved = dataset_id != old["dataset_id"]
     metadata = loads_or_none(old["metadata"])
     now = _next_moment(db, {dataset_id}, max(now, old["modified_at"] + 1))

@@ -189,7 +189,7 @@ def _look_up(
     ids = [row["id"] for row in rows]
     more: dict[str, dict[str, Any]] = {}
     if "feedback_stats" in names:
-        more["feedback_stats"] = feedback_stats(db, "run_id", feedback_of(ids, comparative), detailed=detailed)
+        more["feedback_stats"] = feedback_stats(db, "run_id", feedback_where(ids, comparative), detailed=detailed)
     if names & {"s3_urls", "attachments"}:
         more["attachments"] = attachment_urls(db, call, ids)
     if names & {"in_dataset", "is_in_dataset"}:
@@ -203,7 +203,7 @@ def _look_up(
     return more
 
 
-def feedback_of(run_ids: list[str], comparative: str | None) -> Where:
+def feedback_where(run_ids: list[str], comparative: str | None) -> Where:
     """Feedback of these runs; with a comparison named, pairwise feedback of others is left out."""
     where = Where()
     where.add("run_id IN (SELECT value FROM json_each(?))", dumps(run_ids))
