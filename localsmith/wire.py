@@ -246,6 +246,8 @@ PROBLEM_TITLES = {
 # Times and ids
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MIN_EPOCH_MS = 100_000_000_000  # in 1973
+MAX_EPOCH_MS = 253_402_300_800_000  # the year 10000, which iso() could not write
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -277,11 +279,14 @@ def as_uuid(text: Any, loc: list[str | int]) -> str:
     raise invalid(loc, "Input should be a valid UUID", "uuid_parsing")
 
 
-def as_time(text: Any, loc: list[str | int]) -> int:
-    """A time in microseconds; raises a 422 for anything that is not ISO 8601."""
-    if isinstance(text, str):
+def as_time(value: Any, loc: list[str | int]) -> int:
+    """Return a time in microseconds; raise a 422 for what is neither ISO 8601 nor milliseconds since 1970."""
+    if isinstance(value, str):
         try:
-            return micros(text)
+            return micros(value)
         except (ValueError, OverflowError):
             pass
+    # JavaScript's Date.now(). A smaller number may be seconds, and no client of LangSmith sends those.
+    if type(value) is int and MIN_EPOCH_MS <= value < MAX_EPOCH_MS:
+        return value * 1000
     raise invalid(loc, "Input should be a valid datetime in ISO 8601", "datetime_parsing")

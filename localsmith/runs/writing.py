@@ -15,8 +15,8 @@ from localsmith.runs.checks import (
     TOKENS,
     Run,
     ancestors,
-    bad_run,
     check_fields,
+    end_after_start,
     own_usage,
     unprocessable,
 )
@@ -128,6 +128,7 @@ def _apply_early_updates(db: sqlite3.Connection, runs: dict[str, Run], ids: str)
     ).fetchall()
     for row in rows:
         merge(runs[row["run_id"]], check_fields(loads_or_none(row["body"]), "patch"))
+        end_after_start(runs[row["run_id"]])
     if rows:
         db.execute("DELETE FROM early_updates WHERE run_id IN (SELECT value FROM json_each(?))", (ids,))
 
@@ -199,8 +200,7 @@ def _update_run(db: sqlite3.Connection, change: Run, now: int) -> int:
     before, ends = own_usage(run), run.get("end_time") is None and change.get("end_time") is not None
     seq = run.pop("seq")
     merge(run, change)
-    if run.get("end_time") is not None and run["end_time"] < run["start_time"]:
-        raise bad_run(f"patch {run['id']}", "end_time is earlier than start_time")
+    end_after_start(run)
     row = {**columns(run), "seq": seq}
     db.execute(UPDATE_RUN, row)
     db.execute(UPDATE_BODY, row)
