@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from langsmith_rest.evaluation.comparing.compare import give_verdicts, metric_of
+from langsmith_rest.paired import give_verdicts, metric_of
 
 PAIRS = 10_000
 

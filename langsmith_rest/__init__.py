@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from langsmith_rest.connection import connect as connect
     from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test as convert_runs_to_test
     from langsmith_rest.evaluation.backtesting.backtest import list_runs as list_runs
-    from langsmith_rest.evaluation.comparing.compare import Limits as Limits
     from langsmith_rest.evaluation.comparing.compare import compare as compare
+    from langsmith_rest.evaluation.comparing.gate import Limits as Limits
     from langsmith_rest.evaluation.evaluators.answers import at_least_emojis as at_least_emojis
     from langsmith_rest.evaluation.evaluators.answers import exact as exact
     from langsmith_rest.evaluation.evaluators.answers import exact_match as exact_match
@@ -47,7 +47,8 @@ MODULES = {  # a module, and the names that it gives to this package
     "recorder": "record_langsmith_experiment Recording RecordingError",
     "langsmith_rest.connection": "connect LangSmith SetupError",
     "langsmith_rest.evaluation.running.evaluate": "evaluate aevaluate Evaluation",
-    "langsmith_rest.evaluation.comparing.compare": "compare Limits",
+    "langsmith_rest.evaluation.comparing.compare": "compare",
+    "langsmith_rest.evaluation.comparing.gate": "Limits",
     "langsmith_rest.evaluation.backtesting.backtest": "list_runs convert_runs_to_test",
     "langsmith_rest.evaluation.evaluators.answers": (
         "exact_match exact json_match mentions length_limit at_least_emojis latency_limit token_limit"

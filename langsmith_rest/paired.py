@@ -1,16 +1,18 @@
-"""How sure a paired difference is: pure functions over pairs of numbers, standard library only.
+"""The statistics of paired scores, for the command line and for the pages of the local store.
 
-The unit is the example: whoever has repetitions averages them before (E. Miller, "Adding Error Bars to Evals",
-arXiv 2411.00640). Differences are candidate - baseline.
+Pure functions over numbers, standard library only. The unit is the example: repetitions are averaged before
+(E. Miller, "Adding Error Bars to Evals", arXiv 2411.00640). Differences are candidate - baseline.
 """
 
 import cmath
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
-from itertools import accumulate
-from statistics import NormalDist
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, compress
+from operator import mul, sub
+from statistics import NormalDist, fmean
 
 NORMAL = NormalDist()
 Z = NORMAL.inv_cdf(0.975)
@@ -20,13 +22,155 @@ ENUMERATED = 24  # differences up to which all sign flips are looked at
 LARGEST = 8  # beyond: of so many differences
 FINEST = 1e-4  # step of a grid, of the largest difference: a finer one makes no difference to p
 FEWEST = 5  # pairs below which no interval is given
+LARGEST_SCORE = 1e100  # squares of larger ones leave what a float holds
+LEVEL = 0.05
+BETTER, WORSE, NO_DIFFERENCE, TOO_FEW = "better", "worse", "no difference shown", "too few pairs"
 
 
-def is_binary(values: Sequence[float]) -> bool:
-    return not set(values) - {0.0, 1.0}
+# ---------------------------------------------------------------- one metric, two experiments
 
 
-# ---------------------------------------------------------------- intervals
+@dataclass
+class Metric:
+    """One metric of a candidate beside the baseline's; means and difference are those of the pairs.
+
+    `p` is adjusted for how many metrics are tested; `smallest` is the true difference that such data show four times
+    out of five. None means that it cannot be said.
+    """
+
+    name: str
+    kind: str  # "binary" or "numeric"
+    lower_is_better: bool
+    pairs: int
+    only_baseline: int  # examples with this score in the baseline only
+    only_candidate: int
+    baseline_mean: float | None
+    candidate_mean: float | None
+    difference: float | None  # candidate - baseline
+    low: float | None  # its 95 % interval
+    high: float | None
+    test: str
+    p_alone: float | None
+    improved: int
+    regressed: int
+    same: int
+    smallest: float | None
+    baseline_overall: float | None  # the mean of all examples with this score, paired or not
+    candidate_overall: float | None
+    p: float | None = None
+    verdict: str = TOO_FEW
+
+
+def metric_of(
+    name: str, baseline: Mapping[str, float], candidate: Mapping[str, float], *, lower: bool = False
+) -> Metric:
+    """Compare one metric, given by example, over the examples that have it on both sides."""
+    # A page of six experiments with ten metrics each does this 50 times: hence map and compress.
+    before, found = list(baseline.values()), list(map(candidate.get, baseline))
+    both = [score is not None for score in found]
+    after: list[float] = list(compress(found, both))  # type: ignore[arg-type]  # None is gone
+    before = list(compress(before, both))
+    differences = list(map(sub, after, before))
+    up = sum(difference > SAME for difference in differences)
+    down = sum(difference < -SAME for difference in differences)
+    binary = is_binary(before) and is_binary(after)
+    known = differences if max(map(abs, (*before, *after)), default=0.0) < LARGEST_SCORE else []
+    low, high = bootstrap_interval(known, binary=binary) or (None, None)
+    return Metric(
+        name=name,
+        kind="binary" if binary else "numeric",
+        lower_is_better=lower,
+        pairs=len(before),
+        only_baseline=len(baseline) - len(before),
+        only_candidate=len(candidate) - len(before),
+        baseline_mean=mean(before),
+        candidate_mean=mean(after),
+        difference=mean(known),
+        low=low,
+        high=high,
+        test="exact McNemar" if binary else "sign-flip permutation",
+        p_alone=(mcnemar(up, down) if binary else sign_flip(known)) if known else None,
+        improved=down if lower else up,
+        regressed=up if lower else down,
+        same=len(before) - up - down,
+        smallest=smallest_difference(known, binary=binary),
+        baseline_overall=mean(baseline.values()),
+        candidate_overall=mean(candidate.values()),
+    )
+
+
+def is_binary(values: Iterable[float]) -> bool:
+    return {0.0, 1.0}.issuperset(values)
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean of numbers; None of no numbers, and of some that are too large together."""
+    found = list(values)
+    try:
+        return fmean(found) if found else None
+    except OverflowError:
+        return None
+
+
+def give_verdicts(family: Sequence[Metric]) -> None:
+    """Adjust the p of metrics for each other and say in words what follows."""
+    tested = [metric for metric in family if metric.p_alone is not None]
+    for metric, p in zip(tested, holm([metric.p_alone or 0.0 for metric in tested]), strict=True):
+        metric.p = p
+        if lowest_p(metric.pairs) * len(tested) > LEVEL:
+            metric.verdict = TOO_FEW
+        elif p >= LEVEL or not metric.difference:
+            metric.verdict = NO_DIFFERENCE
+        else:
+            metric.verdict = WORSE if (metric.difference > 0) == metric.lower_is_better else BETTER
+
+
+# ---------------------------------------------------------------- one mean
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its 95 % interval; `low` and `high` are None when one value says nothing about the spread."""
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+    method: str  # how the interval was made, for a person to read
+    binary: bool = False  # every value is 0 or 1
+
+
+def mean_of(values: Sequence[float]) -> Mean | None:
+    """The mean of `values` with its 95 % interval: Wilson for zeros and ones, Student's t otherwise."""
+    n = len(values)
+    if not n:
+        return None
+    if is_binary(values):
+        total = sum(values)
+        return Mean(n, total / n, *wilson(total, n), "Wilson", binary=True)
+    middle = math.fsum(value / n for value in values)
+    if n == 1:
+        return Mean(1, middle, None, None, "one value, so no interval")
+    if max(map(abs, values)) > LARGEST_SCORE:
+        return Mean(n, middle, None, None, "too large for an interval")
+    deviations = [value - middle for value in values]
+    margin = t_quantile(n - 1) * math.sqrt(sum(map(mul, deviations, deviations)) / (n - 1) / n)
+    low, high = middle - margin, middle + margin
+    if 0 <= min(values) and max(values) <= 1:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Mean(n, middle, low, high, "Student's t")
+
+
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """The 95 % Wilson interval of a rate; honest at 0 % and 100 %, where the textbook one has no width."""
+    rate = successes / n
+    middle = rate + Z * Z / (2 * n)
+    margin = Z * math.sqrt(rate * (1 - rate) / n + Z * Z / (4 * n * n))
+    scale = 1 + Z * Z / n
+    return max(0.0, (middle - margin) / scale), min(1.0, (middle + margin) / scale)
+
+
+# ---------------------------------------------------------------- intervals of differences
 
 
 def bootstrap_interval(differences: Sequence[float], *, binary: bool = False) -> tuple[float, float] | None:
@@ -93,7 +237,9 @@ def quantile(waves: Sequence[tuple[float, float, float]], share: float) -> float
 
 
 def t_quantile(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t to three digits, for 4 degrees and more (Abramowitz and Stegun 26.7.5)."""
+    """The 97.5 % quantile of Student's t to three digits (Abramowitz and Stegun 26.7.5; the first two are exact)."""
+    if degrees < 3:
+        return (12.7062, 4.3027)[degrees - 1]
     d, z = degrees, Z
     return (
         z

@@ -7,7 +7,7 @@ from bisect import bisect_left
 import pytest
 
 from langsmith_rest import paired
-from langsmith_rest.evaluation.comparing.compare import NO_DIFFERENCE, TOO_FEW, give_verdicts, metric_of
+from langsmith_rest.paired import NO_DIFFERENCE, TOO_FEW, give_verdicts, metric_of
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -230,3 +230,36 @@ def test_the_smallest_difference_is_found_four_times_out_of_five(chance):
         found += paired.sign_flip([chance.gauss(smallest, 1) for _ in range(24)]) < 0.05
 
     assert 0.7 < found / 400 < 0.88
+
+
+# ---------------------------------------------------------------- means
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)]
+)
+def test_wilson_interval(successes, n, low, high):
+    """The interval of a rate equals the published examples, and has a width at 0 %, too."""
+    assert paired.wilson(successes, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_one_value_has_no_interval():
+    """A single value says nothing about its spread; no values have no mean."""
+    alone = paired.mean_of([0.5])
+
+    assert (alone.mean, alone.low, alone.high) == (0.5, None, None)
+    assert paired.mean_of([]) is None
+
+
+def test_interval_of_bounded_scores_stays_in_bounds():
+    """Scores between 0 and 1 have a mean between 0 and 1, whatever the normal approximation thinks."""
+    assert paired.mean_of([0.99, 1.0, 1.0, 0.2]).high == 1.0
+
+
+def test_scores_too_large_for_arithmetic_are_no_crash():
+    """Scores near the end of what a float holds have a count, and no difference."""
+    ids = "abcdef"
+    metric = metric_of("huge", dict.fromkeys(ids, 1e308), dict.fromkeys(ids, -1e308))
+
+    assert (metric.pairs, metric.difference, metric.p_alone, metric.low) == (6, None, None, None)
+    assert paired.mean_of([1e308, 1e308, 1e308]).low is None

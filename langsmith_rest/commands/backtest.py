@@ -21,7 +21,10 @@ from langsmith_rest.commands import evaluate as evaluate_report
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.backtesting.backtest import SOURCE, Mask, Runs, convert_runs_to_test, list_runs
 from langsmith_rest.evaluation.backtesting.projects import load_runs
-from langsmith_rest.evaluation.comparing.compare import MEASURES, Comparison, check_limits, compare
+from langsmith_rest.evaluation.comparing.compare import compare
+from langsmith_rest.evaluation.comparing.comparison import Comparison
+from langsmith_rest.evaluation.comparing.gate import check_limits
+from langsmith_rest.evaluation.comparing.reading import MEASURES
 from langsmith_rest.evaluation.evaluators import judge
 from langsmith_rest.evaluation.evaluators.calling import PAIRWISE, RUN, ready
 from langsmith_rest.evaluation.running.evaluate import Evaluation, evaluate

@@ -9,17 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.comparing.compare import (
-    INCONCLUSIVE,
-    PASSED,
-    Candidate,
-    Check,
-    Comparison,
-    Flip,
-    Limits,
-    Metric,
-    compare,
-)
+from langsmith_rest.evaluation.comparing.compare import compare
+from langsmith_rest.evaluation.comparing.comparison import INCONCLUSIVE, PASSED, Candidate, Check, Comparison, Flip
+from langsmith_rest.evaluation.comparing.gate import Limits
+from langsmith_rest.paired import Metric
 from langsmith_rest.wording import Connect, Say, clean, counted, shortened
 
 SHOWN = 10  # changed scores of a metric, up and down each; --json has all

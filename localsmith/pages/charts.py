@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from localsmith.pages.intervals import Mean
+from langsmith_rest.paired import Mean
 from localsmith.pages.render import number
 
 WIDTH, HEIGHT = 560, 190

@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from localsmith.pages.intervals import Mean, mean_of
+from langsmith_rest.paired import Mean, mean_of
 from localsmith.pages.retries import replaced
 from localsmith.runs.totals import percentile
 

@@ -13,7 +13,7 @@ from localsmith.hosted.queue import waiting
 from localsmith.pages import render
 from localsmith.pages.charts import MAX_VALUE
 from localsmith.pages.common import MAX_BODY, Page, bounded, find, page_of, reading
-from localsmith.pages.comparison import DIFFS, SHOW, SORTS, Comparison, Side, change, chosen, compare, question_of
+from localsmith.pages.comparison import DIFFS, SHOW, SORTS, ComparisonPage, Side, change, chosen, compare, question_of
 from localsmith.pages.dataset import example_of, feedback_of
 from localsmith.pages.pairwise import show_pairwise
 
@@ -59,7 +59,7 @@ def show_comparison(tenant: str, dataset_id: str) -> Response:
     )
 
 
-def context_of(dataset: sqlite3.Row, comparison: Comparison, page: Page | None, rows: list[Row]) -> dict[str, Any]:
+def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | None, rows: list[Row]) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "comparison": comparison,
@@ -85,7 +85,7 @@ def _scale(sides: list[Side], metric: str) -> tuple[float, float] | None:
     return min(ends) - margin, max(ends) + margin
 
 
-def rows_of(db: sqlite3.Connection, comparison: Comparison, examples: list[str]) -> list[Row]:
+def rows_of(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[str]) -> list[Row]:
     """Read the bodies of these examples and of their runs, and of nothing else."""
     indexes = [(side.columns, i) for side in comparison.sides for example in examples for i in _shown(side, example)]
     runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
@@ -124,7 +124,7 @@ def _runs(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
     return {row["seq"]: row for row in rows}
 
 
-def _row(comparison: Comparison, example: str, found: _Found, until: float) -> Row:
+def _row(comparison: ComparisonPage, example: str, found: _Found, until: float) -> Row:
     known = found.examples.get(example)
     cells = [_cell(comparison, side, example, found) for side in comparison.sides]
     inputs = known["inputs"] if known else next((run["inputs"] for cell in cells for run in cell.runs), None)
@@ -133,7 +133,7 @@ def _row(comparison: Comparison, example: str, found: _Found, until: float) -> R
     return Row(example, known, render.block(inputs), render.block(reference), cells)
 
 
-def _cell(comparison: Comparison, side: Side, example: str, found: _Found) -> Cell:
+def _cell(comparison: ComparisonPage, side: Side, example: str, found: _Found) -> Cell:
     columns, baseline = side.columns, comparison.baseline.columns
     indexes = columns.runs_of(example)
     seqs = [columns.seqs[i] for i in _shown(side, example)]
@@ -170,7 +170,7 @@ def _loads(text: str | None) -> Any:
     return json.loads(text) if text else None
 
 
-def _add_diffs(comparison: Comparison, cells: list[Cell], reference: Any, until: float) -> None:
+def _add_diffs(comparison: ComparisonPage, cells: list[Cell], reference: Any, until: float) -> None:
     against = comparison.question.diff
     if not against:
         return

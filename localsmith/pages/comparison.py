@@ -2,15 +2,15 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
+from langsmith_rest.paired import SAME, Metric, give_verdicts, metric_of
 from localsmith.lists import like
 from localsmith.pages.columns import ERROR, Columns, Kept, Summary
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
-from localsmith.pages.pairing import SAME, Pairing, Verdict, pair, verdicts
 
 MAX_EXPERIMENTS, MAX_ASKED = 6, 50
 SHOW = {
@@ -84,12 +84,11 @@ class Side:
     columns: Columns
     summary: Summary
     is_baseline: bool = False
-    pairings: dict[str, Pairing] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    against: dict[str, Metric] = field(default_factory=dict)  # each of its metrics beside the baseline's
 
 
 @dataclass
-class Comparison:
+class ComparisonPage:
     question: Question
     sides: list[Side]
     baseline: Side
@@ -101,7 +100,7 @@ class Comparison:
     left_out: list[str]  # asked for, but of another dataset, unknown, or beyond the limit
 
 
-def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Question) -> Comparison | None:
+def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Question) -> ComparisonPage | None:
     """Load what a comparison needs; None when no experiment of this dataset is asked for."""
     sides: list[Side] = []
     left_out: list[str] = []
@@ -122,13 +121,14 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     examples, not_run = _examples(db, kept, dataset_id, sides)
     for side in sides:
         if side is not baseline:
-            pairings = _pairings(kept, baseline, side, len(examples))
-            side.pairings = {name: p.turned() if name in question.lower else p for name, p in pairings.items()}
-    tests = _give_verdicts(sides)
+            side.against = _against(kept, baseline, side, frozenset(question.lower))
+    tested = [metric for side in sides for metric in side.against.values()]
+    give_verdicts(tested)
+    tests = sum(metric.p is not None for metric in tested)
     metrics = metric_names(side.summary for side in sides)
     scored = [metric for metric in metrics if any(metric in side.columns.scores for side in sides)]
     metric = question.metric if question.metric in metrics else (scored or metrics or [""])[0]
-    return Comparison(question, sides, baseline, metrics, metric, tests, examples, not_run, left_out)
+    return ComparisonPage(question, sides, baseline, metrics, metric, tests, examples, not_run, left_out)
 
 
 def _examples(db: sqlite3.Connection, kept: Kept, dataset_id: str, sides: list[Side]) -> tuple[list[str], int]:
@@ -149,24 +149,16 @@ def _positions(db: sqlite3.Connection, dataset_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _pairings(kept: Kept, baseline: Side, side: Side, examples: int) -> dict[str, Pairing]:
-    def make() -> dict[str, Pairing]:
-        ours, theirs = side.columns.scores, baseline.columns.scores
+def _against(kept: Kept, baseline: Side, side: Side, lower: frozenset[str]) -> dict[str, Metric]:
+    def make() -> dict[str, Metric]:
+        before, after = baseline.columns.scores, side.columns.scores
         return {
-            metric: pair(theirs.get(metric, {}), ours.get(metric, {}), examples) for metric in sorted({*ours, *theirs})
+            name: metric_of(name, before.get(name, {}), after.get(name, {}), lower=name in lower)
+            for name in sorted({*before, *after})
         }
 
-    found: dict[str, Pairing] = kept.other(("pairings", baseline.experiment.id, side.experiment.id, examples), make)
-    return found
-
-
-def _give_verdicts(sides: list[Side]) -> int:
-    found = verdicts({(side.experiment.id, metric): p for side in sides for metric, p in side.pairings.items()})
-    for side in sides:
-        side.verdicts = {
-            metric: verdict for (session, metric), verdict in found.items() if session == side.experiment.id
-        }
-    return len(found)
+    found: dict[str, Metric] = kept.other(("against", baseline.experiment.id, side.experiment.id, lower), make)
+    return {name: replace(metric) for name, metric in found.items()}  # the verdict depends on what else is compared
 
 
 # Filters
@@ -181,7 +173,7 @@ def change(before: float | None, after: float | None, *, lower: bool = False) ->
     return "improved" if (after > before) != lower else "regressed"
 
 
-def chosen(db: sqlite3.Connection, kept: Kept, comparison: Comparison) -> list[str]:
+def chosen(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> list[str]:
     """The examples the question leaves, in the order it wants."""
     question, examples = comparison.question, comparison.examples
     for keep in _conditions(db, kept, comparison):
@@ -195,7 +187,7 @@ def chosen(db: sqlite3.Connection, kept: Kept, comparison: Comparison) -> list[s
     return sorted(known, key=value, reverse=question.descending) + missing
 
 
-def _conditions(db: sqlite3.Connection, kept: Kept, comparison: Comparison) -> list[Callable[[str], bool]]:
+def _conditions(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> list[Callable[[str], bool]]:
     question, sides = comparison.question, comparison.sides
     conditions: list[Callable[[str], bool]] = []
     if question.show in ("regressed", "improved", "unchanged", "incomparable"):
@@ -216,18 +208,18 @@ def _failures(columns: Columns) -> list[int]:
     return [index for index, status in enumerate(columns.statuses) if status == ERROR]
 
 
-def _scores(comparison: Comparison, side: Side) -> Mapping[str, float]:
+def _scores(comparison: ComparisonPage, side: Side) -> Mapping[str, float]:
     return side.columns.scores.get(comparison.metric, {})
 
 
-def _changed(comparison: Comparison) -> Callable[[str], bool]:
+def _changed(comparison: ComparisonPage) -> Callable[[str], bool]:
     before = _scores(comparison, comparison.baseline)
     others = [_scores(comparison, side) for side in comparison.sides if not side.is_baseline]
     kind, lower = comparison.question.show, comparison.metric in comparison.question.lower
     return lambda example: any(change(before.get(example), after.get(example), lower=lower) == kind for after in others)
 
 
-def _in_range(comparison: Comparison) -> Callable[[str], bool]:
+def _in_range(comparison: ComparisonPage) -> Callable[[str], bool]:
     question, sides = comparison.question, comparison.sides
     looked_at = sides[question.of - 1 : question.of] if 0 < question.of <= len(sides) else sides
     scores = [_scores(comparison, side) for side in looked_at]
@@ -276,7 +268,7 @@ def _mentioning(db: sqlite3.Connection, kept: Kept, sides: list[Side], text: str
 # Order
 
 
-def _sort_value(comparison: Comparison, side: Side) -> Callable[[str], Any]:
+def _sort_value(comparison: ComparisonPage, side: Side) -> Callable[[str], Any]:
     columns, scores = side.columns, _scores(comparison, side)
     before = _scores(comparison, comparison.baseline)
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from flask import render_template, request
 
+from langsmith_rest.paired import SAME, mcnemar, wilson
 from localsmith.pages import render
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import find, page_of, reading
 from localsmith.pages.dataset import Experiment, example_of, experiment_of
-from localsmith.pages.intervals import wilson
-from localsmith.pages.pairing import SAME, mcnemar
 
 TIE = "tie"
 RATE = "_position_bias"  # such a key says of both answers alike whether the verdict changed with their order: 1 or 0

@@ -11,8 +11,9 @@ import localsmith
 import recorder
 from langsmith_rest import connection
 from langsmith_rest.commands import main
-from langsmith_rest.evaluation.comparing import compare as wing
-from langsmith_rest.evaluation.comparing.compare import Limits, compare
+from langsmith_rest.evaluation.comparing.compare import compare
+from langsmith_rest.evaluation.comparing.gate import Limits
+from langsmith_rest.paired import give_verdicts, metric_of
 
 GSM8K = SHARED / "data" / "gsm8k"
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
@@ -425,8 +426,8 @@ def test_experiments_that_cannot_be_compared_are_refused(record, run):
 
 def test_nothing_in_common_is_too_few_pairs():
     """Metrics without a pair get no p, and do not count among those that are tested."""
-    metrics = [wing.metric_of("a", {"x": 1.0}, {"y": 1.0}), wing.metric_of("b", {}, {})]
+    metrics = [metric_of("a", {"x": 1.0}, {"y": 1.0}), metric_of("b", {}, {})]
 
-    wing.give_verdicts(metrics)
+    give_verdicts(metrics)
 
     assert [(metric.pairs, metric.p, metric.verdict) for metric in metrics] == [(0, None, "too few pairs")] * 2

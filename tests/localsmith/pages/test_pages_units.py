@@ -1,7 +1,6 @@
 """What the pages calculate and how they read stored values, without a server."""
 
 import json
-import random
 import subprocess
 import sys
 import time
@@ -10,103 +9,9 @@ import pytest
 from pages_seed import Seed, capitals
 
 import localsmith
-from langsmith_rest import paired
 from localsmith.pages.columns import Cache
-from localsmith.pages.intervals import mean_of, t_quantile, wilson
-from localsmith.pages.pairing import mcnemar, pair, sign_flip, verdicts
 from localsmith.pages.render import block, duration, gist, number, one_line, percent, reason, signed, word_diff
 from localsmith.runs.totals import percentile
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)]
-)
-def test_wilson_interval(successes, n, low, high):
-    """The interval of a rate equals the published examples, and has a width at 0 %, too."""
-    assert wilson(successes, n) == pytest.approx((low, high), abs=1e-4)
-
-
-@pytest.mark.parametrize(("degrees", "value"), [(1, 12.7062), (3, 3.1824), (5, 2.5706), (10, 2.2281), (100, 1.9840)])
-def test_t_quantile(degrees, value):
-    """Student's t equals the tables to three digits."""
-    assert t_quantile(degrees) == pytest.approx(value, rel=2e-3)
-
-
-@pytest.mark.parametrize(
-    ("up", "down", "p"), [(0, 0, 1.0), (5, 0, 0.0625), (6, 0, 0.03125), (10, 3, 0.0923), (4, 4, 1.0)]
-)
-def test_mcnemar(up, down, p):
-    """The exact test of flips is the two-sided binomial."""
-    assert mcnemar(up, down) == pytest.approx(p, abs=1e-4)
-
-
-def test_one_value_has_no_interval():
-    """A single value says nothing about its spread; no values have no mean."""
-    alone = mean_of([0.5])
-
-    assert alone and (alone.mean, alone.low, alone.high) == (0.5, None, None)
-    assert mean_of([]) is None
-
-
-def test_interval_of_bounded_scores_stays_in_bounds():
-    """Scores between 0 and 1 have a mean between 0 and 1, whatever the normal approximation thinks."""
-    mean = mean_of([0.99, 1.0, 1.0, 0.2])
-
-    assert mean and mean.high == 1.0
-
-
-def test_pairing_counts_every_example_once():
-    """Improved, regressed, unchanged and not comparable add up to the examples."""
-    found = pair({"a": 0.2, "b": 0.5, "c": 1.0, "d": 0.3}, {"a": 0.4, "b": 0.5 + 1e-12, "c": 0.1, "e": 1.0}, 6)
-
-    assert (found.improved, found.regressed, found.unchanged, found.incomparable) == (1, 1, 1, 3)
-    assert pair({}, {"a": 1.0}, 1).p is None
-
-
-def word(baseline, candidate, tests=1):
-    found = verdicts(dict.fromkeys(range(tests), pair(baseline, candidate, len(baseline))))
-    return found[0].word
-
-
-def test_verdict_needs_enough_flips():
-    """Five flips in one direction cannot prove anything, six can; unless six metrics were looked at."""
-    before = dict.fromkeys("abcdef", 0.0)
-
-    assert word(before, {**before, **dict.fromkeys("abcde", 1.0)}) == "no difference shown"
-    assert word(before, dict.fromkeys("abcdef", 1.0)) == "better"
-    assert word(dict.fromkeys("abcdef", 1.0), before) == "worse"
-    assert word(before, dict.fromkeys("abcdef", 1.0), tests=6) == "too few pairs"
-    assert word({"a": 0.0}, {"a": 1.0}) == "too few pairs"
-
-
-def test_paired_rates_have_an_interval_with_a_width():
-    """Two pairs without a flip do not prove that two systems are equal, and no difference exceeds 1."""
-    same = pair({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}, 2).difference
-
-    assert same and same.low == pytest.approx(-0.693, abs=1e-3) and same.high == -same.low
-    assert pair({"a": 0.0}, {"a": 1.0}, 1).difference.high == 1.0
-
-
-@pytest.mark.parametrize("size", [1, 7, 23, 24, 25, 40, 250, 2000])
-@pytest.mark.parametrize("kind", ["normal", "five points", "one outlier"])
-def test_sign_flips_agree_with_the_command_line(size, kind):
-    """The p is that of `main.py compare`, few differences or many."""
-    chance = random.Random(size)
-    draw = {
-        "normal": lambda: chance.gauss(2 / size**0.5, 1),
-        "five points": lambda: chance.choice([-2, -1, 0, 1, 2]),
-        "one outlier": lambda: chance.gauss(1 / size**0.5, 1),
-    }[kind]
-    differences = [draw() for _ in range(size)]
-    if kind == "one outlier":
-        differences[0] = 20.0
-
-    ours = sign_flip([d for d in differences if d > 0], [-d for d in differences if d < 0])
-
-    assert ours == pytest.approx(paired.sign_flip(differences), rel=1e-9)
-    assert sign_flip([d * 1e300 for d in differences if d > 0], [-d * 1e300 for d in differences if d < 0]) == (
-        pytest.approx(ours, abs=1e-9)
-    )
 
 
 def test_percentiles():
