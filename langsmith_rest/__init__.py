@@ -9,6 +9,8 @@ The names below are loaded when they are first used, so recording alone imports 
 """
 
 import importlib
+import importlib.util
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,8 +60,22 @@ MODULES = {  # a module, and the names that it gives to this package
     ),
     "langsmith_rest.evaluation.evaluators.llm": "llm_judge accuracy groundedness conciseness pairwise_judge",
 }
+BESIDE = ("recorder", "rest")  # modules of ours beside this package
 HOME = {name: module for module, names in MODULES.items() for name in names.split()}
 __all__ = list(HOME)
+
+
+def refuse_namesakes() -> None:
+    """Raise ImportError when a file of the user's comes before `recorder` or `rest` of ours."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for name in BESIDE:
+        spec = importlib.util.find_spec(name)
+        if spec and spec.origin and os.path.dirname(os.path.abspath(spec.origin)) != home:
+            problem = f"{spec.origin} hides the module {name!r} of langsmith-rest-experiments"
+            raise ImportError(f"{problem}: rename that file, or run from another folder.")
+
+
+refuse_namesakes()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,17 +1,28 @@
-"""What the commands share. Each is a module with HELP, DESCRIPTION, EXAMPLES, add_arguments(parser) and run(...)."""
+"""Words that messages share; nothing here reads or prints anything."""
 
-import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 
-import requests
+Say = Callable[[str], None]  # tells people something; commands write it to stderr
 
-from langsmith_rest.connection import LangSmith
-from recorder import Recording
-from rest import read_session
 
-Connect = Callable[..., AbstractContextManager[LangSmith]]  # connect("reading"): LangSmith, or the local store
-Say = Callable[[str], None]  # talk, which goes to stderr
+def typed(words: str = "") -> str:
+    """How to run a command of ours, as this one was typed: `uv run main.py view` or `langsmith-rest view`."""
+    program = sys.argv[0]
+    name = os.path.basename(program)
+    if name == "__main__.py" and os.path.basename(os.path.dirname(program)) == "langsmith_rest":
+        command = "python -m langsmith_rest"
+    elif name == "main.py":
+        command = f"{'uv run' if 'UV' in os.environ else 'python'} {program}"  # `uv run` sets UV for what it starts
+    else:  # `langsmith-rest`, or a program of the user's
+        command = "langsmith-rest"
+    return f"{command} {words}".rstrip()
+
+
+def program() -> str:
+    """The name that this program puts before its errors: `main.py` or `langsmith-rest`."""
+    return os.path.basename(typed().split()[-1])
 
 
 def counted(count: int, thing: str) -> str:
@@ -20,7 +31,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
-    """Problems, each a place and a reason, as at most so many lines: what goes wrong many times is said once."""
+    """Problems, each a place and a reason, as at most `most` lines: equal reasons share a line."""
     places: dict[str, list[str]] = {}
     for place, reason in problems:
         places.setdefault(reason, []).append(place)
@@ -30,19 +41,12 @@ def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
         yield f"and {counted(len(places) - most, 'other problem')}"
 
 
-def other_runs(api: LangSmith, recording: Recording) -> int:
-    """How many runs the experiment holds besides those of these results: somebody may have used its name before."""
-    with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
-        there = read_session(api, recording.experiment_id).get("run_count") or 0
-        return max(there - recording.runs_recorded - recording.runs_existing, 0)
-    return 0
-
-
 def clean(line: str) -> str:
-    """A line without what would control a terminal or begin another line."""
+    """A line without characters that control a terminal or start another line."""
     return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def shortened(text: str, most: int) -> str:
+    """Text on one line of at most `most` characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,5 +1,7 @@
 """Fixtures shared by the tests."""
 
+import sys
+
 import pytest
 from sent import check_sent, official_contract
 
@@ -28,6 +30,13 @@ def sent(monkeypatch):
     if official_contract():
         monkeypatch.setattr(connection.PatientAdapter, "send", checked)
     return found
+
+
+@pytest.fixture(autouse=True)
+def typed_in_a_checkout(monkeypatch):
+    """Commands are named as `uv run main.py` names them."""
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    monkeypatch.setenv("UV", "uv")
 
 
 @pytest.fixture

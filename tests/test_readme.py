@@ -57,9 +57,8 @@ def test_sample_result_can_be_pasted_into_a_file(server, monkeypatch, capsys):
     assert "correct     1.000 (mean of 1)" in capsys.readouterr().out
 
 
-def test_commands_of_the_readme_print_what_is_pasted_below_them(capsys, monkeypatch):
+def test_commands_of_the_readme_print_what_is_pasted_below_them(capsys):
     """Those that start, evaluate and compare, in their order, in a folder with nothing but the fixtures."""
-    monkeypatch.setattr(main, "FIXTURE", Path("fixtures", "results.jsonl"))
     Path("fixtures").symlink_to(ROOT / "fixtures")
     parts = [README.split("\n## ")[0], *(README.split(f"## {name}\n")[1].split("\n## ")[0] for name in NAMES)]
     pasted = 0

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import recorder  # noqa: E402
-from langsmith_rest.commands import dry_run, main  # noqa: E402
+from langsmith_rest.commands import dry_run, record  # noqa: E402
 from langsmith_rest.recording import bodies, sending  # noqa: E402
 from langsmith_rest.recording.files import ResultFile  # noqa: E402
 from langsmith_rest.recording.results import check_results  # noqa: E402
@@ -191,8 +191,8 @@ def transcript() -> dict:
     with open(FIXTURES / "results.jsonl", "rb") as file, clocks[0], clocks[1]:
         results = ResultFile("results.jsonl", file)
         overview = check_results(results)
-        name = bodies.default_name("results", main.DATASET, overview.hash)
-        recording = recorder.record(api, main.DATASET, results, name, overview)
+        name = bodies.default_name("results", record.DATASET, overview.hash)
+        recording = recorder.record(api, record.DATASET, results, name, overview)
     return {
         "about": "Requests in the order of PORTING.md; POST /sessions and POST /examples/bulk may overlap.",
         "clock": bodies.timestamp(NOW),

@@ -18,6 +18,8 @@ from typing import Any
 
 from langsmith_rest.commands import compare as compare_report
 from langsmith_rest.commands import evaluate as evaluate_report
+from langsmith_rest.commands.connecting import FIXTURES, Connect
+from langsmith_rest.commands.record_output import other_runs
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.backtesting.backtest import SOURCE, Mask, Runs, convert_runs_to_test, list_runs
 from langsmith_rest.evaluation.backtesting.projects import load_runs
@@ -32,18 +34,16 @@ from langsmith_rest.evaluation.running.pairwise import Comparison as Preferences
 from langsmith_rest.evaluation.running.targets import load_evaluators, load_function
 from langsmith_rest.recording.bodies import parse_time
 from langsmith_rest.recording.files import ResultFile
-from langsmith_rest.wording import Connect, Say, clean, counted, other_runs
+from langsmith_rest.wording import Say, clean, counted, program, typed
 from recorder import Recording
 
-HELP = "run a new system on the inputs of production, and compare it with what production said"
 DESCRIPTION = """Choose runs of a production project, make their inputs a dataset and the runs a baseline, run
 new systems on that dataset, score all, and compare. The same command again does only what is new."""
 EXAMPLES = """examples:
-  uv run main.py backtest --demo
-  uv run main.py backtest --project prod --since 7d --limit 1000 --sample 100 --mask mask.py:without_names \\
+  %(prog)s --demo
+  %(prog)s --project prod --since 7d --limit 1000 --sample 100 --mask mask.py:without_names \\
       --dataset prod-july --target my_agent.py:run --evaluators evals.py"""
 DEMO = ("load", "project", "filter", "mask", "dataset", "children", "feedback", "target", "evaluators")
-FIXTURES = Path(__file__).parents[2] / "fixtures"
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 SPOKEN_SECONDS = 10  # between two lines of progress
 
@@ -144,7 +144,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Do every step that is not done yet, print the comparison, and return the exit code."""
     check_options(options)
     if options.demo:
-        say(f"The demo is: uv run main.py backtest {shlex.join(flags_of(options))}")
+        say(f"The demo is: {typed('backtest')} {shlex.join(flags_of(options))}")
     evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
     pairwise = [function for one in options.pairwise for function in load_evaluators(one, known=PAIRWISE, say=say)]
     say_near_misses(options, [evaluator.key for evaluator in ready(evaluators, RUN)], say)
@@ -169,7 +169,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         found = backtest(api, options, targets, evaluators, pairwise, mask, say)
     went_well = report(found, say, options.json)
     if found.problem:
-        say(f"main.py backtest: {found.problem}")
+        say(f"{program()} backtest: {found.problem}")
         return 2
     return compare_report.exit_code(found.comparison, options.inconclusive_exit) or int(not went_well)
 

@@ -8,23 +8,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
+from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.comparing.comparison import INCONCLUSIVE, PASSED, Candidate, Check, Comparison, Flip
 from langsmith_rest.evaluation.comparing.gate import Limits
 from langsmith_rest.paired import Metric
-from langsmith_rest.wording import Connect, Say, clean, counted, shortened
+from langsmith_rest.wording import Say, clean, counted, shortened
 
 SHOWN = 10  # changed scores of a metric, up and down each; --json has all
-HELP = "compare experiments example by example, and hold them to limits"
 DESCRIPTION = "Compare experiments with a baseline, example by example: what changed, and how sure that is."
 EXAMPLES = """The gate: exit code 0 when passed, 1 when failed, that of --inconclusive-exit when the data cannot tell.
 Besides feedback keys, METRIC may be latency, tokens, cost or error_rate.
 
 examples:
-  uv run main.py compare before after --flips
-  uv run main.py compare before after --max-regression correct=0.02 --require-pairs 0.9
-  uv run main.py compare before after --fail-below correct=0.8 --markdown >> "$GITHUB_STEP_SUMMARY"
+  %(prog)s before after --flips
+  %(prog)s before after --max-regression correct=0.02 --require-pairs 0.9
+  %(prog)s before after --fail-below correct=0.8 --markdown >> "$GITHUB_STEP_SUMMARY"
 """
 
 

@@ -8,21 +8,21 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.evaluation.evaluators import judge
 from langsmith_rest.evaluation.evaluators.calling import PAIRWISE, RUN, SUMMARY, ready
 from langsmith_rest.evaluation.evaluators.llm import POSITION_BIAS
 from langsmith_rest.evaluation.running.evaluate import Evaluation, Progress, evaluate
 from langsmith_rest.evaluation.running.pairwise import Comparison
 from langsmith_rest.evaluation.running.targets import is_file, load_evaluators, load_function
-from langsmith_rest.wording import Connect, Say, alike, clean, counted, shortened
+from langsmith_rest.wording import Say, alike, clean, counted, shortened, typed
 
-HELP = "run a system over a dataset and score it, score an experiment, judge two pairwise"
 DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge what is recorded."
 EXAMPLES = """examples:
-  uv run main.py evaluate my_agent.py:run --data capitals --evaluators evals.py --prefix v2
-  uv run main.py evaluate my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
-  uv run main.py evaluate v2-1a2b3c4d --evaluators 'langsmith_rest:exact_match,mentions("Lima")'
-  uv run main.py evaluate --pairwise v1 v2 --evaluators evals.py:prefer"""
+  %(prog)s my_agent.py:run --data capitals --evaluators evals.py --prefix v2
+  %(prog)s my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
+  %(prog)s v2-1a2b3c4d --evaluators 'langsmith_rest:exact_match,mentions("Lima")'
+  %(prog)s --pairwise v1 v2 --evaluators evals.py:prefer"""
 LOG_SECONDS = 10  # between two lines of progress where there is no terminal
 
 
@@ -179,7 +179,7 @@ def report(found: Evaluation | Comparison, say: Say, as_json: bool) -> bool:
     say_failures(found.tally.failures, found.tally.reasons, say)
     say_doubts(found, say)
     for name in found.silent:
-        again = f"uv run main.py evaluate {found.experiment_name} --evaluators ..."
+        again = typed(f"evaluate {found.experiment_name} --evaluators ...")
         say(f"No feedback is called {name!r}. If that evaluator is new, let it score what is recorded: {again}")
     return not (found.rejected or found.evaluator_errors)
 

@@ -17,22 +17,22 @@ import requests
 
 import rest
 from langsmith_rest import connection
+from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation import api as wing
 from langsmith_rest.evaluation.evaluators.calling import feedback_items
 from langsmith_rest.evaluation.hosting import upload
 from langsmith_rest.evaluation.hosting.perform_eval import ENTRY, RETURNS, perform_eval
 from langsmith_rest.evaluation.hosting.upload_judge import judge_content
-from langsmith_rest.wording import Connect, Say, clean
+from langsmith_rest.wording import Say, clean, typed
 
-HELP = "manage the evaluators that LangSmith runs itself"
 DESCRIPTION = "List, test, upload, delete and run evaluators that LangSmith (or the local store) runs on new runs."
 EXAMPLES = """examples:
-  uv run main.py evaluators test evals.py --function exact --dataset capitals
-  uv run main.py evaluators upload evals.py --name exact --function exact --dataset capitals
-  uv run main.py evaluators run exact --experiment v1
-  uv run main.py evaluators list --dataset capitals"""
-VIEW = "uv run main.py view --run-evaluators"
+  %(prog)s test evals.py --function exact --dataset capitals
+  %(prog)s upload evals.py --name exact --function exact --dataset capitals
+  %(prog)s run exact --experiment v1
+  %(prog)s list --dataset capitals"""
+VIEW = "view --run-evaluators"
 # What a run is for an evaluator: these fields of it.
 SELECTS = (
     *("ID", "NAME", "RUN_TYPE", "STATUS", "START_TIME", "END_TIME", "INPUTS", "OUTPUTS", "ERROR", "EXTRA", "TAGS"),
@@ -150,7 +150,7 @@ def say_what_follows(api: LangSmith, dataset_id: str, dataset: str, say: Say) ->
         return
     names = [rule["display_name"] for rule in rules if rule.get("is_enabled", True) and can_run(api, rule)]
     if names:
-        say(f"Scores will follow from {', '.join(names)}, while the store is served by: {VIEW}")
+        say(f"Scores will follow from {', '.join(names)}, while the store is served by: {typed(VIEW)}")
 
 
 def can_run(api: LangSmith, rule: dict) -> bool:
@@ -192,10 +192,8 @@ def upload_to(api: LangSmith, content: dict[str, Any], options: argparse.Namespa
         rate = f"{rule['sampling_rate']:g}"
         print(clean("  ".join((outcome, rule["display_name"], kind or "", upload.target_of(rule), rate))))
     if is_local(api):
-        runs = (
-            f"runs it on new runs while it is served by: {VIEW}" if kind == "code" else "keeps it, but cannot run it."
-        )
-        say(f"The local store {runs}")
+        runs = f"runs it on new runs while it is served by: {typed(VIEW)}"
+        say(f"The local store {runs if kind == 'code' else 'keeps it, but cannot run it.'}")
     return 0
 
 
@@ -213,7 +211,7 @@ def run_on_experiment(api: LangSmith, options: argparse.Namespace, say: Say) -> 
     rule = upload.find_evaluator(api, options.name, target_of(api, options))
     experiment = wing.find_experiment(api, options.experiment)
     answer = upload.evaluate_experiment(api, experiment["id"], rule["id"])
-    when = f"while it is served by: {VIEW}" if is_local(api) else "in the next minutes."
+    when = f"while it is served by: {typed(VIEW)}" if is_local(api) else "in the next minutes."
     say(f"{rule['display_name']!r} will score the runs of {experiment['name']!r} {when}")
     dataset = {"id": experiment["reference_dataset_id"], "tenant_id": experiment["tenant_id"]}
     url = rest.experiment_url(api, dataset, experiment["id"])

@@ -20,6 +20,14 @@ from langsmith_rest.recording.results import Overview
 from langsmith_rest.wording import Say, clean, counted
 
 
+def other_runs(api: connection.LangSmith, recording: recorder.Recording) -> int:
+    """How many runs the experiment holds besides these: somebody may have used its name before."""
+    with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
+        there = rest.read_session(api, recording.experiment_id).get("run_count") or 0
+        return max(there - recording.runs_recorded - recording.runs_existing, 0)
+    return 0
+
+
 def report(source: ResultFile, recording: recorder.Recording, others: int, say: Say) -> None:
     """Say what happened, and above all what did not; `others` are runs of the experiment that are not of `source`."""
     for rejected in recording.rejected[:20]:

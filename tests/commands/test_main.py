@@ -16,6 +16,7 @@ import requests
 from places import MAIN
 
 import localsmith
+from langsmith_rest import local
 from langsmith_rest.commands import main
 
 FIXTURES = MAIN.parent / "fixtures"
@@ -85,8 +86,8 @@ def test_printed_link_leads_to_the_results(run):
     """It points to where `view` serves the store."""
     *_, link = run()[1].splitlines()
 
-    with localsmith.serve(main.DATABASE) as server:
-        page = requests.get(link.replace(main.PAGES, server.url), timeout=10)
+    with localsmith.serve(local.DATABASE) as server:
+        page = requests.get(link.replace(local.PAGES, server.url), timeout=10)
 
     assert page.status_code == 200 and "Canberra" in page.text
 
@@ -169,13 +170,13 @@ def test_metadata_of_another_kind_does_not_break_the_table(run, usage):
 
 def test_store_that_is_none_is_left_alone(run):
     """A file that somebody put there is neither read nor overwritten."""
-    main.DATABASE.parent.mkdir()
-    main.DATABASE.write_text("my notes", encoding="utf-8")
+    local.DATABASE.parent.mkdir()
+    local.DATABASE.write_text("my notes", encoding="utf-8")
 
     code, out, err = run(write("a.jsonl", OK))
 
     assert (code, out) == (2, "") and "localsmith.db" in err.splitlines()[-1]
-    assert main.DATABASE.read_text(encoding="utf-8") == "my notes"
+    assert local.DATABASE.read_text(encoding="utf-8") == "my notes"
 
 
 # ---------------------------------------------------------------- record
@@ -458,24 +459,24 @@ def test_reading_makes_no_store(run, arguments):
     code, out, err = run(*arguments)
 
     assert (code, out) == (1 if arguments[0] == "view" else 2, "") and os.listdir() == []
-    assert f"There is no local store here ({main.DATABASE.absolute()}): go to the folder you recorded in." in err
+    assert f"There is no local store here ({local.DATABASE.absolute()}): go to the folder you recorded in." in err
 
 
 def test_folder_that_cannot_be_made_is_said(run):
     """A file stands in its place."""
     write("a.jsonl", OK)
-    main.DATABASE.parent.touch()
+    local.DATABASE.parent.touch()
 
     code, out, err = run("record", "a.jsonl")
 
     assert (code, out) == (2, "")
-    assert f"{main.DATABASE.parent.absolute()} cannot be made (File exists): go to a folder you can write to." in err
+    assert f"{local.DATABASE.parent.absolute()} cannot be made (File exists): go to a folder you can write to." in err
 
 
 def test_store_that_is_read_only_is_said(run):
     """It is named, and it stays as it is."""
     run()
-    main.DATABASE.chmod(0o444)
+    local.DATABASE.chmod(0o444)
 
     code, out, err = run()
 
@@ -505,7 +506,7 @@ def test_file_that_cannot_be_used_is_misuse(run, name, problem):
     code, out, err = run("record", write("good.jsonl", OK), name)
 
     assert (code, out) == (2, "") and err.startswith(f"main.py record: {problem}")
-    assert not main.DATABASE.parent.exists()
+    assert not local.DATABASE.parent.exists()
 
 
 def test_problems_of_all_files_are_told_at_once(run, unreachable):
@@ -564,7 +565,6 @@ def test_experiment_of_another_dataset_is_refused(run, endpoint):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["record"],
         ["record", "a", "--datset", "x"],
         ["--port", "1"],
         ["view", "--port", "65536"],
@@ -577,18 +577,18 @@ def test_wrong_flags_are_misuse(run, capsys, arguments):
         main.main(arguments)
 
     assert caught.value.code == 2
-    assert "usage: main.py" in capsys.readouterr().err
+    assert "usage: uv run main.py" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "usage", "said"),
     [
-        (["recrod", "x"], "usage: main.py [-h]", "recrod: there is no such file, nor command. Did you mean 'record'?"),
-        (["comapre", "a", "b"], "usage: main.py [-h]", "Did you mean 'compare'?"),
-        (["record", "a", "--datset", "x"], "usage: main.py record", "error: unrecognized arguments: --datset x"),
-        (["compare", "a", "b", "--seeed", "1"], "usage: main.py compare", "unrecognized arguments: --seeed 1"),
-        (["view", "--port", "x"], "usage: main.py view", "'x' is no port: expected 0 to 65535"),
-        (["view", "--port", "-1"], "usage: main.py view", "'-1' is no port"),
+        (["recrod", "x"], "usage: uv run main.py [-h]", "recrod: there is no such file or command. Did you mean 'rec"),
+        (["comapre", "a", "b"], "usage: uv run main.py [-h]", "Did you mean 'compare'?"),
+        (["record", "a", "--datset", "x"], "usage: uv run main.py record", "error: unrecognized arguments: --datset x"),
+        (["compare", "a", "b", "--seeed", "1"], "usage: uv run main.py compare", "unrecognized arguments: --seeed 1"),
+        (["view", "--port", "x"], "usage: uv run main.py view", "'x' is no port: expected 0 to 65535"),
+        (["view", "--port", "-1"], "usage: uv run main.py view", "'-1' is no port"),
     ],
 )  # fmt: skip
 def test_what_is_misspelt_is_said_with_the_usage_of_its_command(run, capsys, arguments, usage, said):
@@ -601,8 +601,8 @@ def test_what_is_misspelt_is_said_with_the_usage_of_its_command(run, capsys, arg
 
 def test_store_that_is_none_is_to_be_moved(run):
     """There is no option to name another file, so none is advised."""
-    main.DATABASE.parent.mkdir()
-    main.DATABASE.write_text("these are notes")
+    local.DATABASE.parent.mkdir()
+    local.DATABASE.write_text("these are notes")
 
     code, out, err = run()
 
@@ -628,7 +628,7 @@ def test_view_serves_the_store_until_interrupted(run):
 
     with start("view", "--port", "0") as process:
         url = process.stdout.readline().decode().strip()
-        page = requests.get(link.replace(main.PAGES, url), timeout=10)
+        page = requests.get(link.replace(local.PAGES, url), timeout=10)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
 

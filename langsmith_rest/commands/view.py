@@ -1,0 +1,100 @@
+"""`view`: serve the pages of the local store, or write what they offer for download to a file."""
+
+import argparse
+import contextlib
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+import requests
+
+from langsmith_rest import connection, local
+from langsmith_rest.commands.connecting import Connect
+from langsmith_rest.evaluation.api import find_experiment
+from langsmith_rest.wording import Say
+
+DESCRIPTION = f"Serve the local store ({local.DATABASE}): its pages, and the same REST API as LangSmith."
+EXAMPLES = """examples:
+  %(prog)s --open
+  %(prog)s --export report.html before after"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--port", type=port_number, default=1984, help="default: %(default)s; 0 for any free one")
+    add("--open", action="store_true", help="open a browser as well")
+    add("--run-evaluators", action="store_true", help="run uploaded evaluators: executes code")
+    export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE; --export=-.csv: to stdout"
+    add("--export", metavar="FILE", help=export)
+    add("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
+
+
+def port_number(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if 0 <= int(text) < 2**16:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: expected 0 to 65535")
+
+
+def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
+    if options.export:
+        return export(Path(options.export), options.experiments)
+    if options.experiments:
+        raise ValueError("EXPERIMENT goes with --export FILE; the pages show all of them.")
+    with local.served(options.port, run_evaluators=options.run_evaluators) as server:
+        if options.run_evaluators:
+            say("Uploaded evaluators run here, without a network; what waits for them is scored first.")
+        others = f"Other programs can record here with LANGSMITH_ENDPOINT={server.url}"
+        say(f"Serving {local.DATABASE}; Ctrl-C ends it. {others}")
+        print(server.url, flush=True)
+        if options.open:
+            webbrowser.open(server.url)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    return 0
+
+
+def export(file: Path, experiments: list[str]) -> int:
+    """Write what a page offers for download, without serving pages to anybody."""
+    if file.suffix not in (".html", ".jsonl", ".csv"):
+        raise ValueError(f"--export {file}: the name must end in .html (a comparison), .jsonl or .csv (an experiment).")
+    if not experiments or file.suffix != ".html" and len(experiments) > 1:
+        raise ValueError(f"--export {file}: name {'experiments' if file.suffix == '.html' else 'one experiment'}.")
+    if file.is_file():
+        raise ValueError(f"--export {file}: it is there already: remove it, or choose another name.")
+    if not file.parent.is_dir():
+        raise ValueError(f"--export {file}: there is no folder {file.parent}, make it first.")
+    with local.served(0, must_exist=True) as server:
+        api = connection.connect(server.url, "local")
+        sessions = [find_experiment(api, wanted) for wanted in experiments]
+        ids = [session["id"] for session in sessions]
+        base = f"{server.url}/o/{sessions[0]['tenant_id']}"
+        url = f"{base}/projects/p/{ids[0]}/export{file.suffix}"
+        if file.suffix == ".html":
+            dataset_ids = {session["reference_dataset_id"] for session in sessions}
+            if len(dataset_ids) > 1:
+                raise ValueError(f"--export {file}: these experiments belong to different datasets.")
+            url = f"{base}/datasets/{dataset_ids.pop()}/compare/report.html?selectedSessions={','.join(ids)}"
+        with requests.get(url, stream=True, timeout=connection.TIMEOUT) as answer:
+            answer.raise_for_status()
+            if file.stem == "-":
+                sys.stdout.buffer.writelines(answer.iter_content(1 << 20))
+                return 0
+            save(file, answer)
+    print(file)
+    return 0
+
+
+def save(file: Path, answer: requests.Response) -> None:
+    """Write a download to a file, which appears whole or stays as it was."""
+    unfinished = file.with_name(file.name + ".part")
+    try:
+        with open(unfinished, "wb") as out:
+            out.writelines(answer.iter_content(1 << 20))
+        unfinished.replace(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        if isinstance(error, requests.RequestException):
+            raise
+        raise ValueError(f"--export {file}: it cannot be written ({error.strerror}).") from None
