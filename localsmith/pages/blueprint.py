@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from localsmith.errors import answer_error as answer_in_json
-from localsmith.pages.common import PATHS, here, link, with_query
+from localsmith.pages.common import PATHS, here, link, only, with_query
 from localsmith.pages.compare import show_comparison
 from localsmith.pages.dataset import show_dataset, show_example
 from localsmith.pages.datasets import show_datasets
@@ -28,7 +28,7 @@ blueprint = Blueprint(
 )
 for name, template_filter in FILTERS.items():
     blueprint.add_app_template_filter(template_filter, name)
-for function in (here, link, with_query):
+for function in (here, link, only, with_query):
     blueprint.add_app_template_global(function)
 
 VIEWS: list[Callable[..., str | WerkzeugResponse]] = [

@@ -83,6 +83,14 @@ def with_query(**changes: Any) -> str:
     return request.path + ("?" + urlencode(pairs) if pairs else "")
 
 
+FILTERED_BY = ("q", "show", "of", "min", "max", "sort", "dir", "split", "meta", "tag", "row")
+
+
+def only(**changes: Any) -> str:
+    """This address with these filters and no others."""
+    return with_query(**{**dict.fromkeys(FILTERED_BY), **changes})
+
+
 def here() -> str:
     """This address, for a form that comes back to it."""
     return request.full_path.rstrip("?")

@@ -64,13 +64,17 @@ def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | No
         "dataset": dataset,
         "comparison": comparison,
         "question": comparison.question,
-        "sides": comparison.sides,
+        "sides": comparison.shown,
+        "place": lambda side: comparison.sides.index(side) + 1,
         "page": page,
         "rows": rows,
         "show_options": SHOW,
         "diff_options": DIFFS,
         "sort_options": SORTS,
-        "has_cost": any(side.summary.cost for side in comparison.sides),
+        "has": {
+            name: any(getattr(side.summary, name) for side in comparison.sides) for name in ("cost", "tokens", "p50")
+        },
+        "has_reference": any(row.reference.kind != "nothing" for row in rows),
         "scales": {metric: _scale(comparison.sides, metric) for metric in comparison.metrics},
     }
 
@@ -87,7 +91,7 @@ def _scale(sides: list[Side], metric: str) -> tuple[float, float] | None:
 
 def rows_of(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[str]) -> list[Row]:
     """Read the bodies of these examples and of their runs, and of nothing else."""
-    indexes = [(side.columns, i) for side in comparison.sides for example in examples for i in _shown(side, example)]
+    indexes = [(side.columns, i) for side in comparison.shown for example in examples for i in _shown(side, example)]
     runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
     found = _Found(_examples(db, examples), runs, feedback_of(db, [run["id"] for run in runs.values()]))
     until = time.monotonic() + DIFF_SECONDS
@@ -126,7 +130,7 @@ def _runs(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
 
 def _row(comparison: ComparisonPage, example: str, found: _Found, until: float) -> Row:
     known = found.examples.get(example)
-    cells = [_cell(comparison, side, example, found) for side in comparison.sides]
+    cells = [_cell(comparison, side, example, found) for side in comparison.shown]
     inputs = known["inputs"] if known else next((run["inputs"] for cell in cells for run in cell.runs), None)
     reference = known["outputs"] if known else None
     _add_diffs(comparison, cells, reference, until)
@@ -176,11 +180,11 @@ def _add_diffs(comparison: ComparisonPage, cells: list[Cell], reference: Any, un
         return
     before = reference
     if against == "baseline":
-        runs = cells[comparison.sides.index(comparison.baseline)].runs
+        runs = cells[0].runs  # the baseline is shown first
         before = runs[0]["outputs"] if runs else None
     if not before:
         return
-    for side, cell in zip(comparison.sides, cells, strict=True):
+    for side, cell in zip(comparison.shown, cells, strict=True):
         for run in cell.runs:
             if not run["outputs"] or (against == "baseline" and side.is_baseline):
                 continue

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
@@ -36,7 +37,7 @@ class Question:
     text: str
     low: float | None
     high: float | None
-    of: int  # the experiment whose scores low and high mean, from 1; 0: any
+    of: int  # the experiment that show, low and high look at, from 1; 0: any
     sort: str
     by: int  # the experiment sorted by, from 1
     descending: bool
@@ -86,11 +87,24 @@ class Side:
     is_baseline: bool = False
     against: dict[str, Metric] = field(default_factory=dict)  # each of its metrics beside the baseline's
 
+    @cached_property
+    def failed(self) -> set[str]:
+        """The examples on which this experiment failed."""
+        return failed_examples(self.columns)
+
+
+def failed_examples(columns: Columns) -> set[str]:
+    return {
+        example
+        for example, status in zip(columns.examples, columns.statuses, strict=True)
+        if status == ERROR and example is not None
+    }
+
 
 @dataclass
 class ComparisonPage:
     question: Question
-    sides: list[Side]
+    sides: list[Side]  # in the order of the address, which `of` and `by` count in
     baseline: Side
     metrics: list[str]
     metric: str  # the one that filters and sorting mean
@@ -98,6 +112,17 @@ class ComparisonPage:
     examples: list[str]  # every example with a run in some experiment, in the dataset's order
     not_run: int  # examples of the dataset without a run in any
     left_out: list[str]  # asked for, but of another dataset, unknown, or beyond the limit
+
+    @property
+    def shown(self) -> list[Side]:
+        """The sides in the order of the columns: the baseline first."""
+        return sorted(self.sides, key=lambda side: not side.is_baseline)
+
+    @property
+    def looked_at(self) -> list[Side]:
+        """The sides that a filter is about: the one that the address names, or all."""
+        of = self.question.of
+        return [self.sides[of - 1]] if 0 < of <= len(self.sides) else self.sides
 
 
 def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Question) -> ComparisonPage | None:
@@ -127,7 +152,9 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     tests = sum(metric.p is not None for metric in tested)
     metrics = metric_names(side.summary for side in sides)
     scored = [metric for metric in metrics if any(metric in side.columns.scores for side in sides)]
-    metric = question.metric if question.metric in metrics else (scored or metrics or [""])[0]
+    # By default the metric with the most scores: a first score by hand must not change what the page shows.
+    most = max(scored or metrics or [""], key=lambda name: sum(len(s.columns.scores.get(name, ())) for s in sides))
+    metric = question.metric if question.metric in metrics else most
     return ComparisonPage(question, sides, baseline, metrics, metric, tests, examples, not_run, left_out)
 
 
@@ -191,10 +218,9 @@ def _conditions(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) 
     question, sides = comparison.question, comparison.sides
     conditions: list[Callable[[str], bool]] = []
     if question.show in ("regressed", "improved", "unchanged", "incomparable"):
-        conditions.append(_changed(comparison))
+        conditions.append(_changed(comparison, question.show))
     elif question.show == "errors":
-        failed = {side.columns.examples[i] for side in sides for i in _failures(side.columns)}
-        conditions.append(failed.__contains__)
+        conditions.append(set[str]().union(*(side.failed for side in comparison.looked_at)).__contains__)
     elif question.show == "differs":
         conditions.append(_differing(db, kept, sides).__contains__)
     if question.low is not None or question.high is not None:
@@ -204,25 +230,30 @@ def _conditions(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) 
     return conditions
 
 
-def _failures(columns: Columns) -> list[int]:
-    return [index for index, status in enumerate(columns.statuses) if status == ERROR]
-
-
 def _scores(comparison: ComparisonPage, side: Side) -> Mapping[str, float]:
     return side.columns.scores.get(comparison.metric, {})
 
 
-def _changed(comparison: ComparisonPage) -> Callable[[str], bool]:
+def _changed(comparison: ComparisonPage, kind: str) -> Callable[[str], bool]:
     before = _scores(comparison, comparison.baseline)
-    others = [_scores(comparison, side) for side in comparison.sides if not side.is_baseline]
-    kind, lower = comparison.question.show, comparison.metric in comparison.question.lower
+    others = [_scores(comparison, side) for side in comparison.looked_at if not side.is_baseline]
+    lower = comparison.metric in comparison.question.lower
     return lambda example: any(change(before.get(example), after.get(example), lower=lower) == kind for after in others)
 
 
+def is_bad(comparison: ComparisonPage) -> Callable[[str], bool]:
+    """Whether an example is one to look at: it failed, or its score regressed; with one experiment, is 0."""
+    failed = set[str]().union(*(side.failed for side in comparison.looked_at))
+    if len(comparison.sides) == 1:
+        scores = _scores(comparison, comparison.baseline)
+        return lambda example: example in failed or scores.get(example) == 0
+    regressed = _changed(comparison, "regressed")
+    return lambda example: example in failed or regressed(example)
+
+
 def _in_range(comparison: ComparisonPage) -> Callable[[str], bool]:
-    question, sides = comparison.question, comparison.sides
-    looked_at = sides[question.of - 1 : question.of] if 0 < question.of <= len(sides) else sides
-    scores = [_scores(comparison, side) for side in looked_at]
+    question = comparison.question
+    scores = [_scores(comparison, side) for side in comparison.looked_at]
     low = -float("inf") if question.low is None else question.low - SAME
     high = float("inf") if question.high is None else question.high + SAME
     return lambda example: any(example in known and low <= known[example] <= high for known in scores)

@@ -245,14 +245,14 @@ def duration(micros: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A score: up to four digits that matter, without trailing zeros."""
+    """A score: three digits that matter, as many as a mean shows, without trailing zeros."""
     if value is None:
         return NONE
     if not abs(value) < 1e15:
         return f"{value:.4g}"
     if value == int(value):
         return f"{int(value):,}"
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+    return f"{value:.3g}" if abs(value) < 1 else mean(value).rstrip("0")
 
 
 def mean(value: float | None) -> str:

@@ -41,7 +41,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         example_id = root["reference_example_id"] if root else None
         example = _example(db, example_id)
         dataset_name = name_of(db, session["reference_dataset_id"])
-        others = _others(db, example_id, session["id"])
+        others = [other for other in _others(db, example_id, session["id"]) if other["id"] != run["trace_id"]]
         waiting = db.execute("SELECT count(*) FROM evaluator_jobs WHERE run_id = ?", (run["id"],)).fetchone()[0]
         gone = replaced(db, "id", [run["id"], *(other["id"] for other in others)])
     read = {key: _loads(body[key]) for key in ("inputs", "outputs", "extra", "tags", "rest")} if body else {}

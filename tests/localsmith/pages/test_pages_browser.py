@@ -217,7 +217,7 @@ def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate(CUT) == (["examples"] if kind == "six experiments" and width == 1280 else [])
+        assert page.evaluate(CUT) == (["rows"] if kind == "six experiments" and width == 1280 else [])
     assert page.evaluate("window.hacked") is None
     assert not page.locator("[onerror], [onload], a[href^=javascript]").count()
 
@@ -242,7 +242,7 @@ def test_numbers_beside_charts_are_whole(open_page, site, width):
 def test_a_table_that_goes_on_has_a_shadow(open_page, site, scheme):
     """At the edge beyond which there are more columns it looks different than at an edge where the table ends."""
     page = open_page(paths(site[1])["six experiments"], scheme=scheme)
-    box = page.locator("#examples")
+    box = page.locator("#rows")
     box.evaluate("box => box.scrollIntoView({block: 'end', behavior: 'instant'})")
     place = box.bounding_box()
     bottom = place["y"] + place["height"]

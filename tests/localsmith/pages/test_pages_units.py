@@ -33,7 +33,7 @@ def test_durations(micros, shown):
 
 def test_numbers():
     """Scores keep what matters of them; differences carry their sign."""
-    assert [number(n) for n in (1, 0.5, 0.66667, 1234567.8, None)] == ["1", "0.5", "0.6667", "1,234,567.8", "–"]
+    assert [number(n) for n in (1, 0.5, 0.66667, 1234567.8, None)] == ["1", "0.5", "0.667", "1,234,567.8", "–"]
     assert [signed(n) for n in (0.25, -0.25, 0)] == ["+0.250", "−0.250", "±0.000"]
     assert [percent(n) for n in (0, 0.00001, 0.5)] == ["0.0 %", "<0.1 %", "50.0 %"]
 

@@ -1,0 +1,152 @@
+"""Counts on the pages: each leads to exactly the rows that it counts."""
+
+import re
+from html import unescape
+
+import pytest
+from pages_seed import Seed, capitals, page, words
+
+import localsmith
+
+
+@pytest.fixture
+def client(tmp_path):
+    app = localsmith.create_app(tmp_path / "pages.db")
+    yield app.test_client()
+    app.extensions["localsmith"].store.close()
+
+
+@pytest.fixture
+def seed(client):
+    return Seed(client)
+
+
+def measured(seed, experiments, examples=9):
+    """Experiments whose scores and errors differ from each other; the path that compares them."""
+    dataset = seed.dataset("counted")
+    ids = seed.examples(dataset, [({"n": n}, None) for n in range(examples)])
+    sessions = [seed.session(f"experiment {n}", dataset) for n in range(experiments)]
+    for n, session in enumerate(sessions):
+        for m, example in enumerate(ids):
+            failed = (m + n) % 5 == 0
+            scores = [] if failed else [{"key": "score", "score": (m * (n + 2)) % 4 / 4}, {"key": "size", "score": m}]
+            outcome = {"error": "broken"} if failed else {"outputs": {"a": m}}
+            for _ in range(1 + (m == n)):
+                seed.run(session, example, feedback=scores, **outcome)
+    return f"datasets/{dataset}/compare?selectedSessions={','.join(sessions)}"
+
+
+def links(html):
+    """Every link of a page whose text begins with a count: (count, text, address)."""
+    found = re.findall(r'<a class="[^"]*" href="([^"]*#examples)">([^<]*)</a>', html)
+    pairs = [(unescape(text), unescape(address).partition("#")[0]) for address, text in found]
+    return [(int(re.search(r"\d+", text)[0]), text, address) for text, address in pairs if re.search(r"\d", text)]
+
+
+def rows(client, address):
+    return re.findall(r'<tr id="e-([0-9a-f-]+)"', page(client, address))
+
+
+@pytest.mark.parametrize("experiments", [1, 2, 3, 6])
+@pytest.mark.parametrize("extra", ["", "&show=improved&of=2&q=n&sort=score:1&dir=desc&min=0.5"])
+def test_counts_mean_what_they_link_to(client, seed, experiments, extra):
+    """However many experiments are compared, and whatever is filtered: a count and its link agree."""
+    path = measured(seed, experiments) + extra
+
+    found = links(page(client, path))
+
+    assert len(found) >= experiments + (experiments - 1) * 6
+    assert [text for n, text, address in found if len(rows(client, address)) != n] == []
+
+
+def test_worst_regressions_come_first(client, seed):
+    """The link of a count of regressions sorts by how much the score fell, that of improvements by how much it rose."""
+    path = measured(seed, 3)
+    by_text = {text: address for _, text, address in links(page(client, path)) if "metric=score" in address}
+
+    def changes(word):
+        (address,) = [address for text, address in by_text.items() if word in text][:1]
+        shown = re.findall(rf"score {word} ([+−][\d.]+)", words(page(client, f"{address}&page=1")))
+        return [float(change.replace("−", "-")) for change in shown]
+
+    down, up = changes("regressed"), changes("improved")
+    assert len(down) > 1 and down[0] == min(down)
+    assert len(up) > 1 and up[0] == max(up)
+
+
+def test_worst_of_less_is_better_comes_first(client, seed):
+    """Where less is better the worst regression is the largest rise."""
+    path = measured(seed, 2) + "&lowerIsBetter=score"
+    (address,) = [a for _, t, a in links(page(client, path)) if "regressed" in t and "metric=score" in a]
+
+    assert "sort=change%3A2" in address and "dir=desc" in address
+
+
+def test_a_score_by_hand_does_not_change_what_is_shown(client, seed):
+    """The score that filters and sorting mean is the one with most scores, not the first of the alphabet."""
+    made = capitals(seed)
+    path = f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{made['second']}&show=regressed"
+    before = rows(client, path)
+
+    seed.feedback(made["runs"][2], key="a taste", score=1)
+
+    assert rows(client, path) == before != []
+
+
+def test_words_are_not_called_unscored(client, seed):
+    """Scores that are words are counted, and not said to be missing."""
+    made = capitals(seed)
+    seed.feedback(made["runs"][0], key="tone", value="terse")
+    second = seed.session("words", made["dataset"])
+    run = seed.run(second, made["examples"][0], outputs={"capital": "Lima"})
+    seed.feedback(run, key="tone", value="chatty")
+
+    text = words(page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{second}"))
+
+    assert "chatty × 1 words, not numbers: counted, not tested" in text
+
+
+def test_columns_without_anything_are_left_out(client, seed):
+    """No reference, no times and no tokens: no columns for them."""
+    dataset = seed.dataset("bare")
+    (example,) = seed.examples(dataset, [({"q": 1}, None)])
+    session = seed.session("bare", dataset)
+    seed.run(session, example, outputs={"a": 1}, seconds=0)
+
+    text = words(page(client, f"datasets/{dataset}/compare?selectedSessions={session}"))
+
+    assert "Reference" not in text and "Latency" not in text and "Tokens" not in text
+
+
+def test_the_baseline_comes_first(client, seed):
+    """Whatever order the address has, the baseline is the first column and the first line."""
+    made = capitals(seed)
+    path = f"datasets/{made['dataset']}/compare?selectedSessions={made['second']},{made['first']}"
+
+    html = page(client, path)
+
+    assert re.findall(r'data-label="(first|second)"', html)[:2] == ["first", "second"]
+    slowest = rows(client, f"{path}&sort=latency:1&dir=desc")[0]
+    assert slowest == made["examples"][2]  # of `second`, which the address names first
+    assert "Peru" not in words(page(client, f"{path}&show=errors&of=2"))
+
+
+def test_a_step_does_not_list_its_own_trace(client, seed):
+    """The runs of the same example elsewhere are other traces."""
+    dataset = seed.dataset("agents")
+    (example,) = seed.examples(dataset, [({"q": 1}, {"a": 2})])
+    session = seed.session("agent", dataset)
+    root = seed.run(session, example, outputs={"a": 2}, name="agent")
+    step = seed.run(session, parent=root, name="search")
+
+    assert "elsewhere" not in page(client, f"projects/p/{session}/r/{step['id']}")
+
+
+def test_an_answer_is_whole_on_the_page_of_its_run(client, seed):
+    """Whoever opened one run wants to read it."""
+    session = seed.session("verbose")
+    run = seed.run(session, outputs={"answer": "line\n" * 200, "more": "word " * 900})
+
+    html = page(client, f"projects/p/{session}/r/{run['id']}")
+
+    assert "Show all" not in html
