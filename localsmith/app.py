@@ -1,11 +1,13 @@
 """The Flask app: route table and request guard."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Response, request
+from werkzeug.routing import BaseConverter
 
 from localsmith.errors import answer_error
 from localsmith.later import Later
@@ -15,12 +17,17 @@ from localsmith.routes import (
     datasets,
     examples,
     feedback,
+    files,
     info,
     ingest,
+    lists_v2,
     reads_v1,
     reads_v2,
     rules,
     sessions,
+    sessions_v2,
+    splits,
+    threads,
     uploads,
 )
 from localsmith.store import Store
@@ -47,6 +54,7 @@ ROUTES: list[Route] = [
     Route("GET", "/settings", info.get_settings),
     Route("GET", "/datasets", datasets.list_datasets),
     Route("POST", "/datasets", datasets.create_dataset),
+    Route("POST", "/datasets/upload", files.upload_dataset),
     Route("POST", "/datasets/upload-experiment", uploads.upload_experiment),
     Route("POST", "/datasets/comparative", comparative.create_comparative),
     Route("DELETE", "/datasets/comparative/<comparative_experiment_id>", comparative.delete_comparative),
@@ -55,15 +63,18 @@ ROUTES: list[Route] = [
     Route("DELETE", "/datasets/<dataset_id>", datasets.delete_dataset),
     Route("GET", "/datasets/<dataset_id>/comparative", comparative.list_comparative),
     Route("GET", "/datasets/<dataset_id>/versions", datasets.list_versions),
+    Route("GET", "/datasets/<dataset_id>/versions/diff", splits.diff_versions),
     Route("GET", "/datasets/<dataset_id>/version", datasets.get_version),
     Route("PUT", "/datasets/<dataset_id>/tags", datasets.tag_version),
     Route("GET", "/datasets/<dataset_id>/splits", datasets.list_splits),
+    Route("PUT", "/datasets/<dataset_id>/splits", splits.update_splits),
     Route("POST", "/datasets/<dataset_id>/runs", reads_v1.list_dataset_runs, reads="v1"),
     Route("GET", "/examples", examples.list_examples),
     Route("POST", "/examples", examples.create_example),
     Route("DELETE", "/examples", examples.delete_examples),
     Route("POST", "/examples/bulk", examples.create_examples),
     Route("PATCH", "/examples/bulk", examples.update_examples),
+    Route("POST", "/examples/upload/<dataset_id>", files.upload_examples),
     Route("GET", "/examples/count", examples.count_examples),
     Route("GET", "/examples/<example_id>", examples.get_example),
     Route("PATCH", "/examples/<example_id>", examples.update_example),
@@ -71,6 +82,7 @@ ROUTES: list[Route] = [
     Route("POST", "/v1/platform/datasets/examples/delete", examples.erase_examples, "go"),
     Route("POST", "/v1/platform/datasets/<dataset_id>/examples", uploads.create_examples, "go", 201),
     Route("PATCH", "/v1/platform/datasets/<dataset_id>/examples", uploads.update_examples, "go", 201),
+    Route("PATCH", "/v1/platform/datasets/<dataset_id>/examples/metadata", splits.update_metadata, "problem"),
     Route("GET", "/sessions", sessions.list_sessions),
     Route("POST", "/sessions", sessions.create_session),
     Route("DELETE", "/sessions", sessions.delete_sessions),
@@ -82,6 +94,7 @@ ROUTES: list[Route] = [
     Route("POST", "/runs/multipart", ingest.ingest_multipart, "go", 202),
     Route("PATCH", "/runs/<run_id>", ingest.update_run, "go", 202),
     Route("GET", "/runs/<run_id>", reads_v1.get_run, reads="v1"),
+    Route("GET", "/runs/threads/<thread_id>", threads.get_thread, reads="v1"),
     Route("POST", "/runs/query", reads_v1.query_runs, reads="v1"),
     Route("POST", "/runs/stats", reads_v1.get_run_stats),
     Route("GET", "/runs/rules", rules.list_rules),
@@ -104,8 +117,18 @@ ROUTES: list[Route] = [
     Route("GET", "/api/v2/runs/<run_id>", reads_v2.get_run, "problem", reads="v2"),
     Route("GET", "/api/v2/traces/<trace_id>/runs", reads_v2.list_trace_runs, "problem", reads="v2"),
     Route("POST", "/api/v2/datasets/<dataset_id>/experiment-runs", reads_v2.list_examples, "problem", reads="v2"),
+    Route("POST", "/api/v2/traces/query", threads.query_traces, "problem", reads="v2"),
+    Route("POST", "/api/v2/threads/query", threads.query_threads, "problem", reads="v2"),
+    Route("GET", "/api/v2/datasets", lists_v2.list_datasets, "problem"),
+    Route("GET", "/api/v2/runs/rules", lists_v2.list_rules, "problem"),
+    Route("GET", "/api/v2/sessions", sessions_v2.list_sessions, "problem"),
+    Route("POST", "/api/v2/sessions", sessions_v2.create_session, "problem", 201),
+    Route("GET", "/api/v2/sessions/<session_id>", sessions_v2.get_session, "problem"),
+    Route("PATCH", "/api/v2/sessions/<session_id>", sessions_v2.update_session, "problem"),
     Route("GET", "/attachments/<owner_id>", uploads.get_attachment, open=True),
 ]
+
+TEXTS = {"thread_id"}  # what paths hold beside ids
 
 # When LangSmith's cloud stops answering the v1 run reads.
 DEPRECATED = {"Deprecation": "true", "Sunset": "Sun, 31 Jan 2027 00:00:00 GMT"}
@@ -130,6 +153,7 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
     store, chosen = Store(db_path), Switches(**switches)
     state = Localsmith(store, chosen, Later(store, chosen))
     app.extensions["localsmith"] = state
+    app.url_map.converters["id"] = Id
     app.url_map.strict_slashes = False
     app.url_map.redirect_defaults = False
     for route in ROUTES:
@@ -140,6 +164,12 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
     app.after_request(add_security_headers)
     app.register_error_handler(Exception, answer_error)
     return app
+
+
+class Id(BaseConverter):
+    """An id in a path. A word is none, so that /feedback/tokens is an unknown route and no malformed id."""
+
+    regex = r"(?![a-z_-]+\Z).+"
 
 
 def addresses(path: str) -> list[str]:
@@ -162,7 +192,7 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
             raise ApiError(401, "Invalid token: send a header x-api-key; this server takes any text for a key")
         if refusal := _switched_off(route, state.switches):
             return refusal
-        ids = {name: as_uuid(value, ["path", name]) for name, value in ids.items()}
+        ids = {name: value if name in TEXTS else as_uuid(value, ["path", name]) for name, value in ids.items()}
         result = route.handler(Call(request, state.store, state.switches, ids, state.later.do))
         response = result if isinstance(result, Response) else answer(result, route.status)
         if route.reads == "v1":
@@ -171,7 +201,7 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
 
     for address in addresses(route.path):
         app.add_url_rule(
-            address,
+            re.sub(r"<(\w+)>", lambda match: match[0] if match[1] in TEXTS else f"<id:{match[1]}>", address),
             endpoint=f"{route.method} {address}",
             view_func=view,
             methods=[route.method],

@@ -39,7 +39,11 @@ def _as_api_error(error: Exception) -> ApiError:
 
 def _from_http(error: HTTPException) -> ApiError:
     status = error.code or 500
-    messages = {404: f"Not Found: no route {request.path[:200]}", 405: f"Method Not Allowed: {request.method}"}
+    route = f"{request.method} {request.path[:200]}"
+    messages = {
+        404: f"Not Found: {route} is not in this embedded store; docs/clients.md lists what is",
+        405: f"Method Not Allowed: {route}",
+    }
     found = ApiError(status, messages.get(status, f"{error.name}: {error.description}"))
     if allowed := getattr(error, "valid_methods", None):
         found.headers["Allow"] = ", ".join(allowed)

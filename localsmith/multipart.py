@@ -13,6 +13,7 @@ MAX_PART_HEADER_BYTES = 8_192
 
 BOUNDARY = re.compile(r'^multipart/form-data\s*;.*?\bboundary=(?:"([^"]{1,200})"|([^\s;,"]{1,200}))', re.IGNORECASE)
 NAME = re.compile(rb'^content-disposition:[^\r\n]*?;\s*name="([^"\r\n]*)"', re.IGNORECASE | re.MULTILINE)
+FILENAME = re.compile(rb'^content-disposition:[^\r\n]*?;\s*filename="([^"\r\n]*)"', re.IGNORECASE | re.MULTILINE)
 TYPE = re.compile(rb"^content-type:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,12})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 LENGTH_PARAMETER = re.compile(r";\s*length=(\d{1,12})", re.IGNORECASE)
@@ -24,6 +25,7 @@ class Part:
     name: str
     content_type: str
     data: bytes
+    filename: str = ""
 
     def json(self) -> object:
         return parse_json(self.data, self.name[:200])
@@ -60,7 +62,9 @@ def _part(piece: bytes, lengths: bool) -> Part:
     content_type = kind[1].decode("latin-1").strip() if kind else ""
     if lengths:
         _check_length(label[:200], head, content_type, length, len(data))
-    return Part(label, LENGTH_PARAMETER.sub("", content_type), data)
+    file = FILENAME.search(head)
+    filename = file[1].decode(errors="replace") if file else ""
+    return Part(label, LENGTH_PARAMETER.sub("", content_type), data, filename)
 
 
 def _check_length(label: str, head: bytes, content_type: str, header: re.Match[bytes] | None, actual: int) -> None:

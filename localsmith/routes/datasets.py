@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response
 
 from localsmith.fields import Fields, check, check_choice, check_kind, conflict
-from localsmith.lists import Where, flag, like, metadata_filter, page, uuids
+from localsmith.lists import Query, Where, flag, like, metadata_filter, page, uuids
 from localsmith.routes.examples import apply_updates, moment_of
 from localsmith.wire import TENANT_ID, Call, answer, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
 
@@ -97,6 +97,14 @@ def insert_dataset(db: sqlite3.Connection, fields: dict[str, Any], now: int) -> 
 
 def list_datasets(call: Call) -> list[dict[str, Any]]:
     query = call.request.args
+    where, sort = conditions(query), sort_column(query)
+    order = "ASC" if flag(query, "sort_by_desc") is False else "DESC"
+    sql = f"{SELECT} {where} ORDER BY {sort} {order}, created_at {order}, id LIMIT ? OFFSET ?"
+    with call.store.read() as db:
+        return [dataset_json(row) for row in db.execute(sql, (*where.params, *page(query)))]
+
+
+def conditions(query: Query) -> Where:
     where = Where()
     where.among("id", uuids(query, "id"))
     where.among("data_type", query.getlist("data_type"))
@@ -105,12 +113,12 @@ def list_datasets(call: Call) -> list[dict[str, Any]]:
     if query.get("name_contains"):
         where.add("name LIKE ? ESCAPE '\\'", like(query["name_contains"]))
     metadata_filter(query, where, "metadata")
+    return where
+
+
+def sort_column(query: Query) -> str:
     columns = ["name", "created_at", "last_session_start_time", "example_count", "session_count", "modified_at"]
-    sort = check_choice(query.get("sort_by", "last_session_start_time"), columns, ["query", "sort_by"])
-    order = "ASC" if flag(query, "sort_by_desc") is False else "DESC"
-    sql = f"{SELECT} {where} ORDER BY {sort} {order}, created_at {order}, id LIMIT ? OFFSET ?"
-    with call.store.read() as db:
-        return [dataset_json(row) for row in db.execute(sql, (*where.params, *page(query)))]
+    return str(check_choice(query.get("sort_by", "last_session_start_time"), columns, ["query", "sort_by"]))
 
 
 def get_dataset(call: Call) -> dict[str, Any]:

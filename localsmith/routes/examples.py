@@ -48,7 +48,8 @@ def _split(body: dict[str, Any], loc: list[str | int]) -> list[str] | None:
 
 
 def _with_split(metadata: dict[str, Any], split: list[str] | None, default: Any) -> str:
-    return dumps({**metadata, "dataset_split": split or metadata.get("dataset_split") or default})
+    known = metadata.get("dataset_split")  # an empty list is kept: the example was taken out of its last split
+    return dumps({**metadata, "dataset_split": split or (default if known is None else known)})
 
 
 def example_json(row: sqlite3.Row, attachments: dict[str, Any] | None = None) -> Example:

@@ -10,7 +10,7 @@ MAX_RUNS_PER_REQUEST = 100
 def get_info(call: Call) -> dict[str, Any]:
     """Say what this server takes, with flags that match its switches."""
     return {
-        "version": "0.16.2",  # the LangSmith version whose behaviour this server follows
+        "version": "0.18.0",  # of LangSmith; the official clients warn of an older one
         "git_sha": None,
         "license_expiration_time": None,
         "batch_ingest_config": {
@@ -25,6 +25,7 @@ def get_info(call: Call) -> dict[str, Any]:
             "dataset_examples_multipart_enabled": True,
             "examples_multipart_enabled": True,
             "zstd_compression_enabled": zstd_available(),
+            "gzip_body_enabled": True,
             "ch_query_enabled": call.switches.v1_reads == 200,
             "sdb_query_enabled": call.switches.v2_reads == 200,
             "runs_of_any_age": call.switches.time_window_hours is None,  # LangSmith has no such flag, nor takes them

@@ -8,7 +8,7 @@ from localsmith.fields import Fields, check, check_choice, check_kind, conflict
 from localsmith.lists import Query, Where, flag, has_metadata, like, metadata_filter, page, uuids
 from localsmith.runs.filters import SESSION, compile_filter
 from localsmith.runs.totals import dollars, session_stats
-from localsmith.wire import TENANT_ID, Call, dumps_or_none, invalid, iso, loads_or_none, not_found
+from localsmith.wire import TENANT_ID, Call, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
 
 SESSION_FIELDS: Fields = {
     "id": "uuid",
@@ -51,6 +51,18 @@ def with_stats(db: sqlite3.Connection, rows: list[sqlite3.Row], since: int | Non
         costs = {name: dollars(numbers[name]) for name in ("total_cost", "prompt_cost", "completion_cost")}
         found.append({**session_json(row), **numbers, **costs, "run_facets": []})
     return found
+
+
+def with_run_count(db: sqlite3.Connection, rows: list[sqlite3.Row]) -> list[dict[str, Any]]:
+    """Rows of sessions without statistics but for `run_count`, which the JavaScript SDK waits for without asking."""
+    counts = dict(
+        db.execute(
+            "SELECT session_id, count(*) FROM runs INDEXED BY roots_of_session WHERE is_root = 1"
+            " AND session_id IN (SELECT value FROM json_each(?)) GROUP BY session_id",
+            (dumps([row["id"] for row in rows]),),
+        ).fetchall()
+    )
+    return [{**session_json(row), "run_count": counts.get(row["id"], 0)} for row in rows]
 
 
 def find_session(db: sqlite3.Connection, session_id: str) -> sqlite3.Row:
@@ -154,7 +166,7 @@ SORTS = {
 
 def list_sessions(call: Call) -> list[dict[str, Any]]:
     query = call.request.args
-    where = _conditions(query)
+    where = conditions(query)
     sort = SORTS[check_choice(query.get("sort_by", "start_time"), list(SORTS), ["query", "sort_by"])]
     order = "ASC" if flag(query, "sort_by_desc") is False else "DESC"
     params = list(where.params)
@@ -163,18 +175,18 @@ def list_sessions(call: Call) -> list[dict[str, Any]]:
         params.append(query.get("sort_by_feedback_key"))
     sql = f"SELECT * FROM sessions {where} ORDER BY {sort} {order}, created_at {order}, id LIMIT ? OFFSET ?"
     limits = page(query)
-    since = _since(query)
+    start = since(query)
     with call.store.read() as db:
         rows = db.execute(sql, (*params, *limits)).fetchall()
-        return with_stats(db, rows, since) if flag(query, "include_stats") else [session_json(row) for row in rows]
+        return with_stats(db, rows, start) if flag(query, "include_stats") else with_run_count(db, rows)
 
 
-def _since(query: Query) -> int | None:
+def since(query: Query) -> int | None:
     text = query.get("stats_start_time")
     return check_kind(text.replace(" ", "+"), "time", ["query", "stats_start_time"]) if text else None
 
 
-def _conditions(query: Query) -> Where:
+def conditions(query: Query) -> Where:
     where = Where()
     where.among("id", uuids(query, "id"))
     where.among("reference_dataset_id", uuids(query, "reference_dataset"))
@@ -196,8 +208,8 @@ def get_session(call: Call) -> dict[str, Any]:
     with call.store.read() as db:
         row = find_session(db, call.ids["session_id"])
         if not flag(call.request.args, "include_stats"):
-            return session_json(row)
-        return with_stats(db, [row], _since(call.request.args))[0]
+            return with_run_count(db, [row])[0]
+        return with_stats(db, [row], since(call.request.args))[0]
 
 
 def delete_session(call: Call) -> dict[str, Any]:

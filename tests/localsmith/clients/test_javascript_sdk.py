@@ -1,0 +1,123 @@
+"""The official JavaScript SDK, pointed at localsmith by environment variables alone."""
+
+import pytest
+from flask import request
+from javascript import node_modules, run_program
+from localsmith_api import Api
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def api(server):
+    return Api(server.url)
+
+
+@pytest.fixture
+def requests_seen(server):
+    """(method, path, Content-Encoding) of every request, and the status it was answered with."""
+    seen = []
+
+    def note(response):
+        encoding = request.headers.get("Content-Encoding")
+        seen.append((request.method, request.path, encoding, response.status_code))
+        return response
+
+    server.app.after_request_funcs.setdefault(None, []).append(note)
+    return seen
+
+
+def refused(requests_seen):
+    return [line for line in requests_seen if line[3] >= 400]
+
+
+@pytest.mark.parametrize(
+    ("environment", "encodings"),
+    [
+        ({}, [{"gzip"}, {"zstd"}]),  # zstd since Node 22.15
+        ({"LANGSMITH_DISABLE_RUN_COMPRESSION": "true"}, [{None}]),
+        ({"BATCHES": "none"}, [set()]),
+    ],
+    ids=["compressed", "plain", "one by one"],
+)
+def test_nested_calls_become_one_trace(server, api, requests_seen, tmp_path, environment, encodings):
+    """traceable, a call that fails, a run made by hand and feedback, in each way that the SDK sends runs."""
+    found = run_program("tracing.mjs", tmp_path, server.url, **environment)
+
+    assert found.value == {
+        "answer": "LIMA",
+        "names": ["agent", "tool", "model"],
+        "tokens": 12,
+        "tags": ["smoke"],
+        "outputs": {"outputs": "LIMA"},
+        "error": found.value["error"],
+        "roots": ["agent", "broken", "by hand"],
+        "feedback": [["correct", 0.3333]],
+    }
+    assert "no target" in found.value["error"]
+    (project,) = api.get("/sessions", name="js", include_stats="true")
+    assert (project["run_count"], project["error_rate"], project["total_tokens"]) == (3, pytest.approx(1 / 3), 12)
+    assert not refused(requests_seen)
+    assert {encoding for _, path, encoding, _ in requests_seen if path == "/runs/multipart"} in encodings
+    assert "older than the minimum" not in found.stderr
+
+
+def test_evaluate_scores_and_compares(server, api, requests_seen, tmp_path):
+    """Evaluators, summaries, repetitions, concurrency, and pairwise evaluation by names and by results."""
+    found = run_program("evaluating.mjs", tmp_path, server.url).value
+
+    double, wrong, two = (found["projects"][name] for name in ("double", "wrong", "two"))
+    assert (double["run_count"], double["reference_dataset_id"], found["rows"]) == (6, found["dataset"], 6)
+    assert double["feedback_stats"]["correct"]["avg"] == pytest.approx(4 / 6)
+    assert double["feedback_stats"]["third"]["avg"] == pytest.approx(0.3333)
+    assert double["session_feedback_stats"]["passed"]["avg"] == 6
+    assert (wrong["feedback_stats"]["pref"]["n"], two["feedback_stats"]["pref"]["n"]) == (6, 6)
+    assert (wrong["feedback_stats"]["pref"]["avg"], two["feedback_stats"]["pref"]["avg"]) == (0, pytest.approx(1 / 3))
+    assert len(api.get(f"/datasets/{found['dataset']}/comparative")) == 2
+    assert sorted(api.get(f"/datasets/{found['dataset']}/splits")) == ["test", "train"]
+    assert not refused(requests_seen)
+
+
+def test_datasets_splits_and_versions(server, requests_seen, tmp_path):
+    """A CSV file, splits, the difference of two versions, and the v2 lists of the generated client."""
+    found = run_program("managing.mjs", tmp_path, server.url)
+
+    assert found.value == {
+        "csv": [
+            [{"question": "Chile?"}, {"answer": "Santiago\nde Chile"}],
+            [{"question": "Peru, the capital?"}, {"answer": "Lima"}],
+        ],
+        "splits": ["base", "hard"],
+        "hard": [{"n": 1}],
+        "diff": [True, True, True],
+        "project": ["e", 1, 0],
+        "datasets": [["plain", 2]],
+        "sessions": [["p", "PROJECT"]],
+    }
+    assert not refused(requests_seen)
+    assert "older than the minimum" not in found.stderr
+
+
+def test_langchain_js_traces_by_environment_variables(server, api, tmp_path):
+    """Prompt, model and parser are steps of one trace, with tags and metadata."""
+    found = run_program("langchain.mjs", tmp_path, server.url).value
+
+    assert found["answer"] == "Lima"
+    assert found["runs"] == [[kind, "success"] for kind in ("chain", "llm", "parser", "prompt")]
+    (project,) = api.get("/sessions", name="js", include_stats="true")
+    (root,) = api.post("/runs/query", {"session": [project["id"]], "is_root": True})["runs"]
+    assert (project["run_count"], root["tags"], root["thread_id"]) == (1, ["smoke"], "t-1")
+
+
+def test_vitest_suite_is_an_experiment(server, api, tmp_path):
+    """Each test is an example with a run, its own feedback, and `pass`; a failed one has an error."""
+    vitest = str(node_modules() / "vitest" / "vitest.mjs")
+
+    printed = run_program("capitals.test.mjs", tmp_path, server.url, vitest, "run", code=1)
+
+    assert "1 failed" in printed.stdout and "1 passed" in printed.stdout
+    (dataset,) = api.get("/datasets", name="capitals")
+    (experiment,) = api.get("/sessions", reference_dataset=dataset["id"], include_stats="true")
+    assert (dataset["example_count"], experiment["run_count"], experiment["error_rate"]) == (2, 2, 0.5)
+    assert experiment["feedback_stats"]["correct"] == {"n": 1, "avg": 1, "values": {}}
+    assert (experiment["feedback_stats"]["pass"]["n"], experiment["feedback_stats"]["pass"]["avg"]) == (2, 0.5)
