@@ -82,9 +82,10 @@ def parser_of(command: Any, name: str) -> argparse.ArgumentParser:
 
 def run_command(command: Any, options: argparse.Namespace) -> int:
     """Run a command whose flags are read; what it raises for people becomes a message and an exit code."""
-    from langsmith_rest.commands.connecting import connect
+    from langsmith_rest.commands.connecting import connect, fetch_extras
 
     try:
+        fetch_extras()
         refuse_empty_names(options)
         if "metadata" in options:
             options.metadata = parse_metadata(options.metadata)

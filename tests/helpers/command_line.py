@@ -1,0 +1,27 @@
+"""Running commands in tests."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from places import MAIN
+
+OK = {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}}
+LINK = r"http://127\.0\.0\.1:1984/o/[0-9a-f-]{36}/datasets/[0-9a-f-]{36}/compare\?selectedSessions=[0-9a-f-]{36}"
+
+
+def write(name, *results):
+    Path(name).write_text("".join(json.dumps(result) + "\n" for result in results), encoding="utf-8")
+    return name
+
+
+def start(*arguments, **variables):
+    """Start the command as users do."""
+    return subprocess.Popen(
+        [sys.executable, str(MAIN), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **variables},
+    )

@@ -1,0 +1,52 @@
+"""Test the package `langsmith_rest` itself: its names, and files of the user's that hide modules of ours."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+import langsmith_rest
+
+pytestmark = pytest.mark.usefixtures("nothing_set")
+
+
+def python(code):
+    """Run Python in the current folder, whose files come before ours, as in a script of the user's."""
+    environment = {**os.environ, "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{ROOT}"}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_every_name_can_be_imported_and_is_listed():
+    """What `dir` shows is there."""
+    for name in langsmith_rest.__all__:
+        assert getattr(langsmith_rest, name) is not None and name in dir(langsmith_rest)
+
+
+def test_recording_imports_no_more_than_it_needs():
+    """Neither evaluators, nor the command line, nor the store."""
+    done = python(
+        "import sys\n"
+        "from langsmith_rest import record_langsmith_experiment, connect\n"
+        "unneeded = ('langsmith_rest.evaluation', 'langsmith_rest.commands', 'localsmith', 'rich', 'flask')\n"
+        "print([name for name in sys.modules if name.startswith(unneeded)])"
+    )
+
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["rest", "recorder"])
+@pytest.mark.parametrize("wanted", ["langsmith_rest", "recorder"])
+def test_file_that_hides_one_of_ours_is_named(name, wanted):
+    """One error says which file it is and what to do, instead of names that are missing somewhere."""
+    Path(f"{name}.py").write_text("" if name == "rest" else "from langsmith_rest import *\n")
+
+    done = python(f"from {wanted} import record_langsmith_experiment")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: {Path(f'{name}.py').absolute()} hides the module {name!r} of langsmith-rest-experiments: "
+        "rename that file, or run from another folder."
+    )
