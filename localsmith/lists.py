@@ -26,7 +26,7 @@ class Where:
         self.params.extend(params)
 
     def among(self, column: str, values: list[str]) -> None:
-        """Ask for one of `values`; an empty list asks for nothing."""
+        """Ask for one of `values`; an empty list adds no condition."""
         if len(values) == 1:
             self.add(f"{column} = ?", values[0])
         elif values:
@@ -88,13 +88,41 @@ def metadata_filter(query: Query, where: Where, column: str) -> None:
 
 def has_metadata(where: Where, column: str, key: str, value: Any) -> None:
     """Ask that the JSON object in `column` holds `key` with `value`."""
-    text = value if isinstance(value, str) else dumps(value)
-    # json_each gives texts and numbers as they are, objects as JSON, and true as 1: its type tells it apart.
-    shown = "CASE WHEN type IN ('true', 'false', 'null') THEN type ELSE CAST(value AS TEXT) END"
-    where.add(f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = ? AND {shown} = ?)", key, text)
+    condition, *params = entry_is(value)
+    where.add(f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = ? AND {condition})", key, *params)
+
+
+# A row of json_each as text: it gives texts and numbers as they are, objects as JSON, and true as 1.
+ENTRY = "CASE WHEN type IN ('true', 'false', 'null') THEN type ELSE CAST(value AS TEXT) END"
+
+
+def entry_is(value: Any) -> tuple[Any, ...]:
+    """The condition that a row of json_each holds `value`, and its parameters; a text is any value's text."""
+    if isinstance(value, dict | list):
+        return "(type IN ('object', 'array') AND same_json(value, ?))", dumps(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = "type IN ('integer', 'real') AND value = ?"
+        return f"({number} OR type = 'text' AND value = ?)", exact(value), dumps(value)
+    return f"{ENTRY} = ?", value if isinstance(value, str) else dumps(value)
+
+
+def exact(value: Any) -> int | float:
+    """An int, float or Decimal as SQLite compares it: whole ones of 64 bits exactly, others as floats."""
+    return int(value) if abs(value) < 2**63 and value == int(value) else float(value)
 
 
 def like(text: str) -> str:
     """`text` anywhere, as a pattern for LIKE ... ESCAPE '\\'."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
+
+
+def mentions(column: str, text: str, *, in_json: bool = False) -> tuple[str, ...]:
+    """The condition that `column` holds `text` in any case, and its parameters; `in_json`, as stored JSON spells it."""
+    wanted = json.dumps(text, ensure_ascii=False)[1:-1] if in_json else text
+    if wanted.isascii():
+        return f"{column} LIKE ? ESCAPE '\\'", like(wanted)
+    # SQLite knows upper and lower case of ASCII only: it looks for the rest, and Python decides.
+    rough = "".join(sign if sign.isascii() else "\0" for sign in wanted)
+    pattern = like(rough).replace("\0", "_")
+    return f"({column} LIKE ? ESCAPE '\\' AND mentions({column}, ?))", pattern, wanted.lower()

@@ -1,5 +1,6 @@
 """The SQLite file behind localsmith: opening it safely, and one transaction per request."""
 
+import json
 import os
 import queue
 import sqlite3
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 APPLICATION_ID = 0x4C534D31  # "LSM1": marks a file as ours, see PRAGMA application_id
 BUSY_TIMEOUT_MS = 15_000  # another process may hold the write lock; its transactions take milliseconds
@@ -121,7 +123,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL may lose the last commits on power loss
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cache_size = -16000")  # 16 MB a connection at most
+    db.create_function("mentions", 2, _mentions, deterministic=True)
+    db.create_function("same_json", 2, _same_json, deterministic=True)
     return db
+
+
+def _mentions(text: Any, lowered: str) -> bool:
+    return lowered in str(text).lower()
+
+
+def _same_json(text: str, other: str) -> bool:
+    return bool(json.loads(text) == json.loads(other))
 
 
 def _check(path: Path) -> None:

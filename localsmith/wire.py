@@ -195,7 +195,7 @@ def _check_text(value: Any, loc: str) -> None:
 
 def dumps(value: Any) -> str:
     """JSON as it is stored and sent."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def dumps_or_none(value: Any) -> str | None:

@@ -108,7 +108,7 @@ def _shift(root: sqlite3.Row, session_start: int) -> int | None:
     metadata = _metadata(root)
     try:
         return micros(metadata["original_start_time"]) - int(root["start_time"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         pass
     return None if root["start_time"] == root["end_time"] == session_start else 0
 

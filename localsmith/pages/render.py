@@ -8,9 +8,10 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import Any
+
+from localsmith.wire import iso
 
 MAX_DIFF_WORDS = 1500  # the time a diff takes grows with the square
 
@@ -297,11 +298,11 @@ def percent(share: float | None) -> str:
 
 def when(micros: int | None) -> str:
     """A time in UTC, to the minute."""
-    return NONE if micros is None else datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+    return NONE if micros is None else (iso(micros) or "")[:16].replace("T", " ")
 
 
 def exact_time(micros: int | None) -> str:
-    return "" if micros is None else datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+    return "" if micros is None else (iso(micros) or "")[:26].replace("T", " ") + " UTC"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

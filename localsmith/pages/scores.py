@@ -1,6 +1,7 @@
 """Scores that a person gives by hand, through a form that works without JavaScript."""
 
 import math
+import re
 import sqlite3
 import uuid
 from typing import Any
@@ -43,7 +44,9 @@ def _score(text: str) -> float | None:
     if not text.strip():
         return None
     try:
-        score = float(text.replace(",", "."))
+        score = float(text.strip().replace(",", "."))
+        if re.fullmatch(r"[-+]?[1-9]\d*,\d{3}", text.strip()):
+            raise BadRequest(f"{text[:40]!r} may be {score:g} or {score * 1000:g}: write it without the comma.")
     except ValueError:
         raise BadRequest(f"{text[:40]!r} is not a number.") from None
     if not math.isfinite(score):
@@ -55,9 +58,12 @@ def _save(
     db: sqlite3.Connection, run: sqlite3.Row, key: str, score: float | None, comment: str | None, now: int
 ) -> None:
     known = db.execute(
-        "SELECT id FROM feedback WHERE run_id = ? AND key = ? AND comparative_experiment_id IS NULL", (run["id"], key)
+        "SELECT id, source_type FROM feedback WHERE run_id = ? AND key = ? AND comparative_experiment_id IS NULL"
+        " ORDER BY source_type IS 'app' DESC, seq DESC",
+        (run["id"], key),
     ).fetchall()
-    if len(known) == 1:
+    # With several of one name, only what was given by hand before is changed.
+    if len(known) == 1 or known and known[0]["source_type"] == "app":
         # What was received first stays in the row, in `received`: the page shows it beside the change.
         db.execute(
             "UPDATE feedback SET score = coalesce(?, score), comment = coalesce(?, comment), error = 0,"

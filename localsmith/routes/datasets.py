@@ -178,20 +178,28 @@ def delete_dataset(call: Call) -> dict[str, Any]:
     return {}
 
 
-# Versions
+# Versions: every moment at which an example of the dataset was made, changed, deleted, or moved away
+
+MAX_TIME = 2**63 - 1
+VERSIONS = """
+    SELECT modified_at AS moment FROM examples WHERE dataset_id = ?1 AND modified_at <= ?2
+    UNION SELECT ended_at FROM examples WHERE dataset_id = ?1 AND ended_at <= ?2
+"""
+
+
+def _last_version(db: sqlite3.Connection, dataset_id: str, moment: int) -> int | None:
+    """The newest version that was there at `moment`."""
+    found: int | None = db.execute(f"SELECT max(moment) FROM ({VERSIONS})", (dataset_id, moment)).fetchone()[0]
+    return found
 
 
 def list_versions(call: Call) -> list[dict[str, Any]]:
-    """Every moment at which the dataset's examples changed, newest first, with the tags set on it."""
+    """The versions of the dataset, newest first, with the tags set on them."""
     limit, offset = page(call.request.args)
     with call.store.read() as db:
         find_dataset(db, call.ids["dataset_id"])
-        rows = db.execute(
-            "SELECT modified_at AS moment FROM examples WHERE dataset_id = :id UNION"
-            " SELECT ended_at FROM examples WHERE dataset_id = :id AND ended_at IS NOT NULL"
-            " ORDER BY moment DESC LIMIT :limit OFFSET :offset",
-            {"id": call.ids["dataset_id"], "limit": limit, "offset": offset},
-        ).fetchall()
+        sql = f"{VERSIONS} ORDER BY moment DESC LIMIT ? OFFSET ?"
+        rows = db.execute(sql, (call.ids["dataset_id"], MAX_TIME, limit, offset)).fetchall()
         tags = _tags(db, call.ids["dataset_id"])
     newest = ["latest"] if not offset else []
     return [
@@ -208,14 +216,11 @@ def _tags(db: sqlite3.Connection, dataset_id: str) -> dict[int, list[str]]:
 
 
 def tag_version(call: Call) -> dict[str, Any]:
-    """Name a moment, for as_of."""
+    """Name the version that was there at a moment, for as_of."""
     fields = check(call.object(), {"tag": "text!", "as_of": "time!"})
     with call.store.write() as db:
         find_dataset(db, call.ids["dataset_id"])
-        moment = db.execute(
-            "SELECT max(modified_at) FROM examples WHERE dataset_id = ? AND modified_at <= ?",
-            (call.ids["dataset_id"], fields["as_of"]),
-        ).fetchone()[0]
+        moment = _last_version(db, call.ids["dataset_id"], fields["as_of"])
         row = (call.ids["dataset_id"], fields["tag"], moment or fields["as_of"])
         db.execute("INSERT OR REPLACE INTO dataset_tags VALUES (?, ?, ?)", row)
     return {"as_of": iso(row[2]), "tags": [fields["tag"]]}
@@ -227,10 +232,7 @@ def get_version(call: Call) -> dict[str, Any]:
     with call.store.read() as db:
         find_dataset(db, call.ids["dataset_id"])
         moment = moment_of(db, query.get("tag") or query.get("as_of") or "latest", call.ids["dataset_id"])
-        last = db.execute(
-            "SELECT max(modified_at) FROM examples WHERE dataset_id = ? AND modified_at <= ?",
-            (call.ids["dataset_id"], call.switches.now() if moment is None else moment),
-        ).fetchone()[0]
+        last = _last_version(db, call.ids["dataset_id"], MAX_TIME if moment is None else moment)
         if last is None:
             raise not_found("Dataset version")
         return {"as_of": iso(last), "tags": _tags(db, call.ids["dataset_id"]).get(last, [])}

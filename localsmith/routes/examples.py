@@ -2,11 +2,12 @@
 
 import sqlite3
 import uuid
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
 from localsmith.fields import Fields, check, check_choice, conflict
-from localsmith.lists import Query, Where, flag, like, metadata_filter, page, uuids
+from localsmith.lists import Query, Where, flag, mentions, metadata_filter, page, uuids
 from localsmith.runs.filters import EXAMPLE, compile_filter
 from localsmith.schemas import check_against_schemas
 from localsmith.wire import Call, as_time, as_uuid, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
@@ -166,28 +167,35 @@ def update_examples(call: Call) -> dict[str, Any]:
 
 
 def apply_updates(db: sqlite3.Connection, updates: list[dict[str, Any]], now: int) -> list[str]:
-    """Make a new version of each example: fields left out stay as they are. 404 for an unknown one."""
-    changed = []
+    """Make new versions of examples, all at one moment: fields left out stay as they are. 404 for an unknown one."""
+    checked = []
     for i, update in enumerate(updates):
         loc: list[str | int] = ["body", i]
-        fields = {**check(update, UPDATE_FIELDS, loc), "split": _split(update, loc)}
-        rows = _select(db, [fields["id"]])
-        if not rows:
-            raise not_found("Example")
-        _new_version(db, rows[0], fields, now)
-        changed.append(fields["id"])
-    return changed
+        checked.append({**check(update, UPDATE_FIELDS, loc), "split": _split(update, loc)})
+    ids = [fields["id"] for fields in checked]
+    rows = _select(db, ids)
+    if len(rows) < len(set(ids)):
+        raise not_found("Example")
+    datasets = {row["dataset_id"] for row in rows} | {f["dataset_id"] for f in checked if "dataset_id" in f}
+    if datasets - known_datasets(db, datasets):
+        raise not_found("Dataset")
+    moment = _next_moment(db, datasets, max([now, *(row["modified_at"] + 1 for row in rows)]))
+    for fields in checked:
+        _new_version(db, _select(db, [fields["id"]])[0], fields, moment)
+    return ids
+
+
+def known_datasets(db: sqlite3.Connection, ids: Iterable[str]) -> set[str]:
+    rows = db.execute("SELECT id FROM datasets WHERE id IN (SELECT value FROM json_each(?))", (dumps(list(ids)),))
+    return {row["id"] for row in rows}
 
 
 def _new_version(db: sqlite3.Connection, old: sqlite3.Row, fields: dict[str, Any], now: int) -> None:
     dataset_id = fields.get("dataset_id", old["dataset_id"])
-    if not db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset_id,)).fetchone():
-        raise not_found("Dataset")
     inputs = fields.get("inputs", loads_or_none(old["inputs"]))
     check_against_schemas(db, dataset_id, inputs, fields.get("outputs", loads_or_none(old["outputs"])))
     moved = dataset_id != old["dataset_id"]
     metadata = loads_or_none(old["metadata"])
-    now = _next_moment(db, {dataset_id}, max(now, old["modified_at"] + 1))
     db.execute("UPDATE examples SET ended_at = ? WHERE version = ?", (now, old["version"]))
     db.execute(
         "INSERT INTO examples (id, dataset_id, position, created_at, modified_at, source_run_id, inputs, outputs,"
@@ -247,7 +255,8 @@ def erase_examples(call: Call) -> dict[str, Any]:
 
 # Reading
 
-SELECT = "SELECT examples.*, datasets.name AS dataset_name FROM examples JOIN datasets ON datasets.id = dataset_id "
+FROM = "FROM examples JOIN datasets ON datasets.id = dataset_id"
+SELECT = f"SELECT examples.*, datasets.name AS dataset_name {FROM} "
 
 
 def _select(db: sqlite3.Connection, ids: list[str]) -> list[sqlite3.Row]:
@@ -283,7 +292,8 @@ def _conditions(db: sqlite3.Connection, query: Query) -> Where:
             dumps(splits),
         )
     for text in query.getlist("full_text_contains"):
-        where.add("(inputs LIKE ? ESCAPE '\\' OR outputs LIKE ? ESCAPE '\\')", like(text), like(text))
+        found = [mentions(column, text, in_json=True) for column in ("inputs", "outputs")]
+        where.add(f"({' OR '.join(sql for sql, *_ in found)})", *(param for _, *params in found for param in params))
     if query.get("filter"):
         where.add(*compile_filter(query["filter"], EXAMPLE))
     return where

@@ -3,6 +3,8 @@
 import json
 import sqlite3
 import uuid
+from fractions import Fraction
+from statistics import mean, pstdev
 from typing import Any
 
 from localsmith.fields import Fields, check, check_choice, check_kind, check_length, conflict
@@ -133,7 +135,7 @@ def insert_feedback(db: sqlite3.Connection, items: list[Feedback], now: int) -> 
 
 def is_same(db: sqlite3.Connection, item: Feedback) -> bool:
     row = db.execute("SELECT received FROM feedback WHERE id = ?", (item["id"],)).fetchone()
-    return bool(row["received"] == item["received"])
+    return bool(json.loads(row["received"]) == json.loads(item["received"]))  # 1 and 1.0 are the same score
 
 
 # Reading
@@ -223,6 +225,8 @@ def update_feedback(call: Call) -> dict[str, Any]:
         for name, value in values.items():
             if name in body:
                 db.execute(f"UPDATE feedback SET {name} = ? WHERE id = ?", (value, feedback_id))
+        if marks["score"] is not None or marks["value"] is not None:
+            db.execute("UPDATE feedback SET error = 0 WHERE id = ?", (feedback_id,))
         db.execute("UPDATE feedback SET modified_at = ? WHERE id = ?", (call.switches.now(), feedback_id))
         return read_one(db, feedback_id)
 
@@ -245,15 +249,20 @@ def feedback_stats(
     `n` counts scores only; categories without a score are counted in `values`.
     """
     found: dict[Any, dict[str, dict[str, Any]]] = {}
-    sums = "count(score) AS n, avg(score) AS avg"  # all that v1 needs is in the index
+    sums = "count(score) AS n, avg(score) AS avg, max(abs(score)) AS largest"  # all that v1 needs is in the index
     if detailed:
-        sums += ", min(score) AS min, max(score) AS max, sum(error) AS errors, sum(score * score) AS squares"
+        sums += ", min(score) AS min, max(score) AS max, sum(error) AS errors"
     rows = db.execute(f"SELECT {group} AS owner, key, {sums} FROM feedback {where} GROUP BY {group}, key", where.params)
     for row in rows.fetchall():
         stats: dict[str, Any] = {"n": row["n"], "avg": row["avg"], "values": {}}
+        scores = []
+        if row["n"] > 1 and (detailed or row["largest"] > LARGE):
+            scores = _scores(db, where, group, row["owner"], row["key"])
+        if (row["largest"] or 0) > LARGE:
+            stats["avg"] = float(mean(map(Fraction, scores))) if scores else row["largest"]
         if detailed:
             stats |= {"min": row["min"], "max": row["max"], "errors": row["errors"], "comments": []}
-            stats["stdev"] = _stdev(row["n"], row["avg"], row["squares"])
+            stats["stdev"] = pstdev(scores) if scores else 0.0 if row["n"] else None
         found.setdefault(row["owner"], {})[row["key"]] = stats
     _add_values(db, found, group, where)
     if detailed:
@@ -261,10 +270,12 @@ def feedback_stats(
     return found
 
 
-def _stdev(n: int, mean: float | None, squares: float | None) -> float | None:
-    if mean is None or squares is None:
-        return None
-    return float(max(squares / n - mean * mean, 0.0) ** 0.5)
+LARGE = 1e290  # sums of such scores may be beyond what a float holds
+
+
+def _scores(db: sqlite3.Connection, where: Where, group: str, owner: Any, key: str) -> list[float]:
+    sql = f"SELECT score FROM feedback {where.also(f'{group} IS ? AND key = ? AND score IS NOT NULL')}"
+    return [row["score"] for row in db.execute(sql, (*where.params, owner, key))]
 
 
 def _add_values(db: sqlite3.Connection, found: dict[str, Any], group: str, where: Where) -> None:
@@ -276,7 +287,9 @@ def _add_values(db: sqlite3.Connection, found: dict[str, Any], group: str, where
     for row in rows:
         value = json.loads(row["value"])
         if not isinstance(value, dict):
-            found[row["owner"]][row["key"]]["values"][value if isinstance(value, str) else row["value"]] = row["n"]
+            counts = found[row["owner"]][row["key"]]["values"]
+            name = value if isinstance(value, str) else row["value"]  # the text "1" and the number 1 are one category
+            counts[name] = counts.get(name, 0) + row["n"]
 
 
 MAX_COMMENTS = 5  # v2 shows a sample

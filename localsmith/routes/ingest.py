@@ -10,7 +10,7 @@ from flask import Response
 from localsmith.multipart import Part, parse_parts
 from localsmith.routes.feedback import NAMESPACE, check_feedback, insert_feedback
 from localsmith.routes.info import MAX_RUNS_PER_REQUEST
-from localsmith.runs.checks import Run, bad_run, check_fields, check_run, place, unprocessable
+from localsmith.runs.checks import IDS, Run, bad_run, check_fields, check_run, place, unprocessable
 from localsmith.runs.writing import insert_runs, update_runs
 from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, answer
 
@@ -28,7 +28,7 @@ def create_run(call: Call) -> dict[str, Any]:
     body = call.json()
     if not isinstance(body, dict):
         raise unprocessable("run", "must be an object")
-    check_fields(body, "run", nulls=False)
+    body |= {name: value for name, value in check_fields(body, "run", nulls=False).items() if name in IDS}
     now = call.switches.now()
 
     def write(db: sqlite3.Connection) -> None:

@@ -46,13 +46,13 @@ def query_runs(call: Call) -> dict[str, Any]:
         raise ApiError(400, "Limit exceeds maximum allowed value of 100")
     if limit < 1:
         raise invalid(["body", "limit"], "Input should be greater than or equal to 1", "greater_than_equal")
-    if not any(wanted.get(scope) for scope in SCOPES):
+    if not any(wanted.get(scope) is not None for scope in SCOPES):
         raise ApiError(
             400, "At least one of 'session', 'id', 'parent_run', 'trace' or 'reference_example' must be specified"
         )
     if wanted.get("query"):
         raise ApiError(400, "'query' in natural language is not available on this server: use 'filter'")
-    where = run_conditions({"id": wanted["id"]} if wanted.get("id") else wanted)
+    where = run_conditions({"id": wanted["id"]} if "id" in wanted else wanted)
     order = wanted.get("order", "desc")
     with call.store.read() as db:
         rows, place = page_of_runs(db, where, limit, order=order, after=read_cursor(body, 2))

@@ -6,7 +6,7 @@ from localsmith.fields import Fields, check
 from localsmith.routes.examples import example_json
 from localsmith.routes.sessions import find_session
 from localsmith.runs.checks import RUN_TYPES
-from localsmith.runs.experiments import SORTS, experiment_examples, experiment_rows
+from localsmith.runs.experiments import SORTS, experiment_examples, experiment_rows, place_of
 from localsmith.runs.query import SELECT, page_of_runs, read_cursor, run_conditions, write_cursor
 from localsmith.runs.reading import V2, v2_runs
 from localsmith.wire import ApiError, Call, as_time, as_uuid
@@ -155,12 +155,12 @@ def list_examples(call: Call) -> dict[str, Any]:
     limit = page_size(wanted, 20, 100)
     selects = check_selects(wanted.get("selects", []))
     sort = check(wanted.get("sort", {}), SORTS["v2"], ["body", "sort"])
-    (place,) = read_cursor(body, 1) or [0]
+    after = read_cursor(body, 3)
     sessions = wanted["experiment_ids"]
     order = (sort.get("by"), sort.get("order"))
-    start = {"offset": max(place, 0)} if order[0] else {"after": place}
     with call.store.read() as db:
-        examples = experiment_examples(db, call.ids["dataset_id"], sessions, wanted, limit + 1, sort=order, **start)
+        dataset_id = call.ids["dataset_id"]
+        examples = experiment_examples(db, dataset_id, sessions, wanted, limit + 1, sort=order, after=after)
         page = examples[:limit]
         rows = experiment_rows(db, [example["id"] for example in page], sessions)
         runs = v2_runs(db, call, rows, selects, comparative=wanted.get("comparative_experiment_id"))
@@ -168,5 +168,5 @@ def list_examples(call: Call) -> dict[str, Any]:
     for row, run in zip(rows, runs, strict=True):
         by_example.setdefault(row["reference_example_id"], []).append(run)
     items = [{**example_json(example), "runs": by_example.get(example["id"], [])} for example in page]
-    following = place + limit if order[0] or not page else page[-1]["position"]
-    return {"items": items, "next_cursor": write_cursor([following] if len(examples) > limit else None, body)}
+    place = place_of(page[-1]) if len(examples) > limit else None
+    return {"items": items, "next_cursor": write_cursor(place, body)}

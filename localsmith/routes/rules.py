@@ -196,11 +196,15 @@ def create_evaluator(call: Call) -> dict[str, Any]:
         check(fields[kind], CODE, ["body", kind])
     evaluator_id, now = str(uuid.uuid4()), call.switches.now()
     with call.store.write() as db:
-        if db.execute("SELECT 1 FROM evaluators WHERE name = ?", (fields["name"],)).fetchone():
-            raise conflict(f"an evaluator named {fields['name']!r} already exists")
+        _refuse_taken(db, fields["name"], evaluator_id)
         row = (evaluator_id, fields["name"], fields["type"], now, now, dumps({kind: fields[kind]}))
         db.execute("INSERT INTO evaluators VALUES (?, ?, ?, ?, ?, ?)", row)
         return {"evaluator": evaluator_json(db, _find_evaluator(db, evaluator_id))}
+
+
+def _refuse_taken(db: sqlite3.Connection, name: str | None, evaluator_id: str) -> None:
+    if db.execute("SELECT 1 FROM evaluators WHERE name = ? AND id <> ?", (name, evaluator_id)).fetchone():
+        raise conflict(f"an evaluator named {name!r} already exists")
 
 
 def _find_evaluator(db: sqlite3.Connection, evaluator_id: str) -> sqlite3.Row:
@@ -242,6 +246,7 @@ def update_evaluator(call: Call) -> Response:
         kind = f"{row['type']}_evaluator"
         body = json.loads(row["body"])
         body[kind] |= fields.get(kind, {})
+        _refuse_taken(db, fields.get("name"), row["id"])
         db.execute(
             "UPDATE evaluators SET name = ?, body = ?, updated_at = ? WHERE id = ?",
             (fields.get("name", row["name"]), dumps(body), now, row["id"]),

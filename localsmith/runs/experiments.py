@@ -5,7 +5,7 @@ from typing import Any
 
 from localsmith.fields import Fields
 from localsmith.lists import Where
-from localsmith.routes.examples import SELECT as SELECT_EXAMPLES
+from localsmith.routes.examples import FROM
 from localsmith.routes.sessions import find_session
 from localsmith.runs.filters import RUN, compile_filter
 from localsmith.runs.query import SELECT as SELECT_RUNS
@@ -34,12 +34,12 @@ def experiment_examples(
     limit: int,
     offset: int = 0,
     sort: tuple[str | None, str | None] = (None, None),
-    after: int = 0,
+    after: list[Any] | None = None,
 ) -> list[sqlite3.Row]:
     """A page of the dataset's examples that have a root run in one of the sessions.
 
-    Each comes in its last version, deleted ones too, since the experiment was run on them. `wanted` may hold
-    `filters` by session and `example_ids`. A page that begins `after` a position costs the same wherever it is.
+    Each comes in its last version in this dataset, deleted or moved away since or not, as the experiment was run on it.
+    `wanted` may hold `filters` by session and `example_ids`. `after` is the `place` of the example before the page.
     """
     if not db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset_id,)).fetchone():
         raise not_found("Dataset")
@@ -48,16 +48,44 @@ def experiment_examples(
     for session_id in session_ids:
         find_session(db, session_id)
     where = Where()
-    where.add("dataset_id = ? AND position > ?", dataset_id, after)
-    where.add("version = (SELECT max(version) FROM examples AS later WHERE later.id = examples.id)")
+    where.add("dataset_id = ?", dataset_id)
+    where.add(
+        "version = (SELECT max(version) FROM examples AS later"
+        " WHERE later.id = examples.id AND later.dataset_id = examples.dataset_id)"
+    )
     where.add(f"EXISTS (SELECT 1 FROM runs WHERE {ROOTS} IN (SELECT value FROM json_each(?)))", dumps(session_ids))
     if len(wanted.get("example_ids") or ()) > MAX_EXAMPLE_IDS:
         raise ApiError(400, f"at most {MAX_EXAMPLE_IDS} example_ids are allowed")
     where.among("examples.id", wanted.get("example_ids") or [])
     _add_filters(where, wanted.get("filters") or {})
-    order, params = _order(sort, session_ids)
-    sql = f"{SELECT_EXAMPLES} {where} ORDER BY {order} LIMIT ? OFFSET ?"
-    return db.execute(sql, (*where.params, *params, limit, offset)).fetchall()
+    value, direction, params = _sort_value(sort, session_ids)
+    if after and value == "NULL":
+        where.add("position >= ?", after[1])  # so that a page costs the same wherever it is
+    following, place = _following(direction, after)
+    sql = (
+        f"WITH found AS MATERIALIZED (SELECT version AS chosen, position AS p, id AS i, ({value}) AS sort_value"
+        f" FROM examples {where}) SELECT examples.*, datasets.name AS dataset_name, sort_value {FROM}"
+        f" JOIN found ON chosen = version {following}"
+        f" ORDER BY sort_value {direction} NULLS LAST, position, examples.id LIMIT ? OFFSET ?"
+    )
+    return db.execute(sql, (*params, *where.params, *place, limit, offset)).fetchall()
+
+
+def place_of(example: sqlite3.Row) -> list[Any]:
+    """Where an example stands in the order of its page, for a cursor."""
+    return [example["sort_value"], example["position"], example["id"]]
+
+
+def _following(direction: str, after: list[Any] | None) -> tuple[str, list[Any]]:
+    """The condition for what comes after a place, whatever has come or gone before it; no value is last."""
+    if after is None:
+        return "", []
+    value, *place = after
+    if value is None:
+        return "WHERE sort_value IS NULL AND (p, i) > (?, ?)", place
+    sign = "<" if direction == "DESC" else ">"
+    later = f"sort_value {sign} ? OR sort_value IS NULL OR sort_value = ? AND (p, i) > (?, ?)"
+    return f"WHERE ({later})", [value, value, *place]
 
 
 def _add_filters(where: Where, filters: dict[str, Any]) -> None:
@@ -75,23 +103,21 @@ def _add_filters(where: Where, filters: dict[str, Any]) -> None:
         )
 
 
-def _order(sort: tuple[str | None, str | None], session_ids: list[str]) -> tuple[str, list[Any]]:
+def _sort_value(sort: tuple[str | None, str | None], session_ids: list[str]) -> tuple[str, str, list[Any]]:
+    """What to sort by, as SQL with its parameters, and in which direction."""
     by, direction = sort
     if not by:
-        return "position, examples.id", []
+        return "NULL", "ASC", []
     if len(session_ids) > 1:
         raise ApiError(400, "sorting is possible with one experiment only")
     direction = "ASC" if direction == "ASC" else "DESC"  # never text of the request
     if by in COLUMNS:
-        value, params = f"SELECT avg(runs.{COLUMNS[by]}) FROM runs WHERE {ROOTS} = ?", [session_ids[0]]
-    else:
-        # CROSS JOIN keeps the order: first the example's run, then its feedback. SQLite would guess the other way.
-        value = (
-            "SELECT avg(score) FROM runs CROSS JOIN feedback ON feedback.run_id = runs.id"
-            f" WHERE {ROOTS} = ? AND key = ?"
-        )
-        params = [session_ids[0], by.removeprefix("feedback.")]
-    return f"({value}) {direction} NULLS LAST, position, examples.id", params
+        return f"SELECT avg(runs.{COLUMNS[by]}) FROM runs WHERE {ROOTS} = ?", direction, [session_ids[0]]
+    # CROSS JOIN keeps the order: first the example's run, then its feedback. SQLite would guess the other way.
+    value = (
+        f"SELECT avg(score) FROM runs CROSS JOIN feedback ON feedback.run_id = runs.id WHERE {ROOTS} = ? AND key = ?"
+    )
+    return value, direction, [session_ids[0], by.removeprefix("feedback.")]
 
 
 def experiment_rows(db: sqlite3.Connection, example_ids: list[str], session_ids: list[str]) -> list[sqlite3.Row]:

@@ -4,12 +4,14 @@ and(eq(run_type, "llm"), gte(latency, "5s"), eq(feedback_key, "correct"), lt(fee
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-from localsmith.lists import like
+from localsmith.lists import ENTRY, entry_is, exact, mentions
 from localsmith.wire import ApiError, dumps, micros
 
 MAX_LENGTH = 20_000
@@ -168,6 +170,7 @@ class Field:
     convert: Callable[[Any], Any] = lambda value: value
     # Conditions on feedback or metadata hold for one feedback or one metadata entry together.
     group: str = ""
+    is_key: bool = False  # names the feedback or the entry, of which the others say more
 
 
 @dataclass
@@ -176,7 +179,7 @@ class Target:
 
     name: str
     fields: dict[str, Field]
-    searched: list[str]
+    searched: list[tuple[str, bool]]  # columns, and whether they hold JSON
     tags: str
     metadata: str
 
@@ -188,13 +191,14 @@ def _text(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**63:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("a number")
-    return value
+    return exact(value)
 
 
 def _dollars(value: Any) -> Any:
-    return _number(value) * 10**12
+    # As it was written: 0.29 as a float times a million million is less than what is stored.
+    return exact(Decimal(str(_number(value))) * 10**12)
 
 
 def _time(value: Any) -> Any:
@@ -204,7 +208,7 @@ def _time(value: Any) -> Any:
         raise ValueError("a time in ISO 8601") from None
 
 
-SECONDS = {"": 1, "s": 1, "ms": 0.001, "m": 60, "h": 3600}
+MICROSECONDS = {"": 10**6, "s": 10**6, "ms": 1000, "m": 60 * 10**6, "h": 3600 * 10**6}
 
 
 def _duration(value: Any) -> Any:
@@ -212,7 +216,7 @@ def _duration(value: Any) -> Any:
     match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|s|m|h|)", str(value))
     if match is None or isinstance(value, bool):
         raise ValueError('a duration such as 2 or "5s"')
-    return float(match[1]) * SECONDS[match[2]] * 1_000_000
+    return exact(Decimal(match[1]) * MICROSECONDS[match[2]])
 
 
 def _flag(value: Any) -> Any:
@@ -225,7 +229,10 @@ def _entry(value: Any) -> Any:
     return value if isinstance(value, str) else dumps(value)
 
 
-ENTRY = "CASE WHEN type IN ('true', 'false', 'null') THEN type ELSE CAST(value AS TEXT) END"
+def _any(value: Any) -> Any:
+    return value if isinstance(value, str | bool) else _number(value)
+
+
 THREAD = (
     "coalesce({b}.extra ->> '$.metadata.thread_id', {b}.extra ->> '$.metadata.session_id',"
     " {b}.extra ->> '$.metadata.conversation_id')"
@@ -245,19 +252,22 @@ RUN = Target(
         "error": Field("{b}.error", _text),
         "execution_order": Field("(1)", _number),  # every client sends 1
         "thread_id": Field(THREAD, _text),
-        "feedback_key": Field("feedback.key", _text, "feedback"),
+        "feedback_key": Field("feedback.key", _text, "feedback", is_key=True),
         "feedback_score": Field(
             "feedback.score",
             lambda value: _number(int(value) if value is True or value is False else value),
             "feedback",
         ),
-        "feedback_value": Field("feedback.value ->> '$'", lambda value: value, "feedback"),
+        "feedback_value": Field("feedback.value ->> '$'", _any, "feedback"),
         "feedback_comment": Field("feedback.comment", _text, "feedback"),
         "feedback_source": Field("feedback.source_type", _text, "feedback"),
-        "metadata_key": Field("key", _text, "metadata"),
+        "metadata_key": Field("key", _text, "metadata", is_key=True),
         "metadata_value": Field(ENTRY, _entry, "metadata"),
     },
-    ["{r}.name", "{b}.inputs", "{b}.outputs", "{b}.error", "{b}.tags", "{b}.extra"],
+    [
+        *(("{r}.name", False), ("{b}.error", False)),
+        *((f"{{b}}.{name}", True) for name in ("inputs", "outputs", "tags", "extra")),
+    ],
     tags="{b}.tags",
     metadata="{b}.extra -> '$.metadata'",
 )
@@ -269,10 +279,10 @@ EXAMPLE = Target(
         "source_run_id": Field("examples.source_run_id", _text),
         "created_at": Field("examples.created_at", _time),
         "modified_at": Field("examples.modified_at", _time),
-        "metadata_key": Field("key", _text, "metadata"),
+        "metadata_key": Field("key", _text, "metadata", is_key=True),
         "metadata_value": Field(ENTRY, _entry, "metadata"),
     },
-    ["examples.inputs", "examples.outputs", "examples.metadata"],
+    [("examples.inputs", True), ("examples.outputs", True), ("examples.metadata", True)],
     tags="'[]'",
     metadata="examples.metadata",
 )
@@ -285,10 +295,10 @@ SESSION = Target(
         "reference_dataset_id": Field("sessions.reference_dataset_id", _text),
         "start_time": Field("sessions.start_time", _time),
         "end_time": Field("sessions.end_time", _time),
-        "metadata_key": Field("key", _text, "metadata"),
+        "metadata_key": Field("key", _text, "metadata", is_key=True),
         "metadata_value": Field(ENTRY, _entry, "metadata"),
     },
-    ["sessions.name", "sessions.description", "sessions.extra"],
+    [("sessions.name", False), ("sessions.description", False), ("sessions.extra", True)],
     tags="'[]'",
     metadata="sessions.extra -> '$.metadata'",
 )
@@ -299,11 +309,15 @@ SESSION = Target(
 
 @dataclass
 class Sql:
-    """A condition with its parameters; `group` says which EXISTS it still has to be put into."""
+    """A condition with its parameters; `group` says which EXISTS it still has to be put into.
+
+    `speaks` says what of the group it is about, of "key" and "rest"; with both it needs nothing more.
+    """
 
     text: str
     params: list[Any]
     group: str = ""
+    speaks: frozenset[str] = frozenset()
 
 
 def compile_filter(text: str, target: Target, r: str = "runs", b: str = "run_bodies") -> tuple[Any, ...]:
@@ -358,6 +372,9 @@ class _Compiler:
                 raise bad_filter("not() takes one condition", self.text, node.at)
             inner = self.wrap(conditions[0])
             return Sql(f"NOT coalesce({inner.text}, 0)", inner.params)
+        if node.name == "and":
+            # and(and(key, score), and(key, score)) means two feedbacks, and(key, score) one.
+            conditions = [self.wrap(sql) if len(sql.speaks) > 1 else sql for sql in conditions]
         groups = {sql.group for sql in conditions}
         if len(groups) == 1:
             return _join(node.name, conditions)
@@ -398,8 +415,8 @@ class _Compiler:
         if value.value is None:
             if node.name not in ("eq", "neq"):
                 raise bad_filter("null can be compared with eq and neq only", self.text, value.at)
-            return Sql(f"{column} IS {'NOT ' if node.name == 'neq' else ''}NULL", [], field.group)
-        return Sql(f"{column} {COMPARISONS[node.name]} ?", [self.value(field, value.value, value.at)], field.group)
+            return _about(field, f"{column} IS {'NOT ' if node.name == 'neq' else ''}NULL", [])
+        return _about(field, f"{column} {COMPARISONS[node.name]} ?", [self.value(field, value.value, value.at)])
 
     def among(self, node: Node) -> Sql:
         name, values = self.two(node)
@@ -407,7 +424,7 @@ class _Compiler:
         if not isinstance(values, Value) or not isinstance(values.value, list):
             raise bad_filter('expected a list such as ["a", "b"]', self.text, values.at)
         wanted = [self.value(field, value, values.at) for value in values.value]
-        return Sql(f"{self.sql(field.sql)} IN (SELECT value FROM json_each(?))", [dumps(wanted)], field.group)
+        return _about(field, f"{self.sql(field.sql)} IN (SELECT value FROM json_each(?))", [dumps(wanted)])
 
     def has(self, node: Node) -> Sql:
         name, value = self.two(node)
@@ -423,9 +440,10 @@ class _Compiler:
             wanted = None
         if not isinstance(wanted, dict):
             raise bad_filter('expected a JSON object such as \'{"k": "v"}\'', self.text, value.at)
-        entries = [
-            self.wrap(Sql(f"key = ? AND {ENTRY} = ?", [key, _entry(v)], "metadata")) for key, v in wanted.items()
-        ]
+        entries = []
+        for key, entry in wanted.items():
+            condition, *params = entry_is(entry)
+            entries.append(self.wrap(Sql(f"key = ? AND {condition}", [key, *params], "metadata")))
         return _join("and", entries or [Sql("1", [])])
 
     def exists(self, node: Node) -> Sql:
@@ -438,11 +456,17 @@ class _Compiler:
         *names, value = node.args
         if not isinstance(value, Value) or not isinstance(value.value, str) or len(names) > 1:
             raise bad_filter('search() is written search("text")', self.text, node.at)
-        places = [self.field(names[0]).sql] if names else self.target.searched
-        sql = " OR ".join(f"{self.sql(place)} LIKE ? ESCAPE '\\'" for place in places)
-        return Sql(f"({sql})", [like(value.value)] * len(places))
+        places = [(self.field(names[0]).sql, False)] if names else self.target.searched
+        found = [mentions(self.sql(place), value.value, in_json=in_json) for place, in_json in places]
+        return Sql(f"({' OR '.join(sql for sql, *_ in found)})", [param for _, *params in found for param in params])
 
 
 def _join(word: str, conditions: list[Sql]) -> Sql:
     text = f" {word.upper()} ".join(sql.text for sql in conditions)
-    return Sql(f"({text})", [param for sql in conditions for param in sql.params], conditions[0].group)
+    params = [param for sql in conditions for param in sql.params]
+    return Sql(f"({text})", params, conditions[0].group, frozenset().union(*(sql.speaks for sql in conditions)))
+
+
+def _about(field: Field, text: str, params: list[Any]) -> Sql:
+    speaks = frozenset(["key" if field.is_key else "rest"] if field.group else [])
+    return Sql(text, params, field.group, speaks)

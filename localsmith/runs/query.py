@@ -18,6 +18,8 @@ SELECT = f"SELECT runs.*, run_bodies.*, sessions.reference_dataset_id {FROM} "
 def run_conditions(wanted: dict[str, Any]) -> Where:
     """Conditions on runs, from the fields of a query under their v1 names."""
     where = Where()
+    if [] in (wanted.get("id"), wanted.get("reference_example")):
+        where.add("0")  # one of no ids
     where.among("runs.id", wanted.get("id") or [])
     where.among("runs.session_id", wanted.get("session") or [])
     where.among("runs.reference_example_id", wanted.get("reference_example") or [])
@@ -71,14 +73,14 @@ def _fingerprint(body: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(same, sort_keys=True).encode())
 
 
-def write_cursor(place: list[int] | None, body: dict[str, Any]) -> str | None:
+def write_cursor(place: list[Any] | None, body: dict[str, Any]) -> str | None:
     if place is None:
         return None
     return base64.urlsafe_b64encode(dumps([_fingerprint(body), *place]).encode()).decode()
 
 
-def read_cursor(body: dict[str, Any], length: int) -> list[int] | None:
-    """The place a cursor names, `length` numbers; 400 for one that this query did not get."""
+def read_cursor(body: dict[str, Any], length: int) -> list[Any] | None:
+    """The place a cursor names, `length` values; 400 for one that this query did not get."""
     cursor = body.get("cursor")
     if not cursor:
         return None
@@ -86,7 +88,8 @@ def read_cursor(body: dict[str, Any], length: int) -> list[int] | None:
         fingerprint, *place = json.loads(base64.b64decode(str(cursor).encode(), b"-_", validate=True))
     except (ValueError, TypeError, binascii.Error, RecursionError):
         fingerprint, place = None, []
-    fits = len(place) == length and all(type(n) is int and abs(n) < 2**63 for n in place)
+    fits = len(place) == length and all(isinstance(n, str | float | None) or abs(n) < 2**63 for n in place[:1])
+    fits = fits and all(type(n) is int and abs(n) < 2**63 or type(n) is str for n in place[1:])
     if fingerprint != _fingerprint(body) or not fits:
         raise ApiError(400, "invalid cursor: it belongs to another query")
     return place

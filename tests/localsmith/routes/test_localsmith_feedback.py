@@ -146,3 +146,54 @@ def test_pairwise_feedback_of_other_comparisons_is_left_out(api):
     row = api.post(f"/datasets/{dataset}/runs", body)[0]["runs"][0]
 
     assert row["feedback_stats"]["pref"]["n"] == len(row["feedbacks"]) == 2
+
+
+def test_feedback_sent_again_with_another_spelling_of_its_score_is_the_same(api, scored):
+    """1 and 1.0 are one number, in JSON as in Python."""
+    body = {"id": new_id(), "run_id": scored[1], "key": "correct", "score": 1}
+    api.post("/feedback", body)
+
+    assert api.send("POST", "/feedback", json={**body, "score": 1.0}).status_code == 200
+    assert api.send("POST", "/feedback", json={**body, "score": 1.5}).status_code == 409
+
+
+def test_feedback_of_a_failed_evaluator_that_is_corrected_has_failed_no_longer(api, scored):
+    body = {"id": new_id(), "run_id": scored[1], "key": "correct", "error": True, "comment": "timeout"}
+    assert api.post("/feedback", body)["error"] is True
+
+    commented = api.patch(f"/feedback/{body['id']}", {"comment": "still broken"})
+    corrected = api.patch(f"/feedback/{body['id']}", {"score": 0.5})
+
+    assert commented["error"] is True
+    assert "error" not in corrected and corrected["score"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("scores", "mean", "deviation"),
+    [
+        ([1.7e308, 1.7e308], 1.7e308, 0),
+        ([1.7e308, -1.7e308], 0, 1.7e308),
+        ([1e200, -1e200, 1e200], 1e200 / 3, None),
+        ([1e9, 1e9 + 1, 1e9 + 2], 1e9 + 1, 0.816496580927726),
+        ([0.5], 0.5, 0),
+    ],
+)
+def test_statistics_of_huge_scores_are_numbers(api, scored, scores, mean, deviation):
+    """JSON knows no Infinity, and the deviation of large neighbours is not rounded away."""
+    session, run_id = scored
+    for score in scores:
+        api.post("/feedback", {"run_id": run_id, "key": "size", "score": score})
+
+    v1 = api.get(f"/sessions/{session}", include_stats=True)["feedback_stats"]["size"]
+    body = {"project_ids": [session], "selects": ["FEEDBACK_STATS"]}
+    v2 = api.post("/api/v2/runs/query", body)["items"][0]["feedback_stats"]["size"]
+
+    assert v1["avg"] == v2["avg"] == pytest.approx(mean)
+    assert deviation is None or v2["stdev"] == pytest.approx(deviation)
+
+
+def test_a_number_and_its_text_are_counted_together(api, scored):
+    for value in ("1", 1, 1):
+        api.post("/feedback", {"run_id": scored[1], "key": "kind", "value": value})
+
+    assert api.get(f"/sessions/{scored[0]}", include_stats=True)["feedback_stats"]["kind"]["values"] == {"1": 3}

@@ -259,9 +259,8 @@ def test_following_the_cursor_visits_every_example_once(api, compared, sort, exp
     seen, cursor = [], None
 
     while cursor is not None or not seen:
-        page = api.post(
-            f"/api/v2/datasets/{dataset}/experiment-runs", {**body, **({"cursor": cursor} if cursor else {})}
-        )
+        following = {"cursor": cursor} if cursor else {}
+        page = api.post(f"/api/v2/datasets/{dataset}/experiment-runs", {**body, **following})
         seen += [examples.index(item["id"]) for item in page["items"]]
         cursor = page["next_cursor"]
 
@@ -423,3 +422,74 @@ def test_window_edge(api):
     api.runs([run(session, seconds_ago=23 * 3600), run(session, seconds_ago=-23 * 3600)])
 
     assert len(api.query(session, max_start_time=(ahead + timedelta(hours=1)).isoformat())) == 2
+
+
+def scored_examples(api, count):
+    """An experiment with one scored run for each example; returns dataset, session and the ids of feedback."""
+    dataset = api.dataset()
+    session = api.experiment(dataset)
+    runs = [run(session, reference_example_id=example) for example in api.examples(dataset, count)]
+    api.runs(runs)
+    bodies = [{"id": new_id(), "run_id": one["id"], "key": "k", "score": n / 100} for n, one in enumerate(runs)]
+    for body in bodies[: count - 3]:  # three have no score
+        api.post("/feedback", body)
+    return dataset, session, bodies[: count - 3], [one["reference_example_id"] for one in runs]
+
+
+@pytest.mark.parametrize("order", ["ASC", "DESC"])
+def test_sorted_pages_hold_every_example_once_while_others_change(api, order):
+    """Only an example whose own score changes may be seen twice or not at all."""
+    dataset, session, feedback, examples = scored_examples(api, 30)
+    body = {"experiment_ids": [session], "page_size": 5, "sort": {"by": "feedback.k", "order": order}}
+    seen, cursor = [], None
+
+    for n in range(10):
+        following = {"cursor": cursor} if cursor else {}
+        page = api.post(f"/api/v2/datasets/{dataset}/experiment-runs", {**body, **following})
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+        # One that was seen becomes the last, or the first: with an offset, its neighbours would move.
+        changed, score = (feedback[n], 5) if order == "ASC" else (feedback[-1 - n], -5)
+        api.patch(f"/feedback/{changed['id']}", {"score": score})
+
+    moved = examples[: n + 1] if order == "ASC" else examples[27 - n - 1 : 27]
+    for example in set(examples) - set(moved):
+        assert seen.count(example) == 1
+
+
+def test_example_that_was_moved_stays_in_its_old_comparison(api):
+    """With the inputs that the experiment was run on; and edits made elsewhere do not show."""
+    dataset, other = api.dataset(), api.dataset("other")
+    (example,) = api.examples(dataset, 1)
+    session = api.experiment(dataset)
+    api.runs([run(session, reference_example_id=example)])
+
+    api.patch(f"/examples/{example}", {"dataset_id": other, "inputs": {"q": "elsewhere"}})
+
+    v2 = api.post(f"/api/v2/datasets/{dataset}/experiment-runs", {"experiment_ids": [session]})["items"]
+    v1 = api.post(f"/datasets/{dataset}/runs", {"session_ids": [session]})
+    assert [(item["id"], item["inputs"]) for item in v1] == [(example, {"q": 0})]
+    assert [(item["id"], item["inputs"]) for item in v2] == [(example, {"q": 0})]
+
+
+def test_none_of_no_ids_is_found(api, five):
+    """An empty list of ids asks for nothing, not for everything."""
+    session, _ = five
+
+    assert api.query(session, ids=[]) == []
+    assert api.query(session, reference_examples=[]) == []
+    assert api.post("/runs/query", {"session": [session], "id": []})["runs"] == []
+    assert len(api.post("/runs/query", {"session": [session]})["runs"]) == 5
+
+
+def test_lone_child_may_spell_its_parents_id_as_it_likes(api, five):
+    """Upper case, or without hyphens, as everywhere."""
+    session, (first, *_) = five
+    started = {"start_time": run()["start_time"], "session_id": session, "name": "child", "run_type": "tool"}
+
+    for parent in (first.upper(), first.replace("-", "")):
+        body = {**started, "id": new_id(), "parent_run_id": parent, "inputs": {}}
+        api.post("/runs", body)
+        assert api.get(f"/runs/{body['id']}")["parent_run_id"] == first
