@@ -75,9 +75,10 @@ def page_of(total: int, size: int = PAGE_SIZE) -> Page:
 
 def with_query(**changes: Any) -> str:
     """This address with some of its query changed; None takes a part away. Any change but of the page goes to
-    the first page."""
+    the first page, and closes what is open beside the list."""
     if "page" not in changes:
         changes["page"] = None
+    changes |= {"part": None, **({} if "row" in changes else {"row": None})}
     pairs = [(key, value) for key, value in request.args.items(multi=True) if key not in changes]
     pairs += [(key, str(value)) for key, value in changes.items() if value is not None]
     return request.path + ("?" + urlencode(pairs) if pairs else "")
@@ -93,7 +94,7 @@ def only(**changes: Any) -> str:
 
 def here() -> str:
     """This address, for a form that comes back to it."""
-    return request.full_path.rstrip("?")
+    return with_query(page=request.args.get("page"), row=request.args.get("row"))
 
 
 PATHS = {  # the addresses of LangSmith's own pages, and what we add to them

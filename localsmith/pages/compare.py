@@ -1,43 +1,18 @@
 """Experiments side by side: totals above, one row per example below, fifty at a time."""
 
-import json
 import sqlite3
-import time
-from dataclasses import dataclass
 from typing import Any
 
-from flask import make_response, render_template, request
+from flask import jsonify, make_response, render_template, request
 from werkzeug.wrappers import Response
 
 from localsmith.hosted.queue import waiting
-from localsmith.pages import render
 from localsmith.pages.charts import MAX_VALUE
-from localsmith.pages.common import MAX_BODY, Page, bounded, find, page_of, reading
-from localsmith.pages.comparison import DIFFS, SHOW, SORTS, ComparisonPage, Side, change, chosen, compare, question_of
-from localsmith.pages.dataset import example_of, feedback_of
+from localsmith.pages.common import PAGE_SIZE, Page, find, page_of, reading
+from localsmith.pages.compare_rows import Row, rows_of
+from localsmith.pages.comparison import DIFFS, SHOW, SORTS, ComparisonPage, Side, chosen, compare, question_of
 from localsmith.pages.pairwise import show_pairwise
-
-DIFF_SECONDS = 3.0  # for all diffs of a page together; those that come later are left out, and say so
-REPETITIONS_SHOWN = 10
-
-
-@dataclass
-class Cell:
-    """What one experiment made of one example."""
-
-    runs: list[dict[str, Any]]
-    more: int  # repetitions beyond those shown
-    means: list[tuple[str, float]]  # over repetitions
-    changes: dict[str, tuple[str, float | None]]  # metric -> kind of change, difference
-
-
-@dataclass
-class Row:
-    example_id: str
-    example: dict[str, Any] | None  # None: deleted since
-    inputs: render.Block
-    reference: render.Block
-    cells: list[Cell]
+from localsmith.pages.panel import as_json, beyond, panel_of
 
 
 def show_comparison(tenant: str, dataset_id: str) -> Response:
@@ -51,12 +26,21 @@ def show_comparison(tenant: str, dataset_id: str) -> Response:
         if comparison is None:
             return make_response(render_template("compare_nothing.html", dataset=dataset, asked=question.session_ids))
         examples = chosen(db, kept, comparison)
-        page = page_of(len(examples))
-        rows = rows_of(db, comparison, examples[page.offset : page.end])
+        example = request.args.get("row", "").lower()
+        at = examples.index(example) if example in examples else None
+        page = page_of(len(examples)) if at is None else Page(at // PAGE_SIZE + 1, len(examples))
+        part = request.args.get("part", "") if example in comparison.examples else ""
+        rows = [] if part else rows_of(db, comparison, examples[page.offset : page.end])
+        panel = None
+        if example in comparison.examples:
+            panel = panel_of(db, comparison, examples, rows_of(db, comparison, [example])[0], at)
+        if part == "json" and panel:
+            return jsonify(as_json(panel.row))
         to_come = sum(waiting(db, [side.experiment.id for side in comparison.sides]).values())
-    return make_response(
-        render_template("compare.html", waiting=to_come, **context_of(dataset, comparison, page, rows))
-    )
+        others = beyond(comparison, examples, page)
+    template = "compare_panel.html" if part and panel else "compare.html"
+    context = context_of(dataset, comparison, page, rows)
+    return make_response(render_template(template, waiting=to_come, panel=panel, beyond=others, **context))
 
 
 def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | None, rows: list[Row]) -> dict[str, Any]:
@@ -87,108 +71,3 @@ def _scale(sides: list[Side], metric: str) -> tuple[float, float] | None:
         return None
     margin = (max(ends) - min(ends)) * 0.06 or 0.5
     return min(ends) - margin, max(ends) + margin
-
-
-def rows_of(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[str]) -> list[Row]:
-    """Read the bodies of these examples and of their runs, and of nothing else."""
-    indexes = [(side.columns, i) for side in comparison.shown for example in examples for i in _shown(side, example)]
-    runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
-    found = _Found(_examples(db, examples), runs, feedback_of(db, [run["id"] for run in runs.values()]))
-    until = time.monotonic() + DIFF_SECONDS
-    return [_row(comparison, example, found, until) for example in examples]
-
-
-def _shown(side: Side, example: str) -> list[int]:
-    return side.columns.runs_of(example)[:REPETITIONS_SHOWN]
-
-
-@dataclass
-class _Found:
-    examples: dict[str, dict[str, Any]]
-    runs: dict[int, sqlite3.Row]
-    feedback: dict[str, list[dict[str, Any]]]
-
-
-def _examples(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, Any]]:
-    rows = db.execute(
-        f"SELECT id, position, {bounded('inputs')}, {bounded('outputs')}, metadata FROM examples"
-        " WHERE id IN (SELECT value FROM json_each(?)) AND ended_at IS NULL",
-        (json.dumps(examples),),
-    )
-    return {row["id"]: example_of(row) for row in rows}
-
-
-def _runs(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
-    rows = db.execute(
-        "SELECT r.seq, r.id, r.status, r.latency, r.total_tokens, r.total_cost, substr(b.error, 1, 20000) AS error,"
-        f" {bounded('inputs')}, {bounded('outputs')}, length(outputs) > {MAX_BODY} AS is_cut"
-        " FROM runs r LEFT JOIN run_bodies b ON b.seq = r.seq WHERE r.seq IN (SELECT value FROM json_each(?))",
-        (json.dumps(seqs),),
-    )
-    return {row["seq"]: row for row in rows}
-
-
-def _row(comparison: ComparisonPage, example: str, found: _Found, until: float) -> Row:
-    known = found.examples.get(example)
-    cells = [_cell(comparison, side, example, found) for side in comparison.shown]
-    inputs = known["inputs"] if known else next((run["inputs"] for cell in cells for run in cell.runs), None)
-    reference = known["outputs"] if known else None
-    _add_diffs(comparison, cells, reference, until)
-    return Row(example, known, render.block(inputs), render.block(reference), cells)
-
-
-def _cell(comparison: ComparisonPage, side: Side, example: str, found: _Found) -> Cell:
-    columns, baseline = side.columns, comparison.baseline.columns
-    indexes = columns.runs_of(example)
-    seqs = [columns.seqs[i] for i in _shown(side, example)]
-    runs = [_run(found.runs[seq], found.feedback) for seq in seqs if seq in found.runs]
-    means, changes = [], {}
-    for metric in comparison.metrics:
-        before = baseline.scores.get(metric, {}).get(example)
-        after = columns.scores.get(metric, {}).get(example)
-        if after is not None and len(indexes) > 1:
-            means.append((metric, after))
-        if not side.is_baseline and (before is not None or after is not None):
-            difference = after - before if before is not None and after is not None else None
-            changes[metric] = (change(before, after, lower=metric in comparison.question.lower), difference)
-    return Cell(runs, len(indexes) - len(runs), means, changes)
-
-
-def _run(row: sqlite3.Row, feedback: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "status": row["status"],
-        "latency": row["latency"],
-        "tokens": row["total_tokens"],
-        "cost": row["total_cost"],
-        "inputs": _loads(row["inputs"]),
-        "outputs": _loads(row["outputs"]),
-        "error": row["error"],
-        "is_cut": row["is_cut"],
-        "feedback": feedback.get(row["id"], []),
-        "diff": None,
-    }
-
-
-def _loads(text: str | None) -> Any:
-    return json.loads(text) if text else None
-
-
-def _add_diffs(comparison: ComparisonPage, cells: list[Cell], reference: Any, until: float) -> None:
-    against = comparison.question.diff
-    if not against:
-        return
-    before = reference
-    if against == "baseline":
-        runs = cells[0].runs  # the baseline is shown first
-        before = runs[0]["outputs"] if runs else None
-    if not before:
-        return
-    for side, cell in zip(comparison.shown, cells, strict=True):
-        for run in cell.runs:
-            if not run["outputs"] or (against == "baseline" and side.is_baseline):
-                continue
-            pieces = None
-            if time.monotonic() < until:
-                pieces = render.word_diff(render.gist(before), render.gist(run["outputs"]))
-            run["diff"] = pieces or "too long"

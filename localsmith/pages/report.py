@@ -12,7 +12,8 @@ from werkzeug.wrappers import Response
 
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import find, reading
-from localsmith.pages.compare import context_of, rows_of
+from localsmith.pages.compare import context_of
+from localsmith.pages.compare_rows import rows_of
 from localsmith.pages.comparison import Question, chosen, compare, question_of
 
 MAX_ROWS = 2000  # some 10 MB, which browsers still open

@@ -1,35 +1,56 @@
 """Scores that a person gives by hand, through a form that works without JavaScript."""
 
+import json
 import math
 import re
 import sqlite3
 import uuid
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from flask import current_app, redirect, request
+from flask import current_app, make_response, redirect, render_template, request
 from werkzeug.exceptions import BadRequest, Forbidden
 from werkzeug.wrappers import Response
 
 from localsmith.pages.common import find, link, store
+from localsmith.pages.dataset import feedback_of
 from localsmith.routes.feedback import check_feedback, insert_feedback
+from localsmith.wire import dumps_or_none
 
 
 def give_score(tenant: str, run_id: str) -> Response:
-    """Give a run a score and a comment, or change those it has; then go back to where that was done."""
+    """Give a run a score, in numbers or words, and a comment, or change or take back those it has; then go back to
+    where that was done. A page that only wants to show what is new asks for `part=scores`."""
     _refuse_foreign()
     key = request.form.get("key", "").strip()
-    comment = request.form.get("comment", "").strip() or None
-    score = _score(request.form.get("score", ""))
     if not key:
         raise BadRequest("A score needs a name.")
-    if score is None and comment is None:
-        raise BadRequest("Give a score, a comment, or both.")
+    given = Given(
+        _score(request.form.get("score", "")),
+        request.form.get("value", "").strip() or None,
+        request.form.get("comment", "").strip() or None,
+    )
     now = current_app.extensions["localsmith"].switches.now()
     with store().write() as db:
         run = find(db, "runs", run_id, "run")
-        _save(db, run, key, score, comment, now)
+        if request.form.get("take_back"):
+            _take_back(db, run, key, now)
+        else:
+            _save(db, run, key, given, now)
+        feedback = feedback_of(db, [run["id"]]).get(run["id"], [])
+    if request.form.get("part") == "scores":
+        return make_response(render_template("scores.html", run={"id": run["id"], "feedback": feedback}))
     return redirect(_back(run), 303)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person gave; None: not given, so it stays as it is."""
+
+    score: float | None
+    value: str | None
+    comment: str | None
 
 
 def _refuse_foreign() -> None:
@@ -54,21 +75,28 @@ def _score(text: str) -> float | None:
     return score
 
 
-def _save(
-    db: sqlite3.Connection, run: sqlite3.Row, key: str, score: float | None, comment: str | None, now: int
-) -> None:
-    known = db.execute(
-        "SELECT id, source_type FROM feedback WHERE run_id = ? AND key = ? AND comparative_experiment_id IS NULL"
+def _known(db: sqlite3.Connection, run: sqlite3.Row, key: str) -> list[sqlite3.Row]:
+    return db.execute(
+        "SELECT * FROM feedback WHERE run_id = ? AND key = ? AND comparative_experiment_id IS NULL"
         " ORDER BY source_type IS 'app' DESC, seq DESC",
         (run["id"], key),
     ).fetchall()
+
+
+def _save(db: sqlite3.Connection, run: sqlite3.Row, key: str, given: Given, now: int) -> None:
+    if given.score is None and given.value is None and given.comment is None:
+        raise BadRequest("Give a score, a comment, or both.")
+    if given.score is not None and given.value is not None:
+        raise BadRequest("Give a score in numbers or in words, not both.")
+    known = _known(db, run, key)
     # With several of one name, only what was given by hand before is changed.
     if len(known) == 1 or known and known[0]["source_type"] == "app":
+        is_scored = given.score is not None or given.value is not None
         # What was received first stays in the row, in `received`: the page shows it beside the change.
         db.execute(
-            "UPDATE feedback SET score = coalesce(?, score), comment = coalesce(?, comment), error = 0,"
-            " source_type = 'app', modified_at = ? WHERE id = ?",
-            (score, comment, now, known[0]["id"]),
+            "UPDATE feedback SET score = iif(?1, ?2, score), value = iif(?1, ?3, value),"
+            " comment = coalesce(?4, comment), error = 0, source_type = 'app', modified_at = ?5 WHERE id = ?6",
+            (is_scored, given.score, dumps_or_none(given.value), given.comment, now, known[0]["id"]),
         )
         return
     body: dict[str, Any] = {
@@ -77,11 +105,30 @@ def _save(
         "session_id": run["session_id"],
         "trace_id": run["trace_id"],
         "key": key,
-        "score": score,
-        "comment": comment,
+        "score": given.score,
+        "value": given.value,
+        "comment": given.comment,
         "feedback_source": {"type": "app"},
     }
     insert_feedback(db, [check_feedback(body, ["form"])], now)
+
+
+def _take_back(db: sqlite3.Connection, run: sqlite3.Row, key: str, now: int) -> None:
+    """Delete what a person gave; what a person only changed becomes again what was received."""
+    for row in _known(db, run, key):
+        if row["source_type"] != "app":
+            continue
+        received = json.loads(row["received"])
+        source = (received.get("feedback_source") or {}).get("type", "api")
+        if source == "app":
+            db.execute("DELETE FROM feedback WHERE id = ?", (row["id"],))
+            continue
+        first = (received.get("score"), dumps_or_none(received.get("value")), received.get("comment"))
+        db.execute(
+            "UPDATE feedback SET score = ?, value = ?, comment = ?, error = ?, source_type = ?, modified_at = ?"
+            " WHERE id = ?",
+            (*first, bool(received.get("error")), source, now, row["id"]),
+        )
 
 
 def _back(run: sqlite3.Row) -> str:

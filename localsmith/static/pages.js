@@ -23,13 +23,3 @@ for (const form of document.querySelectorAll("form.filters")) {
 window.addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form.filters :disabled")) field.disabled = false;
 });
-
-// j and k, as in mail programs, go from example to example.
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-  if (event.key !== "j" && event.key !== "k") return;
-  const links = [...document.querySelectorAll("table.rows tbody th a")];
-  const at = links.indexOf(document.activeElement);
-  const next = links[event.key === "j" ? at + 1 : at - 1];
-  if (next) next.focus();
-});

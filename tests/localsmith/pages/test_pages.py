@@ -509,3 +509,40 @@ def test_absurd_scores_break_no_page(client, seed, scores):
     page(client, f"datasets/{dataset}?tab=examples")
 
     assert max(map(len, words(compare).split())) < 300
+
+
+def test_a_score_in_words(client, seed):
+    """A person can score in words; numbers and words at once are refused."""
+    made = capitals(seed)
+    run = made["runs"][0]
+
+    give_score(client, run, key="tone", value="terse")
+
+    assert "tone terse by hand" in words(page(client, f"projects/p/{made['first']}/r/{run['id']}"))
+    assert give_score(client, run, key="tone", value="terse", score="1").status_code == 400
+
+
+def test_scores_by_hand_can_be_taken_back(client, seed):
+    """What a person gave goes, what a person changed is again what the evaluator said, and the rest stays."""
+    made = capitals(seed)
+    run = made["runs"][0]
+    for key in ("correct", "taste"):
+        give_score(client, run, key=key, score="0", comment="no")
+
+    for key in ("correct", "taste", "unknown"):
+        assert give_score(client, run, key=key, take_back="1").status_code == 303
+
+    text = words(page(client, f"projects/p/{made['first']}/r/{run['id']}"))
+    assert "correct ✓ 1 ❝ with a comment said Lima" in text and "by hand" not in text and "taste" not in text
+    give_score(client, made["runs"][1], key="correct", take_back="1")
+    assert "correct ✗ 0" in words(page(client, f"projects/p/{made['first']}/r/{made['runs'][1]['id']}"))
+
+
+def test_a_save_can_answer_with_what_is_new(client, seed):
+    """A page that stays where it is gets the scores of the run, ready to be put in their place."""
+    made = capitals(seed)
+
+    answer = give_score(client, made["runs"][0], key="taste", score="1", part="scores")
+
+    assert answer.status_code == 200 and f'data-patch="scores-{made["runs"][0]["id"]}"' in answer.text
+    assert words(answer.text) == "correct ✓ 1 ❝ with a comment said Lima taste ✓ 1 by hand Take back taste"

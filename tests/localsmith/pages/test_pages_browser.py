@@ -1,143 +1,10 @@
 """The pages in a real browser: looks, keyboard, forms, and data that would like to run."""
 
-import shutil
 import uuid
 
 import pytest
-from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals
-
-import localsmith
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = shutil.which("chromium")
-# No sandbox, since tests run as root in containers; the rest keeps Chromium from calling home.
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """One Chromium for all tests."""
-    if not CHROMIUM:
-        pytest.skip("there is no 'chromium' on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A served store with something of everything: its address, and what is in it."""
-    path = tmp_path_factory.mktemp("site") / "site.db"
-    app = localsmith.create_app(path)
-    seed = Seed(app.test_client())
-    made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed) | fine(seed)
-    app.extensions["localsmith"].store.close()
-    with localsmith.serve(path) as server:
-        yield server.url, made
-
-
-def agents(seed):
-    dataset = seed.dataset("agents")
-    (example,) = seed.examples(dataset, [(CHAT, {"answer": "word " * 2000})])
-    session = seed.session("agent", dataset)
-    root = seed.run(session, example, outputs=CHAT_ANSWER, seconds=4, name="agent")
-    step = seed.run(session, parent=root, after=1, seconds=2, outputs={"celsius": 19}, name="weather", run_type="tool")
-    project = seed.session("production")
-    for n in range(3):
-        seed.run(project, outputs={"n": n}, after=n, name=f"live-{n}")
-    return {"agents": dataset, "agent": session, "root": root, "step": step, "project": project}
-
-
-def fine(seed):
-    """A dataset whose charts have scales of many digits."""
-    dataset = seed.dataset("fine")
-    (example,) = seed.examples(dataset, [({"q": 1}, {"a": 2})])
-    for n in range(3):
-        scores = [{"key": "fine", "score": 0.97 + n / 200}, {"key": "huge", "score": (n - 1) * 1.25e16}]
-        seed.run(seed.session(f"fine {n}", dataset), example, feedback=scores)
-    return {"fine": dataset}
-
-
-def hostile(seed):
-    bad = HOSTILE[3]
-    texts = [text for text in HOSTILE if "\x00" not in text]
-    dataset = seed.dataset(HOSTILE[0], description=bad)
-    examples = seed.examples(dataset, [({text: text}, {"href": text}) for text in texts], split=bad)
-    session = seed.session(HOSTILE[1], dataset, description=bad, extra={"metadata": {bad: bad}})
-    for example, text in zip(examples, texts, strict=True):
-        run = seed.run(session, example, outputs={"text": text}, error=text, name=text[:100], tags=[text])
-        seed.feedback(run, key=text, score=1, comment=text)
-        seed.feedback(run, key="label", value=text)
-    return {"bad": dataset, "bad session": session, "bad example": examples[0], "bad run": run}
-
-
-def pairwise(seed):
-    dataset = seed.dataset("pairs")
-    (example,) = seed.examples(dataset, [({"q": 1}, None)])
-    sessions = [seed.session(name, dataset) for name in ("left", "right")]
-    comparative = seed.post("/datasets/comparative", {"experiment_ids": sessions, "name": "left or right"})["id"]
-    for session, score in zip(sessions, (1, 0), strict=True):
-        run = seed.run(session, example, outputs={"a": session[:4]})
-        seed.feedback(run, key="preference", score=score, comparative_experiment_id=comparative)
-    return {"pairs": dataset, "sides": ",".join(sessions), "comparative": comparative}
-
-
-def wide(seed):
-    """More metrics than a screen has room for, with long names; and six experiments with a long revision."""
-    dataset = seed.dataset("wide")
-    (example,) = seed.examples(dataset, [({"q": "word " * 60}, {"a": "word " * 60})])
-    metadata = {"model": "gpt-5-mini", "revision_id": "0123456789abcdef" * 4}
-    sessions = [seed.session(f"nightly-run-{n}-of-the-week", dataset, extra={"metadata": metadata}) for n in range(6)]
-    for session in sessions:
-        scores = [{"key": f"score_{n}_of_the_citations", "score": n / 12} for n in range(12)]
-        seed.run(session, example, outputs={"a": "word " * 60}, feedback=scores)
-    return {"wide": dataset, "wide sessions": sessions}
-
-
-@pytest.fixture(scope="module")
-def tabs(browser, site):
-    """One tab for each way of looking, opened when first wanted: starting one takes longer than a page."""
-    found = {}
-
-    def tab(scheme, scripts):
-        if (scheme, scripts) not in found:
-            context = browser.new_context(color_scheme=scheme, java_script_enabled=scripts)
-            context.set_default_timeout(10_000)
-            page = found[scheme, scripts] = context.new_page()
-            page.complaints = []
-            page.on("console", lambda message: page.complaints.append(message.text))
-            page.on("pageerror", lambda error: page.complaints.append(str(error)))
-            page.on("request", lambda r: r.url.startswith(site[0]) or page.complaints.append(f"asked for {r.url}"))
-        return found[scheme, scripts]
-
-    yield tab
-    for page in found.values():
-        page.context.close()
-
-
-@pytest.fixture
-def open_page(site, tabs):
-    """Open a page at a path below the tenant; when the test ends, nothing may have gone wrong or run there."""
-    opened = []
-
-    def open_page(path="", *, scheme="light", scripts=True):
-        page = tabs(scheme, scripts)
-        page.complaints.clear()
-        page.set_viewport_size({"width": 1280, "height": 800})
-        page.goto(f"{site[0]}/o/{TENANT}/{path}" if path else site[0])
-        opened.append(page)
-        return page
-
-    yield open_page
-    for page in opened:
-        assert page.complaints == []
 
 
 def paths(made):
@@ -150,6 +17,7 @@ def paths(made):
         "example": f"datasets/{made['dataset']}/e/{made['examples'][0]}",
         "compare": f"{capitals_compare},{made['third']}",
         "diff": f"{capitals_compare}&diff=baseline",
+        "panel": f"{capitals_compare}&row={made['examples'][0]}",
         "chat": f"datasets/{made['agents']}/compare?selectedSessions={made['agent']}",
         "run": f"projects/p/{made['agent']}/r/{made['step']['id']}",
         "project": f"projects/p/{made['project']}",
@@ -163,6 +31,7 @@ def paths(made):
         "bad examples": f"datasets/{made['bad']}?tab=examples&q=%3Cscript%3E",
         "bad example": f"datasets/{made['bad']}/e/{made['bad example']}",
         "bad compare": f"datasets/{made['bad']}/compare?selectedSessions={made['bad session']}&diff=reference&q=%22%3E",
+        "bad panel": f"datasets/{made['bad']}/compare?selectedSessions={made['bad session']}&row={made['bad example']}",
         "bad project": f"projects/p/{made['bad session']}?filter=%3Cscript%3E",
         "bad run": f"projects/p/{made['bad session']}/r/{made['bad run']['id']}",
         "bad report": f"datasets/{made['bad']}/compare/report.html?selectedSessions={made['bad session']}",
@@ -359,16 +228,18 @@ def test_a_score_by_hand(open_page, site, scripts):
     path = f"datasets/{made['dataset']}/compare?selectedSessions={made['second']}&dir=desc"
     page = open_page(path, scripts=scripts)
 
-    form = page.locator(".give").first
+    page.locator("a.open").first.click()
+    form = page.locator("#panel details.give").first
     form.locator("summary").click()
     form.get_by_label("Metric").fill(key)
     form.get_by_label("Score").fill("0.75")
     form.get_by_label("Comment").fill("close <i>enough</i>")
     form.get_by_role("button", name="Save").click()
 
-    page.wait_for_url("**#r-*")
-    assert "dir=desc" in page.url
-    chip = page.locator("details.chip", has_text=key)
+    chip = page.locator("#panel details.chip", has_text=key)
+    chip.wait_for()
+    assert "dir=desc" in page.url and ("#r-" in page.url) != scripts
+    assert page.locator("#rows details.chip", has_text=key).count() == 1
     chip.locator("summary").click()
     assert "0.75 by hand" in chip.inner_text() and "close <i>enough</i>" in chip.inner_text()
 

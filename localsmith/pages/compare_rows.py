@@ -1,0 +1,143 @@
+"""The rows of a comparison: the bodies of the examples that a page shows, and of their runs."""
+
+import json
+import sqlite3
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from localsmith.pages import render
+from localsmith.pages.common import MAX_BODY, bounded
+from localsmith.pages.comparison import ComparisonPage, Side, change, is_bad
+from localsmith.pages.dataset import example_of, feedback_of
+
+DIFF_SECONDS = 3.0  # for all diffs of a page together; those that come later are left out, and say so
+REPETITIONS_SHOWN = 10
+
+
+@dataclass
+class Cell:
+    """What one experiment made of one example."""
+
+    experiment: str
+    runs: list[dict[str, Any]]
+    more: int  # repetitions beyond those shown
+    means: list[tuple[str, float]]  # over repetitions
+    changes: dict[str, tuple[str, float | None]]  # metric -> kind of change, difference
+
+
+@dataclass
+class Row:
+    example_id: str
+    example: dict[str, Any] | None  # None: deleted since
+    stored_inputs: Any
+    inputs: render.Block
+    reference: render.Block
+    cells: list[Cell]
+    is_bad: bool  # failed, or regressed
+
+
+def rows_of(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[str]) -> list[Row]:
+    """Read the bodies of these examples and of their runs, and of nothing else."""
+    indexes = [(side.columns, i) for side in comparison.shown for example in examples for i in _shown(side, example)]
+    runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
+    found = _Found(_examples(db, examples), runs, feedback_of(db, [run["id"] for run in runs.values()]))
+    until = time.monotonic() + DIFF_SECONDS
+    bad = is_bad(comparison)
+    return [_row(comparison, example, found, until, bad(example)) for example in examples]
+
+
+def _shown(side: Side, example: str) -> list[int]:
+    return side.columns.runs_of(example)[:REPETITIONS_SHOWN]
+
+
+@dataclass
+class _Found:
+    examples: dict[str, dict[str, Any]]
+    runs: dict[int, sqlite3.Row]
+    feedback: dict[str, list[dict[str, Any]]]
+
+
+def _examples(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, Any]]:
+    rows = db.execute(
+        f"SELECT id, position, {bounded('inputs')}, {bounded('outputs')}, metadata FROM examples"
+        " WHERE id IN (SELECT value FROM json_each(?)) AND ended_at IS NULL",
+        (json.dumps(examples),),
+    )
+    return {row["id"]: example_of(row) for row in rows}
+
+
+def _runs(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:
+    rows = db.execute(
+        "SELECT r.seq, r.id, r.status, r.latency, r.total_tokens, r.total_cost, substr(b.error, 1, 20000) AS error,"
+        f" {bounded('inputs')}, {bounded('outputs')}, length(outputs) > {MAX_BODY} AS is_cut"
+        " FROM runs r LEFT JOIN run_bodies b ON b.seq = r.seq WHERE r.seq IN (SELECT value FROM json_each(?))",
+        (json.dumps(seqs),),
+    )
+    return {row["seq"]: row for row in rows}
+
+
+def _row(comparison: ComparisonPage, example: str, found: _Found, until: float, bad: bool) -> Row:
+    known = found.examples.get(example)
+    cells = [_cell(comparison, side, example, found) for side in comparison.shown]
+    inputs = known["inputs"] if known else next((run["inputs"] for cell in cells for run in cell.runs), None)
+    reference = known["outputs"] if known else None
+    _add_diffs(comparison, cells, reference, until)
+    return Row(example, known, inputs, render.block(inputs), render.block(reference), cells, bad)
+
+
+def _cell(comparison: ComparisonPage, side: Side, example: str, found: _Found) -> Cell:
+    columns, baseline = side.columns, comparison.baseline.columns
+    indexes = columns.runs_of(example)
+    seqs = [columns.seqs[i] for i in _shown(side, example)]
+    runs = [_run(found.runs[seq], found.feedback) for seq in seqs if seq in found.runs]
+    means, changes = [], {}
+    for metric in comparison.metrics:
+        before = baseline.scores.get(metric, {}).get(example)
+        after = columns.scores.get(metric, {}).get(example)
+        if after is not None and len(indexes) > 1:
+            means.append((metric, after))
+        if not side.is_baseline and (before is not None or after is not None):
+            difference = after - before if before is not None and after is not None else None
+            changes[metric] = (change(before, after, lower=metric in comparison.question.lower), difference)
+    return Cell(side.experiment.name, runs, len(indexes) - len(runs), means, changes)
+
+
+def _run(row: sqlite3.Row, feedback: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "status": row["status"],
+        "latency": row["latency"],
+        "tokens": row["total_tokens"],
+        "cost": row["total_cost"],
+        "inputs": _loads(row["inputs"]),
+        "outputs": _loads(row["outputs"]),
+        "error": row["error"],
+        "is_cut": row["is_cut"],
+        "feedback": feedback.get(row["id"], []),
+        "diff": None,
+    }
+
+
+def _loads(text: str | None) -> Any:
+    return json.loads(text) if text else None
+
+
+def _add_diffs(comparison: ComparisonPage, cells: list[Cell], reference: Any, until: float) -> None:
+    against = comparison.question.diff
+    if not against:
+        return
+    before = reference
+    if against == "baseline":
+        runs = cells[0].runs  # the baseline is shown first
+        before = runs[0]["outputs"] if runs else None
+    if not before:
+        return
+    for side, cell in zip(comparison.shown, cells, strict=True):
+        for run in cell.runs:
+            if not run["outputs"] or (against == "baseline" and side.is_baseline):
+                continue
+            pieces = None
+            if time.monotonic() < until:
+                pieces = render.word_diff(render.gist(before), render.gist(run["outputs"]))
+            run["diff"] = pieces or "too long"

@@ -1,0 +1,270 @@
+// The list of a comparison by keyboard: rows open beside it, scores are saved in place. Without this file, the same
+// links and forms load whole pages.
+"use strict";
+
+const table = document.querySelector("table.compare");
+const lines = [...document.querySelectorAll("table.compare tbody tr[id^='e-']")];
+let current = null; // the row that keys are about
+let column = null; // which of its answers is scored
+let last = null; // the score that `u` takes back
+
+const panel = () => document.getElementById("panel");
+const opener = (line) => line.querySelector("a.open");
+const lineOf = (example) => document.getElementById(`e-${example}`);
+const answers = (line) => [...line.querySelectorAll("td.cell")].filter((cell) => cell.querySelector("[data-run]"));
+
+// Which row, and which answer in it
+
+function go(line, { focus = true } = {}) {
+  if (!line) return say("There are no more rows on this page.");
+  current?.classList.remove("current");
+  current = line;
+  line.classList.add("current");
+  if (focus && !panel()) opener(line).focus({ preventScroll: true });
+  const { top, bottom } = line.getBoundingClientRect();
+  const head = table.tHead.getBoundingClientRect().height;
+  if (top < head || bottom > innerHeight) line.scrollIntoView({ block: top < head || bottom - top > innerHeight - head ? "start" : "nearest" });
+  markAnswer();
+}
+
+function answer() {
+  const cells = current ? answers(current) : [];
+  const preferred = cells.findIndex((cell) => "candidate" in cell.dataset);
+  return cells[Math.min(column ?? Math.max(preferred, 0), cells.length - 1)];
+}
+
+function markAnswer() {
+  for (const node of document.querySelectorAll(".chosen")) node.classList.remove("chosen");
+  const cell = answer();
+  if (!cell || answers(current).length < 2) return;
+  const run = cell.querySelector("[data-run]").dataset.run;
+  for (const node of document.querySelectorAll(`[data-run="${run}"]`)) node.classList.add("chosen");
+}
+
+function turn(by) {
+  if (!current) return;
+  const cells = answers(current);
+  column = Math.min(Math.max(cells.indexOf(answer()) + by, 0), cells.length - 1);
+  markAnswer();
+}
+
+// The panel beside the list
+
+async function open(href, { push = true } = {}) {
+  const address = new URL(href, location.href);
+  const response = await fetch(`${address.pathname}${address.search}&part=row`);
+  const found = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("panel");
+  if (!found) return location.assign(href);
+  const old = panel();
+  const place = document.querySelector("main");
+  if (old) old.replaceWith(found);
+  else place.append(found);
+  decorate(found);
+  const state = { row: found.dataset.row };
+  if (push) (old ? history.replaceState : history.pushState).call(history, state, "", address.pathname + address.search);
+  document.getElementById("panel-title").focus({ preventScroll: true });
+  go(lineOf(found.dataset.row) ?? current, { focus: false });
+}
+
+function close({ push = true } = {}) {
+  const node = panel();
+  if (!node) return;
+  const address = new URL(node.querySelector("a.close").href);
+  node.remove();
+  if (push) history.pushState({}, "", address.pathname + address.search);
+  const line = lineOf(node.dataset.row) ?? current;
+  if (line) go(line);
+}
+
+function step(kind, find) {
+  if (panel()) {
+    const link = panel().querySelector(`[data-way="${kind}"]`);
+    return link ? follow(link) : say("There are no more such rows.");
+  }
+  const line = find();
+  if (line) return go(line);
+  const beyond = kind === "n" ? table.dataset.badAfter : kind === "p" ? table.dataset.badBefore : null;
+  return beyond ? location.assign(beyond) : say("There are no more such rows on this page.");
+}
+
+function follow(link) {
+  const example = new URL(link.href).searchParams.get("row");
+  return lineOf(example) ? open(link.href) : location.assign(link.href);
+}
+
+function neighbour(by, condition = () => true) {
+  const rest = by > 0 ? lines.slice(lines.indexOf(current) + 1) : lines.slice(0, Math.max(lines.indexOf(current), 0)).reverse();
+  return rest.find(condition);
+}
+
+// Scores
+
+const metric = () => sessionStorage.getItem("metric") || table.dataset.metric;
+
+async function send(run, fields) {
+  const body = new URLSearchParams({ ...fields, part: "scores" });
+  const response = await fetch(document.querySelector("main").dataset.scores.replace("RUN", run), { method: "POST", body });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (!response.ok) {
+    say(page.querySelector("[role=alert] p")?.textContent ?? "That could not be saved.");
+    return false;
+  }
+  for (const fresh of page.querySelectorAll("[data-patch]"))
+    for (const old of document.querySelectorAll(`[data-patch="${fresh.dataset.patch}"]`)) {
+      if (fresh.dataset.patch.startsWith("hand-") && !old.closest("#panel")) continue;
+      old.replaceWith(fresh.cloneNode(true));
+    }
+  for (const cell of document.querySelectorAll(`[data-run="${run}"][data-metric]`)) mark(cell, page);
+  document.getElementById("stale")?.removeAttribute("hidden");
+  return true;
+}
+
+function mark(cell, page) {
+  const chip = [...page.querySelectorAll(".chip")].find((item) => item.dataset.key === cell.dataset.metric);
+  cell.textContent = chip?.querySelector("b").textContent ?? "–";
+  cell.classList.toggle("good", chip?.classList.contains("good") ?? false);
+  cell.classList.toggle("bad", chip?.classList.contains("bad") ?? false);
+}
+
+const where = () => `${opener(current).textContent.trim()}, ${answer().dataset.label}`;
+
+async function give(fields) {
+  if (!current) go(lines[0]);
+  const run = answer()?.querySelector("[data-run]").dataset.run;
+  if (!run) return say("There is no answer to score here.");
+  if (!metric()) return ask("Metric", (name) => keep(name) && give(fields));
+  const key = metric();
+  if (!(await send(run, { key, ...fields }))) return;
+  last = { run, key };
+  say(`${key} ${fields.score ?? "comment"} saved for ${where()}. u takes it back.`);
+}
+
+async function takeBack() {
+  if (!last) return say("No score was given here that could be taken back.");
+  const { run, key } = last;
+  if (await send(run, { key, take_back: "1" })) say(`${key} is taken back.`);
+  last = null;
+}
+
+function keep(name) {
+  sessionStorage.setItem("metric", name);
+  say(`Digits now score ${name}.`);
+  return true;
+}
+
+// One line at the bottom: what happened, or a question
+
+const line = document.createElement("div");
+line.className = "status-line";
+line.setAttribute("role", "status");
+document.body.append(line);
+
+function say(text) {
+  line.textContent = text;
+}
+
+function ask(label, then, value = "") {
+  const before = document.activeElement;
+  const form = document.createElement("form");
+  form.innerHTML = '<label><span></span> <input autocomplete="off" maxlength="10000"></label> <button class="primary">Save</button>';
+  form.querySelector("span").textContent = label;
+  const input = form.querySelector("input");
+  input.value = value;
+  if (label === "Metric") input.setAttribute("list", "metrics");
+  const end = () => {
+    line.replaceChildren();
+    before.focus({ preventScroll: true });
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    end();
+    if (input.value.trim()) then(input.value.trim());
+  });
+  form.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), end()));
+  line.replaceChildren(form);
+  input.focus();
+}
+
+// Events
+
+const KEYS = {
+  j: () => step("j", () => neighbour(1)),
+  k: () => step("k", () => neighbour(-1)),
+  n: () => step("n", () => neighbour(1, (row) => row.classList.contains("bad-row"))),
+  p: () => step("p", () => neighbour(-1, (row) => row.classList.contains("bad-row"))),
+  h: () => turn(-1),
+  l: () => turn(1),
+  c: () => {
+    if (!current) go(lines[0]);
+    ask(`Comment on ${metric()} of ${where()}`, (comment) => give({ comment }));
+  },
+  m: () => ask("Metric", keep, metric()),
+  u: takeBack,
+  y: async () => {
+    const href = panel() ? location.href : current && opener(current).href;
+    if (!href) return;
+    const address = new URL(href);
+    const response = await fetch(`${address.pathname}${address.search}&part=json`);
+    await navigator.clipboard.writeText(JSON.stringify(await response.json(), null, 2));
+    say("The row is copied as JSON.");
+  },
+  "/": () => document.querySelector("input[name=q]").focus(),
+  "?": () => document.getElementById("keys").showModal(),
+  Enter: () => {
+    if (!panel() && lines.length) open(opener(current ?? lines[0]).href);
+  },
+  Escape: () => close(),
+};
+
+document.addEventListener("keydown", (event) => {
+  const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+  if (event.ctrlKey || event.metaKey || event.altKey || typing || document.querySelector("dialog[open]")) return;
+  if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
+  const action = /^[0-9]$/.test(event.key) ? () => give({ score: event.key }) : KEYS[event.key];
+  if (!action || !lines.length) return;
+  event.preventDefault();
+  action();
+});
+
+document.addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  const link = event.target.closest("a");
+  if (link?.matches(".open")) return event.preventDefault(), open(link.href);
+  if (link?.matches("#panel .close")) return event.preventDefault(), close();
+  if (link?.matches("#panel [data-way]")) return event.preventDefault(), follow(link);
+  const row = event.target.closest("table.compare tbody tr");
+  if (!row || event.target.closest("a, button, summary, input, label, pre") || String(getSelection())) return;
+  const cell = event.target.closest("td.cell");
+  if (cell) column = answers(row).indexOf(cell);
+  open(opener(row).href);
+});
+
+document.addEventListener("submit", async (event) => {
+  if (!event.target.matches("form.give")) return;
+  event.preventDefault();
+  const fields = Object.fromEntries(new FormData(event.target, event.submitter));
+  const run = event.target.action.split("/").at(-2);
+  if (!(await send(run, fields))) return;
+  if (!fields.take_back) sessionStorage.setItem("metric", fields.key);
+  last = fields.take_back ? null : { run, key: fields.key };
+  event.target.closest("details")?.removeAttribute("open");
+  say(fields.take_back ? `${fields.key} is taken back.` : `${fields.key} is saved.`);
+});
+
+addEventListener("popstate", () => {
+  const row = new URL(location.href).searchParams.get("row");
+  if (row) open(location.href, { push: false });
+  else close({ push: false });
+});
+
+// A form that opens offers the metric that was used last.
+function decorate(root) {
+  for (const input of root.querySelectorAll("form.give input[name=key]:not([type=hidden])")) input.value = metric();
+}
+
+if (panel()) {
+  decorate(panel());
+  const row = lineOf(panel().dataset.row);
+  if (row) go(row, { focus: false });
+  document.getElementById("panel-title").focus({ preventScroll: true });
+}

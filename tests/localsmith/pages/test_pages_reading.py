@@ -1,0 +1,202 @@
+"""Reading a comparison in the browser: the reader keeps their place, by keyboard and by mouse."""
+
+import uuid
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def compared(open_page, site):
+    """The comparison of the first two experiments of capitals, with `extra` in its address."""
+    made = site[1]
+
+    def compared(extra="", *, only=None, **how):
+        sessions = only or f"{made['first']},{made['second']}"
+        page = open_page(f"datasets/{made['dataset']}/compare?selectedSessions={sessions}{extra}", **how)
+        if how.get("scripts", True):
+            page.evaluate("sessionStorage.clear()")
+        return page
+
+    return compared
+
+
+def title(page):
+    return page.locator("#panel-title").inner_text()
+
+
+def chips(page, key):
+    """What the list and the panel say of a score."""
+    return [chip.inner_text() for chip in page.locator(f"[data-key='{key}']").all()]
+
+
+def waited(page, words):
+    """Wait until the line at the bottom says these words."""
+    page.locator(".status-line", has_text=words).wait_for()
+
+
+def test_a_row_opens_beside_the_list(compared, site):
+    """Enter opens the first row, its address is a link to it, j goes on, Escape comes back to the row."""
+    page = compared()
+
+    page.keyboard.press("Enter")
+    page.locator("#panel").wait_for()
+    assert title(page) == "#1" and f"row={site[1]['examples'][0]}" in page.url
+    assert "Cusco" in page.locator("#panel").inner_text() and page.locator("#rows tbody tr").count() == 4
+    page.keyboard.press("j")
+    page.locator("#panel-title", has_text="#2").wait_for()
+    page.keyboard.press("Escape")
+
+    assert page.locator("#panel").count() == 0 and "row=" not in page.url
+    assert page.evaluate("document.activeElement.textContent") == "#2"
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_a_row_is_a_link(compared, site, scripts):
+    """The address of an open row opens it, also without scripts; its links lead to the next row and back."""
+    page = compared(f"&row={site[1]['examples'][1]}&sort=score:1", scripts=scripts)
+
+    assert title(page) == "#2"
+    page.locator("#panel [data-way=j]").click()
+    page.locator("#panel-title", has_text="#1").wait_for()
+    assert "sort=score" in page.url
+    page.locator("#panel .close").click()
+    page.wait_for_url(lambda url: "row=" not in url)
+    assert page.locator("#panel").count() == 0
+
+
+def test_going_back_closes_what_was_opened(compared):
+    """The browser's back key undoes the opening, and nothing else."""
+    page = compared()
+    page.locator("a.open").nth(2).click()
+    page.locator("#panel").wait_for()
+
+    page.go_back()
+
+    page.locator("#panel").wait_for(state="detached")
+    assert page.locator("#rows tbody tr.current").count() == 1
+
+
+def test_n_and_p_find_what_went_wrong(compared):
+    """n goes to the next row that regressed or failed, p to the one before, in the list and beside it."""
+    page = compared()
+
+    page.keyboard.press("n")
+    assert page.evaluate("document.activeElement.textContent") == "#1"  # regressed
+    page.keyboard.press("n")
+    assert page.evaluate("document.activeElement.textContent") == "#3"  # failed
+    page.keyboard.press("n")
+    waited(page, "no more such rows")
+    page.keyboard.press("Enter")
+    page.locator("#panel").wait_for()
+    page.keyboard.press("p")
+
+    page.locator("#panel-title", has_text="#1").wait_for()
+
+
+def test_scores_are_saved_in_place(compared, site):
+    """A digit scores the candidate's answer, a comment follows, u takes both back; the list neither moves nor loads."""
+    page = compared()
+    page.evaluate("sessionStorage.setItem('metric', 'taste')")
+    page.evaluate("window.same = true")
+
+    page.keyboard.press("j")
+    top = page.evaluate("scrollY")
+    page.keyboard.press("1")
+    waited(page, "taste 1 saved for #1, second")
+    page.keyboard.press("c")
+    page.keyboard.type("well <b>said</b>")
+    page.keyboard.press("Enter")
+    waited(page, "taste comment saved")
+
+    assert len(chips(page, "taste")) == 1 and "1 by hand" in chips(page, "taste")[0]
+    assert page.evaluate("scrollY") == top and page.evaluate("window.same")
+    assert page.evaluate("document.activeElement.textContent") == "#1"
+    page.keyboard.press("u")
+    waited(page, "taken back")
+    assert chips(page, "taste") == []
+
+
+def test_a_score_shows_in_the_list_and_beside_it(compared):
+    """Scored through the form of an open row, the list says the same; the metric is offered again at the next row."""
+    key = f"taste-{uuid.uuid4().hex[:6]}"
+    page = compared()
+    page.keyboard.press("Enter")
+    page.locator("#panel").wait_for()
+
+    form = page.locator("#panel .answer").last
+    form.locator("summary", has_text="score").click()
+    form.get_by_label("Metric").fill(key)
+    form.get_by_label("or in words").fill("fine")
+    form.get_by_role("button", name="Save").click()
+    waited(page, f"{key} is saved")
+    assert [text.strip() for text in chips(page, key)] == [f"{key} fine by hand"] * 2
+    page.keyboard.press("j")
+    page.locator("#panel-title", has_text="#2").wait_for()
+
+    assert page.locator("#panel [name=key]:not([type=hidden])").first.input_value() == key
+
+
+def test_h_and_l_choose_whose_answer_is_scored(compared):
+    """With several experiments the keys score one of them, which is marked."""
+    page = compared()
+    page.evaluate("sessionStorage.setItem('metric', 'taste')")
+
+    page.keyboard.press("j")
+    page.keyboard.press("h")
+    assert page.locator("td.cell:has(.chosen)").get_attribute("data-label") == "first"
+    page.keyboard.press("0")
+    waited(page, "taste 0 saved for #1, first")
+    page.keyboard.press("u")
+    waited(page, "taken back")
+
+
+def test_what_cannot_be_saved_is_said(compared, site):
+    """A refusal stands in the line at the bottom, in the server's words."""
+    page = compared()
+    page.evaluate("sessionStorage.setItem('metric', 'k'.repeat(181))")
+
+    page.keyboard.press("j")
+    page.keyboard.press("1")
+
+    waited(page, "180")
+    page.complaints.clear()  # the browser's own note of the refusal
+
+
+def test_a_row_is_copied_as_json(compared, site):
+    """y copies inputs, reference and every answer with its scores."""
+    page = compared()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    page.keyboard.press("j")
+    page.keyboard.press("y")
+    waited(page, "copied")
+
+    copied = page.evaluate("navigator.clipboard.readText().then(JSON.parse)")
+    assert copied["inputs"] == {"country": "Peru"} and copied["reference_outputs"] == {"capital": "Lima"}
+    assert [run["outputs"] for run in copied["runs"]] == [{"capital": "Lima"}, {"capital": "Cusco"}]
+
+
+def test_help_lists_the_keys(compared):
+    """? opens the list of keys, slash goes to the search field."""
+    page = compared()
+
+    page.keyboard.press("?")
+    assert "next and previous row" in page.locator("dialog#keys").inner_text()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("lima")
+
+    assert page.get_by_label("Text").input_value() == "lima"
+
+
+def test_what_an_address_leads_to_is_not_hidden(compared, site):
+    """An anchor stands below the sticky header of the table, after filters and after a save."""
+    page = compared(f"&show=regressed#e-{site[1]['examples'][0]}")
+
+    head, row = page.evaluate(
+        "[document.querySelector('thead th').getBoundingClientRect().bottom,"
+        " document.querySelector('#rows tbody tr').getBoundingClientRect().top]"
+    )
+    assert row >= head - 1
