@@ -234,6 +234,7 @@ PROBLEM_TITLES = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    409: "Conflict",
     413: "Request Entity Too Large",
     422: "Unprocessable Entity",
     500: "Internal Server Error",

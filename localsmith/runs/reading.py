@@ -119,7 +119,7 @@ V1: dict[str, Field] = {
     "execution_order": lambda run: 1,
     "manifest_id": lambda run: None,
 }
-V1_REQUIRED = {"id", "name", "run_type", "status", "trace_id", "dotted_order", "session_id", "app_path"}
+V1_REQUIRED = {"id", "name", "start_time", "run_type", "status", "trace_id", "dotted_order", "session_id", "app_path"}
 V2: dict[str, Field] = {
     **SHARED,
     "run_type": lambda run: run["run_type"].upper(),

@@ -1,9 +1,12 @@
 """The official JavaScript SDK, pointed at localsmith by environment variables alone."""
 
+import re
+
 import pytest
 from flask import request
 from javascript import node_modules, run_program
 from localsmith_api import Api
+from places import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -121,3 +124,17 @@ def test_vitest_suite_is_an_experiment(server, api, tmp_path):
     assert (dataset["example_count"], experiment["run_count"], experiment["error_rate"]) == (2, 2, 0.5)
     assert experiment["feedback_stats"]["correct"] == {"n": 1, "avg": 1, "values": {}}
     assert (experiment["feedback_stats"]["pass"]["n"], experiment["feedback_stats"]["pass"]["avg"]) == (2, 0.5)
+
+
+def test_example_of_the_docs_runs(server, api, tmp_path):
+    """The JavaScript of docs/clients.md, as pasted; its links lead to the store."""
+    dataset = api.dataset()
+    api.post("/examples", {"dataset_id": dataset, "inputs": {"question": "Peru?"}, "outputs": {"answer": "Lima"}})
+    page = (ROOT / "docs" / "clients.md").read_text()
+    (tmp_path / "page.mjs").write_text(re.search(r"```js\n(.*?)```", page, re.S)[1])
+
+    printed = run_program("page.mjs", tmp_path, server.url)
+
+    assert printed.stdout.splitlines()[-1] == "1 runs"
+    link = re.search(rf"{re.escape(server.url)}/o/\S+", printed.stdout)[0]
+    assert api.session.get(link).status_code == 200

@@ -1,5 +1,7 @@
 """The official Python SDK, pointed at localsmith by environment variables alone."""
 
+import json
+
 import pytest
 
 langsmith = pytest.importorskip("langsmith")
@@ -208,3 +210,107 @@ def test_v2_reads_of_the_sdk(client, dataset):
     assert {row.runs[0].status for row in rows} == {"SUCCESS"}
     runs = list(api.runs.query_v2(project_ids=[str(project.id)], is_root=True, selects=["ID", "FEEDBACK_STATS"]))
     assert [run.feedback_stats["correct"].n for run in runs] == [1, 1, 1]
+
+
+def test_selected_fields_alone_are_read(client):
+    """What the client's own Run demands comes with every selection."""
+    client.create_run("r", {"q": 1}, "chain", id=langsmith.uuid7(), outputs={"a": 1}, project_name="sdk")
+    client.flush()
+
+    (run,) = client.list_runs(project_name="sdk", select=["inputs", "outputs"])
+
+    assert (run.inputs, run.outputs, run.start_time is not None) == ({"q": 1}, {"a": 1}, True)
+
+
+class Frame:
+    """What upload_dataframe asks of a pandas DataFrame."""
+
+    def to_csv(self, buffer, index):
+        buffer.write(b"question,answer\nPeru?,Lima\n")
+
+
+def test_files_become_datasets(client, tmp_path):
+    """upload_csv and upload_dataframe; a name that is taken is an error."""
+    file = tmp_path / "capitals.csv"
+    file.write_text('question,answer,note\n"Peru, South America?",Lima,\nChile?,Santiago,"two\nlines"\n')
+    keys = {"input_keys": ["question"], "output_keys": ["answer"]}
+
+    from_csv = client.upload_csv(str(file), **keys, name="from csv", description="a file")
+    from_frame = client.upload_dataframe(Frame(), **keys, name="from frame")
+
+    rows = {row.inputs["question"]: row.outputs for row in client.list_examples(dataset_id=from_csv.id)}
+    assert rows == {"Peru, South America?": {"answer": "Lima"}, "Chile?": {"answer": "Santiago"}}
+    assert client.read_dataset(dataset_id=from_csv.id).description == "a file"
+    assert [row.outputs for row in client.list_examples(dataset_id=from_frame.id)] == [{"answer": "Lima"}]
+    with pytest.raises(langsmith.utils.LangSmithConflictError):
+        client.upload_csv(str(file), **keys, name="from csv")
+
+
+def test_splits_and_the_difference_of_versions(client, dataset):
+    first, second, third = client.list_examples(dataset_id=dataset.id)
+    before = client.read_dataset_version(dataset_id=dataset.id, tag="latest").as_of
+
+    client.update_dataset_splits(dataset_id=dataset.id, split_name="hard", example_ids=[first.id, second.id])
+    client.update_dataset_splits(dataset_id=dataset.id, split_name="base", example_ids=[first.id], remove=True)
+    client.delete_example(third.id)
+    added = client.create_example(inputs={"n": 9}, outputs={"twice": 18}, dataset_id=dataset.id)
+
+    assert client.list_dataset_splits(dataset_id=dataset.id) == ["base", "hard"]
+    assert {row.id for row in client.list_examples(dataset_id=dataset.id, splits=["hard"])} == {first.id, second.id}
+    assert client.read_example(first.id).metadata["dataset_split"] == ["hard"]
+    found = client.diff_dataset_versions(dataset_id=dataset.id, from_version=before, to_version="latest")
+    assert set(found.examples_modified) == {first.id, second.id}
+    assert (found.examples_added, found.examples_removed) == ([added.id], [third.id])
+
+
+def test_v2_sessions_of_the_sdk(client, dataset):
+    """The generated client creates, lists, reads and changes projects and experiments."""
+    api = client._get_langsmith_api_sync()
+    sessions = api.sessions
+    experiment = sessions.create_v2(
+        type="EXPERIMENT", name="e-1", reference_dataset_id=str(dataset.id), extra={"metadata": {"model": "m1"}, "a": 1}
+    )
+    project = sessions.create_v2(type="PROJECT", name="p-1", description="first")
+    sessions.update_v2(experiment.id, extra={"b": 2, "a": None})
+    sessions.update_v2(project.id, description=None)
+
+    read = sessions.retrieve_v2(experiment.id, include_stats=True)
+    assert (read.type, read.extra, read.run_count) == ("EXPERIMENT", {"metadata": {"model": "m1"}, "b": 2}, 0)
+    assert sessions.retrieve_v2(project.id).description is None
+    names = [item.name for item in sessions.list_v2(sort_by="NAME", sort_order="asc", page_size=1)]
+    assert names == ["e-1", "p-1"]
+    assert [item.name for item in sessions.list_v2(type=["PROJECT"])] == ["p-1"]
+    assert [item.name for item in api.datasets.list_v2(name_contains="capital")] == ["capitals"]
+
+
+def test_threads_and_traces_of_the_sdk(client):
+    """Turns with one thread_id are one thread, in v1 and in v2."""
+
+    @langsmith.traceable
+    def turn(messages):
+        return {"messages": [{"role": "assistant", "content": messages[-1]["content"].upper()}]}
+
+    for text in ("lima", "quito"):
+        asked = [{"role": "user", "content": text}]
+        turn(asked, langsmith_extra={"client": client, "metadata": {"thread_id": "t 1"}})
+    client.flush()
+    project = str(client.read_project(project_name="sdk").id)
+
+    thread = client.request_with_retries(
+        "GET", "/runs/threads/t%201", params={"session_id": project, "select": "all_messages"}
+    ).json()
+    api = client._get_langsmith_api_sync()
+    threads = list(api.threads.query(project_id=project))
+    traces = list(api.traces.query(project_id=project, selects=["NAME", "TOTAL_TOKENS", "INPUTS"]))
+
+    messages = [json.loads(text) for text in thread["previews"]["all_messages"].split("\n\n")]
+    assert [message["content"] for message in messages] == ["lima", "LIMA", "quito", "QUITO"]
+    assert [(item.thread_id, item.count, item.num_errored_turns) for item in threads] == [("t 1", 2, 0)]
+    assert [item.root_run.inputs["messages"][0]["content"] for item in traces] == ["quito", "lima"]
+    assert traces[0].trace_aggregates.total_tokens == 0
+
+
+def test_unknown_calls_say_where_to_look(client):
+    """One 404 for every route that is not here, whatever the client asks."""
+    with pytest.raises(langsmith.utils.LangSmithNotFoundError, match="not in this embedded store; docs/clients.md"):
+        client.create_presigned_feedback_token(langsmith.uuid7(), "correct")
