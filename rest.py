@@ -1,13 +1,13 @@
 """The HTTP calls that recording needs, one function each."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
 
-from langsmith_rest.connection import JSON, LangSmith, SetupError, call, encode, send
+from langsmith_rest.connection import JSON, LangSmith, SetupError, call, send
 
 # ---------------------------------------------------------------- datasets and examples
 
@@ -130,11 +130,10 @@ def list_feedback(api: LangSmith, run_ids: Sequence[str]) -> Iterator[dict]:
         params["offset"] += len(page)
 
 
-def create_feedback(api: LangSmith, items: Sequence[dict]) -> None:
-    """Create feedback in one multipart request, or one by one where a server lacks that route."""
+def create_feedback(api: LangSmith, items: Mapping[str, bytes]) -> None:
+    """Create feedback (its bodies by id) in one multipart request, or one by one where a server lacks that route."""
     if "multipart" not in api.missing:
-        encoded = [(item["id"], encode(item)) for item in items]
-        parts = [(f"feedback.{i}", (None, data, f"application/json; length={len(data)}")) for i, data in encoded]
+        parts = [(f"feedback.{i}", (None, body, f"application/json; length={len(body)}")) for i, body in items.items()]
         try:
             send(api, "POST", "/runs/multipart", files=parts)
             return
@@ -144,17 +143,22 @@ def create_feedback(api: LangSmith, items: Sequence[dict]) -> None:
             if error.response.status_code not in (404, 405):
                 raise
             api.missing.add("multipart")
-    for item in items:
-        for pause in (1, 2, 4, 8, 16, 0):
-            try:
-                send(api, "POST", "/feedback", data=encode(item), headers=JSON)
-            except requests.HTTPError as error:
-                if error.response.status_code == 404 and pause:  # its run is queued, but not stored yet
-                    time.sleep(pause)
-                    continue
-                if error.response.status_code != 409:  # 409: an id of ours that is there already
-                    raise
-            break
+    for body in items.values():
+        create_one_feedback(api, body)
+
+
+def create_one_feedback(api: LangSmith, body: bytes) -> None:
+    """Create one piece of feedback; 409 when it exists, which is fine."""
+    for pause in (1, 2, 4, 8, 16, 0):
+        try:
+            send(api, "POST", "/feedback", data=body, headers=JSON)
+        except requests.HTTPError as error:
+            if error.response.status_code == 404 and pause:  # its run is queued, but not stored yet
+                time.sleep(pause)
+                continue
+            if error.response.status_code != 409:
+                raise
+        return
 
 
 def update_feedback(api: LangSmith, item: dict) -> None:

@@ -16,6 +16,7 @@ import responses
 
 import rest
 from langsmith_rest import connection
+from langsmith_rest.recording.sending import create_feedback
 
 KEY = "lsv2_pt_0123456789abcdef"
 URL = "https://api.smith.langchain.com"
@@ -293,7 +294,7 @@ CALLS = {
     "create_runs": lambda api: rest.create_runs(api, []),
     "list_run_ids": lambda api: list(rest.list_run_ids(api, SESSION_ID, START)),
     "list_feedback": lambda api: list(rest.list_feedback(api, [RUN_ID])),
-    "create_feedback": lambda api: rest.create_feedback(api, FEEDBACK),
+    "create_feedback": lambda api: create_feedback(api, FEEDBACK),
     "update_feedback": lambda api: rest.update_feedback(api, FEEDBACK[0]),
 }
 
@@ -714,7 +715,7 @@ def test_feedback_travels_in_one_request_of_parts_with_their_lengths(http, api):
     """LangSmith refuses parts whose length is not said; it counts bytes."""
     http.post(f"{URL}/runs/multipart", status=202)
 
-    rest.create_feedback(api, FEEDBACK)
+    create_feedback(api, FEEDBACK)
 
     body = http.calls[0].request.body
     parts = re.findall(
@@ -730,7 +731,7 @@ def test_feedback_that_is_there_already_is_fine(http, api):
     """Its ids are ours."""
     http.post(f"{URL}/runs/multipart", status=409, json={"error": "Conflict: payload already received"})
 
-    rest.create_feedback(api, FEEDBACK)
+    create_feedback(api, FEEDBACK)
 
 
 @pytest.mark.parametrize("status", [404, 405])
@@ -741,8 +742,8 @@ def test_server_without_multipart_gets_feedback_one_by_one_from_then_on(http, ap
     http.post(f"{URL}/feedback", status=409, json={"detail": "exists"})
     http.post(f"{URL}/feedback", json={})
 
-    rest.create_feedback(api, FEEDBACK)
-    rest.create_feedback(api, FEEDBACK[:1])
+    create_feedback(api, FEEDBACK)
+    create_feedback(api, FEEDBACK[:1])
 
     assert [json.loads(call.request.body) for call in http.calls[1:]] == [*FEEDBACK, FEEDBACK[0]]
 
@@ -751,7 +752,7 @@ def test_refused_feedback_is_an_error(http, api):
     http.post(f"{URL}/runs/multipart", status=422, json={"error": "no"})
 
     with pytest.raises(requests.HTTPError, match="422: no"):
-        rest.create_feedback(api, FEEDBACK)
+        create_feedback(api, FEEDBACK)
 
 
 @pytest.mark.parametrize("failures", [2, 6])
@@ -765,10 +766,10 @@ def test_feedback_waits_until_its_run_is_stored(monkeypatch, http, api, failures
 
     if failures == 6:
         with pytest.raises(requests.HTTPError, match="404: Resource not found"):
-            rest.create_feedback(api, FEEDBACK[:1])
+            create_feedback(api, FEEDBACK[:1])
     else:
         http.post(f"{URL}/feedback", json={})
-        rest.create_feedback(api, FEEDBACK[:1])
+        create_feedback(api, FEEDBACK[:1])
 
     assert pauses == [1, 2, 4, 8, 16][:failures]
 

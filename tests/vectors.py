@@ -16,8 +16,10 @@ sys.path.insert(0, str(ROOT))
 import recorder  # noqa: E402
 from langsmith_rest.commands import dry_run, record  # noqa: E402
 from langsmith_rest.recording import bodies, sending  # noqa: E402
+from langsmith_rest.recording.canonical import canonical  # noqa: E402
 from langsmith_rest.recording.files import ResultFile  # noqa: E402
-from langsmith_rest.recording.results import check_results  # noqa: E402
+from langsmith_rest.recording.results import Prepared  # noqa: E402
+from langsmith_rest.recording.sources import CheckedFile, CheckedList  # noqa: E402
 
 FIXTURES = ROOT / "fixtures"
 DATASET_ID = "26d0b944-a286-4a7f-bb5f-3d86268ecc45"
@@ -105,24 +107,32 @@ SESSION_STARTS = {
 }
 
 
+def prepared(result: dict, occurrence: int = 0) -> Prepared:
+    fields = bodies.canonical_fields(result)
+    return Prepared(1, result, fields, bodies.canonical_result(fields), occurrence)
+
+
+def trace_of(result: dict, session: dict, occurrence: int = 0) -> list:
+    """The runs of a result, tied to its example in the dataset of the vectors."""
+    one = prepared(result, occurrence)
+    one.example = bodies.example(DATASET_ID, one)
+    return bodies.trace(session, one)
+
+
 def vectors() -> dict:
     session_start = bodies.parse_time("2026-08-21T09:15:30+00:00")
     session_id = bodies.experiment_id(DATASET_ID, "capitals-1a2b3c4d")
+    session = {"id": session_id, "start_time": bodies.timestamp(session_start)}
     results = []
     for name, result in RESULTS.items():
-        fields = bodies.canonical_fields(result)
-        text = bodies.canonical_result(fields)
-        example_id = bodies.example_id(DATASET_ID, fields)
-        traces = [
-            bodies.trace(result, fields, f"{session_id}-{example_id}-{text}-{n}", session_id, session_start, example_id)
-            for n in (0, 1)
-        ]
+        one = prepared(result)
+        traces = [trace_of(result, session, n) for n in (0, 1)]
         results.append(
             {
                 "name": name,
                 "result": result,
-                "canonical": text,
-                "example_id": example_id,
+                "canonical": one.text,
+                "example_id": bodies.example(DATASET_ID, one).id,
                 "runs": [
                     {
                         "id": run.id,
@@ -142,7 +152,7 @@ def vectors() -> dict:
             {
                 "name": name,
                 "json": text,
-                "canonical": (made := bodies.canonical(json.loads(text))),
+                "canonical": (made := canonical(json.loads(text))),
                 "utf8": made.encode().hex(),
             }
             for name, text in CANONICAL.items()
@@ -155,7 +165,7 @@ def vectors() -> dict:
             "start_time": bodies.timestamp(session_start),
         },
         "results": results,
-        "hash_of_all": f"{(all_results := check_results(list(RESULTS.values()))).hash:08x}",
+        "hash_of_all": f"{(all_results := CheckedList(list(RESULTS.values()))).hash:08x}",
         "default_name": {
             "prefix": "answers",
             "dataset_name": "capitals",
@@ -190,14 +200,12 @@ def transcript() -> dict:
     clocks = [mock.patch.object(module, "datetime", Clock) for module in (recorder, sending)]
     with open(FIXTURES / "results.jsonl", "rb") as file, clocks[0], clocks[1]:
         results = ResultFile("results.jsonl", file)
-        overview = check_results(results)
-        name = bodies.default_name("results", record.DATASET, overview.hash)
-        recording = recorder.record(api, record.DATASET, results, name, overview)
+        recording = recorder.record_langsmith_experiment(record.DATASET, CheckedFile(results), langsmith=api)
     return {
         "about": "Requests in the order of PORTING.md; POST /sessions and POST /examples/bulk may overlap.",
         "clock": bodies.timestamp(NOW),
         "dataset": {"id": DATASET_ID, "tenant_id": TENANT_ID},
-        "experiment_name": name,
+        "experiment_name": recording.experiment_name,
         "url": recording.url,
         "requests": [{k: v for k, v in sent.items() if k != "bytes"} for sent in dry_run.sent_requests(api)],
     }

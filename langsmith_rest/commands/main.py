@@ -138,7 +138,7 @@ def refuse_empty_names(options: argparse.Namespace) -> None:
 
 def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
     """What `--metadata KEY=VALUE` gives, values being JSON where they can be; None when there is none."""
-    from langsmith_rest.recording.results import unfit
+    from langsmith_rest.recording.checking import unfit
 
     metadata: dict[str, Any] = {}
     for pair in pairs:

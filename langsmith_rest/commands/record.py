@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import recorder
@@ -17,9 +16,8 @@ from langsmith_rest.commands import dry_run, record_output
 from langsmith_rest.commands.connecting import FIXTURES, Connect
 from langsmith_rest.commands.evaluators import say_what_follows
 from langsmith_rest.recording import csv_files
-from langsmith_rest.recording.bodies import default_name
 from langsmith_rest.recording.files import ResultFile
-from langsmith_rest.recording.results import Overview, check_results
+from langsmith_rest.recording.sources import CheckedFile
 from langsmith_rest.wording import Say
 
 DATASET = "langsmith-rest-experiments"
@@ -56,7 +54,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         if options.dry_run:
             return print_dry_run(sources, options, say)
         api = stack.enter_context(connect())
-        found = [record_file(api, source, overview, options, say) for source, overview in sources]
+        found = [record_file(api, source, checked, options, say) for source, checked in sources]
         recordings = [recording for recording, _ in found]
         if any(recording.runs_recorded for recording in recordings):
             say_what_follows(api, recordings[0].dataset_id, options.dataset, say)
@@ -70,40 +68,39 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 
 
 def record_file(
-    api: connection.LangSmith, source: ResultFile, overview: Overview, options: argparse.Namespace, say: Say
+    api: connection.LangSmith, source: ResultFile, checked: CheckedFile, options: argparse.Namespace, say: Say
 ) -> tuple[recorder.Recording, dict[str, Any]]:
     """Record one checked file, show what became of it, and return that for people and for programs."""
-    recording = record(api, source, overview, options, verify=not options.no_verify)
+    recording = record(api, source, checked, options, verify=not options.no_verify)
     others = record_output.other_runs(api, recording) if options.experiment and not options.no_verify else 0
     summary = record_output.summary(source)
     record_output.report(source, recording, others, say)
-    record_output.say_moved(api, source, recording, overview, say)
+    record_output.say_moved(api, source, recording, checked, say)
     if not options.json:
         record_output.print_table(recording, summary)
     return recording, {**asdict(recording), "other_runs": others, "summary": summary.as_json()}
 
 
 def record(
-    api: connection.LangSmith, source: ResultFile, overview: Overview, options: argparse.Namespace, *, verify: bool
+    api: connection.LangSmith, source: ResultFile, checked: CheckedFile, options: argparse.Namespace, *, verify: bool
 ) -> recorder.Recording:
     with record_output.progress(source.name) as on_progress:
-        return recorder.record(
-            api,
+        return recorder.record_langsmith_experiment(
             options.dataset,
-            source,
-            options.experiment or default_name(stem(source.name), options.dataset, overview.hash),
-            overview,
+            checked,
+            experiment_name=options.experiment,
             description=options.description,
             metadata=options.metadata,
+            langsmith=api,
             on_progress=on_progress,
             verify=verify,
         )
 
 
-def print_dry_run(sources: list[tuple[ResultFile, Overview]], options: argparse.Namespace, say: Say) -> int:
+def print_dry_run(sources: list[tuple[ResultFile, CheckedFile]], options: argparse.Namespace, say: Say) -> int:
     api = dry_run.connect(dry_run.NO_DATASET)
-    for source, overview in sources:
-        record(api, source, overview, options, verify=False)
+    for source, checked in sources:
+        record(api, source, checked, options, verify=False)
     record_output.print_requests(dry_run.sent_requests(api), options.json, say)
     return 0
 
@@ -136,18 +133,14 @@ def open_file(stack: contextlib.ExitStack, name: str, say: Say) -> Any:
     return spool
 
 
-def check_files(files: list[ResultFile]) -> list[tuple[ResultFile, Overview]]:
+def check_files(files: list[ResultFile]) -> list[tuple[ResultFile, CheckedFile]]:
     """Check all files before the first request; every problem of every file goes into one error."""
     sources, problems = [], []
     for file in files:
         try:
-            sources.append((file, check_results(file)))
+            sources.append((file, CheckedFile(file)))
         except ValueError as error:
             problems.append(str(error))
     if problems:
         raise ValueError("\n".join(problems))
     return sources
-
-
-def stem(name: str) -> str:
-    return "stdin" if name == "standard input" else Path(name).stem

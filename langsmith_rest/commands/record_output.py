@@ -16,7 +16,7 @@ from langsmith_rest import connection
 from langsmith_rest.evaluation.running.scoring import Tally
 from langsmith_rest.recording.bodies import feedback_of, parse_time
 from langsmith_rest.recording.files import ResultFile
-from langsmith_rest.recording.results import Overview
+from langsmith_rest.recording.sources import CheckedFile
 from langsmith_rest.wording import Say, clean, counted
 
 
@@ -51,17 +51,17 @@ def report(source: ResultFile, recording: recorder.Recording, others: int, say: 
 
 
 def say_moved(
-    api: connection.LangSmith, source: ResultFile, recording: recorder.Recording, overview: Overview, say: Say
+    api: connection.LangSmith, source: ResultFile, recording: recorder.Recording, checked: CheckedFile, say: Say
 ) -> None:
     """Say how many results began before their experiment, and from when to when they were moved."""
-    if not overview.earliest or not recording.runs_recorded:
+    if not checked.earliest or not recording.runs_recorded:
         return
     with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
         session = rest.find_session(api, id=recording.experiment_id) or {}
         start = parse_time(session.get("start_time"))
-        if start and overview.earliest < start:
+        if start and checked.earliest < start:
             moved = sum((parse_time(result.get("start_time")) or start) < start for result in source)
-            oldest = f"{'the oldest ' if moved > 1 else ''}at {overview.earliest:%Y-%m-%d %H:%M:%S} UTC"
+            oldest = f"{'the oldest ' if moved > 1 else ''}at {checked.earliest:%Y-%m-%d %H:%M:%S} UTC"
             say(
                 f"{source.name}: {counted(moved, 'result')} began before the experiment, {oldest}: moved to its start, "
                 f"{start:%Y-%m-%d %H:%M:%S} UTC, latencies kept, original times in the metadata."

@@ -2,80 +2,35 @@
 
 import functools
 import hashlib
+import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
-import rfc8785
+from langsmith_rest.recording.canonical import WRITERS, known_order
+from langsmith_rest.recording.results import Example, Feedback, Prepared, SentRun
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DNS = uuid.NAMESPACE_DNS.bytes
 ZERO, MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
+MARKS = ("score", "value", "comment")
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-# ---------------------------------------------------------------- canonical JSON
+def encode(value: Any) -> bytes:
+    return ENCODER.encode(value).encode()
 
 
-def canonical(value: Any) -> str:
-    """RFC 8785 canonical JSON, but integers beyond 2**53 are written as their plain digits."""
-    return WRITERS[type(value)](value)
-
-
-def write_object(value: Mapping[str, Any]) -> str:
-    parts = []
-    for name, quoted_name in known_order(tuple(value)) if len(value) < 20 else in_order(tuple(value)):
-        item = value[name]
-        parts.append(quoted_name + WRITERS[type(item)](item))
-    return "{" + ",".join(parts) + "}"
-
-
-def write_list(value: Iterable[Any]) -> str:
-    return "[" + ",".join([WRITERS[type(item)](item) for item in value]) + "]"
-
-
-def write_integer(value: int) -> str:
-    if not -(2**63) <= value < 2**63:
-        raise ValueError("an integer beyond 64 bits")
-    return str(value)
-
-
-def write_plain(value: float | bool | None) -> str:
-    return rfc8785.dumps(value).decode()  # floats are the hard part
-
-
-def write_other(value: Any) -> str:
-    """Write what else Python code may hold: subclasses, such as an Enum of texts, of which str() gives the name."""
-    if isinstance(value, str):
-        return quoted(value)
-    base = next(base for base in (dict, list, tuple, float, int) if isinstance(value, base))
-    return WRITERS[base](base(value))
-
-
-class Writers(dict[type, Callable[[Any], str]]):
-    def __missing__(self, kind: type) -> Callable[[Any], str]:
-        return write_other
-
-
-WRITERS = Writers({str: quoted, dict: write_object, list: write_list, tuple: write_list, int: write_integer})
-WRITERS |= dict.fromkeys((float, bool, type(None)), write_plain)
-
-
-def in_order(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Names as RFC 8785 sorts them, by UTF-16 units, each also as JSON with a colon."""
-    by_units = None if all(map(str.isascii, names)) else lambda name: name.encode("utf-16-be")
-    return [(name, quoted(name) + ":") for name in sorted(names, key=by_units)]
-
-
-known_order = functools.lru_cache(64)(in_order)  # the objects of an experiment look alike
+# ---------------------------------------------------------------- a result as text
 
 
 def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
-    """The sorted fields of a result as its id sees them: without nulls, and without feedback, which may come later."""
+    """The sorted fields of a result as canonical JSON, without nulls, and without feedback, which may come later."""
     fields = {}
     for name, _ in known_order(tuple(run)):
         value = run[name]
@@ -163,12 +118,13 @@ def session_start(earliest: datetime | None, longest: timedelta, now: datetime) 
     return start.replace(microsecond=0)
 
 
-# ---------------------------------------------------------------- bodies
+# ---------------------------------------------------------------- the experiment and its examples
 
 
-def session_body(
+def session(
     dataset_id: str, name: str, start: datetime, description: str | None, metadata: dict[str, Any] | None
 ) -> dict[str, Any]:
+    """The body of an experiment."""
     body: dict[str, Any] = {
         "id": experiment_id(dataset_id, name),
         "name": name,
@@ -182,92 +138,95 @@ def session_body(
     return body
 
 
-def example_body(fields: Mapping[str, str], dataset_id: str, example_id: str) -> str:
-    body = {"dataset_id": f'"{dataset_id}"', "id": f'"{example_id}"', "inputs": fields["inputs"]}
+def example(dataset_id: str, result: Prepared) -> Example:
+    """The example of a result; without a body when the result names one that exists."""
+    if given := result.given.get("example_id"):
+        return Example(given, b"")
+    return new_example(dataset_id, result.fields)
+
+
+def new_example(dataset_id: str, fields: Mapping[str, str]) -> Example:
+    """The example that canonical fields make."""
+    i = example_id(dataset_id, fields)
+    body = {"dataset_id": f'"{dataset_id}"', "id": f'"{i}"', "inputs": fields["inputs"]}
     for name, field in (("metadata", "example_metadata"), ("outputs", "reference_outputs"), ("split", "split")):
         if field in fields:
             body[name] = fields[field]
-    return canonical_result(body)
+    return Example(i, canonical_result(body).encode())
+
+
+# ---------------------------------------------------------------- runs
+
+
+def trace(session: Mapping[str, Any], result: Prepared) -> list[SentRun]:
+    """The runs of a result, the root last: once that is recorded, the whole tree is.
+
+    A trace that started before its session is moved to the session's start, with its latencies kept and its times in
+    the metadata; one without times starts there.
+    """
+    start = parse_time(session["start_time"]) or EPOCH
+    own_start = parse_time(result.given.get("start_time"))
+    shift = max(start - own_start, ZERO) if own_start else ZERO
+    name = f"{session['id']}-{result.example.id}-{result.text}-{result.occurrence}"
+    found = Trace(session["id"], shift, [])
+    found.add(result.given, result.fields, name, start, f'"reference_example_id":"{result.example.id}",')
+    return found.runs
 
 
 @dataclass(slots=True)
-class Run:
-    """One run of a trace, as it is sent."""
+class Trace:
+    """The runs of one result while they are made."""
 
-    id: str
-    trace_id: str
     session_id: str
-    start_time: str
-    end_time: str
-    dotted_order: str
-    feedback: list[dict[str, Any]]
-    body: bytes
+    shift: timedelta
+    runs: list[SentRun]
+
+    def add(
+        self,
+        run: Mapping[str, Any],
+        fields: Mapping[str, str],
+        name: str,
+        start: datetime,
+        tie: str,
+        parent: SentRun | None = None,
+    ) -> None:
+        """Add a run after those below it; `start` is when it starts unless it says so, `tie` what only roots have."""
+        end, metadata = start, fields.get("metadata", "{}")
+        if own_start := parse_time(run.get("start_time")):
+            start = own_start + self.shift
+            end = (parse_time(run.get("end_time")) or own_start) + self.shift
+            if self.shift:
+                metadata = with_original_times(metadata, fields)
+        i, (start_time, order, _) = run_id(name, start), moment(start)
+        end_time = start_time if end == start else timestamp(end)
+        trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
+        children = run.get("child_runs") or ()
+        run_type = fields.get("run_type") or ('"chain"' if children else '"llm"')
+        parts = [
+            f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}","session_id":"{self.session_id}",{tie}'
+            f'"name":{fields.get("name", run_type)},"run_type":{run_type},'
+            f'"start_time":"{start_time}","end_time":"{end_time}"'
+        ]
+        if parent:
+            parts.append(f'"parent_run_id":"{parent.id}"')
+        parts += [f'"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
+        if metadata != "{}":
+            parts.append(f'"extra":{{"metadata":{metadata}}}')
+        body = (",".join(parts) + "}").encode()
+        made = SentRun(i, trace_id, self.session_id, start_time, end_time, order, feedback_of(run), body)
+        for index, child in enumerate(children):
+            self.add(child, canonical_fields(child), f"{i}-{index}", start, "", made)
+        self.runs.append(made)
 
 
-def trace(
-    result: Mapping[str, Any],
-    fields: Mapping[str, str],
-    name: str,
-    session_id: str,
-    session_start: datetime,
-    example_id: str,
-) -> list[Run]:
-    """The runs of a result, the root last: once that is recorded, the whole tree is.
-
-    `name` is the text that the root's id is made of. A trace that started before its session is moved to the
-    session's start, with its latencies kept and its times in the metadata; one without times starts there.
-    """
-    ties = f'"session_id":"{session_id}","reference_example_id":"{example_id}"'
-    runs: list[Run] = []
-    add_runs(runs, result, fields, name, session_id, ties, session_start, None, None)
-    return runs
+def with_original_times(metadata: str, fields: Mapping[str, str]) -> str:
+    """The metadata of a run that was moved, with the times that it had."""
+    start = fields["start_time"]
+    original = f'"original_start_time":{start},"original_end_time":{fields.get("end_time", start)}'
+    return f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
 
 
-def add_runs(
-    runs: list[Run],
-    result: Mapping[str, Any],
-    fields: Mapping[str, str],
-    name: str,
-    session_id: str,
-    ties: str,
-    start: datetime,
-    shift: timedelta | None,
-    parent: Run | None,
-) -> None:
-    end, metadata = start, fields.get("metadata", "{}")
-    if own_start := parse_time(result.get("start_time")):
-        own_end = parse_time(result.get("end_time")) or own_start
-        shift = max(start - own_start, ZERO) if shift is None else shift
-        start, end = own_start + shift, own_end + shift
-        if shift:
-            given = fields["start_time"], fields.get("end_time", fields["start_time"])
-            original = f'"original_start_time":{given[0]},"original_end_time":{given[1]}'
-            metadata = f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
-    i, (start_time, order, _) = run_id(name, start), moment(start)
-    end_time = start_time if end == start else timestamp(end)
-    trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
-    children = result.get("child_runs") or ()
-    run_type = fields.get("run_type") or ('"chain"' if children else '"llm"')
-    parts = [
-        f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}",{ties},"name":{fields.get("name", run_type)},'
-        f'"run_type":{run_type},"start_time":"{start_time}","end_time":"{end_time}"'
-    ]
-    if parent:
-        parts.append(f'"parent_run_id":"{parent.id}"')
-    parts += [f'"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
-    if metadata != "{}":
-        parts.append(f'"extra":{{"metadata":{metadata}}}')
-    run = Run(
-        i, trace_id, session_id, start_time, end_time, order, feedback_of(result), (",".join(parts) + "}").encode()
-    )
-    ties = f'"session_id":"{session_id}"'
-    for index, child in enumerate(children):
-        name = f"{i}-{index}"
-        add_runs(runs, child, canonical_fields(child), name, session_id, ties, start, shift or ZERO, run)
-    runs.append(run)
-
-
-MARKS = ("score", "value", "comment")
+# ---------------------------------------------------------------- feedback
 
 
 def feedback_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -286,8 +245,13 @@ def long_form(scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"key": key, "value" if isinstance(score, str) else "score": score}
 
 
-def feedback_bodies(run: Run) -> Iterator[dict[str, Any]]:
-    """The feedback of a run as it is sent; several of one key are told apart by their order.
+def feedback(runs: list[SentRun]) -> list[Feedback]:
+    """The feedback of a trace as it is sent."""
+    return [Feedback(body["id"], run.id, encode(body)) for run in runs if run.feedback for body in feedback_bodies(run)]
+
+
+def feedback_bodies(run: SentRun) -> Iterator[dict[str, Any]]:
+    """The feedback of a run; several of one key are told apart by their order.
 
     That an evaluator failed has an id of its own, since a score that comes later cannot take the mark away.
     """

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-from langsmith_rest.recording.results import ALIASES, ELSEWHERE, FIELDS
+from langsmith_rest.recording.checking import ELSEWHERE, FIELDS
+from langsmith_rest.recording.results import ALIASES
 
 COMMENT = " comment"
 IGNORED = "latency_s"  # follows from the times

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from langsmith_rest.recording.results import ALIASES, MAX_DEPTH, Unreadable, printable
+from langsmith_rest.recording.checking import MAX_DEPTH, printable
+from langsmith_rest.recording.results import ALIASES, Unreadable
 
 
 class ResultFile:

@@ -1,25 +1,16 @@
-"""What a result is, and how it is checked before the first request."""
+"""What a result is: what people write, and what becomes of it on its way."""
 
-import difflib
-import json
-import math
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, NotRequired, TypedDict
-
-from langsmith_rest.recording.bodies import canonical_fields, canonical_result, long_form, parse_time, short_hash
-
-MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
-MAX_DEPTH = 64
-LISTED_PROBLEMS = 20
-CLOCK_SKEW = timedelta(minutes=5)
-RUN_TYPES = ("chain", "embedding", "llm", "parser", "prompt", "retriever", "tool")
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 
 class Result(TypedDict):
-    """One answer of the system under test. Only `inputs` is required, and `outputs` unless there is an `error`."""
+    """One answer of the system under test. Only `inputs` is required, and `outputs` unless there is an `error`.
+
+    A field that is None is one that is left out.
+    """
 
     inputs: dict[str, Any]
     outputs: NotRequired[dict[str, Any] | None]
@@ -40,59 +31,6 @@ class Result(TypedDict):
     example_metadata: NotRequired[dict[str, Any] | None]
 
 
-def is_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def is_time(value: Any) -> bool:
-    try:
-        return parse_time(value) is not None and (not isinstance(value, str) or value.isascii())
-    except (AttributeError, OverflowError, TypeError, ValueError):
-        return False
-
-
-def is_uuid(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and str(uuid.UUID(value)) == value
-    except ValueError:
-        return False
-
-
-OBJECT = (is_object, "an object")
-TIME = (is_time, "an ISO 8601 time, such as 2026-08-21T09:15:30.123456+00:00")
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "inputs": OBJECT,
-    "outputs": OBJECT,
-    "reference_outputs": OBJECT,
-    "start_time": TIME,
-    "end_time": TIME,
-    "error": (is_text, "text"),
-    "metadata": OBJECT,
-    "feedback": (
-        lambda value: isinstance(value, (list, dict)),
-        "a list of {key, score, value, comment} or {key: score}",
-    ),
-    "name": (lambda value: is_text(value) and 0 < len(value) <= 128, "text of 1 to 128 characters"),
-    "run_type": (lambda value: value in RUN_TYPES, f"one of {', '.join(RUN_TYPES)}"),
-    "tags": (are_texts, "a list of texts"),
-    "child_runs": (lambda value: isinstance(value, list), "a list of runs"),
-    "example_id": (is_uuid, "the UUID of an example, in lower case"),
-    "split": (lambda value: is_text(value) or are_texts(value), "text or a list of texts"),
-    "example_metadata": OBJECT,
-}
-TIMES = {"start_time", "end_time"}
-RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata")
-CHILD_FIELDS = tuple(name for name in FIELDS if name not in RESULT_ONLY)
-JSON_FIELDS = FIELDS.keys() - TIMES - {"child_runs", "feedback"}
-FEEDBACK_FIELDS = ("key", "score", "value", "comment", "error")
 ALIASES = {  # spellings of other tools, taken from files: field -> the key under which a bare value goes
     "input": ("inputs", "input"),
     "output": ("outputs", "output"),
@@ -104,273 +42,57 @@ ALIASES = {  # spellings of other tools, taken from files: field -> the key unde
     "target": ("reference_outputs", "output"),
     "scores": ("feedback", None),
 }
-ELSEWHERE = {  # what is no field here, but has a place: field -> the field it goes to, and how
-    **{name: ("inputs", f"put it into 'inputs': {{'{name}': ...}}") for name in ("question", "query", "prompt")},
-    **{name: ("outputs", f"put it into 'outputs': {{'{name}': ...}}") for name in ("answer", "prediction", "response")},
-    **{
-        name: ("reference_outputs", f"put it into 'reference_outputs': {{'{name}': ...}}")
-        for name in ("ground_truth", "reference", "label")
-    },
-    **{name: ("feedback", f"put it into 'feedback': {{'{name}': ...}}") for name in ("score", "correct", "rating")},
-    **dict.fromkeys(("latency", "duration"), ("end_time", "give 'start_time' and 'end_time'")),
-    "model": ("metadata", "put it into 'metadata' as 'ls_model_name'"),
-    "tokens": ("metadata", "put them into 'metadata': {'usage_metadata': {'total_tokens': ...}}"),
-    "results": ("inputs", "put its objects alone into the file, one per line, or as one array"),
-}
-
-
-# ---------------------------------------------------------------- checking
 
 
 class Unreadable(str):
-    """Stands in a file's results for what could not be read, and says why; `check_results` reports it."""
+    """Stands in a file's results for what could not be read, and says why; checking reports it."""
 
 
-Prepared = tuple[int, Mapping[str, Any], dict[str, str]]  # number from 1, result, its canonical fields
+class Example(NamedTuple):
+    """The example of a result, as it is sent."""
+
+    id: str
+    body: bytes  # empty when the example exists already
 
 
-@dataclass
-class Overview:
-    """What is known of all results before the first request."""
+@dataclass(slots=True)
+class SentRun:
+    """One run of a trace, as it is sent."""
 
-    count: int = 0
-    earliest: datetime | None = None
-    longest: timedelta = timedelta(0)
-    hash: int = 0  # the sum of their short hashes
-    is_checked: bool = False  # so all of them are to come
-    fields: list[dict[str, str]] | None = None  # of each result, canonical, when all are in memory anyway
-
-    def add(self, result: Mapping[str, Any]) -> None:
-        self.count += 1
-        start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
-        if start:
-            self.earliest = min(start, self.earliest or start)
-            self.longest = max((end or start) - start, self.longest)
+    id: str
+    trace_id: str
+    session_id: str
+    start_time: str
+    end_time: str
+    dotted_order: str
+    feedback: list[dict[str, Any]]
+    body: bytes
 
 
-def check_results(results: Iterable[Any]) -> Overview:
-    """Check every result and return what is known of all of them.
+class Feedback(NamedTuple):
+    """One piece of feedback, as it is sent."""
 
-    Raises ValueError with one message that lists every problem (the first 20) by place, field and expectation.
-    """
-    overview = Overview(is_checked=True, fields=[] if isinstance(results, Sized) else None)
-    problems: list[str] = []
-    for number, result in enumerate(results, 1):
-        fields, encoded, found = prepare(result)
-        if found:
-            place = getattr(results, "place", f"result {number}")
-            problems.extend(f"{place}: {problem}" for problem in found)
-            continue
-        overview.add(result)
-        overview.hash = (overview.hash + short_hash(encoded)) % 2**32
-        if overview.fields is not None:
-            overview.fields.append(fields)
-    source = getattr(results, "name", "the results")
-    if problems:
-        more = len(problems) - LISTED_PROBLEMS
-        shown = problems[:LISTED_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *shown]))
-    if not overview.count:
-        raise ValueError(f"There is nothing to record in {source}, nothing was sent.")
-    return overview
+    id: str
+    run_id: str
+    body: bytes
 
 
-def prepare(result: Any) -> tuple[dict[str, str], bytes, list[str]]:
-    """The canonical fields of a sound result, and their bytes; or in words all that keeps it from being recorded."""
-    if isinstance(result, Unreadable):
-        return {}, b"", [str(result)]
-    problems: list[str] = []
-    check_run(result, "", None, problems)
-    if problems:
-        check_json(result, "", problems)
-        return {}, b"", [printable(problem) for problem in problems]
-    fields, encoded = {}, b""
-    try:
-        fields = canonical_fields(result)
-        encoded = canonical_result(fields).encode()
-        if len(encoded) < MAX_RUN_BYTES and encoded.count(b"{") + encoded.count(b"[") < MAX_DEPTH:
-            return fields, encoded, problems
-    except (AttributeError, TypeError, ValueError, RecursionError, StopIteration):
-        pass
-    check_json(result, "", problems)  # slower, but it knows where
-    if not encoded and not problems:
-        problems.append("this cannot be written as JSON")
-    return fields, encoded, [printable(problem) for problem in problems]
+@dataclass(slots=True)
+class Prepared:
+    """A checked result on its way; the recorder's loop fills in `example`, `runs` and `feedback`."""
 
+    number: int  # from 1
+    given: Mapping[str, Any]
+    fields: dict[str, str]  # as canonical JSON
+    text: str  # all that the run's id is made of
+    occurrence: int  # how many identical results came before it
+    example: Example = Example("", b"")
+    runs: Sequence[SentRun] = ()  # the root last
+    feedback: Sequence[Feedback] = ()
+    makes_example: bool = False  # whether it is the first result of its example
+    is_sent: bool = False  # whether its runs are sent in this call
+    state: str = field(default="")  # "recorded" or "rejected" in the end
 
-def check_run(run: Any, where: str, parent_start: datetime | None, problems: list[str]) -> None:
-    if not isinstance(run, dict):
-        place = f"'{where[:-1]}'" if where else "this"
-        problems.append(f"{place} is {named(run)}, expected an object with 'inputs' and 'outputs'")
-        return
-    bad = []
-    for name, value in run.items():
-        if name not in FIELDS or where and name in RESULT_ONLY:
-            problems.append(unknown_field(name, CHILD_FIELDS if where else tuple(FIELDS), where))
-            bad.append(name)
-        elif value is not None and not FIELDS[name][0](value):
-            problems.append(f"'{where}{name}' is {named(value)}, expected {FIELDS[name][1]}")
-            bad.append(name)
-    if run.get("inputs") is None:
-        problems.append(f"'{where}inputs' is missing, expected an object")
-    if run.get("outputs") is None and run.get("error") is None:
-        problems.append(f"'{where}outputs' is missing, expected an object (or text in 'error' when the system failed)")
-    start = check_times(run, where, parent_start, problems) if TIMES.isdisjoint(bad) else None
-    if run.get("feedback") and "feedback" not in bad:
-        check_feedback(run["feedback"], where, problems)
-    for index, child in enumerate(run.get("child_runs") or () if "child_runs" not in bad else ()):
-        here = f"{where}child_runs[{index}]."
-        if where.count("child_runs") >= MAX_DEPTH // 2:
-            problems.append(f"'{here[:40]}...' is nested deeper than {MAX_DEPTH // 2} levels")
-            continue
-        if not run.get("start_time") and isinstance(child, dict) and child.get("start_time"):
-            problems.append(f"'{here}start_time' needs a 'start_time' on its parent, too")
-        check_run(child, here, start, problems)
-
-
-def check_times(run: dict[str, Any], where: str, parent_start: datetime | None, problems: list[str]) -> datetime | None:
-    start, end = parse_time(run.get("start_time")), parse_time(run.get("end_time"))
-    now = datetime.now(UTC) + CLOCK_SKEW
-    for field, time in (("start_time", start), ("end_time", end)):
-        if time and time > now:
-            problems.append(f"'{where}{field}' {run[field]} is in the future (a time without an offset is read as UTC)")
-    if end and not start:
-        problems.append(f"'{where}end_time' needs a 'start_time'")
-    elif start and end and end < start:
-        problems.append(f"'{where}end_time' is earlier than 'start_time'")
-    elif start and parent_start and start < parent_start:
-        problems.append(f"'{where}start_time' is earlier than that of its parent")
-    return start
-
-
-def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
-    is_short = isinstance(feedback, dict)
-    for index, item in enumerate(long_form(feedback) if is_short else feedback):
-        if not isinstance(item, dict):
-            problems.append(f"'{where}feedback[{index}]' is {named(item)}, expected an object with 'key' and 'score'")
-            continue
-        key, score, comment = item.get("key"), item.get("score"), item.get("comment")
-        here = f"{where}feedback" + (f".{key}"[:100] if is_short else f"[{index}]")
-        for field in item:
-            if field not in FEEDBACK_FIELDS:
-                problems.append(unknown_field(field, FEEDBACK_FIELDS, f"{here}."))
-        if not isinstance(key, str) or not 0 < len(key) <= 180:
-            problems.append(f"'{here}.key' is {named(key)}, expected text of 1 to 180 characters")
-        if not isinstance(score, int | float | None):
-            problems.append(f"'{here}.score' is {named(score)}, expected a number, a boolean or null")
-            continue
-        if isinstance(item.get("value"), list | tuple):
-            problems.append(f"'{here}.value' is a list, expected a number, a boolean, text, an object or null")
-        if not isinstance(item.get("error"), bool | None):
-            problems.append(f"'{here}.error' is {named(item['error'])}, expected true when the evaluator failed")
-        if not isinstance(comment, str | None):
-            problems.append(f"'{here}.comment' is {named(comment)}, expected text")
-            continue
-        json_size(item, (here,), problems)
-
-
-def check_json(run: Any, where: str, problems: list[str]) -> None:
-    """Find what JSON, or LangSmith, cannot hold in the fields of a run."""
-    size = 0
-    for name, value in run.items() if isinstance(run, dict) else ():
-        if name in JSON_FIELDS and (value is None or FIELDS[name][0](value)):
-            size += json_size(value, (where + name,), problems)
-    if size > MAX_RUN_BYTES:
-        most = f"LangSmith takes at most {MAX_RUN_BYTES / 1e6:.0f} MB"
-        problems.append(f"{repr(where[:-1]) if where else 'this'} has {size / 1e6:.0f} MB, {most}")
-    children = run.get("child_runs") if isinstance(run, dict) and where.count("child_runs") < MAX_DEPTH // 2 else None
-    for index, child in enumerate(children if isinstance(children, list) else ()):
-        check_json(child, f"{where}child_runs[{index}].", problems)
-
-
-def unfit(value: Any, name: str) -> list[str]:
-    """What keeps a value from being sent, in words."""
-    problems: list[str] = []
-    json_size(value, (name,), problems)
-    return [printable(problem) for problem in problems]
-
-
-Path = tuple[Any, ...]  # (path of the container, name or index): put into words only when there is a problem
-
-
-def json_size(value: Any, path: Path, problems: list[str], depth: int = 1) -> int:
-    """Add what JSON cannot hold to `problems`; return about how many bytes the value takes."""
-    if isinstance(value, str):
-        return text_size(value, path, problems)
-    if isinstance(value, (dict, list, tuple)):
-        if depth > MAX_DEPTH:
-            problems.append(f"{in_words(path)} is nested deeper than {MAX_DEPTH} levels")
-            return 0
-        size = 2
-        if isinstance(value, dict):
-            for name in value:
-                size += text_size(name, path, problems, "has a key with")
-        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
-            if type(item) is str and item.isascii():
-                size += len(item) + 4
-            else:
-                size += json_size(item, (path, name), problems, depth + 1) + 2
-        return size
-    if isinstance(value, int):  # booleans, too
-        if not -(2**63) <= value < 2**63:
-            problems.append(f"{in_words(path)} is a number beyond 64 bits, expected a smaller one (or text)")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            problems.append(f"{in_words(path)} is {json.dumps(value)}, which JSON cannot hold")
-    elif value is not None:
-        problems.append(f"{in_words(path)} is {named(value)}, which JSON cannot hold")
-    return 8
-
-
-def text_size(text: Any, path: Path, problems: list[str], has: str = "has") -> int:
-    if not isinstance(text, str):
-        problems.append(f"{in_words(path)} has the key {str(text)[:40]}, expected only texts as keys")
-        return 0
-    try:
-        return len(text) if text.isascii() else len(text.encode())
-    except UnicodeEncodeError as error:
-        where = f"at character {error.start + 1}"
-        problems.append(f"{in_words(path)} {has} a lone surrogate {where}, expected valid Unicode")
-    return 0
-
-
-def in_words(path: Path) -> str:
-    parts = []
-    while len(path) == 2:
-        path, name = path
-        parts.append(f".{name}" if isinstance(name, str) else f"[{name}]")
-    words = path[0] + "".join(reversed(parts))
-    return f"'{words}'" if len(words) <= 100 else f"'{words[:100]}...'"
-
-
-def unknown_field(field: Any, known: Sequence[str], where: str) -> str:
-    name = str(field)[:60]
-    if where and field in FIELDS and known is CHILD_FIELDS:
-        return f"'{where}{name}' belongs to the result, not to a child run"
-    if name in ELSEWHERE and ELSEWHERE[name][0] in known:
-        return f"unknown field '{where}{name}': {ELSEWHERE[name][1]}"
-    meant = [ours for ours in ALIASES.get(name, ()) if ours in known] or difflib.get_close_matches(name, known, 1)
-    advice = f"did you mean '{meant[0]}'?" if meant else f"known are {', '.join(known)}"
-    return f"unknown field '{where}{name}': {advice}"
-
-
-def printable(text: str) -> str:
-    """A message without what would break a line, move a cursor or not be encodable."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def named(value: Any) -> str:
-    """A value as an error message shows it: its kind, and the value itself when that is short."""
-    kinds = {
-        dict: "an object",
-        list: "a list",
-        bool: "a boolean",
-        type(None): "null",
-        int: "a number",
-        float: "a number",
-    }
-    if isinstance(value, str):
-        return f"the text {value!r}" if len(value) <= 60 else f"a text of {len(value)} characters"
-    kind = kinds.get(type(value), f"a Python {type(value).__name__}")
-    return kind if isinstance(value, dict | list | None) else f"{kind} ({str(value)[:40]})"
+    @property
+    def root(self) -> SentRun:
+        return self.runs[-1]

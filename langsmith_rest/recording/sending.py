@@ -1,274 +1,213 @@
 """One batch on its way: its examples, then its runs, then its feedback, and what to do when something is refused."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.bodies import EPOCH, parse_time
+from langsmith_rest.recording.batches import Batch, hundreds, packed
+from langsmith_rest.recording.results import Example, Feedback, Prepared
+from langsmith_rest.recording.tally import Tally
 
-BATCH = 100  # results, examples, runs or feedback per request
 EXAMPLE_BYTES, RUN_BYTES = 10_000_000, 20_000_000  # per request
 LAST_CALL = timedelta(hours=23, minutes=55)  # older runs are refused
-
-
-@dataclass(slots=True)
-class Item:
-    """One result on its way."""
-
-    number: int  # from 1
-    result: Mapping[str, Any]
-    fields: dict[str, str]  # as canonical JSON
-    text: str  # all of them
-    example_id: str
-    makes_example: bool
-    occurrence: int  # how many identical results came before it
-    example: bytes = b""  # the body of its example, if it makes one
-    root: bodies.Run = field(init=False)
-    runs: Sequence[bytes] = ()  # the bodies of its trace, the root last
-    feedback: list[dict[str, Any]] = field(default_factory=list)
-    is_sent: bool = False  # whether its runs are sent in this call
-    state: str = ""  # "recorded" or "rejected" in the end
-
-
-@dataclass
-class Batch:
-    """Up to 100 results that travel together, and what became of them."""
-
-    items: list[Item] = field(default_factory=list)
-    earlier: list[Event] = field(default_factory=list)  # batches under way that may make examples this one uses
-    examples_answered: Event = field(default_factory=Event)
-    built_for: tuple[str, datetime] = ("", EPOCH)  # id and start of the session that its traces belong to
-    counts: Counter[str] = field(default_factory=Counter)  # by their names in Recording
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-
-    def wait_for_earlier(self) -> None:
-        for answered in self.earlier:
-            answered.wait()
-
-    def reject(self, item: Item, reason: str) -> None:
-        item.state = "rejected"
-        self.rejected.append({"result": item.number, "reason": reason})
-
-
-class Tally:
-    """Counts texts by their hashes, in 8 bytes each, so that a million results need 15 MB."""
-
-    def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._buckets = [b""] * 0x4000
-        self._again: Counter[bytes] = Counter()
-        for text in texts:
-            self.add(text)
-
-    def add(self, text: str) -> int:
-        """Count `text`, and return how often it was counted before."""
-        bits = hash(text)
-        mark, bucket = bits.to_bytes(8, signed=True), self._buckets[bits & 0x3FFF]
-        if mark in bucket:
-            self._again[mark] += 1
-            return self._again[mark]
-        self._buckets[bits & 0x3FFF] = bucket + mark
-        return 0
-
-    def __contains__(self, text: str) -> bool:
-        return hash(text).to_bytes(8, signed=True) in self._buckets[hash(text) & 0x3FFF]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._buckets)) // 8 + self._again.total()
+REFUSED = (400, 413, 422)  # something in the request is guilty
 
 
 class TooLate(Exception):
     """The experiment is too old for the runs that it still lacks."""
 
 
-def open_session(api: LangSmith, session: dict[str, Any]) -> tuple[dict[str, Any], Tally | None]:
-    """Create the experiment, or find the one that is there and the ids of the runs it has."""
+class Opened(NamedTuple):
+    """An experiment, and the ids of the runs that it had before."""
+
+    session: dict[str, Any]
+    existing: Tally
+    is_resumed: bool
+
+
+def open_session(api: LangSmith, session: dict[str, Any]) -> Opened:
+    """Create the experiment, or find the one of that name and its runs.
+
+    Raises LookupError when the name belongs to another dataset.
+    """
     try:
-        return rest.create_session(api, session), None
+        return Opened(rest.create_session(api, session), Tally(), False)
     except requests.HTTPError as error:
-        if status(error) != 409:
+        if error.response.status_code != 409:
             raise
         found = rest.find_session(api, name=session["name"]) or rest.find_session(api, id=session["id"])
         if not found:
             raise
-    dataset_id = found.get("reference_dataset_id")
-    if dataset_id != session["reference_dataset_id"]:
-        owner = f"dataset {dataset_id}" if dataset_id else "a project without a dataset"
-        raise LookupError(f"The experiment name {session['name']!r} is taken by {owner}: record under another name.")
-    return found, Tally(rest.list_run_ids(api, found["id"], parse_time(found["start_time"]) or EPOCH))
+    refuse_taken(found, session["reference_dataset_id"])
+    start = bodies.parse_time(found["start_time"]) or bodies.EPOCH
+    return Opened(found, Tally(rest.list_run_ids(api, found["id"], start)), True)
+
+
+def refuse_taken(session: Mapping[str, Any], dataset_id: str) -> None:
+    """Raise LookupError when an experiment does not belong to this dataset."""
+    owner = session.get("reference_dataset_id")
+    if owner != dataset_id:
+        by = f"dataset {owner}" if owner else "a project without a dataset"
+        raise LookupError(f"The experiment name {session['name']!r} is taken by {by}: record under another name.")
 
 
 @dataclass
 class Sender:
-    """Sends batches, several at once; holds what they share.
-
-    Bodies are made by the thread that loops, in `build`, so that the others do little but wait for the server: threads
-    that compute at the same time cost more than they bring.
-    """
+    """Sends batches, several at once; holds what they share."""
 
     api: LangSmith
     dataset_id: str
     is_new_dataset: bool
-    expected: dict[str, Any]  # the session as it is unless it was there before
-    session: Future[tuple[dict[str, Any], Tally | None]]  # with the ids of its runs if it was there before
+    opening: Future[Opened]
     refused_examples: dict[str, str] = field(default_factory=dict)
-
-    def build(self, batch: Batch) -> None:
-        """Make the bodies of a batch, for the session if that is known already, else for the expected one."""
-        is_known = self.session.done() and not self.session.exception()  # which `send` raises
-        session = self.session.result()[0] if is_known else self.expected
-        batch.built_for = session_id, start = terms(session)
-        for item in batch.items:
-            if item.makes_example:
-                item.example = bodies.example_body(item.fields, self.dataset_id, item.example_id).encode()
-            name = f"{session_id}-{item.example_id}-{item.text}-{item.occurrence}"
-            trace = bodies.trace(item.result, item.fields, name, session_id, start, item.example_id)
-            item.root, item.runs = trace[-1], [run.body for run in trace]
-            item.feedback = [body for run in trace if run.feedback for body in bodies.feedback_bodies(run)]
 
     def send(self, batch: Batch) -> None:
         """Send the examples, then the runs, then the feedback of a batch; return when all is answered."""
-        if any(item.result.get("example_id") for item in batch.items):
+        if any(not result.example.body for result in batch.results):
             batch.wait_for_earlier()
         try:
             self.send_examples(batch)
         finally:
             batch.examples_answered.set()
         batch.wait_for_earlier()
-        self.send_feedback(batch, self.send_runs(batch))
-        for item in batch.items:
-            item.state = item.state or "recorded"
+        self.send_runs(batch)
+        self.send_feedback(batch)
+        for result in batch.results:
+            result.state = result.state or "recorded"
 
     def send_examples(self, batch: Batch) -> None:
-        given = {item.example_id for item in batch.items if item.result.get("example_id")}
-        makers = {item.example_id: item for item in batch.items if item.makes_example}
-        known = self.known_examples([*given, *(() if self.is_new_dataset else makers)])
-        batch.counts["examples_existing"] += len(known & makers.keys())
-        self.refused_examples |= {i: f"example {i} is not in the dataset" for i in given - known - makers.keys()}
+        given = {result.example.id for result in batch.results if not result.example.body}
+        made = {result.example.id: result.example for result in batch.results if result.makes_example}
+        asked = [*given, *(() if self.is_new_dataset else made)]
+        known = known_examples(self.api, self.dataset_id, asked)
+        missing = [example for i, example in made.items() if i not in known]
+        created, refused = create_examples(self.api, self.dataset_id, missing)
+        batch.counts["examples_created"] += created
+        batch.counts["examples_existing"] += len(made) - created - len(refused)
+        self.refused_examples |= {i: f"its example was refused: {reason}" for i, reason in refused.items()}
+        self.refused_examples |= {i: f"example {i} is not in the dataset" for i in given - known - made.keys()}
 
-        def post(units: list[Unit]) -> None:
-            try:
-                for encoded in requests_of(units, EXAMPLE_BYTES):
-                    rest.create_examples(self.api, encoded)
-                batch.counts["examples_created"] += len(units)
-            except requests.HTTPError as error:
-                known = self.known_examples([item.example_id for item, _ in units]) if status(error) == 409 else set()
-                if not known:
-                    raise
-                batch.counts["examples_existing"] += len(known)  # an answer was lost, or somebody else was quicker
-                post([unit for unit in units if unit[0].example_id not in known])
-
-        def refuse(item: Item, reason: str) -> None:
-            self.refused_examples[item.example_id] = f"its example was refused: {reason}"
-
-        post_or_halve(post, [(item, (item.example,)) for i, item in makers.items() if i not in known], refuse)
-
-    def known_examples(self, ids: list[str]) -> set[str]:
-        pages = (rest.list_examples(self.api, self.dataset_id, some) for some in hundreds(ids))
-        return {example["id"] for page in pages for example in page}
-
-    def send_runs(self, batch: Batch) -> list["Unit"]:
-        """Send the runs that are not there yet; return the feedback of all that are there now."""
-        session, existing = self.session.result()
-        if batch.built_for != terms(session):
-            self.build(batch)
+    def send_runs(self, batch: Batch) -> None:
+        opened = self.opening.result()
+        if any(opened.session[name] != batch.session[name] for name in ("id", "start_time")):
+            rebuild(batch, opened.session)
         too_late = bodies.timestamp(datetime.now(UTC) - LAST_CALL)
-        runs: list[Unit] = []
-        for item in batch.items:
-            if reason := self.refused_examples.get(item.example_id):
-                batch.reject(item, reason)
-                continue
-            if existing and item.root.id in existing:
+        for result in batch.results:
+            if reason := self.refused_examples.get(result.example.id):
+                batch.reject(result, reason)
+            elif result.root.id in opened.existing:
                 batch.counts["runs_existing"] += 1
-                continue
-            if item.root.start_time < too_late:
+            elif result.root.start_time < too_late:
                 raise TooLate(
-                    f"experiment {session['name']!r} started at {session['start_time']}, and LangSmith takes no runs "
-                    "that started 24 hours ago or earlier: record under a new experiment name."
+                    f"experiment {opened.session['name']!r} started at {opened.session['start_time']}, and LangSmith "
+                    "takes no runs that started 24 hours ago or earlier: record under a new experiment name."
                 )
-            item.is_sent = True
-            runs.append((item, item.runs))
+            else:
+                result.is_sent = True
 
-        def post(units: list[Unit]) -> None:
-            for encoded in requests_of(units, RUN_BYTES):
-                rest.create_runs(self.api, encoded)
-            batch.counts["runs_recorded"] += len(units)
+        def post(results: Sequence[Prepared]) -> None:
+            for request in packed([[run.body for run in result.runs] for result in results], RUN_BYTES):
+                rest.create_runs(self.api, request)
+            batch.counts["runs_recorded"] += len(results)
 
-        post_or_halve(post, runs, batch.reject)
-        return [(item, item.feedback) for item in batch.items if item.feedback and not item.state]
+        post_or_halve(post, [result for result in batch.results if result.is_sent], batch.reject)
 
-    def send_feedback(self, batch: Batch, units: list["Unit"]) -> None:
-        if self.session.result()[1] is not None:  # resumed: some may be there, with other content even
-            ids = list(dict.fromkeys(body["run_id"] for _, items in units for body in items))
-            known = {found["id"]: found for some in hundreds(ids) for found in rest.list_feedback(self.api, some)}
-            for body in [body for _, items in units for body in items if body["id"] in known]:
-                if any(known[body["id"]].get(name) != body.get(name) for name in ("score", "value", "comment")):
-                    rest.update_feedback(self.api, body)
-                    batch.counts["feedback"] += 1
-            units = [(item, [body for body in items if body["id"] not in known]) for item, items in units]
+    def send_feedback(self, batch: Batch) -> None:
+        units = [(result, result.feedback) for result in batch.results if result.feedback and not result.state]
+        if self.opening.result().is_resumed:
+            known = self.correct_feedback(batch, [item for _, items in units for item in items])
+            units = [(result, [item for item in items if item.id not in known]) for result, items in units]
 
-        def post(units: list[Unit]) -> None:
-            for some in hundreds([body for _, items in units for body in items]):
-                rest.create_feedback(self.api, some)
+        def post(units: Sequence[tuple[Prepared, Sequence[Feedback]]]) -> None:
+            for some in hundreds([item for _, items in units for item in items]):
+                rest.create_feedback(self.api, {item.id: item.body for item in some})
             batch.counts["feedback"] += sum(len(items) for _, items in units)
 
-        def refuse(item: Item, reason: str) -> None:
-            batch.reject(item, f"recorded, but its feedback was refused: {reason}")
+        def refuse(unit: tuple[Prepared, Sequence[Feedback]], reason: str) -> None:
+            batch.reject(unit[0], f"recorded, but its feedback was refused: {reason}")
 
         post_or_halve(post, units, refuse)
 
-
-def terms(session: dict[str, Any]) -> tuple[str, datetime]:
-    """What all runs of a session depend on: its id and its start."""
-    return session["id"], parse_time(session["start_time"]) or EPOCH
-
-
-Unit = tuple[Item, Sequence[Any]]  # what must arrive of one result: all of it or nothing
-
-
-def status(error: requests.HTTPError) -> int:
-    return error.response.status_code
-
-
-def hundreds(items: list[Any]) -> Iterator[list[Any]]:
-    return (items[at : at + BATCH] for at in range(0, len(items), BATCH))
+    def correct_feedback(self, batch: Batch, items: Sequence[Feedback]) -> set[str]:
+        """Update feedback that exists with other content; returns the ids of what exists."""
+        run_ids = list(dict.fromkeys(item.run_id for item in items))
+        known = {found["id"]: found for some in hundreds(run_ids) for found in rest.list_feedback(self.api, some)}
+        for item in items:
+            if item.id in known:
+                body = json.loads(item.body)
+                if any(known[item.id].get(name) != body.get(name) for name in bodies.MARKS):
+                    rest.update_feedback(self.api, body)
+                    batch.counts["feedback"] += 1
+        return known.keys() & {item.id for item in items}
 
 
-def requests_of(units: list[Unit], max_bytes: int) -> Iterator[list[bytes]]:
-    """Pack bodies into requests of at most 100 and `max_bytes`; only a result that fits in none is torn apart."""
-    packed: list[bytes] = []
-    size = 0
-    for _, encoded in units:
-        fits = len(encoded) <= BATCH and sum(map(len, encoded)) <= max_bytes
-        for part in [encoded] if fits else [[body] for body in encoded]:
-            weight = sum(map(len, part)) + len(part)
-            if packed and (len(packed) + len(part) > BATCH or size + weight > max_bytes):
-                yield packed
-                packed, size = [], 0
-            packed += part
-            size += weight
-    if packed:
-        yield packed
+def rebuild(batch: Batch, session: Mapping[str, Any]) -> None:
+    """Make the runs of a batch again: the experiment exists already, and its start decides times and ids."""
+    for result in batch.results:
+        result.runs = bodies.trace(session, result)
+        result.feedback = bodies.feedback(result.runs)
 
 
-def post_or_halve(post: Callable[[list[Unit]], None], units: list[Unit], refuse: Callable[[Item, str], None]) -> None:
+# ---------------------------------------------------------------- examples
+
+
+def known_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that a dataset has."""
+    return {example["id"] for some in hundreds(ids) for example in rest.list_examples(api, dataset_id, some)}
+
+
+def create_examples(api: LangSmith, dataset_id: str, examples: Collection[Example]) -> tuple[int, dict[str, str]]:
+    """Create examples that are missing; returns how many were created, and why others were refused, by id.
+
+    What somebody else creates at the same time counts as existing.
+    """
+    existing, refused = set[str](), dict[str, str]()
+
+    def post(some: Sequence[Example]) -> None:
+        try:
+            for request in packed([[example.body] for example in some], EXAMPLE_BYTES):
+                rest.create_examples(api, request)
+        except requests.HTTPError as error:
+            ids = [example.id for example in some]
+            known = known_examples(api, dataset_id, ids) if error.response.status_code == 409 else set()
+            if not known:
+                raise
+            existing.update(known)
+            post([example for example in some if example.id not in known])
+
+    post_or_halve(post, list(examples), lambda example, reason: refused.update({example.id: reason}))
+    return len(examples) - len(existing) - len(refused), refused
+
+
+# ---------------------------------------------------------------- feedback
+
+
+def create_feedback(api: LangSmith, items: Iterable[Mapping[str, Any]]) -> None:
+    """Create up to 100 pieces of feedback."""
+    rest.create_feedback(api, {item["id"]: bodies.encode(item) for item in items})
+
+
+# ---------------------------------------------------------------- halving
+
+
+def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], refuse: Callable[..., None]) -> None:
     """Post units at once; if they are refused, in halves, until the guilty one stands alone and is reported."""
     try:
         if units:
             post(units)
     except requests.HTTPError as error:
-        if status(error) not in (400, 413, 422):
+        if error.response.status_code not in REFUSED:
             raise
         if len(units) == 1:
-            refuse(units[0][0], str(error))
+            refuse(units[0], str(error))
             return
         half = len(units) // 2
         post_or_halve(post, units[:half], refuse)

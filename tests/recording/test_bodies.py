@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from operator import itemgetter
 
@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from places import FIXTURES, ROOT
 
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.results import check_results
+from langsmith_rest.recording.canonical import canonical
+from langsmith_rest.recording.sources import CheckedList
 
 GOLDEN = json.loads((FIXTURES / "vectors.json").read_text(encoding="utf-8"))
 by_name = itemgetter("name")
@@ -34,13 +35,13 @@ json_values = st.recursive(
 @given(json_values)
 def test_canonical_json_is_what_rfc8785_says(value):
     """For everything that RFC 8785 covers, the package of that name is the judge."""
-    assert bodies.canonical(value).encode() == rfc8785.dumps(value)
+    assert canonical(value).encode() == rfc8785.dumps(value)
 
 
 @pytest.mark.parametrize("case", GOLDEN["canonical"], ids=by_name)
 def test_canonical_json_matches_the_golden_file(case):
     """Every port must produce these bytes."""
-    made = bodies.canonical(json.loads(case["json"]))
+    made = canonical(json.loads(case["json"]))
 
     assert made == case["canonical"]
     assert made.encode().hex() == case["utf8"]
@@ -49,7 +50,7 @@ def test_canonical_json_matches_the_golden_file(case):
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)])
 def test_big_integers_keep_all_their_digits(number):
     """RFC 8785 stops at 2**53, ids of database rows do not."""
-    assert bodies.canonical({"id": number}) == f'{{"id":{number}}}'
+    assert canonical({"id": number}) == f'{{"id":{number}}}'
 
 
 def test_subclasses_of_json_types_are_written_as_their_base():
@@ -66,7 +67,7 @@ def test_subclasses_of_json_types_are_written_as_their_base():
 
     value = {"a": Text("x"), "b": Number(1.5), "c": (1, True, None), "d": Label.YES}
 
-    assert bodies.canonical(value) == '{"a":"x","b":1.5,"c":[1,true,null],"d":"yes"}' == compact(value)
+    assert canonical(value) == '{"a":"x","b":1.5,"c":[1,true,null],"d":"yes"}' == compact(value)
 
 
 def compact(value):
@@ -83,14 +84,8 @@ def test_uuid5_is_that_of_the_standard_library(name):
 def test_ids_and_times_of_a_result_match_the_golden_file(case):
     """Every port must produce these ids, times and orders from the same result."""
     experiment = GOLDEN["experiment"]
-    fields = bodies.canonical_fields(case["result"])
-    text = bodies.canonical_result(fields)
-    example_id = bodies.example_id(experiment["dataset_id"], fields)
-    session_start = bodies.parse_time(experiment["start_time"])
-
-    def trace(n):
-        name = f"{experiment['id']}-{example_id}-{text}-{n}"
-        return bodies.trace(case["result"], fields, name, experiment["id"], session_start, example_id)
+    one = vectors.prepared(case["result"])
+    example_id = bodies.example(experiment["dataset_id"], one).id
 
     made = [
         {
@@ -100,12 +95,12 @@ def test_ids_and_times_of_a_result_match_the_golden_file(case):
             "dotted_order": run.dotted_order,
             "feedback_ids": [item["id"] for item in bodies.feedback_bodies(run)],
         }
-        for run in trace(0)
+        for run in vectors.trace_of(case["result"], experiment)
     ]
 
-    assert (text, example_id) == (case["canonical"], case["example_id"])
+    assert (one.text, example_id) == (case["canonical"], case["example_id"])
     assert made == case["runs"]
-    assert trace(1)[-1].id == case["second_time"]
+    assert vectors.trace_of(case["result"], experiment, 1)[-1].id == case["second_time"]
 
 
 @pytest.mark.parametrize("case", GOLDEN["results"], ids=by_name)
@@ -118,12 +113,12 @@ def test_golden_ids_follow_from_the_rules_alone(case):
         return uuid.uuid5(uuid.NAMESPACE_DNS, name)
 
     result = json.loads(case["canonical"])
-    reference = bodies.canonical(result.get("reference_outputs", {}))
+    reference = canonical(result.get("reference_outputs", {}))
     milliseconds = int(datetime.fromisoformat(root["start_time"]).timestamp() * 1000)
     bits = uuid5(f"{session_id}-{case['example_id']}-{case['canonical']}-0").int & ((1 << 76) - 1)
 
     assert session_id == str(uuid5(f"{dataset_id}-{GOLDEN['experiment']['experiment_name']}"))
-    assert case["example_id"] == str(uuid5(f"{dataset_id}-{bodies.canonical(result['inputs'])}-{reference}"))
+    assert case["example_id"] == str(uuid5(f"{dataset_id}-{canonical(result['inputs'])}-{reference}"))
     assert uuid.UUID(root["id"]).int == milliseconds << 80 | 7 << 76 | bits
     assert uuid.UUID(root["id"]).version == 7 and uuid.UUID(root["id"]).variant == uuid.RFC_4122
 
@@ -142,8 +137,8 @@ def test_name_of_an_unnamed_experiment_matches_the_golden_file():
     """The same results mean the same experiment, whatever their order."""
     results = [case["result"] for case in GOLDEN["results"]]
 
-    assert f"{check_results(results).hash:08x}" == GOLDEN["hash_of_all"]
-    assert f"{check_results(results[::-1]).hash:08x}" == GOLDEN["hash_of_all"]
+    assert f"{CheckedList(results).hash:08x}" == GOLDEN["hash_of_all"]
+    assert f"{CheckedList(results[::-1]).hash:08x}" == GOLDEN["hash_of_all"]
     default = GOLDEN["default_name"]
     made = bodies.default_name(default["prefix"], default["dataset_name"], int(GOLDEN["hash_of_all"], 16))
     assert made == default["name"]
@@ -175,9 +170,8 @@ def test_golden_vectors_are_what_the_code_makes_today():
 def test_moved_trace_keeps_its_latencies_and_its_own_times():
     """All of a trace moves by the same time; what it was before stays in the metadata."""
     result = next(case["result"] for case in GOLDEN["results"] if case["name"] == "times before the session")
-    session_start = datetime(2026, 8, 21, 9, 15, 30, tzinfo=UTC)
 
-    runs = bodies.trace(result, bodies.canonical_fields(result), "x", "s", session_start, "e")
+    runs = vectors.trace_of(result, {"id": "s", "start_time": "2026-08-21T09:15:30+00:00"})
     sent = [json.loads(run.body) for run in runs]
 
     assert [run["start_time"][17:26] for run in sent] == ["31.000000", "30.000000", "30.000000", "30.000000"]
@@ -191,9 +185,8 @@ def test_moved_trace_keeps_its_latencies_and_its_own_times():
 def test_run_within_the_session_stays_as_it_is():
     """Fresh results keep their times, and no metadata is made up."""
     result = {"inputs": {}, "outputs": {}, "start_time": "2026-08-21T09:15:31Z", "end_time": "2026-08-21T09:15:32Z"}
-    session_start = datetime(2026, 8, 21, 9, 15, 30, tzinfo=UTC)
 
-    [run] = bodies.trace(result, bodies.canonical_fields(result), "x", "s", session_start, "e")
+    [run] = vectors.trace_of(result, {"id": "s", "start_time": "2026-08-21T09:15:30+00:00"})
 
     assert run.start_time == "2026-08-21T09:15:31.000000+00:00"
     assert "extra" not in json.loads(run.body)

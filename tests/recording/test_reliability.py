@@ -21,11 +21,10 @@ from faults import DROP_AFTER, DROP_BEFORE, PASSING, QUOTA, Answer, Faults, by_c
 from places import MAIN
 
 import localsmith
-import recorder
 import rest
 from langsmith_rest import connection
 from langsmith_rest.commands import main
-from langsmith_rest.recording import bodies
+from langsmith_rest.recording import account, batches, bodies
 from recorder import RecordingError, record_langsmith_experiment
 
 QUICK = [kind for kind in PASSING if kind != "429-retry-after"]  # that one takes a second each time
@@ -34,7 +33,7 @@ QUICK = [kind for kind in PASSING if kind != "429-retry-after"]  # that one take
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Small batches make many requests of few results; the pauses before a repetition are short."""
-    monkeypatch.setattr(recorder, "BATCH", 25)
+    monkeypatch.setattr(batches, "BATCH", 25)
     monkeypatch.setattr(connection, "FIRST_PAUSE", 0.02)
 
 
@@ -287,10 +286,10 @@ def test_account_of_a_stream_whose_experiment_is_refused_names_all_of_it(server,
                 time.sleep(0.5)
             yield {"no": "result"} if number in (4, 11) else one
 
-    with pytest.raises(RecordingError, match="not, or not completely: 1-3, 5-10, 12-") as caught:
+    with pytest.raises(RecordingError, match=r"not, or not completely: 1-\.\.\.") as caught:
         record_langsmith_experiment("d", stream(), experiment_name="e", langsmith=connection.connect(server.url))
 
-    assert [one["result"] for one in caught.value.recording.rejected] == [4, 11]
+    assert caught.value.recording.rejected == []  # these results were not looked at
 
 
 def test_account_is_on_the_safe_side_when_answers_are_lost(monkeypatch, server, faults, command):
@@ -562,7 +561,7 @@ def test_refused_key_is_named_by_its_variable(monkeypatch, faults, command, vari
 
 def test_runs_that_get_lost_after_they_were_accepted_are_named(monkeypatch, server, faults, command):
     """Reading back finds what a 202 promised and the server did not keep."""
-    monkeypatch.setattr(recorder, "READ_BACK_SECONDS", 0.5)
+    monkeypatch.setattr(account, "READ_BACK_SECONDS", 0.5)
     faults.plan = where("POST /runs/batch", Answer(202, "{}"), b"poison")
 
     code, err = command(poisoned(outputs={"answer": "poison"})[:30])
@@ -575,7 +574,7 @@ def test_runs_that_get_lost_after_they_were_accepted_are_named(monkeypatch, serv
 
 def test_lost_runs_are_named_while_others_record_as_well(monkeypatch, server, api, faults):
     """Runs of another process in the same experiment do not make up for lost ones."""
-    monkeypatch.setattr(recorder, "READ_BACK_SECONDS", 0.5)
+    monkeypatch.setattr(account, "READ_BACK_SECONDS", 0.5)
     given = results(100, child_runs=None)
 
     def plan(seen):
@@ -736,7 +735,7 @@ def test_experiment_that_is_too_old_is_not_resumed(server, faults, command):
     start = datetime.now(UTC) - timedelta(hours=25)
     api = connection.connect(server.url)
     dataset, _ = rest.get_or_create_dataset(api, "d")
-    session = bodies.session_body(dataset["id"], "e", start, None, None)
+    session = bodies.session(dataset["id"], "e", start, None, None)
     rest.create_session(api, session)
 
     code, err = command(given)
@@ -754,7 +753,7 @@ def test_experiment_that_is_too_old_is_not_resumed(server, faults, command):
 @pytest.mark.parametrize("count", [1, 100, 101, 1000])
 def test_requests_for_flat_results_into_a_new_dataset(monkeypatch, faults, api, count):
     """At most 6, and 2 more for each 100 results."""
-    monkeypatch.setattr(recorder, "BATCH", 100)
+    monkeypatch.setattr(batches, "BATCH", 100)
 
     record_langsmith_experiment("d", results(count, child_runs=None, feedback=None), langsmith=api)
 
@@ -763,7 +762,7 @@ def test_requests_for_flat_results_into_a_new_dataset(monkeypatch, faults, api, 
 
 def test_round_trips_that_wait_for_each_other(monkeypatch, faults, api):
     """Four until the last runs are answered: find the dataset, create it, examples (and experiment), runs."""
-    monkeypatch.setattr(recorder, "BATCH", 100)
+    monkeypatch.setattr(batches, "BATCH", 100)
     faults.delay = 0.2
 
     record_langsmith_experiment("d", results(400, child_runs=None, feedback=None), langsmith=api)
@@ -832,7 +831,7 @@ def test_bad_results_of_a_stream_are_rejected_and_the_others_recorded(server, ap
 
 def test_slow_stream_is_recorded_as_it_comes(monkeypatch, server, api):
     """No result waits for a batch to fill up, only for the next one."""
-    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr(batches, "FLUSH_SECONDS", 0.2)
     progress = []
 
     def on_progress(done, total):
@@ -854,7 +853,7 @@ def test_slow_stream_is_recorded_as_it_comes(monkeypatch, server, api):
 
 def test_slow_stream_ends_as_soon_as_recording_fails(monkeypatch, api, faults):
     """A harness does not work for an hour to learn that its key is wrong."""
-    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(batches, "FLUSH_SECONDS", 0)
     faults.plan = where("POST /sessions", Answer(403, '{"error":"Forbidden"}'))
     made = []
 

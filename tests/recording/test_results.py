@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langsmith_rest.recording.bodies import canonical
+from langsmith_rest.recording.canonical import canonical
+from langsmith_rest.recording.checking import prepare
 from langsmith_rest.recording.files import ResultFile
-from langsmith_rest.recording.results import check_results, prepare
+from langsmith_rest.recording.sources import source_of
 
 OK = '{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}}'
 
@@ -26,7 +27,7 @@ def file_of(text):
 def problems_of(results):
     """What is wrong with results, each problem without its place where that is line 1."""
     with pytest.raises(ValueError) as caught:
-        check_results(results)
+        source_of(results, False)
     lines = str(caught.value).split("\n  ")
     assert lines[0].endswith(", nothing was sent:") and lines[0].startswith(f"{len(lines) - 1} problem")
     return [line.removeprefix("capitals.jsonl, line 1: ").removeprefix("result 1: ") for line in lines[1:]]
@@ -43,7 +44,7 @@ def result(**fields):
 
 def read(text):
     """The results of a file of that content, which are all sound."""
-    overview = check_results(file_of(text))
+    overview = source_of(file_of(text), False)
     found = list(file_of(text))
     assert len(found) == overview.count
     return found
@@ -85,7 +86,7 @@ def test_line_that_cannot_be_read_is_refused(content, problem):
 def test_file_without_results_is_refused(content):
     """An empty experiment is a mistake, and a message of its own."""
     with pytest.raises(ValueError, match=r"^There is nothing to record in capitals.jsonl, nothing was sent\.$"):
-        check_results(file_of(content))
+        source_of(file_of(content), False)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_every_problem_of_every_line_is_in_one_message():
 def test_only_the_first_twenty_problems_are_listed():
     """A file of another kind must not fill the screen."""
     with pytest.raises(ValueError) as caught:
-        check_results(file_of("x\n" * 50))
+        source_of(file_of("x\n" * 50), False)
 
     lines = str(caught.value).splitlines()
     assert lines[0] == "50 problems in capitals.jsonl, nothing was sent:"
@@ -261,7 +262,7 @@ def test_time_slightly_ahead_is_a_clock_that_runs_fast():
     """Five minutes are forgiven, an hour is not: that is a local time taken for UTC."""
     now = datetime.now(UTC)
 
-    assert check_results([result(start_time=now + timedelta(minutes=4))]).count == 1
+    assert source_of([result(start_time=now + timedelta(minutes=4))], False).count == 1
     assert "in the future" in problems_of([result(start_time=now + timedelta(hours=1))])[0]
 
 
@@ -416,7 +417,7 @@ def test_child_runs_may_be_32_levels_deep(levels):
     [problem] = problems_of([tree])
 
     assert problem.endswith("...' is nested deeper than 32 levels")
-    assert check_results([tree["child_runs"][0]]).count == 1 if levels == 33 else True
+    assert source_of([tree["child_runs"][0]], False).count == 1 if levels == 33 else True
 
 
 def test_message_holds_nothing_that_moves_a_cursor():
@@ -429,10 +430,11 @@ def test_message_holds_nothing_that_moves_a_cursor():
     assert problems[1] == r"'inputs.\x1b[31m\n' is NaN, which JSON cannot hold"
 
 
-@pytest.mark.parametrize("results", ["abc", {"inputs": 1, "outputs": 2, "error": 3}])
+@pytest.mark.parametrize("results", ["abc", {"inputs": 1, "outputs": 2, "error": 3}, None])
 def test_one_object_in_place_of_many_is_refused(results):
     """What was meant was a list of one."""
-    assert len(problems_of(results)) == 3
+    with pytest.raises(ValueError, match="expected a list or a generator of results"):
+        source_of(results, False)
 
 
 # ---------------------------------------------------------------- what is accepted
@@ -464,7 +466,7 @@ def test_objects_of_several_lines_are_read(indent, count, end):
     found = file_of("\ufeff" + "\n".join([json.dumps(result, indent=indent)] * count) + end)
 
     assert list(found) == [{"inputs": {"input": "a\nb"}, "outputs": {"list": [1, {}]}}] * count
-    assert check_results(found).count == count
+    assert source_of(found, False).count == count
 
 
 def test_objects_of_several_lines_are_named_by_their_first():
@@ -615,7 +617,7 @@ def test_python_values_count_as_the_json_they_become(value, plain):
 )
 def test_sound_results_are_accepted(fields):
     """Nulls mean left out; times may be text or datetime, with or without an offset."""
-    assert check_results([result(**fields)]).count == 1
+    assert source_of([result(**fields)], False).count == 1
 
 
 surrogates = st.characters(categories=["Cs"])
@@ -667,7 +669,7 @@ def test_whatever_json_holds_is_accepted(value):
     """With texts as keys, 64 bits and 64 levels: no more is asked."""
     line = json.dumps({"inputs": {"v": value}, "outputs": {}, "feedback": [{"key": "k", "value": {"v": value}}]})
 
-    assert check_results(file_of(line)).count == 1
+    assert source_of(file_of(line), False).count == 1
 
 
 # ---------------------------------------------------------------- the overview
@@ -675,12 +677,13 @@ def test_whatever_json_holds_is_accepted(value):
 
 def test_overview_knows_the_earliest_start_and_the_longest_run():
     """Both decide when the experiment starts."""
-    overview = check_results(
+    overview = source_of(
         [
             result(start_time="2026-01-02T00:00:00Z", end_time="2026-01-02T00:00:09Z"),
             result(),
             result(start_time="2026-01-01T00:00:00Z", end_time="2026-01-01T00:00:03Z"),
-        ]
+        ],
+        False,
     )
 
     assert (overview.count, overview.earliest) == (3, datetime(2026, 1, 1, tzinfo=UTC))
@@ -690,19 +693,15 @@ def test_overview_knows_the_earliest_start_and_the_longest_run():
 def test_hash_means_the_set_of_results():
     """It does not depend on their order or on feedback, which may come later, but on everything else."""
     one, two = result(), result(outputs={"a": 3})
-    hashes = [check_results(results).hash for results in ([one, two], [two, one], [{**one, "feedback": {"a": 1}}, two])]
+    hashes = [
+        source_of(results, False).hash for results in ([one, two], [two, one], [{**one, "feedback": {"a": 1}}, two])
+    ]
 
     assert len(set(hashes)) == 1
-    assert check_results([one, one]).hash != hashes[0] != check_results([one]).hash
+    assert source_of([one, one], False).hash != hashes[0] != source_of([one], False).hash
 
 
 def test_a_time_with_odd_characters_is_refused():
     """Python reads times with any character between date and hour."""
     for time in ("2026-08-21\ud80010:00:00", "2026-08-21\u260310:00:00"):
         assert "ISO 8601" in problems_of([result(start_time=time)])[0]
-
-
-def test_results_in_memory_are_prepared_once():
-    """What is streamed is not held."""
-    assert len(check_results([result()]).fields) == 1
-    assert check_results(file_of(OK)).fields is None

@@ -16,8 +16,9 @@ from langsmith_rest.evaluation import api as wing
 from langsmith_rest.evaluation.running.scoring import chunks, synchronise
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import EPOCH, parse_time
-from langsmith_rest.recording.results import Overview
-from langsmith_rest.recording.sending import Tally
+from langsmith_rest.recording.sending import create_feedback
+from langsmith_rest.recording.sources import Stream
+from langsmith_rest.recording.tally import Tally
 from recorder import Recording
 
 Mask = Callable[[str], str]
@@ -142,10 +143,14 @@ def convert_runs_to_test(
     missing = [run for run in runs.chosen if run.id not in known]
     earliest = moved_to(session, datetime.now(UTC))
     copying = Copying(api, runs.project["id"], dataset["id"], earliest, include_outputs, load_child_runs, mask)
-    recording = recorder.record(
-        api, dataset_name, copying.results(missing), name, Overview(count=len(missing), earliest=earliest),
-        metadata={"which": "prod-baseline", "source_project": runs.project["name"]}, on_progress=on_progress,
-    )  # fmt: skip
+    recording = recorder.record_langsmith_experiment(
+        dataset_name,
+        Stream(copying.results(missing), len(missing), earliest),
+        experiment_name=name,
+        metadata={"which": "prod-baseline", "source_project": runs.project["name"]},
+        langsmith=api,
+        on_progress=on_progress,
+    )
     recording.results = len(runs.chosen)
     recording.runs_existing += len(runs.chosen) - len(missing)
     recording.examples_created = copying.examples_created
@@ -237,9 +242,8 @@ class Copying:
             )
         except (TypeError, ValueError, RecursionError):
             return "", b""
-        example_id = bodies.example_id(self.dataset_id, fields)
-        body = bodies.example_body(fields, self.dataset_id, example_id)
-        return example_id, f'{body[:-1]},"source_run_id":"{result["metadata"][SOURCE]}"}}'.encode()
+        example_id, body = bodies.new_example(self.dataset_id, fields)
+        return example_id, body[:-1] + f',"source_run_id":"{result["metadata"][SOURCE]}"}}'.encode()
 
     def copy(self, root: dict, steps: "Steps") -> dict[str, Any]:
         """A root run as a result, moved as a whole to where LangSmith takes it."""
@@ -356,7 +360,7 @@ def copy_all_feedback(api: LangSmith, experiment_id: str, mask: Mask | None) -> 
             if not item.get("comparative_experiment_id")
         ]
         known = rest.list_feedback(api, [run["id"] for run, _ in some])
-        changed += synchronise(api, made, known, set(), lambda items: rest.create_feedback(api, items)).total()
+        changed += synchronise(api, made, known, set(), lambda items: create_feedback(api, items)).total()
     return changed
 
 

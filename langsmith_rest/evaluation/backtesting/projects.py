@@ -13,13 +13,17 @@ from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.running.scoring import chunks
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.account import READ_BACK_SECONDS
+from langsmith_rest.recording.batches import BATCH
 from langsmith_rest.recording.bodies import EPOCH, parse_time
+from langsmith_rest.recording.checking import CLOCK_SKEW
 from langsmith_rest.recording.files import ResultFile
-from langsmith_rest.recording.results import CLOCK_SKEW, check_results
-from langsmith_rest.recording.sending import BATCH, LAST_CALL, Tally
-from recorder import READ_BACK_SECONDS
+from langsmith_rest.recording.results import SentRun
+from langsmith_rest.recording.sending import LAST_CALL, create_feedback
+from langsmith_rest.recording.sources import CheckedFile
+from langsmith_rest.recording.tally import Tally
 
-Trace = list[bodies.Run]
+Runs = list[SentRun]
 DAY = timedelta(days=1)
 
 
@@ -69,12 +73,12 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
     just ended; those of more than 20 hours move closer together in their order. Original times stay in the metadata.
     Where runs of any age are taken, as by the local store of the command line, none is moved.
     """
-    overview = check_results(file)
+    checked = CheckedFile(file)
     now = datetime.now(UTC)
     longest, last = extremes(file)
-    first = overview.earliest or last
+    first = checked.earliest or last
     takes_any = (connection.call(api, "GET", "/info").get("instance_flags") or {}).get("runs_of_any_age", False)
-    start = first.replace(microsecond=0) if takes_any else bodies.session_start(overview.earliest, last - first, now)
+    start = first.replace(microsecond=0) if takes_any else bodies.session_start(checked.earliest, last - first, now)
     placing = AS_THEY_WERE if takes_any else Placing(start, first)
     if last - first > bodies.WINDOW and not takes_any:
         placing = Placing(start, first, round(max(bodies.WINDOW - longest, timedelta(0)) / (last - first), 9))
@@ -101,7 +105,7 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
         loaded.new += len(new)
         loaded.there += len(some) - len(new)
         loaded.moved += [by for _, by in new if by]
-    await_runs(api, session["id"], overview.count)
+    await_runs(api, session["id"], checked.count or 0)
     return loaded
 
 
@@ -135,9 +139,7 @@ def open_project(api: LangSmith, name: str, start: datetime, metadata: dict[str,
     return found
 
 
-def traces_of(
-    file: ResultFile, session_id: str, start: datetime, placing: Placing
-) -> Iterator[tuple[Trace, timedelta]]:
+def traces_of(file: ResultFile, session_id: str, start: datetime, placing: Placing) -> Iterator[tuple[Runs, timedelta]]:
     """Yield the runs of each result, the root last, and by how much they move; without times they go to `start`."""
     counts = Tally()
     for result in file:
@@ -146,18 +148,18 @@ def traces_of(
         own_start = parse_time(result.get("start_time"))
         begins = placing.of(own_start) if own_start else start
         name = f"{session_id}-{text}-{counts.add(text)}"
-        *steps, root = bodies.trace(result, fields, name, session_id, begins, "")
-        root.body = root.body.replace(b',"reference_example_id":""', b"", 1)  # production knows no examples
-        yield [*steps, root], begins - (own_start or begins)
+        trace = bodies.Trace(session_id, begins - (own_start or begins), [])
+        trace.add(result, fields, name, begins, tie="")  # production knows no examples
+        yield trace.runs, trace.shift
 
 
-def load_feedback(api: LangSmith, traces: list[Trace]) -> None:
+def load_feedback(api: LangSmith, traces: list[Runs]) -> None:
     """Create the feedback of runs that lack it."""
     items = [body for trace in traces for run in trace if run.feedback for body in bodies.feedback_bodies(run)]
     for some in chunks(items, BATCH):
         known = {item["id"] for item in rest.list_feedback(api, list({item["run_id"] for item in some}))}
         if missing := [item for item in some if item["id"] not in known]:
-            rest.create_feedback(api, missing)
+            create_feedback(api, missing)
 
 
 def await_runs(api: LangSmith, session_id: str, expected: int) -> None:

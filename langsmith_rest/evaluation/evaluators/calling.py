@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from langsmith_rest.recording import results
+from langsmith_rest.recording import checking
 
 Item = dict[str, Any]  # {"key", "score"?, "value"?, "comment"?, "error"?}
 Await = Callable[[Awaitable[Any]], Any]
@@ -249,7 +249,7 @@ def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
 
 def checked(item: Item, key: str, returned: Any) -> Item:
     problems: list[str] = []
-    results.check_feedback([item], "", problems)
+    checking.check_feedback([item], "", problems)
     if problems:
         raise refused(key, returned, "; ".join(problems))
     return item

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import requests
 
 from langsmith_rest import connection
-from langsmith_rest.recording.bodies import canonical
+from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.wording import counted
 
 DEFAULT_URL = "https://api.openai.com/v1"

@@ -6,7 +6,7 @@ import signal
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,10 +31,10 @@ from langsmith_rest.evaluation.running.targets import (
     target_hash,
 )
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.results import Overview
+from langsmith_rest.recording.sources import Stream
 from langsmith_rest.wording import counted
 
-TICK_SECONDS = 0.25  # how often results that wait to be sent, and Ctrl-C, are looked at
+POLL_SECONDS = 0.25  # how often results that wait to be sent, and Ctrl-C, are looked at
 
 Progress = Callable[["Evaluation"], None]
 
@@ -294,7 +294,7 @@ class Running:
             self.on_progress(self.found)
 
 
-def results_of(running: Running, missing: Iterable[tuple[dict, str | None]]) -> Iterator[Any]:
+def results_of(running: Running, missing: Iterable[tuple[dict, str | None]]) -> Generator[Any, None, None]:
     """Yield results as they are finished, at most `max_concurrency` under way; ends early, but whole, on `stop`."""
     waiting, under_way = iter(missing), set[Future[Any]]()
     pool = ThreadPoolExecutor(running.max_concurrency)
@@ -307,11 +307,10 @@ def results_of(running: Running, missing: Iterable[tuple[dict, str | None]]) -> 
                 under_way.add(pool.submit(running.run, *task))
             if not under_way:
                 return
-            done, under_way = wait(under_way, TICK_SECONDS, FIRST_COMPLETED)
+            done, under_way = wait(under_way, POLL_SECONDS, FIRST_COMPLETED)
             for future in done:
                 if (result := future.result()) is not None:
                     yield result
-            yield recorder.TICK
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -324,20 +323,24 @@ def record_runs(
     if not plan.missing:
         return
     how = how_to_go_on(found)
-    stream = results_of(running, plan.missing)
-    overview = Overview(count=len(plan.missing), earliest=datetime.now(UTC))  # no run starts before this
+    results = results_of(running, plan.missing)
+    stream = Stream(results, len(plan.missing), earliest=datetime.now(UTC))  # no run starts before this
     try:
         with interruptible(running.stop):
-            recording = recorder.record(
-                api, found.dataset_name, stream, found.experiment_name, overview,
-                description=description, metadata=metadata,
-            )  # fmt: skip
+            recording = recorder.record_langsmith_experiment(
+                found.dataset_name,
+                stream,
+                experiment_name=found.experiment_name,
+                description=description,
+                metadata=metadata,
+                langsmith=api,
+            )
     except recorder.RecordingError as error:
         raise recorder.RecordingError(f"{error}\n{how}", error.recording) from error
     except KeyboardInterrupt:
         raise Interrupted(f"Interrupted. {how}") from None
     finally:
-        stream.close()  # type: ignore[attr-defined]
+        results.close()
     found.experiment_id, found.url = recording.experiment_id, recording.url
     found.rejected = recording.rejected
     found.feedback["created"] += recording.feedback

@@ -28,6 +28,7 @@ from langsmith_rest.evaluation.running import scoring
 from langsmith_rest.evaluation.running.scoring import chunks, synchronise
 from langsmith_rest.evaluation.running.targets import event_loop
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.sending import create_feedback
 
 
 @dataclass
@@ -122,7 +123,7 @@ def judge_pairwise(
             known = [item for some in chunks(run_ids, 100) for item in rest.list_feedback(api, some)]
             ours = [item for item in known if item.get("comparative_experiment_id") == found.comparative_id]
             prefix = f"{found.comparative_id}-"
-            found.feedback += synchronise(api, made, ours, worked, partial(rest.create_feedback, api), prefix)
+            found.feedback += synchronise(api, made, ours, worked, partial(create_feedback, api), prefix)
     found.means = {key: [total / found.judged[key] for total in totals] for key, totals in found.means.items()}
     return found
 

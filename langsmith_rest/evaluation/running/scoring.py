@@ -14,6 +14,8 @@ from langsmith_rest.evaluation import api as wing
 from langsmith_rest.evaluation.evaluators.calling import Await, Evaluator, Example, Item, Run, score
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import parse_time
+from langsmith_rest.recording.results import SentRun
+from langsmith_rest.recording.sending import create_feedback
 from langsmith_rest.wording import clean, counted, shortened
 
 SELECTS = (
@@ -193,7 +195,7 @@ def score_runs(
                 for item in known:
                     if not (item["id"] in ours or item.get("comparative_experiment_id") or is_over(item, worked, "")):
                         tally.add(item, of_others=True)
-            counts += synchronise(api, made, known, worked, lambda items: rest.create_feedback(api, items))
+            counts += synchronise(api, made, known, worked, lambda items: create_feedback(api, items))
     return counts
 
 
@@ -212,7 +214,7 @@ def feedback_bodies(run: Run, items: list[Item]) -> Iterator[dict[str, Any]]:
     """Feedback on a recorded run, with the ids that it would have had if it had been recorded with the run."""
     start = bodies.timestamp(run.start_time or bodies.EPOCH)
     marks = bodies.feedback_of({"feedback": items})
-    return bodies.feedback_bodies(bodies.Run(run["id"], run.trace_id, run.session_id, start, "", "", marks, b""))
+    return bodies.feedback_bodies(SentRun(run["id"], run.trace_id, run.session_id, start, "", "", marks, b""))
 
 
 def working(owner_id: str, said: Said) -> set[Worked]:

@@ -19,15 +19,15 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation import api as wing
 from langsmith_rest.evaluation.evaluators import choosing
 from langsmith_rest.evaluation.evaluators.calling import RUN, Await, Evaluator, awaited, plain_text, run_alone
-from langsmith_rest.recording import bodies, files, results
+from langsmith_rest.recording import bodies, checking, files, results
+from langsmith_rest.recording.canonical import canonical
+from langsmith_rest.recording.sending import create_examples
 from langsmith_rest.wording import Say, alike, counted
-from rest import create_examples, get_or_create_dataset
+from rest import get_or_create_dataset
 from rest import list_examples as list_known_examples
 
 # ---------------------------------------------------------------- running a target
@@ -43,7 +43,7 @@ def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_a
         outputs = awaited(target(values), wait)
         is_bare = not isinstance(outputs, dict)
         outputs = {"output": outputs} if is_bare else outputs
-        problems = results.unfit(outputs, "outputs")
+        problems = checking.unfit(outputs, "outputs")
         found: dict[str, Any] = {"outputs": outputs, **({"bare": True} if is_bare else {})}
         if problems:
             found = {"error": f"The target returned what cannot be recorded: {'; '.join(problems[:5])}"}
@@ -236,7 +236,7 @@ def load_data(
                 raise ValueError("The examples are of several datasets: evaluate one at a time.")
             dataset, examples = wing.read_dataset(api, owners.pop()), rows
         else:
-            hash_ = bodies.uuid5(bodies.canonical(rows))[:8] if not dataset_name else ""
+            hash_ = bodies.uuid5(canonical(rows))[:8] if not dataset_name else ""
             dataset, examples = create_missing(api, dataset_name or f"examples-{hash_}", rows, "data")
     if splits:
         examples = [example for example in examples if set(splits) & set(splits_of(example))]
@@ -256,7 +256,7 @@ def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> t
     found, problems = [], []
     for number, row in enumerate(rows, 1):
         result = as_result(row)
-        fields, _, wrong = results.prepare(result)
+        fields, _, wrong = checking.prepare(result)
         problems += [(f"{source}, example {number}", problem) for problem in wrong]
         found.append(fields)
     if problems:
@@ -268,15 +268,9 @@ def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> t
     wanted = {bodies.example_id(dataset["id"], fields): fields for fields in found}
     known = by_id(api, dataset["id"], list(wanted))
     missing = [i for i in wanted if i not in known]
-    for some in hundreds(missing):
-        encoded = [bodies.example_body(wanted[i], dataset["id"], i).encode() for i in some]
-        try:
-            create_examples(api, encoded)
-        except requests.HTTPError as error:
-            if error.response.status_code != 409:  # an answer was lost, or somebody else was quicker
-                raise
-            there = by_id(api, dataset["id"], some)
-            create_examples(api, [body for i, body in zip(some, encoded, strict=True) if i not in there])
+    _, refused = create_examples(api, dataset["id"], [bodies.new_example(dataset["id"], wanted[i]) for i in missing])
+    if refused:
+        raise ValueError(f"{counted(len(refused), 'example')} of {source} refused: {next(iter(refused.values()))}")
     known |= by_id(api, dataset["id"], missing)
     return dataset, [known[i] for i in wanted if i in known]
 

@@ -361,7 +361,7 @@ def test_a_baseline_of_last_week_can_be_added_to(api, load, convert):
     load([production_run(n) for n in range(3)])
     dataset, _ = rest.get_or_create_dataset(api, "questions")
     start = datetime.now(UTC) - timedelta(days=7)
-    rest.create_session(api, bodies.session_body(dataset["id"], "questions-baseline", start, None, None))
+    rest.create_session(api, bodies.session(dataset["id"], "questions-baseline", start, None, None))
 
     made, again = convert(), convert()
 

@@ -483,7 +483,7 @@ def test_runs_whose_scores_got_lost_are_scored_again(api, run):
 
 def test_results_are_recorded_while_others_are_still_running(api, run, monkeypatch):
     """A crash loses nothing that was finished: one slow call does not hold back the others."""
-    monkeypatch.setattr("recorder.FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr("langsmith_rest.recording.batches.FLUSH_SECONDS", 0.1)
     recorded, go_on = [], threading.Event()
 
     def target(inputs):

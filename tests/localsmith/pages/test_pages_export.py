@@ -8,7 +8,7 @@ import pytest
 from pages_seed import HOSTILE, TENANT, Seed, capitals, json_lines, page, words
 
 import localsmith
-from langsmith_rest.recording.results import check_results
+from langsmith_rest.recording.sources import source_of
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_exported_results_can_be_recorded_again(client, seed):
     made = capitals(seed)
 
     for session in (made["first"], made["second"], made["third"]):
-        check_results(json_lines(export(client, session, "jsonl")))
+        source_of(json_lines(export(client, session, "jsonl")), False)
 
     first = json_lines(export(client, made["first"], "jsonl"))[0]
     assert first["inputs"] == {"country": "Peru"}
@@ -54,7 +54,7 @@ def test_export_keeps_the_tree(client, seed):
 
     (result,) = json_lines(export(client, session, "jsonl"))
 
-    check_results([result])
+    source_of([result], False)
     assert result["child_runs"][0]["error"] == "broken"
     assert result["child_runs"][0]["feedback"] == [{"key": "useful", "score": 0.25}]
     assert result["child_runs"][0]["child_runs"][0]["outputs"] == {"b": 2}
@@ -87,7 +87,7 @@ def test_exported_scores_stay_what_they_are(client, seed):
 
     results = json_lines(export(client, session, "jsonl"))
 
-    check_results(results)
+    source_of(results, False)
     assert sorted(result["feedback"][0]["score"] for result in results) == sorted(scores)
 
 

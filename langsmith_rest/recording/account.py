@@ -1,0 +1,143 @@
+"""What became of every result: the counts, what was refused, what is missing, and whether it can be read back."""
+
+import uuid
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic, sleep
+from typing import Any
+
+import rest
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.recording import bodies
+from langsmith_rest.recording.batches import Batch
+from langsmith_rest.recording.sources import Source
+from langsmith_rest.recording.tally import Tally
+
+READ_BACK_SECONDS = 120
+
+
+@dataclass
+class Recording:
+    """What was recorded, and where to look at it."""
+
+    dataset_id: str
+    dataset_name: str
+    experiment_id: str
+    experiment_name: str
+    url: str
+    results: int = 0
+    examples_created: int = 0
+    examples_existing: int = 0
+    runs_recorded: int = 0  # results whose runs were sent in this call
+    runs_existing: int = 0  # results whose runs were there before
+    feedback: int = 0  # created or changed in this call
+    rejected: list[dict[str, Any]] = field(default_factory=list)  # {"result": number from 1, "reason": text}
+
+
+class RecordingError(Exception):
+    """Recording had to stop; the message says what is recorded and what is not, `recording` holds the counts."""
+
+    def __init__(self, message: str, recording: Recording) -> None:
+        super().__init__(message)
+        self.recording = recording
+
+
+class Account:
+    """Adds up what became of the results of one experiment."""
+
+    def __init__(
+        self, recording: Recording, source: Source, on_progress: Callable[[int, int | None], None] | None
+    ) -> None:
+        self.recording, self.source, self.on_progress = recording, source, on_progress
+        self.known_runs = 0  # that the experiment had before this call
+        self.last_end = bodies.timestamp(bodies.EPOCH)
+        self._refused: list[dict[str, Any]] = []  # by the server
+        self._numbers, self._ids = array("Q"), bytearray()  # of the results whose runs this call sent: 24 bytes each
+
+    def add(self, batch: Batch) -> None:
+        """Add what became of a batch to what became of all."""
+        for name, number in batch.counts.items():
+            setattr(self.recording, name, getattr(self.recording, name) + number)
+        for result in batch.results:
+            if result.is_sent and result.state == "recorded":
+                self._numbers.append(result.number)
+                self._ids += bytes.fromhex(result.root.id.replace("-", ""))
+                self.last_end = max(self.last_end, result.root.end_time)
+        self._refused += batch.rejected
+        self.recording.results += len(batch.results)
+        if self.on_progress:
+            self.on_progress(self.recording.results + len(self.source.rejected), self.source.count)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether this call sent anything."""
+        return bool(self._numbers) or self.recording.feedback > 0
+
+    def close(self) -> Recording:
+        """Return the recording once all is said and done; raises what broke the source, or says what never came."""
+        recording, expected = self._complete(), self.source.count
+        if self.source.broken:
+            raise self.source.broken
+        if expected is not None and self.source.is_stable and expected != recording.results:
+            message = f"{expected} results were checked, but {recording.results} came to be recorded."
+            raise RecordingError(message, recording)
+        return recording
+
+    def read_back(self, api: LangSmith, session: Mapping[str, Any]) -> None:
+        """Wait until the experiment has the runs that it should have; reject the results whose runs do not appear."""
+        expected = self.known_runs + len(self._numbers)
+        deadline, pause = monotonic() + READ_BACK_SECONDS, 0.2
+        while self._numbers and (count := rest.read_session(api, session["id"]).get("run_count") or 0) != expected:
+            is_late = monotonic() + pause > deadline
+            if is_late or count > expected:  # when others record here, too, only the ids can tell
+                start = bodies.parse_time(session["start_time"]) or bodies.EPOCH
+                missing = self._missing_from(Tally(rest.list_run_ids(api, session["id"], start)))
+                if is_late or not missing:
+                    reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
+                    self._refused += [{"result": number, "reason": reason} for number in missing]
+                    return
+            sleep(pause)
+            pause = min(1.5 * pause, 10)
+
+    def _complete(self) -> Recording:
+        """The recording with the results that the source refused."""
+        self.recording.results += len(self.source.rejected)
+        self.recording.rejected = sorted(self._refused + self.source.rejected, key=lambda one: one["result"])
+        return self.recording
+
+    def _missing_from(self, there: Tally) -> list[int]:
+        ids = (str(uuid.UUID(bytes=bytes(self._ids[at : at + 16]))) for at in range(0, len(self._ids), 16))
+        return [number for number, i in zip(self._numbers, ids, strict=True) if i not in there]
+
+    def stopped(self, cause: Exception, under_way: list[Batch]) -> RecordingError:
+        """The error that says why recording stopped, what is recorded, and what is not."""
+        for batch in under_way:
+            self.add(batch)
+        recording, total = self._complete(), self.source.count
+        results = [result for batch in under_way for result in batch.results]
+        missing = [result.number for result in results if not result.state]
+        recorded = recording.results - len(missing) - len(recording.rejected)
+        last = results[-1].number if results else recording.results
+        numbers = in_words([*missing, *range(last + 1, (total or last) + 1)])
+        numbers += [f"{last + 1}-..."] if total is None else []
+        if not numbers:
+            again = f"All {recorded} results were accepted before that. Record the same again to be sure."
+            return RecordingError(f"{cause}\n{again}", recording)
+        refused = ", ".join(in_words(rejected["result"] for rejected in recording.rejected))
+        return RecordingError(
+            f"{cause}\n{recorded} of {total or 'the'} results are recorded; {refused and f'refused: {refused}; '}"
+            f"not, or not completely: {', '.join(numbers)}. Record the same again: only what is missing will be sent.",
+            recording,
+        )
+
+
+def in_words(numbers: Iterable[int]) -> list[str]:
+    """Numbers in ascending order as 3, 5-7."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][-1] == number - 1:
+            found[-1][1:] = [number]
+        else:
+            found.append([number])
+    return ["-".join(map(str, run)) for run in found]

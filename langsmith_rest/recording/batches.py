@@ -1,0 +1,71 @@
+"""What travels together: up to 100 results or runs, some megabytes, or two seconds' worth."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from time import monotonic
+from typing import Any
+
+from langsmith_rest.recording.results import Prepared
+
+BATCH = 100  # results, examples, runs or feedback per request
+BATCH_CHARACTERS = 8_000_000
+FLUSH_SECONDS = 2  # a slow stream is recorded as it comes
+
+
+@dataclass
+class Batch:
+    """Results that travel together, and what became of them."""
+
+    results: list[Prepared] = field(default_factory=list)
+    session: Mapping[str, Any] = field(default_factory=dict)  # the experiment that its first runs were made for
+    began: float = field(default_factory=monotonic)
+    runs: int = 0
+    size: int = 0  # characters
+    earlier: list[Event] = field(default_factory=list)  # batches under way that may make examples this one uses
+    examples_answered: Event = field(default_factory=Event)
+    counts: Counter[str] = field(default_factory=Counter)  # by their names in Recording
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, result: Prepared) -> None:
+        self.results.append(result)
+        self.runs += len(result.runs)
+        self.size += len(result.text)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.results) == BATCH or self.runs >= BATCH or self.size > BATCH_CHARACTERS
+
+    @property
+    def is_due(self) -> bool:
+        return bool(self.results) and monotonic() > self.began + FLUSH_SECONDS
+
+    def reject(self, result: Prepared, reason: str) -> None:
+        result.state = "rejected"
+        self.rejected.append({"result": result.number, "reason": reason})
+
+    def wait_for_earlier(self) -> None:
+        for answered in self.earlier:
+            answered.wait()
+
+
+def hundreds(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[at : at + BATCH] for at in range(0, len(items), BATCH))
+
+
+def packed(units: Sequence[Sequence[bytes]], max_bytes: int) -> Iterator[list[bytes]]:
+    """Pack bodies into requests of at most 100 and `max_bytes`; only a unit that fits in none is torn apart."""
+    request: list[bytes] = []
+    size = 0
+    for unit in units:
+        fits = len(unit) <= BATCH and sum(map(len, unit)) <= max_bytes
+        for part in [unit] if fits else [[body] for body in unit]:
+            weight = sum(map(len, part)) + len(part)
+            if request and (len(request) + len(part) > BATCH or size + weight > max_bytes):
+                yield request
+                request, size = [], 0
+            request += part
+            size += weight
+    if request:
+        yield request

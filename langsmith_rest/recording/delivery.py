@@ -1,0 +1,121 @@
+"""How many batches travel at once. Nothing else in the recorder knows of threads."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, Lock, Thread
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+import requests
+
+from langsmith_rest.connection import CONNECTIONS, LangSmith
+from langsmith_rest.recording import batches
+from langsmith_rest.recording.account import Account
+from langsmith_rest.recording.batches import Batch
+from langsmith_rest.recording.results import Prepared
+from langsmith_rest.recording.sending import Sender, TooLate, open_session
+from langsmith_rest.recording.sources import Source
+from langsmith_rest.recording.tally import Tally
+
+ABREAST, MOST_ABREAST = 2, CONNECTIONS + 2  # batches under way; few are enough for a near server
+NEAR_SECONDS = 0.03  # answers that take longer are not waited for one after the other
+
+
+class Delivery:
+    """Sends results in batches, several at once, and tells the account what became of them.
+
+    The thread that loops makes all bodies, so that the others do little but wait for the server: threads that compute
+    at the same time cost more than they bring.
+    """
+
+    def __init__(self, api: LangSmith, source: Source, account: Account) -> None:
+        self.api, self.source, self.account = api, source, account
+        self._pool = ThreadPoolExecutor(CONNECTIONS)
+        self._under_way: deque[tuple[Batch, Future[None]]] = deque()
+        self._batch = Batch()
+        self._examples = Tally()
+        self._abreast = ABREAST
+        self._began = monotonic()
+        self._lock, self._over = Lock(), Event()
+
+    def __enter__(self) -> "Delivery":
+        return self
+
+    def meanwhile(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Do something while the loop goes on."""
+        return self._pool.submit(work, *arguments)
+
+    def open(self, dataset: Mapping[str, Any], is_new: bool, session: dict[str, Any]) -> None:
+        """Create the experiment, or find the one of that name, while examples travel already."""
+        if monotonic() - self._began > NEAR_SECONDS:
+            self._abreast = MOST_ABREAST
+        self._session = session
+        self._opening = self._pool.submit(open_session, self.api, session)
+        self._sender = Sender(self.api, dataset["id"], is_new, self._opening)
+        Thread(target=self._flush_in_time, daemon=True).start()
+
+    @property
+    def session(self) -> Mapping[str, Any]:
+        """The experiment: as it was answered, or, while that is awaited, as it will be unless it exists already.
+
+        When it turns out to exist, with another start, runs are made again; a result that may change waits instead.
+        """
+        if self._opening.done() or not self.source.is_stable:
+            self._session = self._opening.result().session
+        return self._session
+
+    def add(self, result: Prepared) -> None:
+        """Take a result along; waits while too many batches are under way."""
+        with self._lock:
+            result.makes_example = bool(result.example.body) and not self._examples.add(result.example.id)
+            if not self._batch.results:
+                self._batch = Batch(session=self._session)
+            self._batch.add(result)
+            if self._batch.is_full or self._batch.is_due:
+                self._send()
+        self._settle(self._abreast)
+
+    def finish(self) -> Mapping[str, Any]:
+        """Send what is left, wait until all is answered, and return the experiment."""
+        with self._lock:
+            self._over.set()
+            if self._batch.results:
+                self._send()
+        self._settle(0)
+        opened = self._opening.result()
+        self.account.known_runs = len(opened.existing)
+        return opened.session
+
+    def _send(self) -> None:
+        batch, self._batch = self._batch, Batch()
+        if not all(result.makes_example for result in batch.results):
+            batch.earlier = [other.examples_answered for other, _ in self._under_way]
+        self._under_way.append((batch, self._pool.submit(self._sender.send, batch)))
+
+    def _settle(self, most: int) -> None:
+        """Add up what is answered, and wait until at most `most` batches are under way."""
+        while self._under_way and (len(self._under_way) > most or self._under_way[0][1].done()):
+            batch, future = self._under_way[0]
+            asked = monotonic()
+            future.result()
+            if monotonic() - asked > NEAR_SECONDS:
+                self._abreast = min(2 * self._abreast, MOST_ABREAST)
+            self._under_way.popleft()
+            self.account.add(batch)
+
+    def _flush_in_time(self) -> None:
+        """Send what waits for too long while the source is slow."""
+        while not self._over.wait(batches.FLUSH_SECONDS / 2):
+            with self._lock:
+                if self._batch.is_due and not self._over.is_set():
+                    self._send()
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._lock:
+            self._over.set()
+        # An error waits for what is under way; Ctrl-C waits for nothing.
+        self._pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+        if isinstance(error, requests.RequestException | TooLate):
+            raise self.account.stopped(error, [batch for batch, _ in self._under_way]) from error
