@@ -20,7 +20,8 @@ FLOORS = (
 )
 # Pure modules, which every floor may import; they import only each other.
 LEAVES = (
-    *("langsmith_rest.recording.bodies", "langsmith_rest.recording.canonical", "langsmith_rest.paired"),
+    *("langsmith_rest.recording.bodies", "langsmith_rest.recording.canonical", "langsmith_rest.recording.results"),
+    "langsmith_rest.paired",
     *("langsmith_rest.wording", "langsmith_rest.errors"),
 )
 FACE = "langsmith_rest"  # loads what it names when it is used
