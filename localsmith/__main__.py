@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from datetime import date
 from typing import Any
 
 from localsmith.server import serve
@@ -24,10 +25,17 @@ def main(argv: list[str] | None = None) -> int:
         "--visible-after", type=float, default=0, metavar="SECONDS", help="show runs so long after they were sent"
     )
     parser.add_argument("--run-evaluators", action="store_true", help="run uploaded evaluators, which executes code")
+    parser.add_argument(
+        "--works-on",
+        type=date.fromisoformat,
+        metavar="DATE",
+        help="answer as LangSmith will on that day: routes that end before it are gone (2027-02-01, 2027-07-02)",
+    )
     arguments = parser.parse_args(argv)
     switches: dict[str, Any] = {"time_window_hours": None} if arguments.no_time_window else {}
     switches["visible_after_seconds"] = arguments.visible_after
     switches["run_evaluators"] = arguments.run_evaluators
+    switches["works_on"] = arguments.works_on
     try:
         server = serve(arguments.db, arguments.port, **switches)
     except (StoreError, OSError) as error:

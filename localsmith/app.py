@@ -4,9 +4,11 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from flask import Flask, Response, request
+from werkzeug.http import http_date
 from werkzeug.routing import BaseConverter
 
 from localsmith.errors import answer_error
@@ -38,7 +40,11 @@ Handler = Callable[[Call], Any]
 
 @dataclass(frozen=True)
 class Route:
-    """One route of the API; `family` is how it words errors, `reads` the generation of run reads it belongs to."""
+    """One route of the API.
+
+    `family` is how it words errors, `reads` the generation that a switch turns off, `ends` the day that LangSmith
+    announced as its last.
+    """
 
     method: str
     path: str
@@ -46,6 +52,7 @@ class Route:
     family: Family = "python"
     status: int = 200
     reads: str = ""
+    ends: str = ""
     open: bool = False  # needs no key
 
 
@@ -68,7 +75,7 @@ ROUTES: list[Route] = [
     Route("PUT", "/datasets/<dataset_id>/tags", datasets.tag_version),
     Route("GET", "/datasets/<dataset_id>/splits", datasets.list_splits),
     Route("PUT", "/datasets/<dataset_id>/splits", splits.update_splits),
-    Route("POST", "/datasets/<dataset_id>/runs", reads_v1.list_dataset_runs, reads="v1"),
+    Route("POST", "/datasets/<dataset_id>/runs", reads_v1.list_dataset_runs, reads="v1", ends="2027-01-31"),
     Route("GET", "/examples", examples.list_examples),
     Route("POST", "/examples", examples.create_example),
     Route("DELETE", "/examples", examples.delete_examples),
@@ -84,20 +91,20 @@ ROUTES: list[Route] = [
     Route("PATCH", "/v1/platform/datasets/<dataset_id>/examples", uploads.update_examples, "go", 201),
     Route("PATCH", "/v1/platform/datasets/<dataset_id>/examples/metadata", splits.update_metadata, "problem"),
     Route("GET", "/sessions", sessions.list_sessions),
-    Route("POST", "/sessions", sessions.create_session),
+    Route("POST", "/sessions", sessions.create_session, ends="2027-07-01"),
     Route("DELETE", "/sessions", sessions.delete_sessions),
-    Route("GET", "/sessions/<session_id>", sessions.get_session),
-    Route("PATCH", "/sessions/<session_id>", sessions.update_session),
+    Route("GET", "/sessions/<session_id>", sessions.get_session, ends="2027-07-01"),
+    Route("PATCH", "/sessions/<session_id>", sessions.update_session, ends="2027-07-01"),
     Route("DELETE", "/sessions/<session_id>", sessions.delete_session),
     Route("POST", "/runs", ingest.create_run, "go", 202),
     Route("POST", "/runs/batch", ingest.ingest_batch, "go", 202),
     Route("POST", "/runs/multipart", ingest.ingest_multipart, "go", 202),
     Route("PATCH", "/runs/<run_id>", ingest.update_run, "go", 202),
-    Route("GET", "/runs/<run_id>", reads_v1.get_run, reads="v1"),
-    Route("GET", "/runs/threads/<thread_id>", threads.get_thread, reads="v1"),
-    Route("POST", "/runs/query", reads_v1.query_runs, reads="v1"),
+    Route("GET", "/runs/<run_id>", reads_v1.get_run, reads="v1", ends="2027-01-31"),
+    Route("GET", "/runs/threads/<thread_id>", threads.get_thread, reads="v1", ends="2027-01-31"),
+    Route("POST", "/runs/query", reads_v1.query_runs, reads="v1", ends="2027-01-31"),
     Route("POST", "/runs/stats", reads_v1.get_run_stats),
-    Route("GET", "/runs/rules", rules.list_rules),
+    Route("GET", "/runs/rules", rules.list_rules, ends="2027-04-01"),
     Route("POST", "/runs/rules", rules.create_rule),
     Route("PATCH", "/runs/rules/<rule_id>", rules.update_rule),
     Route("DELETE", "/runs/rules/<rule_id>", rules.delete_rule),
@@ -119,19 +126,16 @@ ROUTES: list[Route] = [
     Route("POST", "/api/v2/datasets/<dataset_id>/experiment-runs", reads_v2.list_examples, "problem", reads="v2"),
     Route("POST", "/api/v2/traces/query", threads.query_traces, "problem", reads="v2"),
     Route("POST", "/api/v2/threads/query", threads.query_threads, "problem", reads="v2"),
-    Route("GET", "/api/v2/datasets", lists_v2.list_datasets, "problem"),
-    Route("GET", "/api/v2/runs/rules", lists_v2.list_rules, "problem"),
-    Route("GET", "/api/v2/sessions", sessions_v2.list_sessions, "problem"),
-    Route("POST", "/api/v2/sessions", sessions_v2.create_session, "problem", 201),
-    Route("GET", "/api/v2/sessions/<session_id>", sessions_v2.get_session, "problem"),
-    Route("PATCH", "/api/v2/sessions/<session_id>", sessions_v2.update_session, "problem"),
+    Route("GET", "/api/v2/datasets", lists_v2.list_datasets, "problem", reads="v2"),
+    Route("GET", "/api/v2/runs/rules", lists_v2.list_rules, "problem", reads="v2"),
+    Route("GET", "/api/v2/sessions", sessions_v2.list_sessions, "problem", reads="v2"),
+    Route("POST", "/api/v2/sessions", sessions_v2.create_session, "problem", 201, reads="v2"),
+    Route("GET", "/api/v2/sessions/<session_id>", sessions_v2.get_session, "problem", reads="v2"),
+    Route("PATCH", "/api/v2/sessions/<session_id>", sessions_v2.update_session, "problem", reads="v2"),
     Route("GET", "/attachments/<owner_id>", uploads.get_attachment, open=True),
 ]
 
 TEXTS = {"thread_id"}  # what paths hold beside ids
-
-# When LangSmith's cloud stops answering the v1 run reads.
-DEPRECATED = {"Deprecation": "true", "Sunset": "Sun, 31 Jan 2027 00:00:00 GMT"}
 
 
 @dataclass
@@ -195,8 +199,9 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
         ids = {name: value if name in TEXTS else as_uuid(value, ["path", name]) for name, value in ids.items()}
         result = route.handler(Call(request, state.store, state.switches, ids, state.later.do))
         response = result if isinstance(result, Response) else answer(result, route.status)
-        if route.reads == "v1":
-            response.headers.update(DEPRECATED)
+        if route.ends:
+            last = datetime.combine(date.fromisoformat(route.ends), time(), UTC)
+            response.headers.update({"Deprecation": "true", "Sunset": http_date(last)})
         return response
 
     for address in addresses(route.path):
@@ -210,7 +215,9 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
 
 
 def _switched_off(route: Route, switches: Switches) -> Response | None:
-    """How a server without this generation of run reads answers; None where it is on."""
+    """How a server answers that has this route no more, or not yet; None where it is on."""
+    if route.ends and switches.works_on and switches.works_on > date.fromisoformat(route.ends):
+        return answer({"detail": f"This endpoint ended on {route.ends}: use /api/v2"}, 410)
     status = {"v1": switches.v1_reads, "v2": switches.v2_reads}.get(route.reads, 200)
     if status == 200:
         return None

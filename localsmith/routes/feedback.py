@@ -9,7 +9,7 @@ from typing import Any
 
 from localsmith.fields import Fields, check, check_choice, check_kind, check_length, conflict
 from localsmith.lists import Where, flag, page, uuids
-from localsmith.wire import ApiError, Call, dumps, dumps_or_none, invalid, iso, loads_or_none
+from localsmith.wire import ApiError, Call, Switches, dumps, dumps_or_none, invalid, iso, loads_or_none
 
 FEEDBACK: Fields = {
     "id": "uuid",
@@ -68,9 +68,17 @@ def check_marks(body: dict[str, Any], loc: list[str | int]) -> dict[str, Any]:
     return found
 
 
+def check_decimals(score: Any, loc: list[str | int], switches: Switches) -> None:
+    """Refuse a score with more decimals than the API stores; its clients round before they send."""
+    places = switches.score_decimals
+    if places is not None and isinstance(score, float) and round(score, places) != score:
+        raise invalid([*loc, "score"], f"score should have at most {places} decimals: round it before sending")
+
+
 def create_feedback(call: Call) -> dict[str, Any]:
     """Store one feedback; the same one again changes nothing."""
     item = check_feedback(call.object(), ["body"])
+    check_decimals(item["score"], ["body"], call.switches)
     if item.get("run_id") and not item.get("session_id") and call.switches.v1_reads != 200:
         raise ApiError(501, "Feedback on a run needs session_id on this server")
     item["id"] = item["id"] or str(uuid.uuid4())
@@ -212,6 +220,7 @@ def update_feedback(call: Call) -> dict[str, Any]:
     """Correct a feedback: the fields sent replace the old ones."""
     body = call.object()
     marks = check_marks(body, ["body"])
+    check_decimals(marks["score"], ["body"], call.switches)
     check(body, {"comment": "text", "feedback_config": "object"})
     feedback_id = call.ids["feedback_id"]
     values = {

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response
 
 from localsmith.multipart import Part, parse_parts
-from localsmith.routes.feedback import NAMESPACE, check_feedback, insert_feedback
+from localsmith.routes.feedback import NAMESPACE, check_decimals, check_feedback, insert_feedback
 from localsmith.routes.info import MAX_RUNS_PER_REQUEST
 from localsmith.runs.checks import IDS, Run, bad_run, check_fields, check_run, place, unprocessable
 from localsmith.runs.writing import insert_runs, update_runs
@@ -114,6 +114,8 @@ def ingest_multipart(call: Call) -> dict[str, Any]:
     ]
     patches = [_check_patch(run, f"patch.{run_id}") for (event, run_id), run in runs.items() if event == "patch"]
     items = [_part_feedback(part) for part in feedback]
+    for part, item in zip(feedback, items, strict=True):
+        check_decimals(item["score"], [part.name[:200]], call.switches)
 
     def write(db: sqlite3.Connection) -> None:
         new = _store_runs(db, posts, patches, now)
@@ -164,6 +166,8 @@ def _part_feedback(part: Part) -> dict[str, Any]:
     body = part.json()
     if not isinstance(body, dict) or not body.get("trace_id"):
         raise unprocessable(part.name[:200], "must be an object with a trace_id")
+    if not isinstance(body.get("start_time", ""), str):  # unlike POST /feedback, which takes milliseconds too
+        raise unprocessable(part.name[:200], "start_time must be a time in ISO 8601")
     if body.get("session_id") is None or body.get("run_id") is not None:
         body["run_id"] = body.get("run_id") or named
     item = check_feedback(body, [part.name[:200]])

@@ -1,14 +1,16 @@
 """The v2 run reads: runs/query, runs/{id}, traces/{id}/runs, datasets/{id}/experiment-runs."""
 
+import sqlite3
 from typing import Any
 
 from localsmith.fields import Fields, check
 from localsmith.routes.examples import example_json
 from localsmith.routes.sessions import find_session
-from localsmith.runs.checks import RUN_TYPES
+from localsmith.runs.checks import RUN_TYPES, TOKENS
 from localsmith.runs.experiments import SORTS, experiment_examples, experiment_rows, place_of
 from localsmith.runs.query import SELECT, page_of_runs, read_cursor, run_conditions, write_cursor
 from localsmith.runs.reading import V2, v2_runs
+from localsmith.runs.totals import dollars_number
 from localsmith.wire import ApiError, Call, as_time, as_uuid
 
 DAY = 24 * 3_600_000_000
@@ -33,7 +35,15 @@ RUN_QUERY: Fields = {
     "selects": "[text]",
     "page_size": "int",
     "cursor": "text",
+    "include_subtree_usage": "bool",
 }
+
+
+def check_span(wanted: dict[str, Any], call: Call) -> None:
+    """Refuse a query over a longer time than LangSmith answers."""
+    days, end = call.switches.query_days, wanted.get("max_start_time", call.switches.now())
+    if days is not None and "min_start_time" in wanted and end - wanted["min_start_time"] > days * DAY:
+        raise ApiError(400, f"time_range duration exceeds maximum of {days} days")
 
 
 def query_runs(call: Call) -> dict[str, Any]:
@@ -44,6 +54,7 @@ def query_runs(call: Call) -> dict[str, Any]:
         raise ApiError(400, "exactly one of project_ids and reference_dataset_id must be set")
     if "ai_query" in wanted:
         raise ApiError(400, "ai_query is not available on this server: use filter")
+    check_span(wanted, call)
     limit = page_size(wanted, 100, 1000)
     selects = check_selects(wanted.get("selects", []))
     now = call.switches.now()
@@ -68,6 +79,8 @@ def query_runs(call: Call) -> dict[str, Any]:
         order = wanted.get("sort_order", "DESC").lower()
         rows, place = page_of_runs(db, where, limit, order=order, after=read_cursor(body, 2))
         items = v2_runs(db, call, rows, selects)
+    if call.switches.own_usage and not wanted.get("include_subtree_usage"):
+        items = [with_own_usage(row, item) for row, item in zip(rows, items, strict=True)]
     return {"items": items, "next_cursor": write_cursor(place, body), "has_more": place is not None}
 
 
@@ -81,6 +94,12 @@ def _sessions(db: Any, wanted: dict[str, Any], now: int) -> tuple[list[str], int
     sql = "SELECT id, created_at, start_time FROM sessions WHERE reference_dataset_id = ?"
     rows = db.execute(sql, (dataset_id,)).fetchall()
     return [row["id"] for row in rows], min((min(row["created_at"], row["start_time"]) for row in rows), default=now)
+
+
+def with_own_usage(row: sqlite3.Row, item: dict[str, Any]) -> dict[str, Any]:
+    """A run as v2 says it, with the tokens and the cost of itself alone."""
+    own = {name: row[f"own_{name}"] for name in TOKENS if name in item}
+    return {**item, **{name: dollars_number(n) if name.endswith("cost") else n for name, n in own.items()}}
 
 
 def page_size(wanted: dict[str, Any], default: int, most: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from localsmith.fields import Fields, check, check_choice
 from localsmith.lists import Where
 from localsmith.routes.feedback import feedback_stats
-from localsmith.routes.reads_v2 import DAY, check_selects, page_size
+from localsmith.routes.reads_v2 import DAY, check_selects, check_span, page_size
 from localsmith.routes.sessions import find_session
 from localsmith.runs.query import SELECT, page_of_runs, read_cursor, run_conditions, write_cursor
 from localsmith.runs.reading import PREVIEW, THREAD_KEYS, StoredRun, feedback_where, v2_runs
@@ -129,6 +129,7 @@ def query_traces(call: Call) -> dict[str, Any]:
     """One page of traces, newest first: the root run, and the totals of the whole trace."""
     body = call.object()
     wanted = check(body, QUERY)
+    check_span(wanted, call)
     limit = page_size(wanted, 20, 100)
     selects = check_selects(wanted.get("selects", []))
     totals = selects & set(OF_THE_TRACE)
@@ -151,6 +152,7 @@ def query_threads(call: Call) -> dict[str, Any]:
     if body.get("thread_filter"):
         raise ApiError(501, "thread_filter is not in this embedded store: use filter, trace_filter or tree_filter")
     wanted = check(body, QUERY)
+    check_span(wanted, call)
     limit = page_size(wanted, 20, 100)
     (offset,) = read_cursor(body, 1) or [0]
     with call.store.read() as db:
