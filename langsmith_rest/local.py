@@ -12,16 +12,22 @@ DATABASE = Path(".localsmith") / "localsmith.db"
 PAGES = "http://127.0.0.1:1984"
 
 
-@contextlib.contextmanager
-def served(port: int, *, must_exist: bool = False, **switches: Any) -> Iterator[Any]:
-    """Serve the local store at a port of this machine, 0 being any free one."""
-    if must_exist and not DATABASE.exists():
-        raise LookupError(f"There is no local store here ({DATABASE.absolute()}): go to the folder you recorded in.")
+def package() -> Any:
+    """The package `localsmith`; raises SetupError where what it needs is not installed."""
     try:
         import localsmith
     except ImportError as error:
         needed = f"The local store needs {error.name}: install the extra 'local', or set LANGSMITH_API_KEY."
         raise SetupError(needed) from None
+    return localsmith
+
+
+@contextlib.contextmanager
+def served(port: int, *, must_exist: bool = False, **switches: Any) -> Iterator[Any]:
+    """Serve the local store at a port of this machine, 0 being any free one."""
+    if must_exist and not DATABASE.exists():
+        raise LookupError(f"There is no local store here ({DATABASE.absolute()}): go to the folder you recorded in.")
+    localsmith = package()
     try:
         DATABASE.parent.mkdir(exist_ok=True)
     except OSError as error:

@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "compare experiments example by example, and hold them to limits",
     "backtest": "run a new system on production inputs, and compare it with production's outputs",
     "evaluators": "manage the evaluators that LangSmith runs itself",
+    "conform": "certify a port of the recorder, written in any language",
 }
 GATES = ("backtest", "compare", "evaluate")  # in CI, their 1 means that something ran and was not good enough
 

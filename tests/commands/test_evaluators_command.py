@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from faults import DROP_AFTER, Answer, Faults, where
 from localsmith_api import Api, contract
 from places import FIXTURES
 from sent import official_contract
@@ -21,6 +20,7 @@ from sent import official_contract
 import localsmith
 from langsmith_rest import connection
 from langsmith_rest.commands import main
+from langsmith_rest.conformance.faults import DROP_AFTER, Answer, Faults, where
 from langsmith_rest.evaluation.hosting.upload import KEPT, Target, code_content, create_once
 
 HOSTED = str(FIXTURES / "hosted.py")

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from faults import DROP_AFTER, PASSING, Answer, Faults
 from places import ROOT
 
 from langsmith_rest import connection
+from langsmith_rest.conformance.faults import DROP_AFTER, PASSING, Answer, Faults
 from recorder import record_langsmith_experiment
 
 LEVEL1 = ROOT / "ports" / "python" / "level1.py"

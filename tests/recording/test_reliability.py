@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from faults import DROP_AFTER, DROP_BEFORE, PASSING, QUOTA, Answer, Faults, by_chance, where
 from places import MAIN
 
 import localsmith
 import rest
 from langsmith_rest import connection
 from langsmith_rest.commands import main
+from langsmith_rest.conformance.faults import DROP_AFTER, DROP_BEFORE, PASSING, QUOTA, Answer, Faults, by_chance, where
 from langsmith_rest.recording import account, batches, bodies
 from recorder import RecordingError, record_langsmith_experiment
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from faults import DROP_AFTER, Answer, Faults
 
 import localsmith
 import rest
 from langsmith_rest import connection
+from langsmith_rest.conformance.faults import DROP_AFTER, Answer, Faults
 from langsmith_rest.evaluation import api as wing
 from langsmith_rest.evaluation.backtesting import backtest
 from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test, list_runs

@@ -1,0 +1,86 @@
+"""The command `conform`: certify a port of the recorder, written in any language."""
+
+import argparse
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from langsmith_rest import local
+from langsmith_rest.commands.connecting import Connect
+from langsmith_rest.wording import Say
+
+LEVELS = (1, 2, 3)
+DESCRIPTION = """Run a port of the recorder through scenarios, against the embedded store behind faults, and compare
+what it records with what ours records. COMMAND holds {file}, {dataset} and {experiment}, which are filled in;
+LANGSMITH_ENDPOINT and LANGSMITH_API_KEY are set for it. PORTING.md says what each level asks for."""
+EXAMPLES = """Exit code 0 when the port reaches the level, 1 when it does not, 2 for a command that cannot be run.
+
+examples:
+  %(prog)s --level 1 -- python3 ports/python/level1.py {file} {dataset} {experiment}
+  %(prog)s -- ./my-port {file} --dataset {dataset} --experiment {experiment}
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `conform` takes."""
+    parser.usage = "%(prog)s [-h] [--level N] [--only TEXT] [--json] -- COMMAND"
+    parser.add_argument(
+        "--level", type=int, choices=LEVELS, default=2, help="the level to reach (default: %(default)s)"
+    )
+    parser.add_argument("--only", metavar="TEXT", help="play only the scenarios whose names contain TEXT")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("port", nargs=argparse.REMAINDER, metavar="COMMAND", help="how the port is run")
+
+
+def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
+    command = options.port[1:] if options.port[:1] == ["--"] else options.port
+    check_command(command)
+    verdicts = []
+    for verdict in played(command, options.level, options.only or ""):
+        verdicts.append(verdict)
+        if not options.json:
+            mark = "FAIL" if verdict.problems else "pass"
+            print(f"{verdict.level}  {mark}  {verdict.name}: {verdict.expected}", flush=True)
+            for problem in verdict.problems:
+                print(f"         happened: {problem}", flush=True)
+    if not verdicts:
+        raise ValueError(f"--only {options.only!r}: no scenario of level {options.level} has this in its name.")
+    level = level_reached(verdicts, options.level)
+    if options.json:
+        scenarios = [{**asdict(verdict), "passed": not verdict.problems} for verdict in verdicts]
+        print(json.dumps({"level": level, "scenarios": scenarios}))
+    else:
+        failed = sum(bool(verdict.problems) for verdict in verdicts)
+        print(f"level {level}: {len(verdicts) - failed} of {len(verdicts)} scenarios passed")
+    return 0 if level >= options.level else 1
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Raise ValueError for a command that cannot be run."""
+    if not command:
+        raise ValueError("conform needs the command of a port after --, see --help.")
+    if not any("{file}" in argument for argument in command):
+        raise ValueError("The command of the port has no {file}: say where the file of results belongs.")
+    if not shutil.which(command[0]):
+        raise ValueError(f"{command[0]}: there is no such command.")
+
+
+def played(command: Sequence[str], level: int, only: str) -> Iterator[Any]:
+    """Play the scenarios up to a level, some at once (they mostly wait); give their verdicts in order."""
+    serve = local.package().serve
+    from langsmith_rest.conformance import scenarios  # which needs the store's packages
+
+    logging.getLogger("waitress").setLevel(logging.CRITICAL)  # it complains of answers that are cut on purpose
+    chosen = [one for one in scenarios.load("scenarios.json") if one["level"] <= level and only in one["name"]]
+    with ThreadPoolExecutor(scenarios.ABREAST) as pool:
+        yield from pool.map(lambda one: scenarios.play(one, command, serve), chosen)
+
+
+def level_reached(verdicts: Sequence[Any], wanted: int) -> int:
+    """The highest level of which, and below which, nothing failed; 0 when it is none."""
+    failed = [verdict.level for verdict in verdicts if verdict.problems]
+    return min(failed, default=wanted + 1) - 1

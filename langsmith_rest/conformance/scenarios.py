@@ -1,0 +1,301 @@
+"""The scenarios of fixtures/conformance: what a port is made to do, and what it must come to."""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import recorder
+from langsmith_rest import connection
+from langsmith_rest.conformance import port
+from langsmith_rest.conformance.faults import Faults, by_rules
+from langsmith_rest.conformance.state import State, differences, read_state
+from langsmith_rest.recording import bodies
+from langsmith_rest.recording.bodies import parse_time
+
+PACKAGE = Path(__file__).parents[1]
+# In a wheel the cases lie inside of the package, in a checkout beside it.
+CASES = (PACKAGE if (PACKAGE / "fixtures").is_dir() else PACKAGE.parent) / "fixtures" / "conformance"
+DATASET, EXPERIMENT = "conformance", "conformance-1"
+ABREAST = 4  # what runs at once: scenarios, and lines
+AGO = re.compile(r"\{now-([\d.]+)\}")
+
+Server = Any  # a running localsmith
+
+
+@dataclass
+class Verdict:
+    """What became of a scenario; `problems` is empty when the port passed."""
+
+    level: int
+    name: str
+    expected: str
+    problems: list[str]
+
+    @property
+    def happened(self) -> str:
+        return "; ".join(self.problems) or "as expected"
+
+
+def load(name: str) -> Any:
+    return json.loads((CASES / name).read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------- results
+
+
+def results_of(wanted: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
+    """The results of a scenario: `of` (a list, or the name of one in results.json) over and over, `count` in all."""
+    templates = wanted["of"] if isinstance(wanted["of"], list) else load("results.json")[wanted["of"]]
+    count = wanted.get("count", len(templates))
+    return [filled(templates[number % len(templates)], number, now) for number in range(count)]
+
+
+def filled(value: Any, number: int, now: datetime) -> Any:
+    """A template with its number for {n}, as a number where it stands alone, and a time for {now-SECONDS}."""
+    if isinstance(value, dict):
+        return {filled(name, number, now): filled(item, number, now) for name, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, number, now) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value == "{n}":
+        return number
+    text = AGO.sub(lambda found: bodies.timestamp(now - timedelta(seconds=float(found[1]))), value)
+    return text.replace("{n}", str(number))
+
+
+def write(path: Path, results: Sequence[Any]) -> Path:
+    lines = [one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in results]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+# ---------------------------------------------------------------- a scenario
+
+
+@dataclass
+class Stage:
+    """Where a scenario is played: a fresh store behind faults, a folder, and what went wrong so far."""
+
+    command: Sequence[str]
+    server: Server
+    faults: Faults
+    folder: Path
+    results: list[Any]
+    now: datetime
+    problems: list[str] = field(default_factory=list)
+    ids: dict[str, str] = field(default_factory=dict)  # answers of calls, for those that follow
+
+    @property
+    def api(self) -> connection.LangSmith:
+        return connection.connect(self.server.url, port.KEY)
+
+
+def play(scenario: dict[str, Any], command: Sequence[str], serve: Callable[..., Server]) -> Verdict:
+    """Play one scenario in a store of its own."""
+    now = datetime.now(UTC)
+    results = results_of(scenario["results"], now)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with serve(folder / "port.db", **scenario.get("switches", {})) as server:
+            faults = Faults(server, delay=scenario.get("delay", 0.0))
+            stage = Stage(command, server, faults, folder, results, now)
+            for step in scenario["steps"]:
+                STEPS[step["do"]](stage, step)
+            faults.plan, faults.delay = (lambda seen: None), 0.0
+            if not stage.problems and "state" in scenario:
+                check_state(stage, scenario["state"], serve)
+    return Verdict(scenario["level"], scenario["name"], scenario["expected"], stage.problems)
+
+
+def chosen(stage: Stage, step: dict[str, Any]) -> list[Any]:
+    """The results of a step, numbered from 1: those `from` ... `to`, not those `without`, each changed by `with`."""
+    without = set(step.get("without", ()))
+    some = [
+        result
+        for number, result in enumerate(stage.results, 1)
+        if step.get("from", 1) <= number <= step.get("to", len(stage.results)) and number not in without
+    ]
+    return [{**result, **step.get("with", {})} for result in some]
+
+
+def run_port(stage: Stage, step: dict[str, Any]) -> None:
+    """Run the port once, and hold it against what the step says of it."""
+    seen_before = len(stage.faults.seen)
+    stage.faults.plan = by_rules(step.get("faults", []))
+    file = write(stage.folder / "results.jsonl", step.get("lines") or chosen(stage, step))
+    argv = port.arguments(stage.command, file, DATASET, step.get("experiment", EXPERIMENT))
+    kill_at = step.get("kill_at")
+    kill_when = (lambda: len(stage.faults.seen) - seen_before >= kill_at) if kill_at else None
+    ended = port.run(argv, stage.server.url, kill_when)
+    stage.faults.plan = lambda seen: None
+    check_end(stage, step, ended)
+    seen = stage.faults.seen[seen_before:]
+    for pattern, (least, most) in step.get("requests", {}).items():
+        count = sum(bool(re.match(pattern, one.call)) for one in seen)
+        if not least <= count <= (most if most is not None else count):
+            stage.problems.append(f"{count} requests {pattern}, expected {least} to {most}")
+    if "pause" in step and seen[1].began - seen[0].began < step["pause"]:
+        stage.problems.append(f"asked again after {seen[1].began - seen[0].began:.1f} s, expected {step['pause']} s")
+    if "abreast" in step and (most := most_at_once(seen)) < step["abreast"]:
+        stage.problems.append(f"at most {most} requests at once, expected {step['abreast']}")
+
+
+def check_end(stage: Stage, step: dict[str, Any], ended: port.Ended) -> None:
+    if ended.code is None and "kill_at" not in step:
+        stage.problems.append(f"still running after {port.TIMEOUT} s")
+        return
+    exit_code = step.get("exit", 0)
+    if exit_code != "any" and ended.code is not None and bool(ended.code) != bool(exit_code):
+        said = ended.output.strip().splitlines()[-1:] or ["nothing"]
+        stage.problems.append(f"exit {ended.code}, expected {exit_code or 0}; it said: {said[0][:300]}")
+    for pattern in step.get("output", ()):
+        if not re.search(pattern, ended.output):
+            stage.problems.append(f"its output does not say {pattern}: {ended.output[-300:].strip()!r}")
+    if port.KEY in ended.output:
+        stage.problems.append("it printed the key")
+
+
+def most_at_once(seen: Sequence[Any]) -> int:
+    return max(sum(other.began <= one.began < other.ended for other in seen) for one in seen)
+
+
+def run_ours(stage: Stage, step: dict[str, Any]) -> None:
+    """Record with our recorder; `new` is how many runs it must find missing."""
+    name = step.get("experiment", EXPERIMENT)
+    recording = recorder.record_langsmith_experiment(
+        DATASET, chosen(stage, step), experiment_name=name, langsmith=stage.api
+    )
+    wanted = step.get("new")
+    news = recording.runs_recorded + recording.examples_created + recording.feedback
+    if wanted is not None and news != wanted:
+        parts = f"{recording.runs_recorded} runs, {recording.examples_created} examples, {recording.feedback} feedback"
+        stage.problems.append(f"our recorder finds {parts} new or changed, expected {wanted}")
+
+
+def call(stage: Stage, step: dict[str, Any]) -> None:
+    """Make a call of the API, and keep the id that is answered under `as`."""
+    body = json.loads(re.sub(r"\{(\w+)\}", lambda found: stage.ids[found[1]], json.dumps(step["body"])))
+    answer = connection.call(stage.api, step["method"], step["path"], json=filled(body, 0, stage.now))
+    stage.ids[step.get("as", "")] = answer["id"]
+
+
+def refusals(stage: Stage, step: dict[str, Any]) -> None:
+    """Give the port every line of lines.json: what ours takes all at once, what ours refuses one by one."""
+    lines = load("lines.json")
+    taken = [case["line"] for case in lines if case["verdict"] == "recorded"]
+    run_port(stage, {"lines": taken, "experiment": "taken"})
+    stage.results = [json.loads(line) for line in taken]
+    refused = [case for case in lines if case["verdict"] == "refused"]
+    with ThreadPoolExecutor(ABREAST) as pool:
+        found = pool.map(lambda number: refusal(stage, number, refused[number]), range(len(refused)))
+    stage.problems += [problem for problem in found if problem]
+
+
+def refusal(stage: Stage, number: int, case: dict[str, str]) -> str:
+    """What a port does wrong with a line that it must refuse; each goes into a dataset of its own."""
+    dataset = f"refused-{number}."
+    file = write(stage.folder / f"{dataset}jsonl", [case["line"]])
+    ended = port.run(port.arguments(stage.command, file, dataset, EXPERIMENT), stage.server.url)
+    sent = [one.call for one in stage.faults.seen if one.method != "GET" and dataset.encode() in one.body]
+    if ended.code and not sent:
+        return ""
+    how = f"sent {sent[0]}" if sent else f"exit {ended.code}"
+    return f"{how} for {case['line'][:100]}, where ours says: {case['because'][:100]}"
+
+
+STEPS: dict[str, Callable[[Stage, dict[str, Any]], None]] = {
+    "port": run_port,
+    "ours": run_ours,
+    "call": call,
+    "refusals": refusals,
+}
+
+
+# ---------------------------------------------------------------- the state in the end
+
+
+def check_state(stage: Stage, wanted: dict[str, Any], serve: Callable[..., Server]) -> None:
+    """Compare what the store holds with what our recorder makes of the same results in another store."""
+    api = stage.api
+    found = connection.call(api, "GET", "/datasets", params={"name": DATASET})
+    if len(found) != 1:
+        stage.problems.append(f"{len(found)} datasets {DATASET!r}, expected 1")
+        return
+    dataset_id = found[0]["id"]
+    name = wanted.get("experiment", EXPERIMENT)
+    sessions = connection.call(api, "GET", "/sessions", params={"reference_dataset": dataset_id})
+    session = next((one for one in sessions if name in (None, one["name"])), None)
+    if session is None:
+        stage.problems.append(f"no experiment {name!r}, but {[one['name'] for one in sessions]}")
+        return
+    results = chosen(stage, wanted)
+    check_session(stage, session, results, wanted)
+    ours = state_of_ours(stage, dataset_id, session, results, wanted.get("before", []), serve)
+    state = read_state(api, dataset_id, session["id"])
+    if difference := differences(state, ours):
+        stage.problems.append(difference)
+    check_feedback_sent(stage, state)
+
+
+def check_session(stage: Stage, session: dict[str, Any], results: list[Any], wanted: dict[str, Any]) -> None:
+    if not session.get("end_time"):
+        stage.problems.append("the experiment was not closed: it has no end_time")
+    if wanted.get("start") == "given":
+        return
+    if session["id"] != bodies.experiment_id(session["reference_dataset_id"], session["name"]):
+        stage.problems.append(f"the experiment's id is {session['id']}, not made of its name")
+    spans = [(parse_time(one.get("start_time")), parse_time(one.get("end_time"))) for one in results]
+    starts = [start for start, _ in spans if start]
+    longest = max(((end or start) - start for start, end in spans if start), default=timedelta(0))
+    earliest = min(starts, default=None)
+    bounds = [bodies.session_start(earliest, longest, now) for now in (stage.now, datetime.now(UTC))]
+    start = parse_time(session["start_time"])
+    if not start or not bounds[0] <= start <= bounds[1]:
+        expected = " to ".join(sorted({bodies.timestamp(bound) for bound in bounds}))
+        stage.problems.append(f"the experiment starts at {session['start_time']}, expected {expected}")
+
+
+def state_of_ours(
+    stage: Stage,
+    dataset_id: str,
+    session: dict[str, Any],
+    results: list[Any],
+    before: list[dict[str, Any]],
+    serve: Callable[..., Server],
+) -> State:
+    """What our recorder makes of results in a dataset and an experiment of the same ids and start."""
+    with serve(stage.folder / "ours.db") as server:
+        api = connection.connect(server.url, port.KEY)
+        connection.call(api, "POST", "/datasets", json={"name": DATASET, "id": dataset_id})
+        kept = {name: session[name] for name in ("id", "name", "start_time", "reference_dataset_id")}
+        connection.call(api, "POST", "/sessions", json=kept)
+        for earlier in before:  # other experiments of the dataset, whose examples are there too
+            recorder.record_langsmith_experiment(
+                DATASET, chosen(stage, earlier), experiment_name="before", langsmith=api
+            )
+        recorder.record_langsmith_experiment(DATASET, results, experiment_name=session["name"], langsmith=api)
+        return read_state(api, dataset_id, session["id"])
+
+
+FEEDBACK_PART = re.compile(rb'name="feedback\.[^"]+".*?\r\n\r\n(.*?)\r\n--', re.DOTALL)
+
+
+def check_feedback_sent(stage: Stage, state: State) -> None:
+    """What a store does not show of feedback: the trace and the start that it was sent with."""
+    for seen in stage.faults.seen:
+        if seen.method != "POST" or seen.path not in ("/runs/multipart", "/feedback"):
+            continue
+        sent = FEEDBACK_PART.findall(seen.body) if seen.path == "/runs/multipart" else [seen.body]
+        for item in map(json.loads, sent):
+            run = state["run"].get(item.get("run_id"), {})
+            start = parse_time(item.get("start_time"))
+            if run and (item.get("trace_id"), start) != (run["trace_id"], parse_time(run["start_time"])):
+                stage.problems.append(f"feedback {item.get('id')} does not have the trace and the start of its run")
+                return

@@ -1,0 +1,172 @@
+"""The command `conform`: what it says of ports that are right, wrong or not there."""
+
+import json
+import sys
+
+import pytest
+from places import ROOT
+
+from langsmith_rest.commands import main
+from langsmith_rest.conformance import port, scenarios
+from langsmith_rest.conformance.faults import DROP_AFTER, Answer, Seen, by_rules
+from langsmith_rest.conformance.state import differences
+from langsmith_rest.recording.checking import prepare
+from langsmith_rest.recording.files import read_json
+
+LEVEL1 = ROOT / "ports" / "python" / "level1.py"
+PLACES = ("{file}", "{dataset}", "{experiment}")
+
+
+def conform(*arguments):
+    return main.main(["conform", *map(str, arguments)])
+
+
+def changed(folder, *changes):
+    """The program of level 1 with changes, each an old text and a new one, as a command."""
+    text = LEVEL1.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
+        text = text.replace(old, new)
+    program = folder / "port.py"
+    program.write_text(text)
+    return ("--", sys.executable, program, *PLACES)
+
+
+# ---------------------------------------------------------------- ports that are wrong
+
+
+def test_a_right_port_passes(tmp_path, capsys):
+    """Exit code 0, a line for each scenario, and the level."""
+    code = conform("--level", 1, "--only", "hours", *changed(tmp_path))
+
+    assert (code, capsys.readouterr().out.splitlines()) == (
+        0,
+        [
+            "1  pass  results of the last hours: exit 0, their times are kept",
+            "level 1: 1 of 1 scenarios passed",
+        ],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scenario", "change", "problem"),
+    [
+        ("a new dataset", ('"utf-16-be"', '"utf-8"'), "run ids missing"),
+        ("a new dataset", ('"original_start_time"', '"began"'), "metadata is"),
+        ("a new dataset", ("{next(keys[key])}", "0"), "feedback ids missing"),
+        ("a new dataset", ("**item, **ties", '**item, **ties, "trace_id": run["session_id"]'), "does not have"),
+        ("hours", ("now - first < window", "False"), "the experiment starts at"),
+        ("repeated in the answer", ('.replace(KEY, "<key>")', ""), "it printed the key"),
+        ("Retry-After in seconds", ("pause = float(answer", "_ = float(answer"), "asked again after"),
+        ("a redirect", ("allow_redirects=False", "allow_redirects=True"), "requests .* /elsewhere, expected 0 to 0"),
+        ("lost once", ('call("POST", "/runs/batch", (409,)', 'call("POST", "/runs/batch", ()'), "exit 1, expected 0"),
+        ("project", ('session["reference_dataset_id"] != dataset_id', "False"), "exit 0, expected 1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, problem):
+    """What was expected, and what came instead; exit code 1."""
+    code = conform("--level", 1, "--only", scenario, *changed(tmp_path, change))
+    out = capsys.readouterr().out
+
+    assert code == 1
+    assert "1  FAIL  " in out
+    assert problem.replace(".*", "") in out.replace(".*", "")
+    assert out.splitlines()[-1].startswith("level 0: ")
+
+
+def test_json_holds_every_scenario(tmp_path, capsys):
+    """For other programs: the level, and of each scenario what was expected and what happened."""
+    change = ('"utf-16-be"', '"utf-8"')
+
+    code = conform("--json", "--level", 1, "--only", "a new dataset", *changed(tmp_path, change))
+    found = json.loads(capsys.readouterr().out)
+
+    assert (code, found["level"], len(found["scenarios"])) == (1, 0, 1)
+    scenario = found["scenarios"][0]
+    assert (scenario["name"], scenario["level"], scenario["passed"]) == ("a new dataset", 1, False)
+    assert "run ids missing" in scenario["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "needs the command of a port"),
+        (("--", sys.executable, "port.py"), "no {file}"),
+        (("--", "no-such-port", "{file}"), "there is no such command"),
+        (("--only", "nothing", "--", sys.executable, "{file}"), "no scenario of level 2 has this"),
+    ],
+)
+def test_misuse_is_refused(capsys, arguments, problem):
+    """Exit code 2 and what to do, before anything is run."""
+    assert conform(*arguments) == 2
+    assert problem in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- the cases
+
+
+def test_every_line_has_the_verdict_that_our_checks_give_it():
+    """lines.json says what ours does, no less and no more."""
+    for case in scenarios.load("lines.json"):
+        value = read_json(case["line"].encode())
+        is_refused = isinstance(value, list) or bool(prepare(value)[2])
+        assert ("refused" if is_refused else "recorded") == case["verdict"], case
+
+
+def test_scenarios_are_named_once_and_say_what_is_expected():
+    """Other runners read them, too."""
+    found = scenarios.load("scenarios.json")
+
+    assert len({(one["level"], one["name"]) for one in found}) == len(found)
+    assert {step["do"] for one in found for step in one["steps"]} == scenarios.STEPS.keys()
+    assert all(one["expected"] and one["level"] in (1, 2, 3) for one in found)
+
+
+def test_templates_are_filled_in(tmp_path):
+    """A number where {n} stands alone, a text elsewhere."""
+    wanted = {"of": [{"inputs": {"n": "{n}", "q": "no. {n}"}}, {"inputs": {}}], "count": 3}
+
+    found = scenarios.results_of(wanted, None)
+
+    assert found == [{"inputs": {"n": 0, "q": "no. 0"}}, {"inputs": {}}, {"inputs": {"n": 2, "q": "no. 2"}}]
+
+
+# ---------------------------------------------------------------- its parts
+
+
+def test_without_an_experiment_its_flag_is_left_out():
+    """So that a port can show how it names experiments itself."""
+    command = ["port", "{file}", "--dataset={dataset}", "--experiment", "{experiment}", "--end"]
+
+    assert port.arguments(command, "f", "d", "e") == ["port", "f", "--dataset=d", "--experiment", "e", "--end"]
+    assert port.arguments(command, "f", "d", None) == ["port", "f", "--dataset=d", "--end"]
+
+
+def test_rules_say_which_requests_fail():
+    """After some that pass, so many times, for each endpoint alone; the first rule that fits."""
+    plan = by_rules(
+        [
+            {"on": "POST /a", "after": 1, "times": 1, "answer": "close after"},
+            {"on": ".*", "each": True, "times": 1, "containing": "x", "answer": {"status": 503}},
+        ]
+    )
+
+    def ask(call, body=b"x"):
+        method, path = call.split()
+        return plan(Seen(method, path, body, 0.0))
+
+    assert [ask("POST /a", b"") for _ in range(3)] == [None, DROP_AFTER, None]
+    assert [ask("GET /b"), ask("GET /c"), ask("GET /b"), ask("GET /d", b"")] == [Answer(503), Answer(503), None, None]
+
+
+def test_differences_are_named_and_counted():
+    """The first three, and how many more."""
+    wanted = {"run": {str(n): {"id": str(n), "name": "x"} for n in range(5)}}
+    found = {"run": {str(n): {"id": str(n), "name": "y"} for n in range(1, 5)} | {"9": {"id": "9"}}}
+
+    assert differences(wanted, wanted) == ""
+    assert differences(found, wanted) == (
+        '1 of 5 run ids missing, such as {"id": "0", "name": "x"}; 1 run ids too many, such as {"id": "9"}; '
+        'run 1: name is "y", expected "x"; 3 more differences'
+    )
