@@ -15,7 +15,6 @@ import rest
 from langsmith_rest import connection
 from langsmith_rest.evaluation.running.scoring import Tally
 from langsmith_rest.recording.bodies import feedback_of, parse_time
-from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.recording.sources import CheckedFile
 from langsmith_rest.wording import Say, clean, counted
 
@@ -28,7 +27,7 @@ def other_runs(api: connection.LangSmith, recording: recorder.Recording) -> int:
     return 0
 
 
-def report(source: ResultFile, recording: recorder.Recording, others: int, say: Say) -> None:
+def report(source: Any, recording: recorder.Recording, others: int, say: Say) -> None:
     """Say what happened, and above all what did not; `others` are runs of the experiment that are not of `source`."""
     for rejected in recording.rejected[:20]:
         say(f"{source.name}, result {rejected['result']}: {rejected['reason']}")
@@ -51,7 +50,7 @@ def report(source: ResultFile, recording: recorder.Recording, others: int, say: 
 
 
 def say_moved(
-    api: connection.LangSmith, source: ResultFile, recording: recorder.Recording, checked: CheckedFile, say: Say
+    api: connection.LangSmith, source: Any, recording: recorder.Recording, checked: CheckedFile, say: Say
 ) -> None:
     """Say how many results began before their experiment, and from when to when they were moved."""
     if not checked.earliest or not recording.runs_recorded:

@@ -12,6 +12,7 @@ from langsmith_rest.importers.parts import Experiment, Found
 FORMATS = ("promptfoo", "inspect", "lm_eval", "openai_evals", "deepeval", "pydantic_evals", "junit")
 UNREADABLE = (UnicodeDecodeError, json.JSONDecodeError, zipfile.BadZipFile)
 HEAD = 1 << 18  # bytes; enough for the first object of most files
+OURS = {"inputs", "input"}  # fields of results, which no other format has at its top
 SUFFIXES = (".json", ".jsonl", ".eval", ".xml")
 
 __all__ = ["FORMATS", "Experiment", "Found", "load", "load_folder", "recognise"]
@@ -23,6 +24,8 @@ def recognise(file: IO[bytes]) -> str | None:
     head = file.read(HEAD)
     first = first_object(head, file)
     file.seek(0)
+    if first.keys() & OURS:
+        return None
     return next((name for name in FORMATS if module(name).recognises(head, first)), None)
 
 

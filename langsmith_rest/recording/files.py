@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from langsmith_rest.recording.checking import MAX_DEPTH, printable
@@ -16,10 +16,11 @@ class ResultFile:
 
     While iterating, `place` names the line (or the result of an array) that was read last. What is not UTF-8, not
     JSON or ambiguous comes out as `Unreadable`. Spellings of other tools (`input`, `expected`, `scores`, ...) become
-    the fields of a result, and a bare value for one of them an object.
+    the fields of a result, and a bare value for one of them an object; another `convert` makes results otherwise.
     """
 
-    def __init__(self, name: str, file: IO[bytes] | None = None) -> None:
+    def __init__(self, name: str, file: IO[bytes] | None = None, convert: Callable[[Any], Any] | None = None) -> None:
+        self._convert = convert or rename
         self.name = self.place = "standard input" if name == "-" else name
         self._file = file if file is not None else open(name, "rb")
 
@@ -31,6 +32,10 @@ class ResultFile:
             yield from self._array(self._file.read())
         else:
             yield from self._lines()
+
+    def raw(self) -> Iterator[Any]:
+        """The objects as the file has them, with the spellings of its writer."""
+        return iter(ResultFile(self.name, self._file, lambda value: value))
 
     def _lines(self) -> Iterator[Any]:
         number = 0
@@ -44,11 +49,12 @@ class ResultFile:
                 if objects := spread_objects(self._file.read()):
                     for number, (line, value) in enumerate(objects, 1):
                         self.place = f"{self.name}, line {line} (result {number})"
-                        yield rename(value)
+                        yield self._convert(value)
                     return
                 self._file.seek(place)
             self.place = f"{self.name}, line {line}" + ("" if number == line else f" (result {number})")
-            yield read_json(data)
+            value = read_json(data)
+            yield value if isinstance(value, list | Unreadable) else self._convert(value)
 
     def _array(self, data: bytes) -> Iterator[Any]:
         self.place = self.name
@@ -58,7 +64,7 @@ class ResultFile:
             return
         for number, item in enumerate(items, 1):
             self.place = f"{self.name}, result {number}"
-            yield rename(item)
+            yield self._convert(item)
 
 
 BOM = b"\xef\xbb\xbf"
@@ -88,7 +94,7 @@ def read_json(data: bytes) -> Any:
         return Unreadable(printable(f"the field '{error.args[0][:60]}' is given twice, expected different names"))
     except ValueError:  # Python's own limit
         return Unreadable("this has a number of more than 4,300 digits, expected at most 64 bits (or text)")
-    return value if isinstance(value, list) else rename(value)
+    return value
 
 
 def spread_objects(data: bytes) -> list[tuple[int, Any]]:

@@ -177,7 +177,7 @@ def test_experiment_is_read_back_unless_told_otherwise(run, server, endpoint, fl
     [
         ("missing.jsonl", "missing.jsonl: there is no such file."),
         (f"{'x' * 300}.jsonl", f"{'x' * 300}.jsonl cannot be read (File name too long)."),
-        ("folder", "folder is a directory: name a file of results."),
+        ("folder", "folder holds no result file of promptfoo, inspect, "),
         ("empty.jsonl", "There is nothing to record in empty.jsonl, nothing was sent."),
         ("bad.jsonl", "1 problem in bad.jsonl, nothing was sent:\n  bad.jsonl, line 1: not JSON (Expecting value at c"),
         (os.devnull, f"There is nothing to record in {os.devnull}, nothing was sent."),

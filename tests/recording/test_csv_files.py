@@ -67,17 +67,13 @@ def test_cells_become_what_they_were(in_folder, capsys):
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        (["question,output", "2+2?,4"], "results.csv cannot be read: unknown column 'question': call it 'input'."),
-        (["input,ouput", "2+2?,4"], "unknown column 'ouput': call it 'output' if that is meant."),
-        (["input,output,model", "2+2?,4,m"], "unknown column 'model': put it into 'metadata' as 'ls_model_name'."),
-        (
-            ["input,output,correct", "2+2?,4,1"],
-            "unknown column 'correct': if it holds scores, add a column 'correct comment', which may stay empty.",
-        ),
-        (["input,output,good", "2+2?,4,1"], "unknown column 'good': if it holds scores, add a column 'good comment'"),
-        (["input,output,a,b", "2+2?,4,1,1"], "add a column 'a comment', which may stay empty; unknown column 'b'"),
-        (["input;output;correct", "2+2?;4;1"], "results.csv cannot be read: its cells are separated by ';': save it"),
-        (["input\toutput", "2+2?\t4"], "its cells are separated by '\\t': save it with commas"),
+        (["question,output", "2+2?,4"], "results.csv cannot be read: unknown column 'question'."),
+        (["question,output", "2+2?,4"], "record results.csv --map inputs.question=question\n"),
+        (["input,ouput", "2+2?,4"], "unknown column 'ouput' (did you mean 'output'?)."),
+        (["input,output,model", "2+2?,4,m"], "--map metadata.ls_model_name=model\n"),
+        (["input,output,correct", "2+2?,4,1"], "--map feedback.correct=correct\n"),
+        (["input,output,good", "2+2?,4,nice"], "--map metadata.good=good\n"),
+        (["input,output,a,b", "2+2?,4,1,1"], "unknown column 'a'; unknown column 'b'."),
         (["input,output,scores,a,a comment", "1,2,{},1,"], "'scores' and the column 'a' both hold scores: keep one"),
         (["input,output,expected", '2+2?,4,"{}"', ",4,4"], "results.csv, line 3 (result 2): 'inputs' is missing"),
         (["input,output", "2+2?"], "results.csv cannot be read: line 2 has not as many cells as the 2 of line 1."),
@@ -88,13 +84,23 @@ def test_cells_become_what_they_were(in_folder, capsys):
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_sent(in_folder, capsys, lines, problem):
-    """A column that is neither a field nor a score with its comments is a mistake, not a score."""
+    """A column that is neither a field nor a score with its comments is a mistake, until it is mapped."""
     name = written(in_folder, *lines)
 
     assert main.main(["record", name]) == 2
 
     assert problem in capsys.readouterr().err
     assert not (in_folder / ".localsmith").exists()
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_cells_may_be_separated_by_other_marks(in_folder, capsys, mark):
+    """What separates most cells of the first line separates all of them."""
+    name = written(in_folder, f"input{mark}output", f"2+2, or 3+1?{mark}4")
+
+    runs = requests_of(capsys, name)["/runs/batch"]["post"]
+
+    assert [(run["inputs"], run["outputs"]) for run in runs] == [({"input": "2+2, or 3+1?"}, {"output": "4"})]
 
 
 def test_latin_1_is_refused(in_folder, capsys):

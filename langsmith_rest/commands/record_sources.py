@@ -1,0 +1,171 @@
+"""Where the results of `record` come from: our own files, mapped ones, and files of other harnesses."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from langsmith_rest import importers
+from langsmith_rest.commands.connecting import FIXTURES
+from langsmith_rest.importers import mapping
+from langsmith_rest.importers.mapping import Mapper
+from langsmith_rest.importers.parts import timed
+from langsmith_rest.recording import csv_files
+from langsmith_rest.recording.files import ResultFile, rename
+from langsmith_rest.recording.sources import CheckedFile
+from langsmith_rest.wording import Say, typed
+
+SAMPLE = "fixtures/results.jsonl"  # recorded when no file is named
+OURS = "results"  # the format of our own files
+UNKNOWN = ("unknown field", "unknown column")  # what a `--map` can mend
+
+
+class Results(list[Any]):
+    """The results of one experiment of another harness's file."""
+
+    name = ""  # for messages
+
+
+@dataclass
+class Opened:
+    """Results that become one experiment, as they are in a file."""
+
+    results: ResultFile | Results
+    title: str  # what the experiment is called, before the hash
+    dataset: str | None = None  # what the file calls its examples
+    metadata: dict[str, Any] = field(default_factory=dict)
+    mapper: Mapper | None = None
+
+
+def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say) -> list[Opened]:
+    """What the named files hold; raises ValueError for what cannot be read."""
+    rules = mapping.parse_rules(options.map)
+    if rules and options.format not in (None, OURS):
+        raise ValueError(f"--map makes results of rows, --format {options.format} does it another way: drop one.")
+    sources: list[Opened] = []
+    for name in options.files or [SAMPLE]:
+        if os.path.isdir(name):
+            for path, found in importers.load_folder(Path(name), options.format, options.reference):
+                sources += imported(str(path), found, say)
+        else:
+            sources += open_source(stack, name, rules, options, say)
+    if options.experiment and len(sources) > 1:
+        raise ValueError(f"--experiment names one experiment, but there are {len(sources)}: drop it.")
+    return sources
+
+
+def open_source(
+    stack: contextlib.ExitStack, name: str, rules: list[mapping.Rule], options: argparse.Namespace, say: Say
+) -> list[Opened]:
+    mapper = Mapper(rules, is_text=is_csv(name)) if rules else None
+    file = open_file(stack, name, say)
+    if is_csv(name):
+        file = as_json_lines(stack, name, file, mapper)
+        mapped = ResultFile(name, file)
+    else:
+        format = options.format or (None if rules else importers.recognise(file))
+        if format not in (None, OURS):
+            return imported(name, importers.load(format, file, name, options.reference), say)
+        mapped = ResultFile(name, file, (lambda row: rename(mapper(row))) if mapper else None)
+    if options.reference:
+        raise ValueError(
+            f"{name}: --reference is for files of other harnesses: map it, --map reference_outputs.NAME=NAME."
+        )
+    return [Opened(mapped, "stdin" if name == "-" else Path(name).stem, mapper=mapper)]
+
+
+def imported(name: str, found: importers.Found, say: Say) -> list[Opened]:
+    say(f"{name}: {found.summary}")
+    sources = []
+    for experiment in found.experiments:
+        results = Results(map(timed, experiment.results))
+        results.name = name if len(found.experiments) == 1 else f"{name}, {experiment.name}"
+        sources.append(Opened(results, experiment.name, experiment.dataset, experiment.metadata))
+    return sources
+
+
+def is_csv(name: str) -> bool:
+    return name.lower().endswith((".csv", ".tsv"))
+
+
+def open_file(stack: contextlib.ExitStack, name: str, say: Say) -> IO[bytes]:
+    """Open a file of results; what can be read only once, such as standard input, is copied first."""
+    if name == SAMPLE and not os.path.exists(name):
+        return stack.enter_context(open(FIXTURES / "results.jsonl", "rb"))
+    if name == "-" and sys.stdin.isatty():
+        say("Reading results from standard input; Ctrl-D ends them.")
+    try:
+        file: IO[bytes] = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+    except FileNotFoundError:
+        raise ValueError(f"{name}: there is no such file.") from None
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read ({error.strerror}).") from None
+    if name != "-" and file.seekable():
+        return file
+    spool = stack.enter_context(tempfile.TemporaryFile())
+    shutil.copyfileobj(file, spool)
+    spool.seek(0)
+    return spool
+
+
+def as_json_lines(stack: contextlib.ExitStack, name: str, file: IO[bytes], mapper: Mapper | None) -> IO[bytes]:
+    """The rows of a CSV file as results, one per line."""
+    spool = stack.enter_context(tempfile.TemporaryFile())
+    try:
+        spool.writelines(csv_files.json_lines(file, mapper))
+    except ValueError as error:
+        advice = ""
+        if str(error).startswith(UNKNOWN) and not mapper:
+            with open(name, "rb") as again, contextlib.suppress(ValueError):
+                rows: list[dict[str, str]] = []
+                list(islice(csv_files.json_lines(again, lambda row: rows.append(row)), 100))
+                advice = proposal(name, rows, is_text=True)
+        raise ValueError(f"{name} cannot be read: {error}.{advice}") from None
+    return spool
+
+
+def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile]]:
+    """Check everything before the first request; every problem of every file goes into one error."""
+    checked, problems = [], []
+    for source in sources:
+        try:
+            found = CheckedFile(source.results)
+        except ValueError as error:
+            unmapped = source.mapper.problems() if source.mapper else []
+            advice = advice_for(source) if UNKNOWN[0] in str(error) else ""
+            problems.append("\n".join(unmapped) or f"{error}{advice}")
+            continue
+        if source.mapper:
+            problems += source.mapper.problems()
+            say_left_out(source.results.name, source.mapper, say)
+        found.prefix = source.title
+        checked.append((source, found))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return checked
+
+
+def advice_for(source: Opened) -> str:
+    if source.mapper or not isinstance(source.results, ResultFile):
+        return ""
+    return proposal(source.results.name, islice(source.results.raw(), 100), is_text=False)
+
+
+def proposal(name: str, rows: Any, is_text: bool) -> str:
+    """The command to paste that maps the unknown fields of a file."""
+    flags = [f"--map {shlex.quote(flag)}" for flag in mapping.propose(rows, is_text)]
+    command = f"{typed('record')} {shlex.quote('-' if name == 'standard input' else name)} {' '.join(flags)}"
+    return f"\nTo map them to the fields of a result:\n  {command}" if flags else ""
+
+
+def say_left_out(name: str, mapper: Mapper, say: Say) -> None:
+    if mapper.left_out:
+        flags = [f"--map {shlex.quote(flag)}" for flag in mapping.propose([mapper.left_out], mapper.is_text)]
+        say(f"{name}: left out: {', '.join(mapper.left_out)}. To keep them: {' '.join(flags)}")
