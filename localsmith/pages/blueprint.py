@@ -9,7 +9,9 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from localsmith.errors import answer_error as answer_in_json
-from localsmith.pages.common import PATHS, here, link, only, with_query
+from localsmith.pages.attachments import show_attachment
+from localsmith.pages.blocks import block
+from localsmith.pages.common import PATHS, here, is_raw, link, only, with_query
 from localsmith.pages.compare import show_comparison
 from localsmith.pages.dataset import show_dataset, show_example
 from localsmith.pages.datasets import show_datasets
@@ -26,9 +28,9 @@ log = logging.getLogger("localsmith")
 blueprint = Blueprint(
     "pages", __name__, template_folder="../templates", static_folder="../static", static_url_path="/static"
 )
-for name, template_filter in FILTERS.items():
+for name, template_filter in {**FILTERS, "block": lambda value: block(value, is_raw())}.items():
     blueprint.add_app_template_filter(template_filter, name)
-for function in (here, link, only, with_query):
+for function in (here, is_raw, link, only, with_query):
     blueprint.add_app_template_global(function)
 
 VIEWS: list[Callable[..., str | WerkzeugResponse]] = [
@@ -41,6 +43,7 @@ VIEWS: list[Callable[..., str | WerkzeugResponse]] = [
     export_json_lines,
     export_csv,
     show_run,
+    show_attachment,
 ]
 for view in VIEWS:
     blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view)

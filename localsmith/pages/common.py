@@ -92,6 +92,11 @@ def only(**changes: Any) -> str:
     return with_query(**{**dict.fromkeys(FILTERED_BY), **changes})
 
 
+def is_raw() -> bool:
+    """Whether texts are to be shown as they are stored."""
+    return request.args.get("raw") == "1"
+
+
 def here() -> str:
     """This address, for a form that comes back to it."""
     return with_query(page=request.args.get("page"), row=request.args.get("row"))
@@ -107,6 +112,7 @@ PATHS = {  # the addresses of LangSmith's own pages, and what we add to them
     "export_json_lines": "/o/<tenant>/projects/p/<session_id>/export.jsonl",
     "export_csv": "/o/<tenant>/projects/p/<session_id>/export.csv",
     "show_run": "/o/<tenant>/projects/p/<session_id>/r/<run_id>",
+    "show_attachment": "/o/<tenant>/attachments/<owner_id>",
     "give_score": "/o/<tenant>/runs/<run_id>/scores",
 }
 

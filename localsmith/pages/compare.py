@@ -58,7 +58,7 @@ def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | No
         "has": {
             name: any(getattr(side.summary, name) for side in comparison.sides) for name in ("cost", "tokens", "p50")
         },
-        "has_reference": any(row.reference.kind != "nothing" for row in rows),
+        "has_reference": any(row.reference for row in rows),
         "scales": {metric: _scale(comparison.sides, metric) for metric in comparison.metrics},
     }
 

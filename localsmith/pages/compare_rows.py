@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localsmith.pages import render
+from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import MAX_BODY, bounded
 from localsmith.pages.comparison import ComparisonPage, Side, change, is_bad
 from localsmith.pages.dataset import example_of, feedback_of
@@ -30,9 +31,9 @@ class Cell:
 class Row:
     example_id: str
     example: dict[str, Any] | None  # None: deleted since
-    stored_inputs: Any
-    inputs: render.Block
-    reference: render.Block
+    inputs: Any
+    reference: Any
+    attachments: list[dict[str, object]]
     cells: list[Cell]
     is_bad: bool  # failed, or regressed
 
@@ -41,7 +42,9 @@ def rows_of(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[s
     """Read the bodies of these examples and of their runs, and of nothing else."""
     indexes = [(side.columns, i) for side in comparison.shown for example in examples for i in _shown(side, example)]
     runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
-    found = _Found(_examples(db, examples), runs, feedback_of(db, [run["id"] for run in runs.values()]))
+    run_ids = [run["id"] for run in runs.values()]
+    attachments = attachments_of(db, [*examples, *run_ids])
+    found = _Found(_examples(db, examples), runs, feedback_of(db, run_ids), attachments)
     until = time.monotonic() + DIFF_SECONDS
     bad = is_bad(comparison)
     return [_row(comparison, example, found, until, bad(example)) for example in examples]
@@ -56,6 +59,7 @@ class _Found:
     examples: dict[str, dict[str, Any]]
     runs: dict[int, sqlite3.Row]
     feedback: dict[str, list[dict[str, Any]]]
+    attachments: dict[str, list[dict[str, object]]]
 
 
 def _examples(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, Any]]:
@@ -83,14 +87,14 @@ def _row(comparison: ComparisonPage, example: str, found: _Found, until: float, 
     inputs = known["inputs"] if known else next((run["inputs"] for cell in cells for run in cell.runs), None)
     reference = known["outputs"] if known else None
     _add_diffs(comparison, cells, reference, until)
-    return Row(example, known, inputs, render.block(inputs), render.block(reference), cells, bad)
+    return Row(example, known, inputs, reference, found.attachments.get(example, []), cells, bad)
 
 
 def _cell(comparison: ComparisonPage, side: Side, example: str, found: _Found) -> Cell:
     columns, baseline = side.columns, comparison.baseline.columns
     indexes = columns.runs_of(example)
     seqs = [columns.seqs[i] for i in _shown(side, example)]
-    runs = [_run(found.runs[seq], found.feedback) for seq in seqs if seq in found.runs]
+    runs = [_run(found.runs[seq], found) for seq in seqs if seq in found.runs]
     means, changes = [], {}
     for metric in comparison.metrics:
         before = baseline.scores.get(metric, {}).get(example)
@@ -103,7 +107,7 @@ def _cell(comparison: ComparisonPage, side: Side, example: str, found: _Found) -
     return Cell(side.experiment.name, runs, len(indexes) - len(runs), means, changes)
 
 
-def _run(row: sqlite3.Row, feedback: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _run(row: sqlite3.Row, found: _Found) -> dict[str, Any]:
     return {
         "id": row["id"],
         "status": row["status"],
@@ -114,7 +118,8 @@ def _run(row: sqlite3.Row, feedback: dict[str, list[dict[str, Any]]]) -> dict[st
         "outputs": _loads(row["outputs"]),
         "error": row["error"],
         "is_cut": row["is_cut"],
-        "feedback": feedback.get(row["id"], []),
+        "feedback": found.feedback.get(row["id"], []),
+        "attachments": found.attachments.get(row["id"], []),
         "diff": None,
     }
 

@@ -11,6 +11,7 @@ from flask import render_template, request
 
 from localsmith.hosted.queue import waiting
 from localsmith.lists import like
+from localsmith.pages.attachments import attachments_of
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
 from localsmith.pages.common import Page, bounded, find, link, page_of, reading
@@ -258,11 +259,13 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
         ).fetchall()
         feedback = feedback_of(db, [run["id"] for run in history])
         gone = replaced(db, "reference_example_id", [row["id"]])
+        attached = attachments_of(db, [row["id"]]).get(row["id"], [])
     return render_template(
         "example.html",
         dataset=dataset,
         example=example_of(row),
         deleted=row["ended_at"] is not None,
+        attached=attached,
         history=[(run, json.loads(run["outputs"]) if run["outputs"] else None) for run in history],
         feedback=feedback,
         replaced=gone,

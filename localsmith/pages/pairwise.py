@@ -8,7 +8,6 @@ from typing import Any
 from flask import render_template, request
 
 from langsmith_rest.paired import SAME, mcnemar, wilson
-from localsmith.pages import render
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import find, page_of, reading
 from localsmith.pages.dataset import Experiment, example_of, experiment_of
@@ -198,7 +197,7 @@ def _rows(
     for judgement in judgements:
         example = examples.get(judgement.example or "")
         sides = [_side(judgement, bodies.get(judgement.runs.get(member.id, "")), member.id) for member in members]
-        inputs = render.block(example["inputs"] if example else None)
+        inputs = example["inputs"] if example else None
         rows.append({"judgement": judgement, "example": example, "inputs": inputs, "sides": sides})
     return rows
 

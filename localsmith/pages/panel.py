@@ -83,7 +83,7 @@ def as_json(row: Row) -> dict[str, Any]:
     example = row.example or {}
     return {
         "example_id": row.example_id,
-        "inputs": row.stored_inputs,
+        "inputs": row.inputs,
         "reference_outputs": example.get("outputs"),
         "metadata": example.get("metadata"),
         "runs": [

@@ -1,180 +1,21 @@
-"""Stored values made readable: what a template shows of JSON, texts, messages, numbers and times.
+"""Words, numbers and times made readable; what a value is shown as is decided in `blocks.py`.
 
-Everything here returns plain text and plain structures; escaping is the template's, always.
+Everything here returns plain text; escaping is the template's, always.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
+from localsmith.pages.blocks import pretty
+from localsmith.pages.chat import Message, messages_in
+from localsmith.pages.json_tree import json_tree
+from localsmith.pages.markdown import markdown
 from localsmith.wire import iso
 
 MAX_DIFF_WORDS = 1500  # the time a diff takes grows with the square
-
-
-@dataclass
-class Block:
-    """One thing to show. `kind` is nothing, text, json, fields or messages."""
-
-    kind: str
-    text: str = ""
-    fields: list[tuple[str, "Block"]] = field(default_factory=list)
-    messages: list["Message"] = field(default_factory=list)
-
-
-@dataclass
-class Message:
-    role: str
-    body: Block
-    calls: list[tuple[str, str, str]] = field(default_factory=list)  # name, arguments, id
-    answers: str = ""  # the id of the call this is the result of
-
-
-def block(value: Any) -> Block:
-    """Choose how to show a value: messages as messages, text as text, small objects by field, the rest as JSON."""
-    if value is None or value == {} or value == []:
-        return Block("nothing")
-    if isinstance(value, str):
-        return Block("text", value)
-    if not isinstance(value, dict | list):
-        return Block("text", json.dumps(value))
-    if found := messages_in(value):
-        return found
-    if isinstance(value, dict) and len(value) <= 12 and all(_plain(item) for item in value.values()):
-        return Block("fields", fields=[(name, block(item)) for name, item in value.items()])
-    return Block("json", pretty(value))
-
-
-def _plain(value: Any) -> bool:
-    return not isinstance(value, dict | list) or value in ({}, []) or _chat(value) is not None
-
-
-def pretty(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)
-
-
-# Chat messages, as OpenAI, Anthropic and LangChain write them
-
-
-def messages_in(value: Any) -> Block | None:
-    """The chat in a value, with whatever stands beside it as fields; None when there is none."""
-    found = _chat(value)
-    if found is None:
-        return None
-    key, messages = found
-    rest = {name: item for name, item in value.items() if name != key} if key else {}
-    fields = [(name, block(item)) for name, item in rest.items() if item not in (None, {}, [])]
-    return Block("messages", messages=messages, fields=fields)
-
-
-def _chat(value: Any) -> tuple[str, list[Message]] | None:
-    """The messages of a value and the key they stand under, '' for none. Looks at nothing beside them: a value
-    that asks for its neighbours at every level would take time without end."""
-    if isinstance(value, list):
-        messages = _messages(value)
-        return ("", messages) if messages else None
-    if not isinstance(value, dict):
-        return None
-    if single := message(value):
-        return "", [single]
-    for key in ("messages", "choices", "generations"):
-        items = value.get(key)
-        if not isinstance(items, list) or not items:
-            continue
-        if key != "messages":
-            items = [item.get("message") if isinstance(item, dict) else item for item in _flat(items)]
-        elif len(items) == 1 and isinstance(items[0], list):
-            items = items[0]  # LangChain records a batch of one
-        if messages := _messages(items):
-            return key, messages
-    return None
-
-
-def _messages(items: list[Any]) -> list[Message]:
-    """All of them, or none when one is no message."""
-    found = [message(item) for item in items]
-    return [item for item in found if item] if all(found) else []
-
-
-def _flat(items: list[Any]) -> list[Any]:
-    return [inner for item in items for inner in (item if isinstance(item, list) else [item])]
-
-
-LANGCHAIN_ROLES = {"human": "user", "ai": "assistant", "HumanMessage": "user", "AIMessage": "assistant"}
-
-
-def message(value: Any) -> Message | None:
-    """One chat message, or None for anything else."""
-    if not isinstance(value, dict):
-        return None
-    if value.get("lc") == 1 and isinstance(value.get("kwargs"), dict) and isinstance(value.get("id"), list):
-        name = str(value["id"][-1]) if value["id"] else "message"
-        role = LANGCHAIN_ROLES.get(name) or name.removesuffix("Chunk").removesuffix("Message").lower()
-        return message({**value["kwargs"], "role": role})
-    if value.get("type") in ("human", "ai", "system", "tool") and "content" in value and "role" not in value:
-        value = {**value, "role": LANGCHAIN_ROLES.get(value["type"], value["type"])}
-    role = value.get("role")
-    if not isinstance(role, str) or not ("content" in value or "tool_calls" in value):
-        return None
-    shown = Message(role[:40], Block("nothing"), answers=_text(value.get("tool_call_id")))
-    content = value.get("content")
-    texts: list[str] = []
-    for part in content if isinstance(content, list) else [content]:
-        _take_part(part, texts, shown)
-    tool_calls = value.get("tool_calls")
-    for call in tool_calls if isinstance(tool_calls, list) else []:
-        _take_call(call, shown)
-    if texts:
-        shown.body = Block("text", "\n".join(texts))
-    return shown
-
-
-def _take_part(part: Any, texts: list[str], shown: Message) -> None:
-    if part is None or part == "":
-        return
-    if not isinstance(part, dict):
-        texts.append(part if isinstance(part, str) else pretty(part))
-    elif part.get("type") in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
-        texts.append(part["text"])
-    elif part.get("type") == "tool_use":
-        shown.calls.append((_text(part.get("name")), _arguments(part.get("input")), _text(part.get("id"))))
-    elif part.get("type") == "tool_result":
-        shown.answers = _text(part.get("tool_use_id"))
-        inner = part.get("content")
-        for item in inner if isinstance(inner, list) else [inner]:
-            _take_part(item, texts, shown)
-    elif part.get("type") in ("image", "image_url", "input_image", "audio", "input_audio", "file"):
-        texts.append(f"[{part['type']}, not shown here]")
-    else:
-        texts.append(pretty(part))
-
-
-def _take_call(call: Any, shown: Message) -> None:
-    if not isinstance(call, dict):
-        return
-    function = call.get("function")
-    if not isinstance(function, dict):
-        function = call
-    arguments = function.get("arguments", function.get("args"))
-    shown.calls.append((_text(function.get("name")), _arguments(arguments), _text(call.get("id"))))
-
-
-def _arguments(arguments: Any) -> str:
-    """Arguments as JSON to read; models write them as JSON text, not always valid."""
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return arguments
-    return "" if arguments is None else pretty(arguments)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def gist(value: Any) -> str:
@@ -183,14 +24,18 @@ def gist(value: Any) -> str:
         value = next(iter(value.values()))
     if isinstance(value, str):
         return value
-    if (found := messages_in(value)) and not found.fields:
+    if (found := messages_in(value)) and not found.beside:
         return "\n".join(_said(item) for item in found.messages)
     return "" if value is None or value == {} else pretty(value)
 
 
 def _said(item: Message) -> str:
-    calls = [f"{name}({arguments})" for name, arguments, _ in item.calls]
-    return "\n".join(filter(None, [item.body.text, *calls]))
+    calls = [f"{call.name}({_argument_text(call.arguments)})" for call in item.calls]
+    return "\n".join(filter(None, [item.text, *calls]))
+
+
+def _argument_text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else "" if arguments is None else pretty(arguments)
 
 
 def one_line(value: Any, length: int = 160) -> str:
@@ -320,6 +165,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "exact_time": exact_time,
     "one_line": one_line,
     "gist": gist,
-    "block": block,
     "pretty": pretty,
+    "markdown": markdown,
+    "json_tree": json_tree,
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import render_template
 
+from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import find, reading
 from localsmith.pages.dataset import experiment_of, feedback_item, name_of
 from localsmith.pages.retries import replaced
@@ -43,6 +44,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         dataset_name = name_of(db, session["reference_dataset_id"])
         others = [other for other in _others(db, example_id, session["id"]) if other["id"] != run["trace_id"]]
         waiting = db.execute("SELECT count(*) FROM evaluator_jobs WHERE run_id = ?", (run["id"],)).fetchone()[0]
+        attached = attachments_of(db, [run["id"]]).get(run["id"], [])
         gone = replaced(db, "id", [run["id"], *(other["id"] for other in others)])
     read = {key: _loads(body[key]) for key in ("inputs", "outputs", "extra", "tags", "rest")} if body else {}
     return render_template(
@@ -61,6 +63,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         example=example,
         example_id=example_id,
         others=others,
+        attached=attached,
         replaced=gone,
         waiting=waiting,
     )

@@ -23,3 +23,28 @@ for (const form of document.querySelectorAll("form.filters")) {
 window.addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form.filters :disabled")) field.disabled = false;
 });
+
+// Every block that is shown in full can be copied as it is stored.
+function addCopyButtons(root) {
+  for (const block of root.querySelectorAll(".copyable, .markdown pre")) {
+    if (block.querySelector(":scope > .copy")) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(stored(block));
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = "Copy"), 1500);
+    });
+    block.append(button);
+  }
+}
+
+function stored(block) {
+  const copy = block.querySelector(":scope > .raw")?.cloneNode(true) ?? block.cloneNode(true);
+  copy.querySelectorAll(".copy").forEach((button) => button.remove());
+  return block.matches(".tree-of-json") ? JSON.stringify(JSON.parse(copy.textContent), null, 2) : copy.textContent;
+}
+
+addCopyButtons(document);

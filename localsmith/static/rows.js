@@ -260,6 +260,7 @@ addEventListener("popstate", () => {
 // A form that opens offers the metric that was used last.
 function decorate(root) {
   for (const input of root.querySelectorAll("form.give input[name=key]:not([type=hidden])")) input.value = metric();
+  addCopyButtons(root);
 }
 
 if (panel()) {

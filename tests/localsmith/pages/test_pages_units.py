@@ -9,8 +9,9 @@ import pytest
 from pages_seed import Seed, capitals
 
 import localsmith
+from localsmith.pages.blocks import block
 from localsmith.pages.columns import Cache
-from localsmith.pages.render import block, duration, gist, number, one_line, percent, reason, signed, word_diff
+from localsmith.pages.render import duration, gist, number, one_line, percent, reason, signed, word_diff
 from localsmith.runs.totals import percentile
 
 
@@ -62,7 +63,7 @@ LANGCHAIN = {
         ({"messages": [[LANGCHAIN]]}, ["assistant"], ["Hi."], ["add"]),
         ({"generations": [[{"text": "Hi.", "message": LANGCHAIN}]]}, ["assistant"], ["Hi."], ["add"]),
         ({"choices": [{"message": {"role": "assistant", "content": "Hi"}}], "model": "m"}, ["assistant"], ["Hi"], []),
-        ({"role": "user", "content": [{"type": "image_url"}]}, ["user"], ["[image_url, not shown here]"], []),
+        ({"role": "user", "content": [{"type": "image_url"}]}, ["user"], ["[image not shown: no address]"], []),
     ],
     ids=["openai", "list", "anthropic", "langchain", "generations", "completion", "image"],
 )  # fmt: skip
@@ -73,7 +74,7 @@ def test_chats_are_recognised(value, roles, texts, calls):
     assert shown.kind == "messages"
     assert [message.role for message in shown.messages] == roles
     assert [message.body.text for message in shown.messages] == texts
-    assert [name for message in shown.messages for name, _, _ in message.calls] == calls
+    assert [call.name for message in shown.messages for call in message.calls] == calls
 
 
 @pytest.mark.parametrize(
