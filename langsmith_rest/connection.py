@@ -17,6 +17,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from langsmith_rest import local
+from langsmith_rest.errors import SetupError as SetupError
+
 DEFAULT_ENDPOINT = "https://api.smith.langchain.com"
 TIMEOUT = (10, 60)  # seconds to connect, seconds to wait for bytes
 PATIENCE = 120.0  # seconds of outage that are ridden out
@@ -29,10 +32,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ENDPOINT_FORM = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
 
 log = logging.getLogger("langsmith-rest")
-
-
-class SetupError(Exception):
-    """There is no usable key or endpoint; the message says what to set."""
 
 
 # ---------------------------------------------------------------- connection
@@ -67,6 +66,8 @@ def connect(
     source, key = next(((name, values[name]) for name in names("API_KEY") if name in values), ("LANGSMITH_API_KEY", ""))
     source, key = ("the argument api_key", api_key.strip(STRAY)) if api_key else (source, key)
     endpoint = (endpoint or pick(values, "ENDPOINT") or DEFAULT_ENDPOINT).strip(STRAY).rstrip("/")
+    if endpoint == local.ENDPOINT:
+        (endpoint, web), key = local.stay_open(), ""
     workspace_id = (workspace_id or pick(values, "WORKSPACE_ID") or "").strip(STRAY)
     if not ENDPOINT_FORM.fullmatch(endpoint):
         raise SetupError("LANGSMITH_ENDPOINT must look like https://HOST or https://HOST/api, without user or query.")
@@ -75,7 +76,7 @@ def connect(
     if not key and not on_loopback:
         raise SetupError(
             "LANGSMITH_API_KEY is not set. Put it into the environment or into .env (see .env.example) to record in "
-            "LangSmith, or set LANGSMITH_ENDPOINT=http://127.0.0.1:1984 for a local store (`python -m localsmith`)."
+            "LangSmith; or set LANGSMITH_ENDPOINT=local for the local store, or the address of another server."
         )
     if not (key.isascii() and key.isprintable()):
         raise SetupError(f"{source} holds characters that no key has: copy it again.")

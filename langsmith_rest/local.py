@@ -1,15 +1,92 @@
-"""Opening the embedded store; `localsmith` is started here and nowhere else."""
+"""The embedded store, from any folder: finding it, opening it, and where its pages are.
 
+`localsmith` is started here and nowhere else. `view.url`, beside the database, holds the address of the pages; `view`
+locks it while it serves them.
+"""
+
+import atexit
 import contextlib
 import os
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit
 
-from langsmith_rest.connection import SetupError
+from langsmith_rest.errors import SetupError
 
-DATABASE = Path(".localsmith") / "localsmith.db"
-PAGES = "http://127.0.0.1:1984"
+try:
+    import fcntl
+except ImportError:  # Windows: a running `view` is not noticed, and every process opens the store by itself
+    fcntl = None  # type: ignore[assignment]
+
+ENDPOINT = "local"  # the value of LANGSMITH_ENDPOINT that means this store
+FOLDER = ".localsmith"
+HOST, PORT = "127.0.0.1", 1984
+PORTS = 100  # how many are tried
+opened: dict[Path, Any] = {}  # servers that this process keeps until it ends
+
+
+def folder() -> Path:
+    """The nearest `.localsmith` of this folder and those above it, else where a new one goes: this folder."""
+    here = Path.cwd()
+    for parent in (here, *here.parents):
+        if (found := parent / FOLDER).is_dir() and is_mine(found):
+            return found
+    return here / FOLDER
+
+
+def is_mine(path: Path) -> bool:
+    """Whether this user made it; what others put above a folder is not read."""
+    return not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
+
+
+def database() -> Path:
+    return folder() / "localsmith.db"
+
+
+def shown() -> str:
+    """The database's path, as messages name it."""
+    return os.path.relpath(database())
+
+
+def stay_open() -> tuple[str, str]:
+    """The addresses of the API and of the pages: a running `view`, else this process until it ends.
+
+    Raises SetupError when the store cannot be opened.
+    """
+    path = database()
+    if url := running_view(path):
+        return url, url
+    if path not in opened:
+        if not opened:
+            atexit.register(close_all)
+        opened[path] = start(path, 0)
+    return opened[path].url, pages(path)
+
+
+def close_all() -> None:
+    while opened:
+        opened.popitem()[1].close()
+
+
+@contextlib.contextmanager
+def served(*, must_exist: bool = False, any_age: bool = False) -> Iterator[tuple[str, str]]:
+    """The addresses of the API and of the pages, for as long as the context lasts.
+
+    `any_age` takes runs that LangSmith would refuse as too old. Raises LookupError when there is no store and it
+    `must_exist`, as for reading, and SetupError when it cannot be opened.
+    """
+    path = database()
+    if must_exist and not path.exists():
+        looked = f"There is no local store in {Path.cwd()} or in a folder above it"
+        raise LookupError(f"{looked}: go to the folder you recorded in.")
+    if (url := running_view(path)) and not any_age:
+        yield url, url
+        return
+    with start(path, 0, **({"time_window_hours": None} if any_age else {})) as server:
+        yield server.url, pages(path)
 
 
 def package() -> Any:
@@ -22,23 +99,97 @@ def package() -> Any:
     return localsmith
 
 
-@contextlib.contextmanager
-def served(port: int, *, must_exist: bool = False, **switches: Any) -> Iterator[Any]:
-    """Serve the local store at a port of this machine, 0 being any free one."""
-    if must_exist and not DATABASE.exists():
-        raise LookupError(f"There is no local store here ({DATABASE.absolute()}): go to the folder you recorded in.")
+def start(path: Path, port: int, **switches: Any) -> Any:
+    """Serve a store at a port of this machine, 0 being any free one; the server is a context manager."""
     localsmith = package()
     try:
-        DATABASE.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     except OSError as error:
-        folder = DATABASE.parent.absolute()
-        raise SetupError(f"{folder} cannot be made ({error.strerror}): go to a folder you can write to.") from None
+        raise SetupError(f"{path.parent} cannot be made ({error.strerror}): go to a folder you can write to.") from None
     try:
-        server = localsmith.serve(DATABASE, port, **switches)
+        return localsmith.serve(path, port, **switches)
     except (localsmith.StoreError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        if not os.access(DATABASE.parent, os.W_OK):
-            reason += f" Make its folder {DATABASE.parent} writable, too."
+        if not os.access(path.parent, os.W_OK):
+            reason += f" Make its folder {path.parent} writable as well."
         raise SetupError(reason) from None
-    with server:
-        yield server
+
+
+# ---------------------------------------------------------------- where the pages are
+
+
+def pages(path: Path) -> str:
+    """The address at which the pages of a store are, or will be when `view` is started."""
+    if url := running_view(path):
+        return url
+    remembered = remembered_port(path)
+    port = next((port for port in candidates(remembered) if not is_taken(port)), PORT)
+    url = f"http://{HOST}:{port}"
+    if port != remembered:
+        with contextlib.suppress(OSError), open(address_file(path), "w", encoding="ascii") as file:
+            file.write(url)
+    return url
+
+
+def serve_pages(path: Path, port: int | None, **switches: Any) -> Any:
+    """Serve a store at `port`, else at the one its links name, else at the next free one."""
+    if port is not None:
+        return start(path, port, **switches)
+    for candidate in candidates(remembered_port(path)):
+        if not is_taken(candidate):
+            return start(path, candidate, **switches)
+    return start(path, 0, **switches)
+
+
+def candidates(first: int | None) -> list[int]:
+    return [*([first] if first else []), *range(PORT, PORT + PORTS)]
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def address_file(path: Path) -> Path:
+    return path.with_name("view.url")
+
+
+def remembered_port(path: Path) -> int | None:
+    """The port that links to the pages of a store have named before."""
+    with contextlib.suppress(OSError, ValueError):
+        return urlsplit(address_file(path).read_text(encoding="ascii")).port
+    return None
+
+
+def running_view(path: Path) -> str | None:
+    """Where `view` serves this store at this moment; None when it does not."""
+    with contextlib.suppress(OSError), open(address_file(path), encoding="ascii") as file:
+        if not lock(file, exclusive=False):
+            return file.read().strip() or None
+    return None
+
+
+@contextlib.contextmanager
+def leave_address(path: Path, url: str) -> Iterator[None]:
+    """Let others find the pages at `url` while the context lasts, unless another `view` serves this store already."""
+    with open(address_file(path), "a+", encoding="ascii") as file:
+        tries = 10  # somebody may be reading it
+        while not (is_ours := lock(file, exclusive=True)) and (tries := tries - 1):
+            time.sleep(0.01)
+        if is_ours:
+            file.truncate(0)
+            file.write(url)
+            file.flush()
+        yield
+
+
+def lock(file: IO[str], *, exclusive: bool) -> bool:
+    """Take a lock that ends with the file or the process; False when somebody has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

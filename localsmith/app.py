@@ -163,6 +163,7 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
     for route in ROUTES:
         _register(app, state, route)
     app.register_blueprint(blueprint)
+    app.jinja_env.globals |= {"command": chosen.command, "store_path": str(store.path)}
     app.before_request(guard)
     app.before_request(state.later.catch_up)
     app.after_request(add_security_headers)

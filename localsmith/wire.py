@@ -62,6 +62,7 @@ class Switches:
     run_evaluators: bool = False  # uploaded code is executed
     visible_after_seconds: float = 0  # runs can be read so long after the 202
     clock: Callable[[], float] = time.time
+    command: str = "langsmith-rest"  # how pages name the command line
 
     def now(self) -> int:
         """The time in microseconds since 1970."""

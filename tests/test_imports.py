@@ -29,7 +29,7 @@ FACE = "langsmith_rest"  # loads what it names when it is used
 SHARED_WITH_THE_STORE = "langsmith_rest.paired"
 STARTS_THE_STORE = "langsmith_rest.local"
 # What is still to be removed.
-KNOWN_UPWARDS: set[tuple[str, str]] = {("langsmith_rest.local", "langsmith_rest.connection")}
+KNOWN_UPWARDS: set[tuple[str, str]] = set()
 RUNNING = "langsmith_rest.evaluation.running"
 KNOWN_CIRCLES: set[frozenset[str]] = {frozenset({f"{RUNNING}.evaluate", f"{RUNNING}.resume"})}
 

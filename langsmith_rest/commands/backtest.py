@@ -156,7 +156,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     judge.FRESH.clear()
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(options.load, "rb")) if options.load else None
-        api = stack.enter_context(connect())
+        api = stack.enter_context(connect(any_age=bool(options.load)))
         if file:
             loaded = load_runs(api, ResultFile(options.load, file), options.project)
             new, known = counted(loaded.new, "run"), f"{loaded.there:,} known"

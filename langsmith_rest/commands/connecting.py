@@ -20,20 +20,36 @@ FIXTURES = next((folder for folder in (PACKAGE / "fixtures", PACKAGE.parent / "f
 
 
 @contextlib.contextmanager
-def connect(purpose: str = "recording into", *, must_exist: bool = False) -> Iterator[connection.LangSmith]:
-    """Connect to what is configured; when nothing is, to the local store, which this process serves meanwhile.
+def connect(
+    purpose: str = "recording into", *, must_exist: bool = False, any_age: bool = False
+) -> Iterator[connection.LangSmith]:
+    """Connect to what is configured; when nothing is, or the endpoint `local`, to the local store.
 
-    Raises LookupError when that store does not exist and `must_exist`, as for reading.
+    Raises LookupError when that store does not exist and `must_exist`, as for reading. `any_age` lets it take runs that
+    LangSmith would refuse as too old.
     """
-    values = connection.settings()
-    if connection.pick(values, "API_KEY") or connection.pick(values, "ENDPOINT"):
+    if not is_local():
         yield connection.connect()
         return
-    where = f"{purpose} the local store {local.DATABASE}"
-    print(f"No LANGSMITH_API_KEY: {where} (see .env.example for LangSmith).", file=sys.stderr, flush=True)
-    with local.served(0, must_exist=must_exist, time_window_hours=None) as server:
-        yield connection.connect(server.url, web=local.PAGES)
-    print(f"To look at it: {typed('view')}", file=sys.stderr, flush=True)
+    with local.served(must_exist=must_exist, any_age=any_age) as (url, web):
+        say_where(purpose)
+        yield connection.connect(url, web=web)
+    if url != web:  # `view` is not running
+        print(f"To look at it: {typed('view')}", file=sys.stderr, flush=True)
+
+
+def is_local() -> bool:
+    """Whether the settings mean the local store."""
+    values = connection.settings()
+    endpoint = connection.pick(values, "ENDPOINT")
+    return endpoint == local.ENDPOINT or not (endpoint or connection.pick(values, "API_KEY"))
+
+
+def say_where(purpose: str) -> None:
+    why = "" if connection.pick(connection.settings(), "ENDPOINT") else "No LANGSMITH_API_KEY: "
+    hint = " (see .env.example for LangSmith)" if why else ""
+    line = f"{why}{purpose} the local store {local.shown()}{hint}."
+    print(line[0].upper() + line[1:], file=sys.stderr, flush=True)
 
 
 def fetch_extras() -> None:
@@ -44,8 +60,7 @@ def fetch_extras() -> None:
     is_uvx = os.environ.get("UV") and os.path.basename(sys.argv[0]).startswith("langsmith-rest")
     if not is_uvx or importlib.util.find_spec("flask") or "LANGSMITH_REST_EXTRAS" in os.environ:
         return
-    values = connection.settings()
-    if connection.pick(values, "API_KEY") or connection.pick(values, "ENDPOINT"):
+    if not is_local():
         return
     package = importlib.metadata.distribution("langsmith-rest-experiments")
     source = json.loads(package.read_text("direct_url.json") or "{}").get("url")

@@ -12,9 +12,9 @@ import requests
 from langsmith_rest import connection, local
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.evaluation.api import find_experiment
-from langsmith_rest.wording import Say
+from langsmith_rest.wording import Say, typed
 
-DESCRIPTION = f"Serve the local store ({local.DATABASE}): its pages, and the same REST API as LangSmith."
+DESCRIPTION = "Serve the local store: its pages, and the same REST API as LangSmith."
 EXAMPLES = """examples:
   %(prog)s --open
   %(prog)s --export report.html before after"""
@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--port", type=port_number, default=1984, help="default: %(default)s; 0 for any free one")
+    add("--port", type=port_number, help=f"default: {local.PORT}, or the next free one; 0 for any free one")
     add("--open", action="store_true", help="open a browser as well")
     add("--run-evaluators", action="store_true", help="run uploaded evaluators: executes code")
     export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE; --export=-.csv: to stdout"
@@ -38,21 +38,38 @@ def port_number(text: str) -> int:
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
+    """Serve the store until interrupted, or export from it; print the address, or the file."""
     if options.export:
         return export(Path(options.export), options.experiments)
     if options.experiments:
         raise ValueError("EXPERIMENT goes with --export FILE; the pages show all of them.")
-    with local.served(options.port, run_evaluators=options.run_evaluators) as server:
+    path = local.database()
+    running = local.running_view(path)
+    if running and options.port is None and not options.run_evaluators:
+        say(f"{local.shown()} is being served already.")
+        show(running, options.open)
+        return 0
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            local.serve_pages(path, options.port, run_evaluators=options.run_evaluators, command=typed())
+        )
+        stack.enter_context(local.leave_address(path, server.url))
         if options.run_evaluators:
             say("Uploaded evaluators run here, without a network; what waits for them is scored first.")
+        if options.port is None and server.port != local.PORT:
+            say(f"Serving at port {server.port}: {local.PORT} is taken, or was when this store was recorded.")
         others = f"Other programs can record here with LANGSMITH_ENDPOINT={server.url}"
-        say(f"Serving {local.DATABASE}; Ctrl-C ends it. {others}")
-        print(server.url, flush=True)
-        if options.open:
-            webbrowser.open(server.url)
+        say(f"Serving {local.shown()}; Ctrl-C ends it. {others}")
+        show(server.url, options.open)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
     return 0
+
+
+def show(url: str, in_browser: bool) -> None:
+    print(url, flush=True)
+    if in_browser:
+        webbrowser.open(url)
 
 
 def export(file: Path, experiments: list[str]) -> int:
@@ -65,11 +82,11 @@ def export(file: Path, experiments: list[str]) -> int:
         raise ValueError(f"--export {file}: it is there already: remove it, or choose another name.")
     if not file.parent.is_dir():
         raise ValueError(f"--export {file}: there is no folder {file.parent}, make it first.")
-    with local.served(0, must_exist=True) as server:
-        api = connection.connect(server.url, "local")
+    with local.served(must_exist=True) as (address, _):
+        api = connection.connect(address, "local")
         sessions = [find_experiment(api, wanted) for wanted in experiments]
         ids = [session["id"] for session in sessions]
-        base = f"{server.url}/o/{sessions[0]['tenant_id']}"
+        base = f"{address}/o/{sessions[0]['tenant_id']}"
         url = f"{base}/projects/p/{ids[0]}/export{file.suffix}"
         if file.suffix == ".html":
             dataset_ids = {session["reference_dataset_id"] for session in sessions}

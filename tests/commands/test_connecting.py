@@ -2,12 +2,11 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
-from command_line import OK, write
+from command_line import DATABASE, OK, write
 from places import MAIN
-
-from langsmith_rest import local
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
 
@@ -27,24 +26,24 @@ def test_reading_makes_no_store(run, arguments):
     code, out, err = run(*arguments)
 
     assert (code, out) == (1 if arguments[0] == "view" else 2, "") and os.listdir() == []
-    assert f"There is no local store here ({local.DATABASE.absolute()}): go to the folder you recorded in." in err
+    assert f"There is no local store in {Path.cwd()} or in a folder above it: go to the folder you recorded in." in err
 
 
 def test_folder_that_cannot_be_made_is_said(run):
     """A file stands in its place."""
     write("a.jsonl", OK)
-    local.DATABASE.parent.touch()
+    DATABASE.parent.touch()
 
     code, out, err = run("record", "a.jsonl")
 
     assert (code, out) == (2, "")
-    assert f"{local.DATABASE.parent.absolute()} cannot be made (File exists): go to a folder you can write to." in err
+    assert f"{DATABASE.parent.absolute()} cannot be made (File exists): go to a folder you can write to." in err
 
 
 def test_store_that_is_read_only_is_said(run):
     """It is named, and it stays as it is."""
     run()
-    local.DATABASE.chmod(0o444)
+    DATABASE.chmod(0o444)
 
     code, out, err = run()
 
@@ -53,19 +52,19 @@ def test_store_that_is_read_only_is_said(run):
 
 def test_store_that_is_none_is_left_alone(run):
     """A file that somebody put there is neither read nor overwritten."""
-    local.DATABASE.parent.mkdir()
-    local.DATABASE.write_text("my notes", encoding="utf-8")
+    DATABASE.parent.mkdir()
+    DATABASE.write_text("my notes", encoding="utf-8")
 
     code, out, err = run(write("a.jsonl", OK))
 
     assert (code, out) == (2, "") and "localsmith.db" in err.splitlines()[-1]
-    assert local.DATABASE.read_text(encoding="utf-8") == "my notes"
+    assert DATABASE.read_text(encoding="utf-8") == "my notes"
 
 
 def test_store_that_is_none_is_to_be_moved(run):
     """There is no option to name another file, so none is advised."""
-    local.DATABASE.parent.mkdir()
-    local.DATABASE.write_text("these are notes")
+    DATABASE.parent.mkdir()
+    DATABASE.write_text("these are notes")
 
     code, out, err = run()
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from command_line import LINK, OK, write
+from command_line import DATABASE, LINK, OK, write
 
 import localsmith
-from langsmith_rest import local
 from langsmith_rest.commands import main
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
@@ -33,8 +32,8 @@ def test_printed_link_leads_to_the_results(run):
     """It points to where `view` serves the store."""
     *_, link = run()[1].splitlines()
 
-    with localsmith.serve(local.DATABASE) as server:
-        page = requests.get(link.replace(local.PAGES, server.url), timeout=10)
+    with localsmith.serve(DATABASE) as server:
+        page = requests.get(re.sub(r"^http://[^/]+", server.url, link), timeout=10)
 
     assert page.status_code == 200 and "Canberra" in page.text
 
@@ -192,7 +191,7 @@ def test_file_that_cannot_be_used_is_misuse(run, name, problem):
     code, out, err = run("record", write("good.jsonl", OK), name)
 
     assert (code, out) == (2, "") and err.startswith(f"main.py record: {problem}")
-    assert not local.DATABASE.parent.exists()
+    assert not DATABASE.parent.exists()
 
 
 def test_problems_of_all_files_are_told_at_once(run, unreachable):

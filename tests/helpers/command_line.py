@@ -8,8 +8,9 @@ from pathlib import Path
 
 from places import MAIN
 
+DATABASE = Path(".localsmith", "localsmith.db")
 OK = {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}}
-LINK = r"http://127\.0\.0\.1:1984/o/[0-9a-f-]{36}/datasets/[0-9a-f-]{36}/compare\?selectedSessions=[0-9a-f-]{36}"
+LINK = r"http://127\.0\.0\.1:\d+/o/[0-9a-f-]{36}/datasets/[0-9a-f-]{36}/compare\?selectedSessions=[0-9a-f-]{36}"
 
 
 def write(name, *results):
@@ -17,10 +18,11 @@ def write(name, *results):
     return name
 
 
-def start(*arguments, **variables):
+def start(*arguments, cwd=None, **variables):
     """Start the command as users do."""
     return subprocess.Popen(
         [sys.executable, str(MAIN), *arguments],
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, **variables},

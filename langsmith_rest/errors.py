@@ -1,0 +1,5 @@
+"""Errors that several modules raise."""
+
+
+class SetupError(Exception):
+    """There is no usable key, endpoint or local store; the message says what to do."""
