@@ -2,10 +2,10 @@
 
 A page is Markdown with fenced blocks. `sh` blocks run in order, each with `bash -e`, in one empty folder per page that
 holds only `main.py` and `fixtures/`, with its own local store. A command that ends with another code than 0 is written
-`command || echo "exit code $?"`. `python` blocks run with LANGSMITH_ENDPOINT=local, so with that store. A `text` block directly
-below one of them holds lines that it prints, to stdout or stderr, in that order; `...` stands for any text within a
-line, and alone on a line for any lines. `<!-- not run: reason -->` above a block leaves it out. Blocks of other
-languages (`json`, `yaml`) are not run.
+`command || echo "exit code $?"`. `python` blocks run with LANGSMITH_ENDPOINT=local, so with that store. A `text` block
+directly below one of them holds lines that it prints, to stdout or stderr, in that order; `...` stands for any text
+within a line, and alone on a line for any lines. `<!-- not run: reason -->` above a block leaves it out. Blocks of
+other languages (`json`, `yaml`) are not run.
 """
 
 import os

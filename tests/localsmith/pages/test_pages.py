@@ -24,7 +24,7 @@ def test_empty_store_says_what_to_run(client):
     """Somebody who has recorded nothing yet reads the two commands that change that."""
     html = page(client, "/")
 
-    assert "uv run main.py record FILE --dataset NAME" in html
+    assert "langsmith-rest record FILE --dataset NAME" in html
 
 
 def test_empty_pages_say_what_to_run(client, seed):
@@ -37,12 +37,12 @@ def test_empty_pages_say_what_to_run(client, seed):
     def text(path):
         return words(page(client, path))
 
-    over_all = "uv run main.py evaluate FILE.py:FUNCTION --data 'my cities'"
+    over_all = "langsmith-rest evaluate FILE.py:FUNCTION --data 'my cities'"
     assert over_all in text(f"datasets/{dataset}/e/{example}")
     assert f"{over_all} --experiment a" in text(f"datasets/{dataset}/compare?selectedSessions={a}")
-    assert "uv run main.py evaluate a --evaluators FILE.py" in text(f"datasets/{dataset}/compare?selectedSessions={a}")
+    assert "langsmith-rest evaluate a --evaluators FILE.py" in text(f"datasets/{dataset}/compare?selectedSessions={a}")
     pairwise = text(f"datasets/{dataset}/compare?selectedSessions={a},{b}&comparativeExperiment={comparative}")
-    assert "uv run main.py evaluate --pairwise a b --evaluators FILE.py" in pairwise
+    assert "langsmith-rest evaluate --pairwise a b --evaluators FILE.py" in pairwise
     assert "LANGSMITH_PROJECT='live traffic' python PROGRAM.py" in text(f"projects/p/{project}")
 
 
