@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from langsmith_rest.connection import SetupError as SetupError
     from langsmith_rest.connection import connect as connect
     from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test as convert_runs_to_test
-    from langsmith_rest.evaluation.backtesting.backtest import list_runs as list_runs
+    from langsmith_rest.evaluation.backtesting.choosing import list_runs as list_runs
     from langsmith_rest.evaluation.comparing.compare import compare as compare
     from langsmith_rest.evaluation.comparing.gate import Limits as Limits
     from langsmith_rest.evaluation.evaluators.answers import at_least_emojis as at_least_emojis
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from langsmith_rest.evaluation.evaluators.trajectories import schema_before_query as schema_before_query
     from langsmith_rest.evaluation.evaluators.trajectories import single_step_match as single_step_match
     from langsmith_rest.evaluation.evaluators.trajectories import trajectory_match as trajectory_match
-    from langsmith_rest.evaluation.running.evaluate import Evaluation as Evaluation
     from langsmith_rest.evaluation.running.evaluate import aevaluate as aevaluate
     from langsmith_rest.evaluation.running.evaluate import evaluate as evaluate
+    from langsmith_rest.evaluation.running.evaluation import Evaluation as Evaluation
     from recorder import Recording as Recording
     from recorder import RecordingError as RecordingError
     from recorder import record_langsmith_experiment as record_langsmith_experiment
@@ -48,10 +48,12 @@ if TYPE_CHECKING:
 MODULES = {  # a module, and the names that it gives to this package
     "recorder": "record_langsmith_experiment Recording RecordingError",
     "langsmith_rest.connection": "connect LangSmith SetupError",
-    "langsmith_rest.evaluation.running.evaluate": "evaluate aevaluate Evaluation",
+    "langsmith_rest.evaluation.running.evaluate": "evaluate aevaluate",
+    "langsmith_rest.evaluation.running.evaluation": "Evaluation",
     "langsmith_rest.evaluation.comparing.compare": "compare",
     "langsmith_rest.evaluation.comparing.gate": "Limits",
-    "langsmith_rest.evaluation.backtesting.backtest": "list_runs convert_runs_to_test",
+    "langsmith_rest.evaluation.backtesting.choosing": "list_runs",
+    "langsmith_rest.evaluation.backtesting.backtest": "convert_runs_to_test",
     "langsmith_rest.evaluation.evaluators.answers": (
         "exact_match exact json_match mentions length_limit at_least_emojis latency_limit token_limit"
     ),

@@ -30,8 +30,7 @@ SHARED_WITH_THE_STORE = "langsmith_rest.paired"
 STARTS_THE_STORE = "langsmith_rest.local"
 # What is still to be removed.
 KNOWN_UPWARDS: set[tuple[str, str]] = set()
-RUNNING = "langsmith_rest.evaluation.running"
-KNOWN_CIRCLES: set[frozenset[str]] = {frozenset({f"{RUNNING}.evaluate", f"{RUNNING}.resume"})}
+KNOWN_CIRCLES: set[frozenset[str]] = set()
 
 
 def module_name(path: Path) -> str:

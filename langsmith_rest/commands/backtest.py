@@ -21,17 +21,22 @@ from langsmith_rest.commands import evaluate as evaluate_report
 from langsmith_rest.commands.connecting import FIXTURES, Connect
 from langsmith_rest.commands.record_output import other_runs
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.backtesting.backtest import SOURCE, Mask, Runs, convert_runs_to_test, list_runs
+from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test
+from langsmith_rest.evaluation.backtesting.choosing import Runs, list_runs
+from langsmith_rest.evaluation.backtesting.masking import Mask
 from langsmith_rest.evaluation.backtesting.projects import load_runs
+from langsmith_rest.evaluation.backtesting.traces import SOURCE
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.comparing.comparison import Comparison
 from langsmith_rest.evaluation.comparing.gate import check_limits
 from langsmith_rest.evaluation.comparing.reading import MEASURES
 from langsmith_rest.evaluation.evaluators import judge
-from langsmith_rest.evaluation.evaluators.calling import PAIRWISE, RUN, ready
-from langsmith_rest.evaluation.running.evaluate import Evaluation, evaluate
-from langsmith_rest.evaluation.running.pairwise import Comparison as Preferences
-from langsmith_rest.evaluation.running.targets import load_evaluators, load_function
+from langsmith_rest.evaluation.evaluators.model_server import total_spent
+from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, ready
+from langsmith_rest.evaluation.running.evaluate import evaluate
+from langsmith_rest.evaluation.running.evaluation import Evaluation
+from langsmith_rest.evaluation.running.files import load_evaluators, load_function
+from langsmith_rest.evaluation.running.preferences import Preferences
 from langsmith_rest.recording.bodies import parse_time
 from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.wording import Say, clean, counted, program, typed
@@ -279,7 +284,7 @@ def spoken(what: str, say: Say) -> Callable[[int, int | None], None]:
 
 def report(found: Backtest, say: Say, as_json: bool) -> bool:
     """Print the verdict, the link last; returns whether all runs were copied and no evaluator failed."""
-    spent = judge.total_spent()
+    spent = total_spent()
     if spent.calls or spent.cached:
         say(str(spent))
     if as_json:
@@ -291,7 +296,7 @@ def report(found: Backtest, say: Say, as_json: bool) -> bool:
     for rejected in found.baseline.rejected[:20]:
         say(f"run {rejected[SOURCE]} was not copied: {clean(rejected['reason'])}")
     for evaluation in found.evaluations:
-        evaluate_report.say_failures(evaluation.tally.failures, evaluation.tally.reasons, say)
+        evaluate_report.say_failures(evaluation.scores.failures, evaluation.scores.reasons, say)
     for preferred in found.preferences:
         evaluate_report.say_failures(preferred.errors, preferred.reasons, say)
     failed = any(one.evaluator_errors or one.rejected for one in found.evaluations)

@@ -10,11 +10,14 @@ from typing import Any
 
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.evaluation.evaluators import judge
-from langsmith_rest.evaluation.evaluators.calling import PAIRWISE, RUN, SUMMARY, ready
 from langsmith_rest.evaluation.evaluators.llm import POSITION_BIAS
-from langsmith_rest.evaluation.running.evaluate import Evaluation, Progress, evaluate
-from langsmith_rest.evaluation.running.pairwise import Comparison
-from langsmith_rest.evaluation.running.targets import is_file, load_evaluators, load_function
+from langsmith_rest.evaluation.evaluators.model_server import total_spent
+from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, ready
+from langsmith_rest.evaluation.running.data import is_file
+from langsmith_rest.evaluation.running.evaluate import evaluate
+from langsmith_rest.evaluation.running.evaluation import Evaluation, Progress
+from langsmith_rest.evaluation.running.files import load_evaluators, load_function
+from langsmith_rest.evaluation.running.preferences import Preferences
 from langsmith_rest.wording import Say, alike, clean, counted, shortened, typed
 
 DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge what is recorded."
@@ -104,7 +107,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     makes_data = runs_target and is_file(options.data)
     purpose = "recording into" if runs_target else "scoring runs of"
     with connect(purpose, must_exist=not makes_data) as api, progress(say) as on_progress:
-        found: Evaluation | Comparison = evaluate(
+        found: Evaluation | Preferences = evaluate(
             target,
             options.data,
             evaluators,
@@ -159,24 +162,24 @@ def progress_line(found: Evaluation) -> str:
 # ---------------------------------------------------------------- what people see
 
 
-def report(found: Evaluation | Comparison, say: Say, as_json: bool) -> bool:
+def report(found: Evaluation | Preferences, say: Say, as_json: bool) -> bool:
     """Print what was found, the link last; returns whether everything went well."""
-    spent = judge.total_spent()
+    spent = total_spent()
     if spent.calls or spent.cached:
         say(str(spent))
     if as_json:
         tokens = {"input_tokens": spent.input_tokens, "output_tokens": spent.output_tokens}
         print(json.dumps({**found.as_json(), "judge": {"calls": spent.calls, "cached": spent.cached, **tokens}}))
-    elif isinstance(found, Comparison):
+    elif isinstance(found, Preferences):
         print("\n".join([*pairwise_lines(found), "", found.url]))
     else:
         print("\n".join([*lines(found), "", found.url]))
-    if isinstance(found, Comparison):
+    if isinstance(found, Preferences):
         say_failures(found.errors, found.reasons, say)
         return not found.errors
     for line in alike((f"result {rejected['result']}", rejected["reason"]) for rejected in found.rejected):
         say(line)
-    say_failures(found.tally.failures, found.tally.reasons, say)
+    say_failures(found.scores.failures, found.scores.reasons, say)
     say_doubts(found, say)
     for name in found.silent:
         again = typed(f"evaluate {found.experiment_name} --evaluators ...")
@@ -216,12 +219,12 @@ def lines(found: Evaluation) -> list[str]:
     if found.scored:
         changes = ", ".join(f"{found.feedback[name]} {name}" for name in ("created", "updated", "deleted"))
         rows.append(("scored", f"{counted(found.scored, 'recorded run')}; feedback: {changes}"))
-    rows += [*found.tally.rows(), ("errors", f"{found.errors:,}")]
+    rows += [*found.scores.rows(), ("errors", f"{found.errors:,}")]
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]
 
 
-def pairwise_lines(found: Comparison) -> list[str]:
+def pairwise_lines(found: Preferences) -> list[str]:
     unmatched = f"{counted(found.only_in_some, 'example')} not in all"
     rows = [("comparison", found.name), ("pairs", f"{found.pairs:,} ({unmatched})")]
     for key in sorted({*found.judged, *found.errors}):

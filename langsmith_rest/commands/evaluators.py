@@ -19,11 +19,13 @@ import rest
 from langsmith_rest import connection
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation import api as wing
-from langsmith_rest.evaluation.evaluators.calling import feedback_items
+from langsmith_rest.evaluation.api import find_experiment, list_sessions
+from langsmith_rest.evaluation.evaluators.returns import feedback_items
 from langsmith_rest.evaluation.hosting import upload
-from langsmith_rest.evaluation.hosting.perform_eval import ENTRY, RETURNS, perform_eval
+from langsmith_rest.evaluation.hosting.checking import RETURNS
+from langsmith_rest.evaluation.hosting.perform_eval import ENTRY, perform_eval
 from langsmith_rest.evaluation.hosting.upload_judge import judge_content
+from langsmith_rest.evaluation.runs_api import list_experiment_runs
 from langsmith_rest.wording import Say, clean, typed
 
 DESCRIPTION = "List, test, upload, delete and run evaluators that LangSmith (or the local store) runs on new runs."
@@ -209,7 +211,7 @@ def delete(api: LangSmith, options: argparse.Namespace, say: Say) -> int:
 
 def run_on_experiment(api: LangSmith, options: argparse.Namespace, say: Say) -> int:
     rule = upload.find_evaluator(api, options.name, target_of(api, options))
-    experiment = wing.find_experiment(api, options.experiment)
+    experiment = find_experiment(api, options.experiment)
     answer = upload.evaluate_experiment(api, experiment["id"], rule["id"])
     when = f"while it is served by: {typed(VIEW)}" if is_local(api) else "in the next minutes."
     say(f"{rule['display_name']!r} will score the runs of {experiment['name']!r} {when}")
@@ -259,12 +261,12 @@ def a_run(api: LangSmith, dataset: str, experiment: str | None) -> tuple[dict, d
     target = upload.find_target(api, dataset, None)
     assert target is not None
     if experiment is not None:
-        sessions = [wing.find_experiment(api, experiment, target.id)]
+        sessions = [find_experiment(api, experiment, target.id)]
     else:
-        newest = wing.list_sessions(api, reference_dataset=target.id, sort_by="start_time")
+        newest = list_sessions(api, reference_dataset=target.id, sort_by="start_time")
         sessions = [session for _, session in zip(range(20), newest, strict=False)]
     for session in sessions:
-        found = wing.list_experiment_runs(api, target.id, [session["id"]], SELECTS)
+        found = list_experiment_runs(api, target.id, [session["id"]], SELECTS)
         pairs = [(run, example) for _, example in zip(range(100), found, strict=False) for run in example["runs"]]
         for run, example in sorted(pairs, key=lambda pair: bool(pair[0].get("error"))):
             return (

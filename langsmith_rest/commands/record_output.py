@@ -13,7 +13,7 @@ import requests
 import recorder
 import rest
 from langsmith_rest import connection
-from langsmith_rest.evaluation.running.scoring import Tally
+from langsmith_rest.evaluation.running.scores import Scores
 from langsmith_rest.recording.bodies import feedback_of, parse_time
 from langsmith_rest.recording.sources import CheckedFile
 from langsmith_rest.wording import Say, clean, counted
@@ -93,7 +93,7 @@ def progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
 class Summary:
     """Feedback by key, latency, tokens and errors of results."""
 
-    tally: Tally = field(default_factory=Tally)
+    scores: Scores = field(default_factory=Scores)
     latencies: list[float] = field(default_factory=list)  # seconds
     tokens: int = 0
     errors: int = 0
@@ -106,14 +106,14 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         latency = {"latency_p50": self.percentile(0.5), "latency_p99": self.percentile(0.99)}
-        return {"scores": self.tally.as_json(), **latency, "tokens": self.tokens, "errors": self.errors}
+        return {"scores": self.scores.as_json(), **latency, "tokens": self.tokens, "errors": self.errors}
 
 
 def summary(results: Iterable[Any]) -> Summary:
     found = Summary()
     for result in results:
         for item in feedback_of(result):
-            found.tally.add(item)
+            found.scores.add(item)
         start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
         if start and end:
             found.latencies.append((end - start).total_seconds())
@@ -137,7 +137,7 @@ def print_table(recording: recorder.Recording, found: Summary) -> None:
     rows = [
         ("experiment", clean(recording.experiment_name)),
         ("results", f"{recording.results:,}"),
-        *found.tally.rows(),
+        *found.scores.rows(),
     ]
     if found.latencies:
         rows.append(("latency", f"{found.percentile(0.5):.2f} s (p50), {found.percentile(0.99):.2f} s (p99)"))

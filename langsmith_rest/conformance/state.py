@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation import api as calls
+from langsmith_rest.evaluation.api import list_examples, list_session_feedback
+from langsmith_rest.evaluation.runs_api import query_runs
 
 RUN_FIELDS = (
     *("ID", "TRACE_ID", "PARENT_RUN_IDS", "DOTTED_ORDER", "REFERENCE_EXAMPLE_ID", "NAME", "RUN_TYPE", "STATUS"),
@@ -25,11 +26,9 @@ State = dict[str, dict[str, dict[str, Any]]]  # kind -> id -> fields
 def read_state(api: LangSmith, dataset_id: str, session_id: str) -> State:
     """All examples, runs and feedback, without what a server chooses itself."""
     found = {
-        "example": calls.list_examples(api, dataset_id),
-        "run": calls.query_runs(
-            api, session_id, RUN_FIELDS, since=datetime.now(UTC) - timedelta(days=2), page_size=1000
-        ),
-        "feedback": calls.list_session_feedback(api, session_id),
+        "example": list_examples(api, dataset_id),
+        "run": query_runs(api, session_id, RUN_FIELDS, since=datetime.now(UTC) - timedelta(days=2), page_size=1000),
+        "feedback": list_session_feedback(api, session_id),
     }
     return {
         kind: {one["id"]: {name: one.get(name) for name in FIELDS[kind]} for one in items}

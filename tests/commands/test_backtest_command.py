@@ -20,7 +20,8 @@ from langsmith_rest import connection
 from langsmith_rest.commands import backtest as backtest_report
 from langsmith_rest.commands import main
 from langsmith_rest.commands.backtest import moment
-from langsmith_rest.evaluation import api as wing
+from langsmith_rest.evaluation import api as calls
+from langsmith_rest.evaluation import runs_api
 
 RUNS, TWEETS = ROOT / "fixtures" / "production_runs.jsonl", ROOT / "fixtures" / "tweets.py"
 EVALUATORS = """
@@ -101,13 +102,13 @@ def test_the_demo_shows_a_trade_off_and_changes_nothing_the_second_time(command,
     assert out.splitlines()[-1].startswith("http://127.0.0.1:1984/") and "&baseline=" in out
     assert verdicts(same) == found
     with store() as api:
-        dataset = wing.find_dataset(api, "tweet-topics")
-        experiments = list(wing.list_sessions(api, reference_dataset=dataset["id"], include_stats="true"))
+        dataset = calls.find_dataset(api, "tweet-topics")
+        experiments = list(calls.list_sessions(api, reference_dataset=dataset["id"], include_stats="true"))
         assert sorted(session["run_count"] for session in experiments) == [20, 20, 23]
         baseline = next(session for session in experiments if session["name"] == "tweet-topics-baseline")
-        runs = list(wing.list_steps(api, baseline, ("IS_ROOT", "NAME", "METADATA", "INPUTS", "OUTPUTS")))
+        runs = list(runs_api.list_steps(api, baseline, ("IS_ROOT", "NAME", "METADATA", "INPUTS", "OUTPUTS")))
         assert {run["name"] for run in runs} == {"plan", "research", "search", "fetch", "write"}
-        assert "@example.com" not in json.dumps([runs, list(wing.list_session_feedback(api, baseline["id"]))])
+        assert "@example.com" not in json.dumps([runs, list(calls.list_session_feedback(api, baseline["id"]))])
 
 
 def test_the_demo_is_the_command_that_it_prints(command, nothing_set):
@@ -253,7 +254,7 @@ def test_samples_filters_and_masks_are_flags(command, mine, store):
 
     assert code == 0 and "3 of 8 finished runs" in err and "baseline   before: 3 new" in err
     with store() as api:
-        found = list(wing.list_examples(api, wing.find_dataset(api, "lab")["id"]))
+        found = list(calls.list_examples(api, calls.find_dataset(api, "lab")["id"]))
     assert len(found) == 3 and all("1" not in str([one["inputs"], one["outputs"]]) for one in found)
 
 
@@ -265,7 +266,7 @@ def test_a_file_alone_is_only_loaded(command, mine, store):
     assert code == 0 and "8 runs loaded from runs.jsonl, 0 known" in err
     assert "0 runs loaded from runs.jsonl, 8 known" in again[2]
     with store() as api:
-        assert out.strip().endswith(f"/projects/p/{wing.find_project(api, 'prod')['id']}")
+        assert out.strip().endswith(f"/projects/p/{calls.find_project(api, 'prod')['id']}")
 
 
 def test_runs_of_last_year_keep_their_times_here_and_are_moved_elsewhere(command, mine, server, monkeypatch):
@@ -310,7 +311,7 @@ def test_killed_half_way_the_same_command_completes_it(command, mine, store):
     assert [one["scores"]["polite"]["n"] for one in json.loads(out)["evaluations"]] == [8, 8]
     with store() as api:
         for name in [one["experiment_name"] for one in json.loads(out)["evaluations"]]:
-            session = wing.find_experiment(api, name)
+            session = calls.find_experiment(api, name)
             assert rest.read_session(api, session["id"])["run_count"] == 8
 
 

@@ -6,7 +6,8 @@ import localsmith
 import recorder
 import rest
 from langsmith_rest import connection
-from langsmith_rest.evaluation import api as wing
+from langsmith_rest.evaluation import api as calls
+from langsmith_rest.evaluation import runs_api
 
 RESULTS = [
     {
@@ -27,7 +28,7 @@ RESULTS = [
     }
     for i in range(120)
 ]
-EVERYTHING = (*wing.NUMBERS, "INPUTS", "OUTPUTS", "METADATA", "RUN_TYPE", "TRACE_ID", "EXTRA")
+EVERYTHING = (*runs_api.NUMBERS, "INPUTS", "OUTPUTS", "METADATA", "RUN_TYPE", "TRACE_ID", "EXTRA")
 
 
 @pytest.fixture(params=["v2", "v1"])
@@ -40,9 +41,9 @@ def test_runs_come_in_the_v2_form_whichever_api_serves_them(api):
     """120 examples take two pages; each has its one root run with numbers, enums and names as v2 has them."""
     recording = recorder.record_langsmith_experiment("lab", RESULTS, experiment_name="first", langsmith=api)
 
-    session = wing.find_experiment(api, "first")
+    session = calls.find_experiment(api, "first")
     examples = list(
-        wing.list_experiment_runs(api, session["reference_dataset_id"], [recording.experiment_id], EVERYTHING)
+        runs_api.list_experiment_runs(api, session["reference_dataset_id"], [recording.experiment_id], EVERYTHING)
     )
 
     assert len({example["id"] for example in examples}) == 120
@@ -62,34 +63,34 @@ def test_an_experiment_is_found_by_name_and_by_id(api):
     recording = recorder.record_langsmith_experiment("lab", RESULTS[:2], experiment_name="first", langsmith=api)
     other, _ = rest.get_or_create_dataset(api, "other")
 
-    by_name, by_id = wing.find_experiment(api, "first"), wing.find_experiment(api, recording.experiment_id)
+    by_name, by_id = calls.find_experiment(api, "first"), calls.find_experiment(api, recording.experiment_id)
 
     assert by_name["id"] == by_id["id"] == recording.experiment_id
     with pytest.raises(LookupError, match="it has no experiments"):
-        wing.find_experiment(api, "first", other["id"])
+        calls.find_experiment(api, "first", other["id"])
 
 
 def test_an_unknown_name_is_answered_with_near_ones(api):
     """Who misspells a name, or gives its beginning, is offered what there is."""
     with pytest.raises(LookupError, match="there are no experiments yet"):
-        wing.find_experiment(api, "nightly")
+        calls.find_experiment(api, "nightly")
     recorder.record_langsmith_experiment("lab", RESULTS[:2], experiment_name="nightly-1", langsmith=api)
     recorder.record_langsmith_experiment("lab", RESULTS[:2], experiment_name="a-long-name-of-a-model", langsmith=api)
 
     with pytest.raises(LookupError, match="Did you mean 'nightly-1'"):
-        wing.find_experiment(api, "nigthly-1")
+        calls.find_experiment(api, "nigthly-1")
     with pytest.raises(LookupError, match="Did you mean 'a-long-name-of-a-model'"):
-        wing.find_experiment(api, "a-long")
+        calls.find_experiment(api, "a-long")
     with pytest.raises(LookupError, match="there are, for example, "):
-        wing.find_experiment(api, "zzz")
+        calls.find_experiment(api, "zzz")
 
 
 def test_feedback_and_examples_are_read_in_pages(api):
     """240 pieces of feedback are three pages, and can be narrowed to a key."""
     recording = recorder.record_langsmith_experiment("lab", RESULTS, experiment_name="first", langsmith=api)
 
-    assert len(list(wing.list_session_feedback(api, recording.experiment_id))) == 240
-    tones = list(wing.list_session_feedback(api, recording.experiment_id, key="tone"))
+    assert len(list(calls.list_session_feedback(api, recording.experiment_id))) == 240
+    tones = list(calls.list_session_feedback(api, recording.experiment_id, key="tone"))
     assert {item["value"] for item in tones} == {"kind"} and len(tones) == 120
-    assert len(list(wing.list_examples(api, recording.dataset_id))) == 120
-    assert wing.read_dataset(api, recording.dataset_id)["name"] == "lab"
+    assert len(list(calls.list_examples(api, recording.dataset_id))) == 120
+    assert calls.read_dataset(api, recording.dataset_id)["name"] == "lab"

@@ -11,7 +11,7 @@ import requests
 import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.running.scoring import chunks
+from langsmith_rest.evaluation.api import chunks
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.account import READ_BACK_SECONDS
 from langsmith_rest.recording.batches import BATCH

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import list_experiment_runs
+from langsmith_rest.evaluation.runs_api import list_experiment_runs
 
 
 @dataclass

@@ -9,23 +9,25 @@ from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
-from langsmith_rest.evaluation.evaluators.calling import PAIRWISE, RUN, SUMMARY, bind, meant_by
+from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, bind, meant_by
 
-Function = Callable[..., Any]
+AnyFunction = Callable[..., Any]
 
 OF_KIND = {RUN: "of single answers", PAIRWISE: "of pairs", SUMMARY: "of whole experiments"}
 A_LIST = re.compile(r"[\w.]*\b(list|tuple|sequence|iterable)\b", re.IGNORECASE)
 MANY_ANSWERS = {"outputs", "inputs", "reference_outputs"}  # lists in a summary evaluator; zip takes no two dictionaries
 
 
-def choose(module: ModuleType, path: str, known: tuple[str, ...]) -> tuple[dict[str, Function], dict[str, list[str]]]:
+def choose(
+    module: ModuleType, path: str, known: tuple[str, ...]
+) -> tuple[dict[str, AnyFunction], dict[str, list[str]]]:
     """The evaluators of a file, by name; and what else might be meant, by the reason why it is left out.
 
     They are functions written there, or what is assigned to a public name there, that take what an evaluator of that
     kind is given, the answer included. Raises ValueError for a function with parameters that are nearly these.
     """
     own, for_summary = own_names(module), list(getattr(module, "summary_evaluators", []))
-    taken: dict[str, Function] = {}
+    taken: dict[str, AnyFunction] = {}
     left_out: dict[str, list[str]] = {}
     seen: list[Any] = []
     for name, value in vars(module).items():
@@ -49,7 +51,7 @@ def choose(module: ModuleType, path: str, known: tuple[str, ...]) -> tuple[dict[
     return taken, left_out
 
 
-def said(path: str, taken: dict[str, Function], left_out: dict[str, list[str]]) -> str:
+def said(path: str, taken: dict[str, AnyFunction], left_out: dict[str, list[str]]) -> str:
     """What is taken and what is left out, in one line."""
     others = ", ".join(f"{', '.join(names)} ({reason})" for reason, names in left_out.items())
     return f"{path}: evaluators are {', '.join(taken) or 'none'}{others and f'; left out are {others}'}."
@@ -64,7 +66,7 @@ def own_names(module: ModuleType) -> set[str]:
     return set()
 
 
-def unfit(function: Function, known: tuple[str, ...]) -> str | None:
+def unfit(function: AnyFunction, known: tuple[str, ...]) -> str | None:
     """Why a function is no evaluator: it needs something else by name, or no answer; None if it is one."""
     try:
         bound = bind(function, known)
@@ -74,12 +76,12 @@ def unfit(function: Function, known: tuple[str, ...]) -> str | None:
     return None if fits else f"'{bound.key}' takes no answer: name outputs."
 
 
-def required(function: Function) -> list[str]:
+def required(function: AnyFunction) -> list[str]:
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
-def is_near_miss(function: Function, known: tuple[str, ...]) -> bool:
+def is_near_miss(function: AnyFunction, known: tuple[str, ...]) -> bool:
     """Whether all that a function needs stands for something that evaluators are given, one under another name."""
     names = required(function)
     return any(name not in known for name in names) and all(meant_by(name, known) for name in names)
@@ -98,7 +100,7 @@ def names_in(code: CodeType) -> Iterator[str]:
             yield from names_in(inner)
 
 
-def kind_of(function: Function) -> tuple[str, ...]:
+def kind_of(function: AnyFunction) -> tuple[str, ...]:
     """What a function seems to be written for, as its parameters, their annotations and its code tell."""
     try:
         parameters = inspect.signature(function).parameters
@@ -116,7 +118,7 @@ def annotation_of(parameter: inspect.Parameter) -> str:
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
-def nodes_of(function: Function) -> list[ast.AST]:
+def nodes_of(function: AnyFunction) -> list[ast.AST]:
     """The parts of a function's code, as far as it can be read."""
     with contextlib.suppress(OSError, TypeError, SyntaxError):
         return list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))))

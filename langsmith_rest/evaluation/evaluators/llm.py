@@ -13,7 +13,9 @@ from typing import Any
 
 from langsmith_rest.evaluation.evaluators import judge
 from langsmith_rest.evaluation.evaluators.answers import Evaluate, named, not_scored, text_of
+from langsmith_rest.evaluation.evaluators.model_server import ModelServer, default_model, default_server
 from langsmith_rest.evaluation.evaluators.trajectories import steps_of
+from langsmith_rest.evaluation.evaluators.verdicts import check_schema
 
 Scale = type[bool] | tuple[float, float] | Sequence[str]
 COMMENTS = ("reasoning", "comment", "explanation")
@@ -30,7 +32,7 @@ def llm_judge(
     scale: Scale = bool,
     model: str | None = None,
     key: str = "llm_judge",
-    connection: judge.Judge | None = None,
+    connection: ModelServer | None = None,
 ) -> Evaluate:
     """Make an evaluator that answers `prompt` about inputs, outputs and reference.
 
@@ -39,7 +41,7 @@ def llm_judge(
     and `reasoning` their comment. `model` defaults to OPENAI_MODEL, else a small one of OpenAI.
     """
     schema = schema or verdict_schema(scale)
-    judge.check_schema(schema)
+    check_schema(schema)
 
     def evaluator(*, inputs: dict, outputs: dict, reference_outputs: dict) -> Any:
         parts = [("inputs", inputs), ("answer", outputs)]
@@ -49,10 +51,10 @@ def llm_judge(
     return asking(evaluator, key, connection)
 
 
-def asking(evaluator: Evaluate, key: str, connection: judge.Judge | None) -> Evaluate:
+def asking(evaluator: Evaluate, key: str, connection: ModelServer | None) -> Evaluate:
     """Name an evaluator, and let it say before anything runs whether a model can be asked at all."""
     if connection is None:
-        evaluator.setup = judge.default  # type: ignore[attr-defined]
+        evaluator.setup = default_server  # type: ignore[attr-defined]
     return named(evaluator, key)
 
 
@@ -78,11 +80,11 @@ def ask(
     parts: Sequence[tuple[str, Any]],
     schema: dict[str, Any],
     model: str | None,
-    connection: judge.Judge | None,
+    connection: ModelServer | None,
 ) -> dict[str, Any]:
     system = {"role": "system", "content": f"{ROLE}\n\nThe rubric:\n{prompt}"}
     messages = [system, {"role": "user", "content": judge.framed(parts)}]
-    return judge.ask(connection or judge.default(), messages, schema, model or judge.default_model())
+    return judge.ask(connection or default_server(), messages, schema, model or default_model())
 
 
 def feedback(verdict: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -95,7 +97,7 @@ def feedback(verdict: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [{**item, "comment": comment} if comment else item for item in found]
 
 
-def accuracy(*, key: str = "accuracy", model: str | None = None, connection: judge.Judge | None = None) -> Evaluate:
+def accuracy(*, key: str = "accuracy", model: str | None = None, connection: ModelServer | None = None) -> Evaluate:
     """Make a judge of whether the answer says what the reference says; not scored without a reference."""
     ask_it = llm_judge(ACCURACY, key=key, model=model, connection=connection)
 
@@ -115,7 +117,7 @@ ACCURACY = (
 
 
 def groundedness(
-    *, key: str = "groundedness", model: str | None = None, connection: judge.Judge | None = None
+    *, key: str = "groundedness", model: str | None = None, connection: ModelServer | None = None
 ) -> Evaluate:
     """Make a judge of whether every claim of the answer follows from what the tools gave; not scored without any."""
 
@@ -156,7 +158,7 @@ def pairwise_judge(
     model: str | None = None,
     both_orders: bool = False,
     seed: int = 0,
-    connection: judge.Judge | None = None,
+    connection: ModelServer | None = None,
 ) -> Evaluate:
     """Make a judge of which of two answers serves `criterion` better: scores 1 and 0, a tie is 0 and 0.
 
@@ -196,7 +198,7 @@ def prefer(
     reference: Any,
     first: int,
     model: str | None,
-    connection: judge.Judge | None,
+    connection: ModelServer | None,
 ) -> tuple[int | None, str]:
     """The place of the better answer (None for a tie) and why, asked once in one order."""
     second = 1 - first
@@ -219,7 +221,7 @@ def conciseness(
     model: str | None = None,
     both_orders: bool = False,
     seed: int = 0,
-    connection: judge.Judge | None = None,
+    connection: ModelServer | None = None,
 ) -> Evaluate:
     """Make a pairwise judge that prefers the answer that says the same in fewer words, without loss."""
     return pairwise_judge(

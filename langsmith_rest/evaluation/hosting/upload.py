@@ -7,7 +7,7 @@ from typing import Any
 import requests
 
 from langsmith_rest.connection import LangSmith, call, send
-from langsmith_rest.evaluation import api as wing
+from langsmith_rest.evaluation.api import UUID, find_dataset, find_project, offer, read_dataset
 
 # What a PATCH sends back as it was, since LangSmith does not say whether it keeps what is left out.
 KEPT = (
@@ -39,10 +39,10 @@ class Target:
 def find_target(api: LangSmith, dataset: str | None, project: str | None) -> Target | None:
     """The dataset or the project of exactly that name, or id; raises LookupError with the near names."""
     if dataset is not None:
-        found = wing.read_dataset(api, dataset) if wing.UUID.fullmatch(dataset) else wing.find_dataset(api, dataset)
+        found = read_dataset(api, dataset) if UUID.fullmatch(dataset) else find_dataset(api, dataset)
         return Target("dataset", found["id"], found["name"])
     if project is not None:
-        found = wing.find_project(api, project)
+        found = find_project(api, project)
         return Target("project", found["id"], found["name"])
     return None
 
@@ -80,7 +80,7 @@ def find_evaluator(api: LangSmith, name: str, target: Target | None) -> dict:
     if not found:
         where = f" on {target}" if target else ""
         names = list(dict.fromkeys(rule["display_name"] for rule in known))
-        raise LookupError(f"No evaluator {name!r}{where}{wing.offer(name, names) or ': there are none.'}")
+        raise LookupError(f"No evaluator {name!r}{where}{offer(name, names) or ': there are none.'}")
     return found[0]
 
 

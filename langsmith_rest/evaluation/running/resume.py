@@ -1,33 +1,36 @@
 """What an experiment has already, and which runs and scores it still lacks."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation import api as wing
-from langsmith_rest.evaluation.evaluators.calling import Evaluator
-from langsmith_rest.evaluation.running import scoring
-
-if TYPE_CHECKING:
-    from langsmith_rest.evaluation.running.evaluate import Evaluation
+from langsmith_rest.evaluation.api import list_session_feedback
+from langsmith_rest.evaluation.evaluators.signatures import Evaluator
+from langsmith_rest.evaluation.running.evaluation import Evaluation
+from langsmith_rest.evaluation.running.reading import by_start, has_failed
+from langsmith_rest.evaluation.runs_api import list_experiment_runs
+from langsmith_rest.recording.sending import refuse_taken
 
 RESUME_SELECTS = (*("ID", "STATUS", "ERROR", "METADATA", "START_TIME", "IS_ROOT", "PARENT_RUN_IDS", "PROJECT_ID"),)
 
 
+Missing = tuple[dict, str | None]  # an example to run, and the failed run whose place the new one takes
+
+
 @dataclass
 class Plan:
-    """The runs that are missing: an example each, and the failed run whose place it takes; and runs without scores."""
+    """The runs that are missing, and the ids of those that lack scores."""
 
-    missing: list[tuple[dict, str | None]] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
     unscored: set[str] = field(default_factory=set)
 
 
 def plan_runs(
     api: LangSmith,
-    found: "Evaluation",
+    found: Evaluation,
     session: dict | None,
     examples: list[dict],
     num_repetitions: int,
@@ -58,7 +61,7 @@ def plan_runs(
                 plan.unscored.add(run["id"])
                 continue
             for item in items:
-                found.tally.add(item, of_others=item["key"] not in names)
+                found.scores.add(item, of_others=item["key"] not in names)
     for repetition in range(num_repetitions):
         for example in examples:
             if repetition < lacking[example["id"]]:
@@ -68,13 +71,12 @@ def plan_runs(
     return plan
 
 
-def find_own(api: LangSmith, found: "Evaluation") -> dict | None:
+def find_own(api: LangSmith, found: Evaluation) -> dict | None:
     """The experiment of that name if there is one already; it may have another id than a new one would get."""
     session = rest.find_session(api, name=found.experiment_name)
     if not session:
         return None
-    if session.get("reference_dataset_id") != found.dataset_id:
-        raise LookupError(f"The experiment name {found.experiment_name!r} is taken by other data: choose another.")
+    refuse_taken(session, found.dataset_id)
     found.experiment_id = session["id"]
     found.url = rest.experiment_url(api, {"id": found.dataset_id, "tenant_id": session["tenant_id"]}, session["id"])
     return session
@@ -86,27 +88,23 @@ def facts_of(session: dict | None) -> dict[str, Any]:
 
 
 def known_runs(
-    api: LangSmith, found: "Evaluation", session: dict | None
+    api: LangSmith, found: Evaluation, session: dict | None
 ) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
     """The runs that an experiment has, by example, and their feedback, by run."""
     runs: dict[str, list[dict]] = {}
     feedback: dict[str, list[dict]] = {}
     if not session:
         return runs, feedback
-    for example in wing.list_experiment_runs(api, found.dataset_id, [session["id"]], RESUME_SELECTS):
-        runs[example["id"]] = scoring.by_start(example["runs"])
-    for item in wing.list_session_feedback(api, session["id"], level="run"):
+    for example in list_experiment_runs(api, found.dataset_id, [session["id"]], RESUME_SELECTS):
+        runs[example["id"]] = by_start(example["runs"])
+    for item in list_session_feedback(api, session["id"], level="run"):
         if not item.get("comparative_experiment_id"):
             feedback.setdefault(item["run_id"], []).append(item)
     return runs, feedback
 
 
-def count_doubled(api: LangSmith, found: "Evaluation", examples: list[dict], wanted: int) -> int:
+def count_doubled(api: LangSmith, found: Evaluation, examples: list[dict], wanted: int) -> int:
     """How many examples have more runs than `wanted`, as when two processes run the same at once."""
     ids = {example["id"] for example in examples}
-    runs = wing.list_experiment_runs(api, found.dataset_id, [found.experiment_id], RESUME_SELECTS)
+    runs = list_experiment_runs(api, found.dataset_id, [found.experiment_id], RESUME_SELECTS)
     return sum(example["id"] in ids and len(example["runs"]) > wanted for example in runs)
-
-
-def has_failed(run: Mapping[str, Any]) -> bool:
-    return str(run.get("status") or "").upper() == "ERROR" or bool(run.get("error"))

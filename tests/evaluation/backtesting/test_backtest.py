@@ -13,9 +13,11 @@ import localsmith
 import rest
 from langsmith_rest import connection
 from langsmith_rest.conformance.faults import DROP_AFTER, Answer, Faults
-from langsmith_rest.evaluation import api as wing
-from langsmith_rest.evaluation.backtesting import backtest
-from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test, list_runs
+from langsmith_rest.evaluation import api as calls
+from langsmith_rest.evaluation import runs_api
+from langsmith_rest.evaluation.backtesting import choosing, traces
+from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test
+from langsmith_rest.evaluation.backtesting.choosing import list_runs
 from langsmith_rest.evaluation.backtesting.projects import load_runs
 from langsmith_rest.evaluation.running.evaluate import evaluate
 from langsmith_rest.recording import bodies
@@ -24,7 +26,7 @@ from recorder import RecordingError
 
 LONG_AGO = datetime(2026, 1, 15, 9, tzinfo=UTC)
 LLM = {"usage_metadata": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "total_cost": 0.25}}
-EVERYTHING = (*backtest.SELECTS, "REFERENCE_EXAMPLE_ID", "LATENCY_SECONDS")
+EVERYTHING = (*traces.SELECTS, "REFERENCE_EXAMPLE_ID", "LATENCY_SECONDS")
 
 
 def production_run(n, **fields):
@@ -90,23 +92,23 @@ def add_pending(api, project, inputs):
 
 def baseline(api, name="questions-baseline"):
     """All runs of a baseline, the steps of each root in `steps`, by their name and inputs."""
-    session = wing.find_experiment(api, name)
-    runs = list(wing.query_runs(api, session["id"], EVERYTHING, since=backtest.ALL_TIME))
-    roots = {run["id"]: {**run, "steps": []} for run in runs if wing.is_root(run)}
+    session = calls.find_experiment(api, name)
+    runs = list(runs_api.query_runs(api, session["id"], EVERYTHING, since=choosing.ALL_TIME))
+    roots = {run["id"]: {**run, "steps": []} for run in runs if runs_api.is_root(run)}
     for run in sorted(runs, key=lambda run: run["dotted_order"]):
-        if not wing.is_root(run):
+        if not runs_api.is_root(run):
             roots[run["trace_id"]]["steps"].append(run)
     return sorted(roots.values(), key=lambda run: int(run["inputs"]["q"].split()[-1]))
 
 
 def examples(api, name="questions"):
-    return list(wing.list_examples(api, wing.find_dataset(api, name)["id"]))
+    return list(calls.list_examples(api, calls.find_dataset(api, name)["id"]))
 
 
 def everything(api, dataset="questions"):
     """What a backtest may change: examples, runs and feedback as they are."""
-    session = wing.find_experiment(api, f"{dataset}-baseline")
-    feedback = sorted(wing.list_session_feedback(api, session["id"]), key=lambda item: item["id"])
+    session = calls.find_experiment(api, f"{dataset}-baseline")
+    feedback = sorted(calls.list_session_feedback(api, session["id"]), key=lambda item: item["id"])
     return examples(api, dataset), baseline(api, f"{dataset}-baseline"), feedback
 
 
@@ -190,18 +192,18 @@ def test_a_project_is_found_by_its_id(api, load):
 def test_run_queries_keep_to_the_rate_limit(monkeypatch):
     """Fifteen at once, the next ones as the window moves on; servers on this machine are not spared."""
     clock, slept = [1000.0], []
-    monkeypatch.setattr(wing, "queried", type(wing.queried)(maxlen=wing.QUERIES))
-    monkeypatch.setattr(wing.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(wing.time, "sleep", lambda seconds: (slept.append(seconds), clock.append(0))[0])
+    monkeypatch.setattr(runs_api, "queried", type(runs_api.queried)(maxlen=runs_api.QUERIES))
+    monkeypatch.setattr(runs_api.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(runs_api.time, "sleep", lambda seconds: (slept.append(seconds), clock.append(0))[0])
     far, near = connection.connect("https://langsmith.example.com", "key"), connection.connect("http://127.0.0.1:9")
 
     for _ in range(40):
-        wing.take_turn(near)
+        runs_api.take_turn(near)
     for _ in range(15):
-        wing.take_turn(far)
+        runs_api.take_turn(far)
         clock[0] += 0.1
     assert slept == []
-    wing.take_turn(far)
+    runs_api.take_turn(far)
     assert slept == [pytest.approx(8.5)]
 
 
@@ -231,7 +233,7 @@ def test_runs_become_examples_and_a_baseline(tmp_path, load, convert, v2_reads):
             assert (run["outputs"], run["tags"], metadata["user"]) == ({"a": f"answer {n}"}, ["prod"], 7)
             assert (run["total_tokens"], run["total_cost"]) == (15, 0.25)
             assert bodies.parse_time(run["end_time"]) - bodies.parse_time(run["start_time"]) == timedelta(seconds=2)
-        session = wing.find_experiment(api, "questions-baseline")
+        session = calls.find_experiment(api, "questions-baseline")
         assert session["extra"]["metadata"] == {"which": "prod-baseline", "source_project": "prod"}
 
 
@@ -254,7 +256,7 @@ def test_runs_that_are_too_old_are_moved_and_others_are_not(api, load, convert):
     assert bodies.parse_time(old["metadata"]["original_end_time"]) == ends[0]
     moved = bodies.parse_time(old["start_time"])
     assert moved > times[0] and bodies.parse_time(old["end_time"]) - moved == timedelta(seconds=3)
-    assert bodies.parse_time(wing.find_experiment(api, "questions-baseline")["start_time"]) <= moved
+    assert bodies.parse_time(calls.find_experiment(api, "questions-baseline")["start_time"]) <= moved
 
 
 def test_outputs_become_the_reference_on_request(api, load, convert):
@@ -274,7 +276,9 @@ def test_steps_are_copied_on_request(tmp_path, load, convert, v2_reads):
     with localsmith.serve(tmp_path / "v.db", v2_reads=v2_reads) as server:
         api = connection.connect(server.url)
         project, *_ = load([with_steps(n) for n in range(60)], to=api)
-        originals = {run["id"]: run for run in wing.query_runs(api, project["id"], EVERYTHING, since=backtest.ALL_TIME)}
+        originals = {
+            run["id"]: run for run in runs_api.query_runs(api, project["id"], EVERYTHING, since=choosing.ALL_TIME)
+        }
 
         made = convert(load_child_runs=True, to=api)
 
@@ -389,8 +393,8 @@ def test_what_was_interrupted_is_completed(monkeypatch, server, api, load, conve
 
     sources = [run["metadata"]["source_run_id"] for run in baseline(api)]
     assert sorted(sources) == sorted(one.id for one in list_runs("prod", langsmith=api).chosen)
-    session = wing.find_experiment(api, "questions-baseline")
-    assert len(list(wing.list_session_feedback(api, session["id"]))) == len(examples(api)) == 230
+    session = calls.find_experiment(api, "questions-baseline")
+    assert len(list(calls.list_session_feedback(api, session["id"]))) == len(examples(api)) == 230
 
 
 def test_two_at_once_end_in_the_same_state(server, api, load, convert):
@@ -424,7 +428,7 @@ def test_what_cannot_be_copied_is_named_and_the_rest_is_copied(server, load, con
     load([production_run(n) for n in range(4)])
     runs = list_runs("prod", langsmith=api)
     gone = str(uuid.uuid4())
-    runs.chosen.insert(0, backtest.Chosen(runs.chosen[0].start, runs.chosen[0].end, gone))
+    runs.chosen.insert(0, choosing.Chosen(runs.chosen[0].start, runs.chosen[0].end, gone))
     faults = Faults(server)
     faults.plan = lambda seen: (
         Answer(422, '{"detail":"no twos"}') if seen.path.endswith("bulk") and b"question 2" in seen.body else None
@@ -472,8 +476,8 @@ def test_masked_texts_are_all_that_is_sent(server, api, load, convert):
     run = baseline(api)[0]
     assert run["inputs"]["deep"] == [{"[who]": "[who]"}] and run["tags"] == ["[who]"]
     assert run["steps"][0]["error"] == "no [who]"
-    session = wing.find_experiment(api, "questions-baseline")
-    copies = wing.list_session_feedback(api, session["id"])
+    session = calls.find_experiment(api, "questions-baseline")
+    copies = calls.list_session_feedback(api, session["id"])
     assert {(item["key"], item["comment"]) for item in copies} == {("note of [who]", "said [who]")}
     assert len(baseline(api)) == len(examples(api)) == 3
 
@@ -513,8 +517,8 @@ def test_feedback_of_originals_is_copied_and_kept_up_to_date(server, api, load, 
     evaluate("questions-baseline", None, [lambda outputs: {"key": "correct", "score": 0}], langsmith=api)
 
     def marks():
-        session = wing.find_experiment(api, "questions-baseline")
-        items = wing.list_session_feedback(api, session["id"])
+        session = calls.find_experiment(api, "questions-baseline")
+        items = calls.list_session_feedback(api, session["id"])
         marks = ((item["key"], item["score"], item["value"], item["comment"]) for item in items)
         return sorted(marks, key=lambda mark: (mark[0], mark[1] or 0))
 
@@ -528,7 +532,7 @@ def test_feedback_of_originals_is_copied_and_kept_up_to_date(server, api, load, 
     ]
 
     original = next(
-        item for item in wing.pages(api, "/feedback", {"session": wing.find_project(api, "prod")["id"]})
+        item for item in calls.pages(api, "/feedback", {"session": calls.find_project(api, "prod")["id"]})
         if item["key"] == "useful"
     )  # fmt: skip
     rest.update_feedback(api, {**original, "score": 0.75})
@@ -570,9 +574,9 @@ def test_loading_a_file_again_changes_nothing(api, load):
     assert gaps == {timedelta(minutes=1)}
     assert timedelta(0) <= datetime.now(UTC) - first.chosen[-1].end < timedelta(minutes=1)
     selects = ("METADATA", "REFERENCE_EXAMPLE_ID")
-    [run] = wing.query_runs(api, project["id"], selects, since=backtest.ALL_TIME, ids=[first.chosen[0].id])
+    [run] = runs_api.query_runs(api, project["id"], selects, since=choosing.ALL_TIME, ids=[first.chosen[0].id])
     assert run["metadata"]["original_start_time"] == LONG_AGO.isoformat() and not run.get("reference_example_id")
-    assert len(list(wing.pages(api, "/feedback", {"session": project["id"]}))) == 40
+    assert len(list(calls.pages(api, "/feedback", {"session": project["id"]}))) == 40
 
 
 def test_a_file_of_a_month_fits_into_the_window(api, load):
@@ -586,7 +590,7 @@ def test_a_file_of_a_month_fits_into_the_window(api, load):
     assert chosen[-1].start - chosen[0].start <= bodies.WINDOW
     assert chosen[-1].end <= datetime.now(UTC)
     selects = ("INPUTS", "START_TIME")
-    runs = wing.query_runs(api, loaded.project["id"], selects, since=backtest.ALL_TIME)
+    runs = runs_api.query_runs(api, loaded.project["id"], selects, since=choosing.ALL_TIME)
     in_order = [run["inputs"]["q"] for run in sorted(runs, key=lambda run: run["start_time"])]
     assert in_order == [one["inputs"]["q"] for one in sorted(times, key=lambda one: one["start_time"])]
     assert str(loaded).startswith("31 of 31 by ") and "closer together" in str(loaded)

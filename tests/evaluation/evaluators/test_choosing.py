@@ -5,8 +5,8 @@ import uuid
 import pytest
 
 from langsmith_rest.commands import main
-from langsmith_rest.evaluation.evaluators.calling import PAIRWISE
-from langsmith_rest.evaluation.running.targets import load_evaluators
+from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE
+from langsmith_rest.evaluation.running.files import load_evaluators
 
 MIXED = """
 import json

@@ -7,7 +7,6 @@ import pytest
 
 from langsmith_rest.evaluation.evaluators.answers import (
     at_least_emojis,
-    count_emojis,
     exact,
     exact_match,
     json_match,
@@ -17,19 +16,11 @@ from langsmith_rest.evaluation.evaluators.answers import (
     text_of,
     token_limit,
 )
-from langsmith_rest.evaluation.evaluators.calling import (
-    PAIRWISE,
-    RUN,
-    SUMMARY,
-    TARGET,
-    Example,
-    Run,
-    bind,
-    feedback_items,
-    preferences,
-    ready,
-    score,
-)
+from langsmith_rest.evaluation.evaluators.calling import score
+from langsmith_rest.evaluation.evaluators.emojis import count_emojis
+from langsmith_rest.evaluation.evaluators.records import Example, Run
+from langsmith_rest.evaluation.evaluators.returns import feedback_items, preferences
+from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, TARGET, bind, ready
 from langsmith_rest.evaluation.evaluators.trajectories import (
     extract_tool_calls,
     schema_before_query,

@@ -9,9 +9,8 @@ import pytest
 from chat_server import ChatServer, completion, good
 
 from langsmith_rest import connection
-from langsmith_rest.evaluation.evaluators import judge
-from langsmith_rest.evaluation.evaluators.calling import RUN, Run, bind, score
-from langsmith_rest.evaluation.evaluators.judge import JudgeError
+from langsmith_rest.evaluation.evaluators import judge, model_server
+from langsmith_rest.evaluation.evaluators.calling import score
 from langsmith_rest.evaluation.evaluators.llm import (
     accuracy,
     conciseness,
@@ -21,6 +20,9 @@ from langsmith_rest.evaluation.evaluators.llm import (
     shown_first,
     verdict_schema,
 )
+from langsmith_rest.evaluation.evaluators.model_server import JudgeError
+from langsmith_rest.evaluation.evaluators.records import Run
+from langsmith_rest.evaluation.evaluators.signatures import RUN, bind
 
 KEY = "sk-never-shown"
 YES = {"reasoning": "it says Lima", "score": True}
@@ -41,7 +43,7 @@ def connect(tmp_path):
     """Open a connection to a stand-in server, with a cache of this test's own."""
 
     def connect(server, **options):
-        return judge.connect(server.url, KEY, **{"cache": tmp_path / "cache", "patience": 5, **options})
+        return model_server.connect(server.url, KEY, **{"cache": tmp_path / "cache", "patience": 5, **options})
 
     return connect
 
@@ -169,11 +171,11 @@ def test_a_server_that_stays_away_is_given_up_for_all_questions(connect):
             with pytest.raises(JudgeError, match="answered 503; not asked again"):
                 ask(connection)
         assert len(server.requests) == asked
-        connection.given_up = (time.monotonic() - judge.OUTAGE_SECONDS, "long ago")
+        connection.given_up = (time.monotonic() - model_server.OUTAGE_SECONDS, "long ago")
         server.answers[:] = [good(YES)]
         assert ask(connection) == YES
 
-    gone = judge.connect("http://127.0.0.1:1/v1", KEY, cache=None, patience=0.2)
+    gone = model_server.connect("http://127.0.0.1:1/v1", KEY, cache=None, patience=0.2)
     with pytest.raises(JudgeError, match=r"no answer from http://127.0.0.1:1/v1 \(ConnectionError\)$"):
         ask(gone)
     started = time.monotonic()
@@ -220,7 +222,7 @@ def test_patience_is_that_of_the_settings(monkeypatch):
     """One variable for all servers."""
     monkeypatch.setattr(connection, "settings", lambda: {"OPENAI_API_KEY": KEY, "LANGSMITH_PATIENCE_SECONDS": "7"})
 
-    server = judge.connect(cache=None)
+    server = model_server.connect(cache=None)
 
     assert server.session.get_adapter(server.url).patience == 7
 
@@ -331,7 +333,7 @@ def test_settings_that_cannot_work_are_refused(monkeypatch, settings, message):
     monkeypatch.setattr(connection, "settings", lambda: settings)
 
     with pytest.raises(connection.SetupError, match=message) as caught:
-        judge.connect()
+        model_server.connect()
     assert KEY not in str(caught.value)
 
 
@@ -339,7 +341,7 @@ def test_a_local_server_needs_no_key(monkeypatch, tmp_path):
     """OPENAI_BASE_URL alone is enough; no Authorization header is sent."""
     with ChatServer(good(YES)) as server:
         monkeypatch.setattr(connection, "settings", lambda: {"OPENAI_BASE_URL": server.url})
-        assert ask(judge.connect(cache=tmp_path)) == YES
+        assert ask(model_server.connect(cache=tmp_path)) == YES
 
     assert "Authorization" not in server.headers
 

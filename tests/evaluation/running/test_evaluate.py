@@ -26,14 +26,17 @@ import rest
 from langsmith_rest import connection
 from langsmith_rest.commands import main
 from langsmith_rest.commands.evaluate import progress_line, report
-from langsmith_rest.evaluation import api as wing
-from langsmith_rest.evaluation.evaluators import judge
+from langsmith_rest.evaluation import api as calls
+from langsmith_rest.evaluation import runs_api
+from langsmith_rest.evaluation.evaluators import judge, model_server
 from langsmith_rest.evaluation.evaluators.answers import exact_match, length_limit
-from langsmith_rest.evaluation.evaluators.calling import PAIRWISE, RUN, SUMMARY, ready
 from langsmith_rest.evaluation.evaluators.llm import accuracy
+from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, ready
 from langsmith_rest.evaluation.evaluators.trajectories import trajectory_match
-from langsmith_rest.evaluation.running.evaluate import Evaluation, ExecutorError, Interrupted, aevaluate, evaluate
-from langsmith_rest.evaluation.running.targets import git_state, load_evaluators, load_function, without_credentials
+from langsmith_rest.evaluation.running.evaluate import aevaluate, evaluate
+from langsmith_rest.evaluation.running.evaluation import Evaluation, ExecutorError, Interrupted
+from langsmith_rest.evaluation.running.files import load_evaluators, load_function
+from langsmith_rest.evaluation.running.provenance import git_state, without_credentials
 from langsmith_rest.wording import alike
 from recorder import RecordingError, record_langsmith_experiment
 
@@ -68,14 +71,14 @@ def run(api):
 
 def runs_of(api, found):
     """The recorded runs, by the number they are about."""
-    session = wing.find_experiment(api, found.experiment_name)
+    session = calls.find_experiment(api, found.experiment_name)
     selects = ("ID", "INPUTS", "OUTPUTS", "ERROR", "METADATA", "NAME", "PROJECT_ID", "START_TIME", "END_TIME")
-    pages = wing.list_experiment_runs(api, found.dataset_id, [session["id"]], selects, with_replaced=True)
+    pages = runs_api.list_experiment_runs(api, found.dataset_id, [session["id"]], selects, with_replaced=True)
     return {example["inputs"]["n"]: example["runs"] for example in pages}
 
 
 def feedback_of(api, found, **query):
-    return list(wing.list_session_feedback(api, found.experiment_id, **query))
+    return list(calls.list_session_feedback(api, found.experiment_id, **query))
 
 
 # Running a target
@@ -91,7 +94,7 @@ def test_a_target_is_run_scored_and_recorded(api, run):
     assert runs[2][0]["start_time"] <= runs[2][0]["end_time"]
     assert [item["score"] for item in feedback_of(api, found)] == [1] * 6
     assert (found.planned, found.done, found.errors, found.feedback["created"]) == (6, 6, 0, 6)
-    assert found.tally.as_json() == {"exact_match": {"n": 6, "mean": 1.0, "errors": 0}}
+    assert found.scores.as_json() == {"exact_match": {"n": 6, "mean": 1.0, "errors": 0}}
     assert found.experiment_id in found.url
 
 
@@ -99,9 +102,9 @@ def test_the_experiment_says_where_it_comes_from(api, run):
     """Dataset version, splits, repetitions and git in its metadata, under the SDK's names; one's own keys win."""
     found = run(metadata={"model": "m", "num_repetitions": "mine"}, description="why")
 
-    session = wing.find_experiment(api, found.experiment_name)
+    session = calls.find_experiment(api, found.experiment_name)
     metadata = session["extra"]["metadata"]
-    versions = {example["modified_at"] for example in wing.list_examples(api, found.dataset_id)}
+    versions = {example["modified_at"] for example in calls.list_examples(api, found.dataset_id)}
     assert metadata["dataset_version"] == max(versions)
     assert (metadata["dataset_splits"], metadata["num_repetitions"], metadata["model"]) == (["base"], "mine", "m")
     assert session["description"] == "why" and session["end_time"]
@@ -115,7 +118,7 @@ def test_a_target_that_fails_is_a_run_with_its_error(api, run):
     assert "RuntimeError: odd: 3" in runs[3][0]["error"]
     assert runs[2][0].get("error") is None
     assert found.errors == 3
-    assert found.tally.as_json()["k"] == {"n": 6, "mean": 0.5, "errors": 0}
+    assert found.scores.as_json()["k"] == {"n": 6, "mean": 0.5, "errors": 0}
     assert {item["comment"] for item in feedback_of(api, found) if item["score"]} == {"{}"}
 
 
@@ -168,7 +171,7 @@ def test_evaluators_that_score_nothing_have_a_row(run, capsys):
         assert not found.silent
 
     of_all = run("first", [], None, summary_evaluators=[silent])
-    assert of_all.tally.rows() == [("silent", "not scored (1)")]
+    assert of_all.scores.rows() == [("silent", "not scored (1)")]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,7 @@ def test_targets_of_other_signatures(api, run):
     assert sorted(row for row, _ in seen) == list(range(6))
     with pytest.raises(ValueError, match="has the parameter 'run'"):
         run(lambda inputs, run: 1, experiment_name="other")
-    with pytest.raises(ValueError, match="expected a function, an experiment"):
+    with pytest.raises(ValueError, match="expected a function, an object with invoke"):
         run(7)
 
 
@@ -224,7 +227,7 @@ def test_async_targets_share_one_event_loop(run):
     found = run(target, [judge])
 
     assert len(loops) == 1
-    assert found.tally.scores["judge"] == 6
+    assert found.scores.numbers["judge"] == 6
 
 
 def test_aevaluate_runs_in_the_callers_loop(api):
@@ -242,7 +245,7 @@ def test_aevaluate_runs_in_the_callers_loop(api):
         assert set(loops) == {asyncio.get_running_loop()}
         return found
 
-    assert asyncio.run(caller()).tally.sums == {"exact_match": 6}
+    assert asyncio.run(caller()).scores.sums == {"exact_match": 6}
 
 
 def test_at_most_so_many_calls_at_a_time(run):
@@ -290,7 +293,7 @@ def test_an_evaluator_that_fails_is_recorded_and_stops_nothing(api, run):
     assert len(broken_ones) == 6
     assert all(item["error"] and item["score"] is None and "KeyError" in item["comment"] for item in broken_ones)
     assert "returned [1, 2], expected a boolean" in feedback_of(api, found, key="strange")[0]["comment"]
-    assert found.tally.as_json()["exact_match"]["mean"] == 1
+    assert found.scores.as_json()["exact_match"]["mean"] == 1
     assert found.evaluator_errors == 12
 
 
@@ -301,7 +304,7 @@ def test_evaluators_with_bad_signatures_stop_it_before_anything_runs(api, run):
     with pytest.raises(ValueError, match="'reference'"):
         run(called.append, [lambda outputs, reference: 1])
     assert not called
-    assert not list(wing.list_sessions(api, name="first"))
+    assert not list(calls.list_sessions(api, name="first"))
 
 
 def test_summary_evaluators_see_the_whole_experiment(api, run):
@@ -332,7 +335,7 @@ def test_the_same_name_goes_on_where_it_stopped(api, run):
 
     assert sorted(called) == [2, 3, 4, 5]
     assert (found.planned, found.done, found.existing) == (4, 4, 2)
-    assert found.tally.scores["exact_match"] == 6
+    assert found.scores.numbers["exact_match"] == 6
     assert run().planned == 0
     assert all(len(some) == 1 for some in runs_of(api, found).values())
 
@@ -344,13 +347,13 @@ def test_failed_runs_are_retried_on_request(api, run):
 
     found = run(retry_errors=True)
 
-    assert (found.planned, found.existing, found.tally.scores["exact_match"]) == (3, 3, 6)
-    assert found.tally.as_json()["exact_match"]["mean"] == 1
+    assert (found.planned, found.existing, found.scores.numbers["exact_match"]) == (3, 3, 6)
+    assert found.scores.as_json()["exact_match"]["mean"] == 1
     old, new = sorted(runs_of(api, found)[3], key=lambda one: one["start_time"])
     assert new["metadata"]["retry_of"] == old["id"]
     assert run(retry_errors=True).planned == 0
     assert run("first", [exact_match], None).scored == 6
-    counting = wing.list_experiment_runs(api, found.dataset_id, [found.experiment_id])
+    counting = runs_api.list_experiment_runs(api, found.dataset_id, [found.experiment_id])
     assert [len(example["runs"]) for example in counting] == [1] * 6  # what `compare` sees
 
 
@@ -389,7 +392,7 @@ def test_another_version_of_the_target_is_noticed(api, run, tmp_path):
 
     found = [one.target_changed for one in (first, same, with_other, changed)]
     assert found == [False, False, True, True]
-    assert len(wing.find_experiment(api, "first")["extra"]["metadata"]["target_hash"]) == 8
+    assert len(calls.find_experiment(api, "first")["extra"]["metadata"]["target_hash"]) == 8
     assert run(functools.partial(answer), experiment_name="new").target_changed is False
 
 
@@ -429,8 +432,8 @@ def test_nothing_left_to_do_shows_the_totals_of_the_experiment(api, run):
     again = run(fails_on_odd, evaluators)
 
     assert (again.done, again.existing, first.errors, again.errors) == (0, 6, 3, 3)
-    assert list(again.tally.as_json().items()) == list(first.tally.as_json().items())
-    assert list(first.tally.as_json()) == ["exact_match", "length_limit"]
+    assert list(again.scores.as_json().items()) == list(first.scores.as_json().items())
+    assert list(first.scores.as_json()) == ["exact_match", "length_limit"]
     assert run("first", [exact_match], None).errors == 3
 
 
@@ -442,10 +445,10 @@ def test_only_the_evaluators_asked_for_decide(api, run):
 
     run(evaluators=[broken])
     found = run(evaluators=[broken, exact_match])  # scores what is there, as the second has not spoken
-    assert (found.evaluator_errors, found.tally.scores["exact_match"]) == (6, 6)
+    assert (found.evaluator_errors, found.scores.numbers["exact_match"]) == (6, 6)
 
     other = run(evaluators=[exact_match], retry_errors=True)
-    assert (other.evaluator_errors, other.tally.as_json()["broken"]["errors"]) == (0, 6)
+    assert (other.evaluator_errors, other.scores.as_json()["broken"]["errors"]) == (0, 6)
     assert run(evaluators=[broken]).evaluator_errors == 6
 
 
@@ -465,7 +468,7 @@ def test_failed_evaluators_are_retried_on_request(api, run):
     found = run(lambda inputs: pytest.fail("called"), [sometimes], retry_errors=True)
 
     assert (found.scored, found.evaluator_errors) == (6, 0)
-    assert {key: sums["n"] for key, sums in found.tally.as_json().items()} == {"sometimes": 6, "exact_match": 6}
+    assert {key: sums["n"] for key, sums in found.scores.as_json().items()} == {"sometimes": 6, "exact_match": 6}
 
 
 def test_runs_whose_scores_got_lost_are_scored_again(api, run):
@@ -475,9 +478,9 @@ def test_runs_whose_scores_got_lost_are_scored_again(api, run):
 
     assert (found.planned, found.scored, found.feedback["created"]) == (0, 6, 6)
     some = feedback_of(api, found)
-    wing.delete_feedback(api, some[0]["id"])
+    calls.delete_feedback(api, some[0]["id"])
     again = run(evaluators=[exact_match])
-    assert (again.scored, again.feedback["created"], again.tally.scores["exact_match"]) == (1, 1, 6)
+    assert (again.scored, again.feedback["created"], again.scores.numbers["exact_match"]) == (1, 1, 6)
     assert {item["id"] for item in feedback_of(api, found)} == {item["id"] for item in some}
 
 
@@ -494,7 +497,7 @@ def test_results_are_recorded_while_others_are_still_running(api, run, monkeypat
                 session = rest.find_session(api, name="first")
                 dataset = rest.find_dataset(api, "squares")
                 if session:
-                    pages = wing.list_experiment_runs(api, dataset["id"], [session["id"]])
+                    pages = runs_api.list_experiment_runs(api, dataset["id"], [session["id"]])
                     recorded[:] = [one for example in pages for one in example["runs"]]
             go_on.set()
         return square(inputs)
@@ -507,7 +510,7 @@ def test_results_are_recorded_while_others_are_still_running(api, run, monkeypat
 def test_a_name_of_other_data_is_refused(run):
     """An experiment belongs to one dataset."""
     run()
-    with pytest.raises(LookupError, match="'first' is taken by other data"):
+    with pytest.raises(LookupError, match="'first' is taken by dataset"):
         run(dataset_name="others")
 
 
@@ -562,9 +565,9 @@ def test_ctrl_c_records_what_is_finished_and_says_how_to_go_on(api, slow):
     _, talk = process.communicate(timeout=20)
 
     assert process.returncode == 130
-    session = wing.find_experiment(api, "slow")
+    session = calls.find_experiment(api, "slow")
     dataset_id = session["reference_dataset_id"]
-    recorded = sum(len(example["runs"]) for example in wing.list_experiment_runs(api, dataset_id, [session["id"]]))
+    recorded = sum(len(example["runs"]) for example in runs_api.list_experiment_runs(api, dataset_id, [session["id"]]))
     assert 5 <= recorded < 20
     assert f"Interrupted: {recorded} runs recorded, {40 - recorded} missing." in talk
     assert "experiment name 'slow'" in talk
@@ -582,7 +585,7 @@ def test_a_killed_process_loses_only_seconds(api, slow):
     found = evaluate(square, "rows", [exact_match], experiment_name="slow", langsmith=api)
     assert 8 <= found.existing < 28
     assert found.existing + found.done == 40
-    assert found.tally.scores["exact_match"] == 40  # those without feedback were scored, too
+    assert found.scores.numbers["exact_match"] == 40  # those without feedback were scored, too
 
 
 def test_stop_ends_it_as_ctrl_c_does(run):
@@ -665,10 +668,10 @@ def test_data_is_a_name_an_id_a_file_or_a_list(api, run, tmp_path):
     file = tmp_path / "squares.jsonl"
     file.write_text("\n".join(map(json.dumps, ROWS)))
 
-    for data in ("squares", found.dataset_id, str(file), file, list(wing.list_examples(api, found.dataset_id))):
+    for data in ("squares", found.dataset_id, str(file), file, list(calls.list_examples(api, found.dataset_id))):
         again = run(data=data, dataset_name=None)
         assert (again.dataset_id, again.planned, again.existing) == (found.dataset_id, 0, 6)
-    assert len(list(wing.list_examples(api, found.dataset_id))) == 6
+    assert len(list(calls.list_examples(api, found.dataset_id))) == 6
 
 
 def test_only_some_splits(api, run):
@@ -678,8 +681,8 @@ def test_only_some_splits(api, run):
 
     assert sorted(runs_of(api, found)) == [1, 3, 5]
     assert run(data="squares", splits=["all"], experiment_name="second").planned == 3
-    assert wing.find_experiment(api, "first")["extra"]["metadata"]["dataset_splits"] == ["odd"]
-    with pytest.raises(ValueError, match="no examples in none"):
+    assert calls.find_experiment(api, "first")["extra"]["metadata"]["dataset_splits"] == ["odd"]
+    with pytest.raises(ValueError, match="split 'none': there are all, even, odd"):
         run(data="squares", splits=["none"])
 
 
@@ -724,7 +727,7 @@ def test_attachments_of_examples(api, run):
         return {"note": requests.get(attachments["note"]["presigned_url"]).text}
 
     found = run(target, [lambda outputs, attachments: outputs["note"] == "four" and "note" in attachments], "squares")
-    assert found.tally.sums == {"evaluator": 1}
+    assert found.scores.sums == {"evaluator": 1}
 
 
 # An experiment that is there
@@ -785,7 +788,7 @@ def test_recorded_steps_are_seen_by_evaluators(api):
         return {"key": "seen", "score": 1, "comment": f"{run.child_runs[0].child_runs[0].name}, {run.latency}"}
 
     found = evaluate("agent", evaluators=[trajectory_match(), seen], langsmith=api)
-    assert found.tally.sums == {"trajectory_match": 1, "seen": 1}
+    assert found.scores.sums == {"trajectory_match": 1, "seen": 1}
     assert feedback_of(api, found, key="seen")[0]["comment"] == "inner, 2.0"
 
 
@@ -822,8 +825,8 @@ def pair(run):
 
 
 def pairwise_feedback(api, found, run_of):
-    session = wing.find_experiment(api, run_of)
-    items = wing.list_session_feedback(api, session["id"])
+    session = calls.find_experiment(api, run_of)
+    items = calls.list_session_feedback(api, session["id"])
     return [item for item in items if item["comparative_experiment_id"] == found.comparative_id]
 
 
@@ -832,7 +835,7 @@ def test_two_experiments_are_judged_side_by_side(api, run, pair):
     found = run(pair, [prefer_larger], None, experiment_name=None, randomize_order=True)
 
     assert (found.pairs, found.means, found.ties) == (6, {"larger": [0, 5 / 6]}, {"larger": 1})
-    [listed] = connection.call(api, "GET", f"/datasets/{wing.find_dataset(api, 'squares')['id']}/comparative")
+    [listed] = connection.call(api, "GET", f"/datasets/{calls.find_dataset(api, 'squares')['id']}/comparative")
     assert (listed["id"], listed["name"]) == (found.comparative_id, found.name)
     a, b = (pairwise_feedback(api, found, name) for name in pair)
     assert [sum(item["score"] for item in items) for items in (a, b)] == [0, 5]
@@ -1010,7 +1013,7 @@ def test_git_state(tmp_path, monkeypatch):
 def test_progress_says_how_many_how_many_failed_and_how_fast():
     """Counts, errors of the target and of evaluators, and the rate."""
     found = Evaluation("", "", "", "v1", planned=40, done=20, errors=2, started=time.monotonic() - 10)
-    found.tally.add({"key": "k", "error": True})
+    found.scores.add({"key": "k", "error": True})
 
     assert progress_line(found) == "v1: 20 of 40 done, 2 errors, 1 evaluator error, 2.0/s"
 
@@ -1082,15 +1085,15 @@ def test_judges_are_counted_cached_and_asked_afresh_on_request(command, monkeypa
             ([], "0 judge calls (0 tokens in, 0 out), 10 verdicts from the cache"),
             (["--fresh"], "10 judge calls (1,000 tokens in, 70 out), 0 verdicts from the cache"),
         ):
-            judge.default.cache_clear()
-            judge.SPENT.clear()
+            model_server.default_server.cache_clear()
+            model_server.SPENT.clear()
             code, out, err = command(*words, *extra)
             assert (code, said in err) == (0, True)
             assert "accuracy    1.000 (mean of 5)" in out
         server.answers[:] = [(200, completion({"refusal": "no"}))]
-        judge.default.cache_clear()
+        model_server.default_server.cache_clear()
         code, out, err = command(*words, "--fresh")
-    judge.default.cache_clear()
+    model_server.default_server.cache_clear()
     judge.FRESH.clear()
     assert code == 1
     assert "The evaluator kind failed 5 times, with the reason in its feedback. The first: JudgeError: " in err
@@ -1180,11 +1183,11 @@ def test_a_judge_without_a_key_is_found_before_anything_runs(command, monkeypatc
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:1")  # where nothing answers
-    judge.default.cache_clear()
+    model_server.default_server.cache_clear()
 
     code, out, err = command(*form, "--evaluators", "langsmith_rest:accuracy()")
     assert (code, out) == (2, "") and "OPENAI_API_KEY is not set: a judge needs it, or OPENAI_BASE_URL" in err
-    connection = judge.connect("http://127.0.0.1:1/v1", cache=None)
+    connection = model_server.connect("http://127.0.0.1:1/v1", cache=None)
     assert len(ready([accuracy(connection=connection)], RUN)) == 1
 
 

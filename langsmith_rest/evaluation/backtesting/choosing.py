@@ -1,0 +1,77 @@
+"""Which runs of a production project a backtest is about."""
+
+import hashlib
+import heapq
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from langsmith_rest import connection
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.api import find_project
+from langsmith_rest.evaluation.runs_api import query_runs
+from langsmith_rest.recording.bodies import EPOCH, parse_time
+
+
+class Chosen(NamedTuple):
+    """A root run that was chosen."""
+
+    start: datetime
+    end: datetime
+    id: str
+
+
+@dataclass
+class Runs:
+    """Root runs of a project: who they are, not what they say, so that thousands take no space. Oldest first."""
+
+    project: dict
+    chosen: list[Chosen] = field(default_factory=list)
+    finished: int = 0  # of those asked for, before the sample
+    pending: int = 0  # left out, since they have no end yet
+
+
+def list_runs(
+    project: str,
+    *,
+    filter: str | None = None,
+    since: datetime | timedelta | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    langsmith: LangSmith | None = None,
+) -> Runs:
+    """Choose finished root runs of a project: the newest `limit` that pass, of these a random `sample`.
+
+        runs = list_runs("prod", filter='eq(error, null)', since=timedelta(days=7), limit=1000, sample=100)
+
+    `filter` is LangSmith's filter language, `since` a time or how long ago. Which runs are in a sample follows from
+    `seed` and their ids: the same every time, and a new run takes the place of at most one other.
+    """
+    api = langsmith or connection.connect()
+    session = find_project(api, project)
+    start = datetime.now(UTC) - since if isinstance(since, timedelta) else parse_time(since) or ALL_TIME
+    wanted: dict[str, Any] = {"is_root": True, **({"filter": filter} if filter else {})}
+    selects = ("ID", "START_TIME", "END_TIME", "STATUS")
+    found = Runs(session)
+    for run in query_runs(api, session["id"], selects, since=start, page_size=1000, **wanted):
+        end = parse_time(run.get("end_time"))
+        if end is None or str(run.get("status")).upper() == "PENDING":
+            found.pending += 1
+            continue
+        found.chosen.append(Chosen(parse_time(run["start_time"]) or EPOCH, end, run["id"]))
+        if len(found.chosen) == limit:
+            break
+    found.finished = len(found.chosen)
+    if sample is not None:
+        found.chosen = heapq.nsmallest(sample, found.chosen, key=lambda one: lot(seed, one.id))
+    found.chosen.sort()
+    return found
+
+
+def lot(seed: int, run_id: str) -> bytes:
+    """The number that a run draws; the lowest are in the sample."""
+    return hashlib.sha256(f"{seed}-{run_id}".encode()).digest()
+
+
+ALL_TIME = datetime(2000, 1, 1, tzinfo=UTC)

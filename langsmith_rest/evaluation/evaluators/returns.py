@@ -1,0 +1,127 @@
+"""What evaluators may return: any common form becomes a list of feedback, or of preferences."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langsmith_rest.recording import checking
+
+Item = dict[str, Any]  # {"key", "score"?, "value"?, "comment"?, "error"?}
+
+ACCEPTED = (
+    "a boolean, a number, a text, None (not scored), {'key', 'score', 'value', 'comment'}, {'metric_name': score}, "
+    "a list of such objects, or {'results': [...]}"
+)
+LEFT_OUT = ("metadata", "evaluator_info", "source_run_id", "feedback_config", "correction", "extra", "target_run_id")
+
+
+# ---------------------------------------------------------------- one answer
+
+
+def feedback_items(returned: Any, key: str) -> Iterator[Item]:
+    """Any accepted return value as feedback; raises ValueError that shows the value and what is accepted."""
+    returned = as_plain(returned)
+    if returned is None:
+        return
+    if isinstance(returned, bool | int | float):
+        item: Item = {"key": key, "score": returned}
+    elif isinstance(returned, str) and returned:
+        item = {"key": key, "value": returned}
+    elif isinstance(returned, dict) and returned.keys() == {"results"} and isinstance(returned["results"], list):
+        yield from several(returned["results"], key, returned)
+        return
+    elif isinstance(returned, list | tuple) and returned:
+        yield from several(returned, key, returned)
+        return
+    elif isinstance(returned, dict) and returned:
+        yield from of_object(returned, key)
+        return
+    else:
+        raise refused(key, returned)
+    yield checked(item, key, returned)
+
+
+def several(items: Sequence[Any], key: str, returned: Any) -> Iterator[Item]:
+    for item in map(as_plain, items):
+        if not isinstance(item, dict):
+            raise refused(key, returned)
+        yield from of_object(item, key)
+
+
+def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
+    """`{"key", "score", ...}`, or `{"metric_name": score, ..., "comment"}`."""
+    if "score" in returned or "value" in returned or not returned.keys() - {"key", "comment"}:
+        item = {name: value for name, value in returned.items() if name not in LEFT_OUT and value is not None}
+        item = {"key": key, **({"comment": item.pop("reasoning")} if "reasoning" in item else {}), **item}
+        yield checked({**item, **({"score": as_plain(item["score"])} if "score" in item else {})}, key, returned)
+        return
+    for metric, mark in returned.items():
+        mark = as_plain(mark)
+        if metric in ("comment", "reasoning") or mark is None:
+            continue
+        if not isinstance(mark, bool | int | float | str):
+            raise refused(key, returned)
+        item = {"key": metric, "value" if isinstance(mark, str) else "score": mark}
+        comment = returned.get("comment", returned.get("reasoning"))
+        yield checked({**item, **({"comment": comment} if comment else {})}, key, returned)
+
+
+def checked(item: Item, key: str, returned: Any) -> Item:
+    problems: list[str] = []
+    checking.check_feedback([item], "", problems)
+    if problems:
+        raise refused(key, returned, "; ".join(problems))
+    return item
+
+
+def refused(key: str, returned: Any, reason: str = "") -> ValueError:
+    shown = repr(returned)
+    shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
+    return ValueError(f"'{key}' returned {shown}{reason and f' ({reason})'}, expected {ACCEPTED}.")
+
+
+def as_plain(value: Any) -> Any:
+    """Numbers of NumPy and alike, and results of other libraries (anything with `model_dump`), as plain Python."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if not isinstance(value, dict | list | tuple | str | bool | int | float | None) and hasattr(value, "item"):
+        return value.item()
+    return float(value) if isinstance(value, float) else value
+
+
+# ---------------------------------------------------------------- two answers
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What a pairwise evaluator says of runs, by their place in the list it was given."""
+
+    key: str
+    scores: list[float]
+    comments: list[str | None]
+
+
+PAIRWISE_ACCEPTED = "{'key', 'scores': [a, b] or {run_id: score}, 'comment'}, [a, b], a list of such objects, or None"
+
+
+def preferences(returned: Any, key: str, run_ids: Sequence[str]) -> list[Preference]:
+    """Any accepted return value of a pairwise evaluator; raises ValueError that shows it and what is accepted."""
+    if returned is None:
+        return []
+    if isinstance(returned, dict) and returned.keys() == {"results"}:
+        returned = returned["results"]
+    if isinstance(returned, list | tuple) and returned and all(isinstance(item, dict) for item in returned):
+        return [found for item in returned for found in preferences(item, key, run_ids)]
+    given = returned if isinstance(returned, dict) else {"scores": returned}
+    comment, scores = given.get("comment"), given.get("scores")
+    comments = comment if isinstance(comment, dict) else dict.fromkeys(run_ids, comment)
+    if isinstance(scores, dict):
+        scores = [{str(run_id): mark for run_id, mark in scores.items()}.get(run_id) for run_id in run_ids]
+    if not isinstance(scores, list | tuple) or len(scores) != len(run_ids) or not all(map(is_score, scores)):
+        raise ValueError(f"'{key}' returned {str(returned)[:200]}, expected {PAIRWISE_ACCEPTED}.")
+    return [Preference(given.get("key") or key, list(scores), [comments.get(run_id) for run_id in run_ids])]
+
+
+def is_score(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and math.isfinite(value)

@@ -1,0 +1,67 @@
+"""The verdict of a model: found in its reply, and held against the JSON schema that was asked for."""
+
+import json
+from typing import Any
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+CHECKED = {"type", "enum", "const", "properties", "required", "additionalProperties", "items", "minimum", "maximum"}
+IGNORED = {"title", "description", "default", "examples", "$schema"}
+
+
+def read_verdict(reply: str, schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The object in a reply, also in a fence of Markdown or between other words; and what is wrong with it."""
+    start, end = reply.find("{"), reply.rfind("}")
+    try:
+        verdict = json.loads(reply[start : end + 1] if start >= 0 else reply)
+    except (ValueError, RecursionError) as error:
+        return {}, [f"it is not JSON ({error})" if reply.strip() else "it is empty"]
+    return verdict, misfits(verdict, schema)
+
+
+def check_schema(schema: dict[str, Any]) -> None:
+    """Raise ValueError for a schema that this module cannot hold a verdict against."""
+    if unknown := schema.keys() - CHECKED - IGNORED:
+        raise ValueError(f"a judge's schema may not use {', '.join(sorted(unknown))}: known are {', '.join(CHECKED)}")
+    for inner in [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]:
+        check_schema(inner)
+
+
+def misfits(value: Any, schema: dict[str, Any], where: str = "the answer") -> list[str]:
+    """In words, everything in which a value does not fit a schema."""
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds and not any(is_kind(value, kind) for kind in kinds):
+        return [f"{where} is {json.dumps(value)[:60]}, expected {' or '.join(kinds)}"]
+    allowed = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if allowed is not None and not any(value == one and type(value) is type(one) for one in allowed):
+        return [f"{where} is {json.dumps(value)[:60]}, expected one of {json.dumps(allowed)[:200]}"]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = schema.get("minimum", value), schema.get("maximum", value)
+        return [] if low <= value <= high else [f"{where} is {value}, expected {low} to {high}"]
+    if isinstance(value, list) and "items" in schema:
+        return [wrong for at, item in enumerate(value) for wrong in misfits(item, schema["items"], f"{where}[{at}]")]
+    if not isinstance(value, dict):
+        return []
+    properties = schema.get("properties", {})
+    missing = [f"'{name}' is missing" for name in schema.get("required", []) if name not in value]
+    known = [name for name in value if name in properties]
+    extra = [name for name in value if name not in properties]
+    inner = [wrong for name in known for wrong in misfits(value[name], properties[name], f"'{name}'")]
+    unknown = [f"'{name}' is unknown" for name in extra] if schema.get("additionalProperties") is False else []
+    return [*missing, *unknown, *inner]
+
+
+def is_kind(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if isinstance(value, float):
+        return kind == "number" and value - value == 0  # neither infinite nor NaN
+    return isinstance(value, KINDS[kind])

@@ -1,0 +1,113 @@
+"""The event loop of this process: async targets and evaluators, and the clients they share, all live in it."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any
+
+Await = Callable[[Awaitable[Any]], Any]
+
+THREADS = 64  # for sync code inside of async frameworks: asyncio's default is a few more than there are cores
+
+
+class Unfinished(BaseException):
+    """A call was cancelled from outside: it is no answer, and no failure of what was called."""
+
+
+class ProcessLoop:
+    """One loop in a thread of its own, made when it is first needed and never closed.
+
+    A client that is made at module level belongs to the loop that it is first used in, so every call has to meet it
+    there. A forked process starts with a loop of its own.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def get(self) -> asyncio.AbstractEventLoop:
+        with self.lock:
+            if self.loop is None:
+                self.loop = asyncio.new_event_loop()
+                self.loop.set_default_executor(ThreadPoolExecutor(THREADS))
+                threading.Thread(target=run_for_ever, args=(self.loop,), name="evaluation loop", daemon=True).start()
+            return self.loop
+
+
+def run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        # A task that code under test started may raise SystemExit, which asyncio lets end the loop.
+        with contextlib.suppress(BaseException):
+            loop.run_forever()
+
+
+PROCESS = ProcessLoop()
+os.register_at_fork(after_in_child=PROCESS.__init__) if hasattr(os, "register_at_fork") else None  # type: ignore[misc]
+
+
+class Stop(threading.Event):
+    """Set it, and no more calls begin; `cancel` also ends those that are awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way: set[Future[Any]] = set()
+
+    def cancel(self) -> None:
+        self.set()
+        for future in list(self.under_way):
+            future.cancel()
+
+
+@contextlib.contextmanager
+def awaiting(loop: asyncio.AbstractEventLoop | None, stop: Stop) -> Iterator[Await]:
+    """Give a function that awaits things from any thread: in `loop`, else in the loop of this process.
+
+    What is still awaited in the end (after an interruption) is cancelled.
+    """
+    chosen = loop or PROCESS.get()
+
+    def wait(awaitable: Awaitable[Any]) -> Any:
+        coroutine = caught(awaitable)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, chosen)
+        except RuntimeError:  # the caller's loop is closed
+            coroutine.close()
+            raise Unfinished from None
+        stop.under_way.add(future)
+        try:
+            returned, error = future.result()
+        except CancelledError:
+            raise Unfinished from None
+        finally:
+            stop.under_way.discard(future)
+        if error is not None:
+            raise error
+        return returned
+
+    try:
+        yield wait
+    finally:
+        for future in list(stop.under_way):
+            future.cancel()
+
+
+async def caught(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """What is returned, or raised: an exception that left the task could end the loop. Cancelling goes through."""
+    try:
+        return await awaitable, None
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        return None, error
+    except BaseException as error:
+        return None, error
+
+
+def run_here(awaitable: Awaitable[Any]) -> Any:
+    """Await something in the loop of this process."""
+    with awaiting(None, Stop()) as wait:
+        return wait(awaitable)

@@ -1,0 +1,153 @@
+"""The examples that an evaluation is about: a dataset's, a file's, or a list's, which become a dataset's."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.api import (
+    UUID,
+    find_dataset,
+    list_examples,
+    read_dataset,
+    server_time,
+)
+from langsmith_rest.evaluation.running.plain import CannotHold, plain
+from langsmith_rest.recording import bodies, checking, csv_files, files, results
+from langsmith_rest.recording.batches import hundreds
+from langsmith_rest.recording.canonical import canonical
+from langsmith_rest.recording.sending import create_examples
+from langsmith_rest.wording import alike, counted
+from rest import get_or_create_dataset
+from rest import list_examples as list_known_examples
+
+FIELDS = ("id", "created_at", "modified_at", "name", "dataset_id", "metadata", "inputs", "outputs", "attachment_urls")
+
+
+def load_data(
+    api: LangSmith,
+    data: Any,
+    splits: list[str] | None,
+    dataset_name: str | None,
+    with_attachments: bool = False,
+    limit: int | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The dataset and the examples that `data` means: a dataset's name or id, a file of JSON lines or CSV, or a list.
+
+    A list holds examples of a dataset as the API gives them, or objects with `inputs`, `reference_outputs` (or
+    `outputs`), `metadata` and `split`, which become examples of `dataset_name`, as those of a file do of its stem.
+    """
+    is_stored = isinstance(data, str) and not is_file(data)
+    if is_stored:
+        dataset, examples = stored_examples(api, data, splits, with_attachments)
+    elif isinstance(data, str | Path):
+        dataset, examples = create_missing(api, dataset_name or Path(data).stem, read_rows(str(data)), str(data))
+    else:
+        dataset, examples = listed_examples(api, list(data), dataset_name)
+    if splits:
+        known = {split for example in examples for split in splits_of(example)}
+        if unknown := [split for split in splits if split not in known]:
+            if is_stored:
+                known = {split for one in stored_examples(api, data, None, False)[1] for split in splits_of(one)}
+            offered = f"there are {', '.join(sorted(known))}" if known else "there is none"
+            raise ValueError(f"No example of {dataset['name']!r} is in the split {unknown[0]!r}: {offered}.")
+        examples = [example for example in examples if set(splits) & set(splits_of(example))]
+    if not examples:
+        raise ValueError(f"There are no examples in the dataset {dataset['name']!r}.")
+    return dataset, examples[:limit]
+
+
+def is_file(data: str) -> bool:
+    """Whether `data` names a file, and not a dataset."""
+    return data.lower().endswith((".jsonl", ".json", ".csv"))
+
+
+def stored_examples(
+    api: LangSmith, name: str, splits: list[str] | None, with_attachments: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The examples of a dataset, all of one version, whoever edits it meanwhile."""
+    dataset = read_dataset(api, name) if UUID.fullmatch(name) else find_dataset(api, name)
+    query: dict[str, Any] = {"order": "id", "as_of": server_time(api).isoformat()}
+    if splits:
+        query["splits"] = splits
+    if with_attachments:
+        query["select"] = list(FIELDS)
+    return dataset, list(list_examples(api, dataset["id"], **query))
+
+
+def read_rows(file: str) -> list[Any]:
+    if not Path(file).is_file():
+        raise ValueError(f"{file}: there is no such file.")
+    with open(file, "rb") as opened:
+        if not file.lower().endswith(".csv"):
+            return list(files.ResultFile(file, opened))
+        try:
+            lines = b"".join(csv_files.json_lines(opened))
+        except ValueError as error:
+            raise ValueError(f"{file} cannot be read: {error}.") from None
+    return list(files.ResultFile(file, io.BytesIO(lines)))
+
+
+def listed_examples(
+    api: LangSmith, rows: list[Any], dataset_name: str | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    if rows and all(isinstance(row, dict) and "dataset_id" in row and "id" in row for row in rows):
+        owners = {row["dataset_id"] for row in rows}
+        if len(owners) > 1:
+            raise ValueError("The examples are of several datasets: evaluate one at a time.")
+        return read_dataset(api, owners.pop()), rows
+    try:
+        rows = [plain(row, f"example {number}") for number, row in enumerate(rows, 1)]
+        hash_ = bodies.uuid5(canonical(rows))[:8] if not dataset_name else ""
+    except (CannotHold, ValueError):  # the checks say it better
+        hash_ = ""
+    return create_missing(api, dataset_name or f"examples-{hash_}", rows, "data")
+
+
+def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> tuple[dict[str, Any], list[dict]]:
+    """Make the examples of `rows` that the dataset lacks; returns all of them as the dataset has them."""
+    found, problems = [], []
+    for number, row in enumerate(rows, 1):
+        fields, _, wrong = checking.prepare(as_result(row))
+        problems += [(f"{source}, example {number}", problem) for problem in wrong]
+        found.append(fields)
+    if problems:
+        count = counted(len(problems), "problem")
+        raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *alike(problems)]))
+    if not rows:
+        raise ValueError(f"There are no examples in {source}.")
+    dataset, _ = get_or_create_dataset(api, name)
+    wanted = {bodies.example_id(dataset["id"], fields): fields for fields in found}
+    known = by_id(api, dataset["id"], list(wanted))
+    missing = [i for i in wanted if i not in known]
+    _, refused = create_examples(api, dataset["id"], [bodies.new_example(dataset["id"], wanted[i]) for i in missing])
+    if refused:
+        reasons = alike((f"{source}, an example", reason) for reason in refused.values())
+        raise ValueError("\n  ".join([f"The server refused {counted(len(refused), 'example')}:", *reasons]))
+    known |= by_id(api, dataset["id"], missing)
+    return dataset, [known[i] for i in wanted if i in known]
+
+
+def as_result(row: Any) -> Any:
+    """An example as a result without an answer; `outputs` are the reference where there is no other."""
+    if not isinstance(row, dict) or isinstance(row, results.Unreadable):
+        return row
+    reference = row.get("reference_outputs", row.get("outputs"))
+    fields: dict[str, Any] = {
+        "inputs": row.get("inputs"),
+        "outputs": {},
+        "reference_outputs": reference,
+        "split": row.get("split"),
+    }
+    fields["example_metadata"] = row.get("example_metadata", row.get("metadata"))
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def by_id(api: LangSmith, dataset_id: str, ids: list[str]) -> dict[str, dict]:
+    return {found["id"]: found for some in hundreds(ids) for found in list_known_examples(api, dataset_id, some)}
+
+
+def splits_of(example: Mapping[str, Any]) -> list[str]:
+    found = (example.get("metadata") or {}).get("dataset_split") or ["base"]
+    return [found] if isinstance(found, str) else list(found)

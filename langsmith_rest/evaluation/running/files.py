@@ -1,0 +1,133 @@
+"""Functions from files and modules: targets, and evaluators by name, by list, or all that a file has."""
+
+import ast
+import contextlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from langsmith_rest.evaluation.api import offer
+from langsmith_rest.evaluation.evaluators import choosing
+from langsmith_rest.evaluation.evaluators.signatures import RUN
+from langsmith_rest.wording import Say
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """The function that `my_agent.py:run` names."""
+    path, _, name = reference.rpartition(":")
+    return function_of(load_module(path), path, name)
+
+
+def function_of(module: ModuleType, path: str, name: str) -> Callable[..., Any]:
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"{path} has no function '{name}'{offer(name, list(functions_of(module)))}")
+    if getattr(function, "__name__", "") == "<lambda>":
+        function.__name__ = name
+    return function
+
+
+REFERENCE = re.compile(r"(?P<path>.+?\.py|[\w.]+)(?::(?P<chosen>.*))?", re.DOTALL)
+
+
+def to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def load_evaluators(
+    reference: str, listed: str = "evaluators", known: tuple[str, ...] = RUN, say: Say = to_stderr
+) -> list[Callable[..., Any]]:
+    """The functions of `evals.py:name,name`; of `evals.py`, its list `evaluators`, else all that look like evaluators.
+
+    Those take what is in `known`; `say` is told which they are and what is left out. A module may stand for a file
+    (`evaluation.evaluators`), and a call that makes an evaluator for a name (`mentions("Lima")`).
+    """
+    parts = REFERENCE.fullmatch(reference)
+    if not parts:
+        raise ValueError(f"{reference!r}: expected FILE.py, FILE.py:NAME,... or MODULE:NAME,...")
+    path, chosen = parts["path"], parts["chosen"]
+    module = load_module(path) if path.endswith(".py") else import_module(path)
+    if chosen:
+        return [evaluator_of(module, path, chosen, part) for part in parts_of(chosen)]
+    found = getattr(module, listed, None)
+    if found is None and listed == "evaluators":
+        taken, left_out = choosing.choose(module, path, known)
+        say(choosing.said(path, taken, left_out))
+        found = [function_of(module, path, name) for name in taken]
+    if not found:
+        raise ValueError(
+            f"{reference} has no evaluators: name them ({reference}:NAME), or list them as {listed} = [...]."
+        )
+    return list(found)
+
+
+def parts_of(chosen: str) -> list[ast.expr]:
+    """The parts of `name,name(...)`."""
+    with contextlib.suppress(SyntaxError, ValueError):
+        tree = ast.parse(f"[{chosen}]", mode="eval").body
+        if isinstance(tree, ast.List):
+            return tree.elts
+    raise ValueError(f"{chosen!r}: expected NAME,... or NAME(...) with plain texts and numbers.")
+
+
+def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> Callable[..., Any]:
+    """The function that a name means, or that a call of one with plain values makes."""
+    if isinstance(part, ast.Name):
+        return function_of(module, path, part.id)
+    if not isinstance(part, ast.Call) or not isinstance(part.func, ast.Name):
+        raise ValueError(f"{chosen!r}: expected NAME,... or NAME(...) with plain texts and numbers.")
+    make = function_of(module, path, part.func.id)
+    try:
+        places = [ast.literal_eval(value) for value in part.args]
+        made = make(*places, **{str(one.arg): ast.literal_eval(one.value) for one in part.keywords})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{ast.unparse(part)}: {error}") from error
+    if not callable(made):
+        raise ValueError(f"{ast.unparse(part)} makes no evaluator: name the function alone, {part.func.id}.")
+    return made
+
+
+def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    if module.__name__ == "langsmith_rest":  # hands its names on
+        return {name: value for name in module.__all__ if inspect.isfunction(value := getattr(module, name))}
+    found = {name: value for name, value in vars(module).items() if inspect.isfunction(value) and name[0] != "_"}
+    return {name: value for name, value in found.items() if value.__module__ == module.__name__}
+
+
+def import_module(name: str) -> ModuleType:
+    """Import what is installed, or lies in the current folder."""
+    if "" not in sys.path:
+        sys.path.append("")
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        hint = f"; a file is named {name}.py" if isinstance(error, ModuleNotFoundError) else ""
+        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}{hint}.") from error
+
+
+def load_module(path: str) -> ModuleType:
+    """Import a file as a module of its own name, its folder being importable, so that other processes find it, too."""
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ValueError(f"{path}: there is no such file.")
+    known = sys.modules.get(file.stem)
+    if known is not None:
+        if getattr(known, "__file__", None) == str(file):
+            return known
+        raise ValueError(f"{path} has the name of a module that is in use: call the file something else.")
+    sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file.")
+    module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[file.stem]
+        raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,154 @@
+"""Reading runs: the v2 API where it is served, else v1; they come out in the form of v2."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import rest
+from langsmith_rest import connection
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.api import PAGE
+from langsmith_rest.recording.bodies import EPOCH, parse_time
+
+RETRY_OF = "retry_of"  # in a run's metadata: the failed run that it takes the place of
+# What a comparison needs of a run; scores come as `feedback_stats`. Add INPUTS and OUTPUTS to see what was said.
+NUMBERS = (
+    *("ID", "PROJECT_ID", "IS_ROOT", "PARENT_RUN_IDS", "STATUS", "ERROR", "START_TIME", "LATENCY_SECONDS"),
+    *("TOTAL_TOKENS", "TOTAL_COST", "FEEDBACK_STATS", "METADATA"),
+)
+
+
+def list_experiment_runs(
+    api: LangSmith,
+    dataset_id: str,
+    session_ids: Sequence[str],
+    selects: Sequence[str] = NUMBERS,
+    *,
+    with_replaced: bool = False,
+) -> Iterator[dict]:
+    """Yield each example that has runs in these experiments, its root runs of all of them in `runs`, in the v2 form.
+
+    `selects` are fields of a run as v2 names them; a field may be absent, which means the same as null. With METADATA
+    among them, failed runs that a retry has taken the place of (`main.py evaluate --retry-errors`) are left out.
+    """
+    new: dict[str, Any] = {"experiment_ids": list(session_ids), "page_size": PAGE, "selects": list(selects)}
+    preview = not {"INPUTS", "OUTPUTS"} & set(selects)
+    old: dict[str, Any] = {"session_ids": list(session_ids), "limit": PAGE, "offset": 0, "preview": preview}
+    while True:
+        page = rest.read(
+            api,
+            ("POST", f"/api/v2/datasets/{dataset_id}/experiment-runs", new),
+            ("POST", f"/datasets/{dataset_id}/runs", old),
+        )
+        is_new = isinstance(page, dict)
+        examples = page["items"] if is_new else page
+        for example in examples:
+            runs = example.get("runs") or []
+            runs = runs if is_new else [v2_run(run) for run in runs]
+            roots = [run for run in runs if is_root(run)]
+            replaced = set() if with_replaced else {(run.get("metadata") or {}).get(RETRY_OF) for run in roots}
+            yield {**example, "runs": [run for run in roots if run["id"] not in replaced]}
+        following = page.get("next_cursor") if is_new else len(examples) == PAGE
+        if not following or not examples:
+            return
+        new = {**new, "cursor": following}
+        old = {**old, "offset": old["offset"] + PAGE}
+
+
+def list_steps(api: LangSmith, session: dict, selects: Sequence[str]) -> Iterator[dict]:
+    """Yield all runs below the root runs of an experiment, newest first, in the v2 form."""
+    start = (parse_time(session["start_time"]) or EPOCH) - timedelta(minutes=5)
+    runs = query_runs(api, session["id"], selects, since=start, page_size=1000, is_root=False)
+    return (run for run in runs if not is_root(run))
+
+
+def query_runs(
+    api: LangSmith,
+    project_id: str,
+    selects: Sequence[str],
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    page_size: int = PAGE,
+    **conditions: Any,
+) -> Iterator[dict]:
+    """Yield the runs of a project that started since then, newest first, in the v2 form.
+
+    `conditions` are `is_root`, `ids`, `filter`, `trace_filter` and alike, as v2 names them. `until` saves time where
+    v2 is served; v1 knows no such bound, so more may come.
+    """
+    until = until or datetime.now(UTC) + timedelta(minutes=5)
+    bounds = {"min_start_time": since.isoformat(), "max_start_time": until.isoformat()}  # v2 looks back 24 h only
+    new = {"project_ids": [project_id], "page_size": page_size, "selects": list(selects), **bounds, **conditions}
+    old = {"session": [project_id], "limit": PAGE, "start_time": since.isoformat()}
+    old |= {"select": [V1_SELECTS.get(name, name.lower()) for name in selects if name not in V2_ONLY]}
+    old |= {V1_CONDITIONS.get(name, name): value for name, value in conditions.items()}
+    cursor: dict[str, str] = {}
+    while True:
+        take_turn(api)
+        v2, v1 = ("POST", "/api/v2/runs/query", {**new, **cursor}), ("POST", "/runs/query", {**old, **cursor})
+        page = rest.read(api, v2, v1)
+        runs = page["items"] if "items" in page else [v2_run(run) for run in page["runs"]]
+        yield from runs
+        following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
+        if not following or not runs:
+            return
+        cursor = {"cursor": following}
+
+
+V1_SELECTS = {"METADATA": "extra", "PROJECT_ID": "session_id"}
+V1_CONDITIONS = {"ids": "id", "trace_id": "trace"}
+V2_ONLY = ("IS_ROOT", "LATENCY_SECONDS")
+QUERIES, QUERY_SECONDS = 15, 10.0  # LangSmith takes so many run queries in so many seconds
+queried: deque[float] = deque(maxlen=QUERIES)  # when the last ones were sent, by this process
+
+
+def take_turn(api: LangSmith) -> None:
+    """Wait until another run query is within LangSmith's rate limit; a server on this machine has none."""
+    if urlsplit(api.url).hostname in connection.LOOPBACK:
+        return
+    if len(queried) == QUERIES:
+        time.sleep(max(0.0, queried[0] + QUERY_SECONDS - time.monotonic()))
+    queried.append(time.monotonic())
+
+
+def is_root(run: dict) -> bool:
+    return run.get("is_root") is not False and not run.get("parent_run_ids")
+
+
+def v2_run(run: dict) -> dict:
+    """A run of the v1 API in the form of v2; what v2 lacks is left out, what v1 lacks is absent."""
+    found = {name: value for name, value in run.items() if name not in V1_ONLY and value is not None}
+    for name, convert in CONVERSIONS.items():
+        if name in found:
+            found[name] = convert(found[name])
+    for old, name in RENAMED.items():
+        if run.get(old) is not None:
+            found[name] = run[old]
+    parents = run.get("parent_run_ids") or ([run["parent_run_id"]] if run.get("parent_run_id") else [])
+    found |= {"is_root": not parents, "parent_run_ids": parents}
+    if isinstance(metadata := (run.get("extra") or {}).get("metadata"), dict):
+        found["metadata"] = metadata
+    start, end = parse_time(run.get("start_time")), parse_time(run.get("end_time"))
+    if start and end:
+        found["latency_seconds"] = (end - start).total_seconds()
+    return found
+
+
+RENAMED = {"session_id": "project_id", "in_dataset": "is_in_dataset", "serialized": "manifest"}
+V1_ONLY = {
+    *RENAMED,
+    *("parent_run_id", "child_run_ids", "direct_child_run_ids", "child_runs", "feedbacks"),
+    *("execution_order", "manifest_id", "share_token", "s3_urls"),
+}
+CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("run_type", "status"), str.upper),
+    **dict.fromkeys(("prompt_cost", "completion_cost", "total_cost"), float),
+    **dict.fromkeys(
+        [f"{side}_{what}_details" for side in ("prompt", "completion") for what in ("token", "cost")],
+        lambda details: {"raw": details},
+    ),
+}
