@@ -38,6 +38,7 @@ CREATE TABLE examples (
 CREATE UNIQUE INDEX examples_now ON examples (id) WHERE ended_at IS NULL;
 CREATE INDEX examples_of_dataset_now ON examples (dataset_id, position, id) WHERE ended_at IS NULL;
 CREATE INDEX examples_of_dataset ON examples (dataset_id, position, modified_at);
+CREATE INDEX examples_recent ON examples (dataset_id, modified_at DESC, position) WHERE ended_at IS NULL;
 CREATE INDEX examples_history ON examples (id, modified_at);
 CREATE INDEX examples_of_run ON examples (source_run_id) WHERE source_run_id IS NOT NULL;
 
@@ -64,6 +65,11 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_of_dataset ON sessions (reference_dataset_id, start_time);
 CREATE INDEX sessions_by_start ON sessions (start_time);
+
+CREATE TABLE experiment_numbers (  -- the last number given in a dataset, which may be of an experiment that is deleted
+    dataset_id TEXT PRIMARY KEY REFERENCES datasets (id) ON DELETE CASCADE,
+    last       INTEGER NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE runs (
     seq                  INTEGER PRIMARY KEY,
@@ -97,11 +103,7 @@ CREATE INDEX runs_of_session ON runs (session_id, start_time);
 CREATE INDEX runs_of_trace ON runs (trace_id, dotted_order);
 CREATE INDEX runs_of_example ON runs (reference_example_id, session_id) WHERE reference_example_id IS NOT NULL;
 CREATE INDEX runs_of_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
--- Everything a session's statistics need, so that they read this index alone.
-CREATE INDEX roots_of_session ON runs (
-    session_id, latency, status, start_time,
-    prompt_tokens, completion_tokens, total_tokens, prompt_cost, completion_cost, total_cost
-) WHERE is_root = 1;
+CREATE INDEX roots_of_session ON runs (session_id, latency, start_time) WHERE is_root = 1;  -- for percentiles
 
 -- The wide part of a run, apart from the columns above so that scanning those stays cheap.
 CREATE TABLE run_bodies (
@@ -120,6 +122,18 @@ CREATE TABLE early_updates (  -- updates that overtook the run they belong to; a
     body   TEXT NOT NULL  -- JSON as received
 );
 CREATE INDEX early_updates_of_run ON early_updates (run_id);
+
+CREATE TABLE early_usage (  -- what runs add to ancestors that are not here yet
+    run_id            TEXT PRIMARY KEY,  -- the ancestor
+    session_id        TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    prompt_tokens     INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    total_tokens      INTEGER NOT NULL,
+    prompt_cost       INTEGER NOT NULL,
+    completion_cost   INTEGER NOT NULL,
+    total_cost        INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX early_usage_of_session ON early_usage (session_id);
 
 CREATE TABLE attachments (
     owner_id  TEXT NOT NULL,     -- a run, or an example
@@ -153,11 +167,16 @@ CREATE TABLE feedback (
     id                        TEXT NOT NULL UNIQUE,
     run_id                    TEXT,  -- NULL: feedback on the session as a whole
     session_id                TEXT REFERENCES sessions (id) ON DELETE CASCADE,  -- NULL only until its run arrives
+    is_root                   INTEGER,  -- of its run; NULL without a run, and until its run arrives
     trace_id                  TEXT,
     comparative_experiment_id TEXT,
     feedback_group_id         TEXT,
     key                       TEXT NOT NULL,
     score                     REAL,  -- NULL: not scored; true and false are 1 and 0
+    units                     INTEGER GENERATED ALWAYS AS (  -- the score in 1/10000; NULL where that is not exact
+        CASE WHEN abs(score) < 1e6 AND round(score * 10000) / 10000.0 = score
+        THEN CAST(round(score * 10000) AS INTEGER) END
+    ) VIRTUAL,
     value                     TEXT,  -- JSON or NULL
     comment                   TEXT,
     correction                TEXT,  -- JSON or NULL
@@ -169,10 +188,126 @@ CREATE TABLE feedback (
 );
 CREATE INDEX feedback_of_run ON feedback (run_id, key);
 CREATE INDEX feedback_of_session ON feedback (session_id, key, run_id, score);
-CREATE INDEX feedback_values ON feedback (session_id, key, value) WHERE value IS NOT NULL;
-CREATE INDEX feedback_of_key ON feedback (key);
-CREATE INDEX feedback_without_session ON feedback (run_id) WHERE session_id IS NULL;
+CREATE INDEX feedback_values ON feedback (session_id, key, value, is_root, run_id)
+    WHERE value IS NOT NULL AND comparative_experiment_id IS NULL;
+CREATE INDEX feedback_recent ON feedback (session_id, created_at);
+CREATE INDEX feedback_waiting ON feedback (run_id) WHERE is_root IS NULL AND run_id IS NOT NULL;
 CREATE INDEX feedback_of_comparison ON feedback (comparative_experiment_id, key, run_id) WHERE comparative_experiment_id IS NOT NULL;
+
+-- What a session's root runs and their feedback add up to. Triggers keep it right, so that whatever writes is counted.
+-- `changes` grows with every write: what was made of the rest is as good as before while it stays.
+CREATE TABLE run_totals (
+    session_id        TEXT PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
+    runs              INTEGER NOT NULL,
+    finished          INTEGER NOT NULL,
+    errors            INTEGER NOT NULL,
+    last_start        INTEGER NOT NULL,
+    prompt_tokens     INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    total_tokens      INTEGER NOT NULL,
+    prompt_cost       INTEGER NOT NULL,
+    completion_cost   INTEGER NOT NULL,
+    total_cost        INTEGER NOT NULL,
+    changes           INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TRIGGER run_added AFTER INSERT ON runs WHEN NEW.is_root = 1 BEGIN
+    INSERT INTO run_totals VALUES (
+        NEW.session_id, 1, NEW.end_time IS NOT NULL, NEW.status = 'error', NEW.start_time, NEW.prompt_tokens,
+        NEW.completion_tokens, NEW.total_tokens, NEW.prompt_cost, NEW.completion_cost, NEW.total_cost, 1
+    ) ON CONFLICT (session_id) DO UPDATE SET
+        runs = runs + 1, finished = finished + excluded.finished, errors = errors + excluded.errors,
+        last_start = max(last_start, excluded.last_start),
+        prompt_tokens = prompt_tokens + excluded.prompt_tokens, completion_tokens = completion_tokens + excluded.completion_tokens,
+        total_tokens = total_tokens + excluded.total_tokens, prompt_cost = prompt_cost + excluded.prompt_cost,
+        completion_cost = completion_cost + excluded.completion_cost, total_cost = total_cost + excluded.total_cost,
+        changes = changes + 1;
+END;
+
+CREATE TRIGGER run_changed AFTER UPDATE ON runs WHEN NEW.is_root = 1 BEGIN
+    UPDATE run_totals SET
+        finished = finished + (NEW.end_time IS NOT NULL) - (OLD.end_time IS NOT NULL),
+        errors = errors + (NEW.status = 'error') - (OLD.status = 'error'),
+        prompt_tokens = prompt_tokens + NEW.prompt_tokens - OLD.prompt_tokens,
+        completion_tokens = completion_tokens + NEW.completion_tokens - OLD.completion_tokens,
+        total_tokens = total_tokens + NEW.total_tokens - OLD.total_tokens,
+        prompt_cost = prompt_cost + NEW.prompt_cost - OLD.prompt_cost,
+        completion_cost = completion_cost + NEW.completion_cost - OLD.completion_cost,
+        total_cost = total_cost + NEW.total_cost - OLD.total_cost,
+        changes = changes + 1
+    WHERE session_id = NEW.session_id;
+END;
+
+CREATE TRIGGER run_removed AFTER DELETE ON runs WHEN OLD.is_root = 1 BEGIN
+    UPDATE run_totals SET
+        runs = runs - 1, finished = finished - (OLD.end_time IS NOT NULL), errors = errors - (OLD.status = 'error'),
+        prompt_tokens = prompt_tokens - OLD.prompt_tokens,
+        completion_tokens = completion_tokens - OLD.completion_tokens,
+        total_tokens = total_tokens - OLD.total_tokens,
+        prompt_cost = prompt_cost - OLD.prompt_cost,
+        completion_cost = completion_cost - OLD.completion_cost,
+        total_cost = total_cost - OLD.total_cost,
+        changes = changes + 1
+    WHERE session_id = OLD.session_id;
+END;
+
+-- By metric; preferences of pairwise comparisons, which mean nothing outside of them, are not in it, nor is
+-- feedback on child runs.
+CREATE TABLE feedback_totals (
+    session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    key        TEXT NOT NULL,
+    overall    INTEGER NOT NULL,  -- 1: feedback on the session as a whole, 0: on its root runs
+    items      INTEGER NOT NULL,
+    scored     INTEGER NOT NULL,
+    inexact    INTEGER NOT NULL,  -- of these, how many have no units
+    units      INTEGER NOT NULL,  -- the sum of the others
+    valued     INTEGER NOT NULL,  -- how many have a value
+    changes    INTEGER NOT NULL,
+    PRIMARY KEY (session_id, key, overall)
+) WITHOUT ROWID;
+
+CREATE TRIGGER feedback_added AFTER INSERT ON feedback
+WHEN NEW.session_id IS NOT NULL AND NEW.comparative_experiment_id IS NULL AND (NEW.is_root = 1 OR NEW.run_id IS NULL)
+BEGIN
+    INSERT INTO feedback_totals VALUES (
+        NEW.session_id, NEW.key, NEW.run_id IS NULL, 1, NEW.score IS NOT NULL,
+        NEW.score IS NOT NULL AND NEW.units IS NULL, coalesce(NEW.units, 0), NEW.value IS NOT NULL, 1
+    ) ON CONFLICT (session_id, key, overall) DO UPDATE SET
+        items = items + 1, scored = scored + excluded.scored, inexact = inexact + excluded.inexact,
+        units = units + excluded.units, valued = valued + excluded.valued, changes = changes + 1;
+END;
+
+CREATE TRIGGER feedback_removed AFTER DELETE ON feedback
+WHEN OLD.session_id IS NOT NULL AND OLD.comparative_experiment_id IS NULL AND (OLD.is_root = 1 OR OLD.run_id IS NULL)
+BEGIN
+    UPDATE feedback_totals SET
+        items = items - 1, scored = scored - (OLD.score IS NOT NULL),
+        inexact = inexact - (OLD.score IS NOT NULL AND OLD.units IS NULL), units = units - coalesce(OLD.units, 0),
+        valued = valued - (OLD.value IS NOT NULL), changes = changes + 1
+    WHERE session_id = OLD.session_id AND key = OLD.key AND overall = (OLD.run_id IS NULL);
+END;
+
+-- A change of a score, or a run that arrives after its feedback: out with the old, in with the new.
+CREATE TRIGGER feedback_changed_from AFTER UPDATE ON feedback
+WHEN OLD.session_id IS NOT NULL AND OLD.comparative_experiment_id IS NULL AND (OLD.is_root = 1 OR OLD.run_id IS NULL)
+BEGIN
+    UPDATE feedback_totals SET
+        items = items - 1, scored = scored - (OLD.score IS NOT NULL),
+        inexact = inexact - (OLD.score IS NOT NULL AND OLD.units IS NULL), units = units - coalesce(OLD.units, 0),
+        valued = valued - (OLD.value IS NOT NULL), changes = changes + 1
+    WHERE session_id = OLD.session_id AND key = OLD.key AND overall = (OLD.run_id IS NULL);
+END;
+
+CREATE TRIGGER feedback_changed_to AFTER UPDATE ON feedback
+WHEN NEW.session_id IS NOT NULL AND NEW.comparative_experiment_id IS NULL AND (NEW.is_root = 1 OR NEW.run_id IS NULL)
+BEGIN
+    INSERT INTO feedback_totals VALUES (
+        NEW.session_id, NEW.key, NEW.run_id IS NULL, 1, NEW.score IS NOT NULL,
+        NEW.score IS NOT NULL AND NEW.units IS NULL, coalesce(NEW.units, 0), NEW.value IS NOT NULL, 1
+    ) ON CONFLICT (session_id, key, overall) DO UPDATE SET
+        items = items + 1, scored = scored + excluded.scored, inexact = inexact + excluded.inexact,
+        units = units + excluded.units, valued = valued + excluded.valued, changes = changes + 1;
+END;
 
 CREATE TABLE evaluators (
     id         TEXT PRIMARY KEY,

@@ -1,4 +1,4 @@
-"""The SQLite file behind localsmith: opening it safely, and one transaction per request."""
+"""The SQLite file behind localsmith: opening it safely, and one transaction for requests that come together."""
 
 import json
 import os
@@ -7,12 +7,16 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 APPLICATION_ID = 0x4C534D31  # "LSM1": marks a file as ours, see PRAGMA application_id
 BUSY_TIMEOUT_MS = 15_000  # another process may hold the write lock; its transactions take milliseconds
+WAL_BYTES = 16 * 2**20  # the log keeps no more than this once it has been read to its end
+PAGES_AT_ONCE = 2000  # 8 MB
+KEPT_PAGES = 250  # free pages that stay in the file for what comes next
+AMOUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cost", "completion_cost", "total_cost")
 ELSEWHERE = "Move it away, or use a store in another folder."
 SCHEMA = Path(__file__).with_name("schema.sql")
 
@@ -20,7 +24,7 @@ Migration = Callable[[sqlite3.Connection], None]
 
 
 def add_evaluator_jobs(db: sqlite3.Connection) -> None:
-    for statement in _statements(SCHEMA.read_text(encoding="utf-8")):
+    for statement in schema():
         if "evaluator_jobs" in statement:
             db.execute(statement)
 
@@ -32,17 +36,91 @@ def count_attempts(db: sqlite3.Connection) -> None:
     db.executemany("INSERT INTO evaluator_jobs (rule_id, run_id, session_id, queued_at) VALUES (?, ?, ?, ?)", rows)
 
 
+def keep_totals(db: sqlite3.Connection) -> None:
+    """Add the tables of totals and what they need, and fill them from what is there."""
+    db.execute("ALTER TABLE feedback RENAME TO feedback_before")
+    _make_as_written(db)
+    columns = (
+        "seq, id, run_id, trace_id, comparative_experiment_id, feedback_group_id, key, score, value, comment,"
+        " correction, error, source_type, created_at, modified_at, received"
+    )
+    db.execute(
+        f"INSERT INTO feedback ({columns}, session_id, is_root) SELECT {columns},"
+        " coalesce((SELECT session_id FROM runs WHERE runs.id = run_id), session_id),"
+        " (SELECT is_root FROM runs WHERE runs.id = run_id) FROM feedback_before ORDER BY seq"
+    )
+    db.execute("DROP TABLE feedback_before")
+    db.execute(
+        "INSERT INTO experiment_numbers SELECT reference_dataset_id, max(test_run_number) FROM sessions"
+        " WHERE test_run_number IS NOT NULL GROUP BY reference_dataset_id"
+    )
+    # In two halves: sum() fails where the whole is beyond 64 bits.
+    sums = ", ".join(f"sum({name} >> 31) * 2147483648 + sum({name} & 2147483647)" for name in AMOUNTS)
+    db.execute(
+        "INSERT INTO run_totals SELECT session_id, count(*), count(end_time), sum(status = 'error'), max(start_time),"
+        f" {sums}, 1 FROM runs WHERE is_root = 1 GROUP BY session_id"
+    )
+    _note_early_usage(db)
+
+
+def _note_early_usage(db: sqlite3.Connection) -> None:
+    own = ", ".join(f"own_{name}" for name in AMOUNTS)
+    children = db.execute(
+        f"SELECT session_id, dotted_order, {own} FROM runs WHERE is_root = 0 AND (own_total_tokens OR own_total_cost)"
+    ).fetchall()
+    for session_id, dotted_order, *amounts in children:
+        for part in dotted_order.split(".")[:-1]:
+            if not db.execute("SELECT 1 FROM runs WHERE id = ?", (part[-36:],)).fetchone():
+                add_early_usage(db, part[-36:], session_id, amounts)
+
+
+def add_early_usage(db: sqlite3.Connection, run_id: str, session_id: str, amounts: list[int]) -> None:
+    """Keep what a run adds to an ancestor that is not here yet."""
+    db.execute(
+        "INSERT INTO early_usage VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id) DO UPDATE SET "
+        + ", ".join(f"{name} = {name} + excluded.{name}" for name in AMOUNTS),
+        (run_id, session_id, *amounts),
+    )
+
+
+def _make_as_written(db: sqlite3.Connection) -> None:
+    """Make what schema.sql has and the file lacks; indexes and triggers that differ are made anew."""
+    wanted = {statement.split()[2 + ("UNIQUE" in statement.split()[:2])]: statement for statement in schema()}
+    there = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    for kind, name, table, sql in there:
+        if kind in ("index", "trigger") and (table == "feedback_before" or f"{sql};" != wanted.get(name)):
+            db.execute(f"DROP {kind} {name}")
+    kept = {row["name"] for row in db.execute("SELECT name FROM sqlite_master")}
+    for name, statement in wanted.items():
+        if name not in kept:
+            db.execute(statement)
+
+
 # What older files need to become what schema.sql says, oldest first: (name, function). A new file gets
 # schema.sql as it is and every name recorded; so a change goes into schema.sql and into this list.
 MIGRATIONS: list[tuple[str, Migration]] = [
     ("0002 evaluator jobs", add_evaluator_jobs),
     ("0003 attempts of evaluator jobs", count_attempts),
+    ("0004 totals kept with each write", keep_totals),
 ]
 FIRST = "0001 first schema"
 
 
 class StoreError(Exception):
     """The file cannot be used as a store; the message names it and says what to do."""
+
+
+class Group:
+    """Requests whose writes are committed together; `error` says why they were not."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self.error: Exception | None = None
+        self.done = threading.Event()
+
+    def end(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.done.set()
 
 
 class Store:
@@ -58,10 +136,15 @@ class Store:
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         # SQLite's own queue for writers is sleeping and trying again; in one process a lock is fairer and faster.
         self._writer = threading.Lock()
+        self._group: Group | None = None  # begun, and not yet committed: guarded by the lock above
+        self._waiting = 0  # for that lock
+        self._counting = threading.Lock()
         self._closed = False
         try:
             _check(self.path)
             self._idle.put(_prepare(self.path))
+            # It never writes, so its data_version moves with every commit of any other connection.
+            self._watch = _connect(self.path)
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} cannot be used as a store: {error}.") from error
         except OSError as error:
@@ -71,7 +154,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection inside a read transaction: everything read belongs to one moment."""
-        with self._connection() as db:
+        with self._lent() as db:
             db.execute("BEGIN")
             try:
                 yield db
@@ -80,40 +163,152 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection inside a write transaction: on disk when the block ends, undone when it raises."""
-        with self._connection() as db, self._writer:
-            db.execute("BEGIN IMMEDIATE")
+        """Lend a connection for writing: on disk when the block ends, undone when it raises.
+
+        Those that wait for each other share one commit, which is most of the time that a small write takes. Whoever
+        finds nobody waiting commits for all. When that fails, it fails for all.
+        """
+        with self._turn():
+            group = self._group = self._group or self._begin()
             try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                # A full disk makes SQLite roll back by itself; then there is nothing left to undo.
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
+                group.db.execute("SAVEPOINT request")
+                yield group.db
+                group.db.execute("RELEASE request")
+            except BaseException as error:
+                self._undo(group, error)
                 raise
+            finally:
+                if self._group and not self._waiting:
+                    self._commit(self._group)
+        group.done.wait()
+        if group.error:
+            raise type(group.error)(*group.error.args) from group.error
+
+    def version(self) -> int:
+        """A number that is another one whenever anyone, in any process, has committed to the file."""
+        with self._counting:
+            found: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
+        return found
+
+    def shrink(self) -> None:
+        """Give the pages that deletes left free back to the disk, a piece at a time, so that others can write."""
+        with self._alone() as db:
+            free, pages, mode = (_number(db, name) for name in ("freelist_count", "page_count", "auto_vacuum"))
+            if mode == 0 and free * 4 > pages:  # a store from before they were numbered: once, and as a whole
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                db.execute("VACUUM")
+        while mode and free > KEPT_PAGES:
+            with self.write() as db:
+                db.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+                free = _number(db, "freelist_count")
+        with self._alone() as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Close every idle connection; those still lent out are closed when they come back."""
-        self._closed = True
-        while True:
-            try:
+        """Move the log into the file, and close every idle connection; those still lent out close when they return."""
+        with self._alone() as db:
+            self._closed = True
+            with suppress(sqlite3.Error):  # a full disk, or one that is read-only by now
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._watch.close()
+            while not self._idle.empty():
                 self._idle.get_nowait().close()
-            except queue.Empty:
-                return
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _turn(self) -> Iterator[None]:
+        with self._counting:
+            self._waiting += 1
+        with self._writer:
+            with self._counting:
+                self._waiting -= 1
+            yield
+
+    def _begin(self) -> Group:
+        db = self._take()
         try:
-            db = self._idle.get_nowait()
-        except queue.Empty:
-            db = _connect(self.path)
+            db.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._give_back(db)
+            raise
+        return Group(db)
+
+    def _undo(self, group: Group, error: BaseException) -> None:
+        """Take back what one request of a group wrote; or what all did, where SQLite has done so by itself."""
+        if group.db.in_transaction:
+            group.db.execute("ROLLBACK TO request")
+            group.db.execute("RELEASE request")
+            return
+        self._group = None
+        self._give_back(group.db)
+        group.end(error if isinstance(error, Exception) else sqlite3.OperationalError("interrupted"))
+
+    def _commit(self, group: Group) -> None:
+        failure = None
+        try:
+            group.db.execute("COMMIT")
+        except Exception as error:
+            failure = error
+            # A full disk makes SQLite roll back by itself; then there is nothing left to undo.
+            if group.db.in_transaction:
+                group.db.execute("ROLLBACK")
+        self._group = None
+        self._give_back(group.db)
+        group.end(failure)
+
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection outside of a transaction while nobody of this process writes."""
+        with self._turn():
+            if self._group:
+                self._commit(self._group)
+            with self._lent() as db:
+                yield db
+
+    @contextmanager
+    def _lent(self) -> Iterator[sqlite3.Connection]:
+        db = self._take()
         try:
             yield db
         finally:
-            if self._closed:
-                db.close()
-            else:
-                self._idle.put(db)
+            self._give_back(db)
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return _connect(self.path)
+
+    def _give_back(self, db: sqlite3.Connection) -> None:
+        if self._closed:
+            db.close()
+        else:
+            self._idle.put(db)
+
+
+def backup(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Write a copy of a store into a new file, as it is at this moment; servers may go on writing to it.
+
+    Raises `StoreError` when there is no store, or a file of that name.
+    """
+    source, copy = Path(path).absolute(), Path(target).absolute()
+    if not source.exists():
+        raise StoreError(f"{source} does not exist: there is nothing to back up.")
+    if copy.exists():
+        raise StoreError(f"{copy} exists: name another file.")
+    try:
+        with closing(_connect(source)) as db:
+            if _number(db, "application_id") != APPLICATION_ID:
+                raise StoreError(f"{source} is not a localsmith store: another program made it.")
+            db.execute("VACUUM INTO ?", (f"{copy}.part",))
+        os.replace(f"{copy}.part", copy)
+    except (sqlite3.Error, OSError) as error:
+        Path(f"{copy}.part").unlink(missing_ok=True)
+        raise StoreError(f"{source} was not backed up to {copy}: {error}.") from error
+
+
+def _number(db: sqlite3.Connection, pragma: str) -> int:
+    found: int = db.execute(f"PRAGMA {pragma}").fetchone()[0]
+    return found
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -123,6 +318,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL may lose the last commits on power loss
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cache_size = -16000")  # 16 MB a connection at most
+    db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     db.create_function("mentions", 2, _mentions, deterministic=True)
     db.create_function("same_json", 2, _same_json, deterministic=True)
     return db
@@ -162,6 +358,8 @@ def _prepare(path: Path) -> sqlite3.Connection:
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise StoreError(f"{path} is not a localsmith store: another program made it. {ELSEWHERE}")
+        if not tables:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that deletes can give space back
         db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at the same moment
         if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             _create(db)
@@ -176,7 +374,7 @@ def _prepare(path: Path) -> sqlite3.Connection:
 
 
 def _create(db: sqlite3.Connection) -> None:
-    for statement in _statements(SCHEMA.read_text(encoding="utf-8")):
+    for statement in schema():
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     for name in (FIRST, *(name for name, _ in MIGRATIONS)):
@@ -198,11 +396,13 @@ def _record(db: sqlite3.Connection, name: str) -> None:
     db.execute("INSERT INTO migrations VALUES (?, ?)", (name, time.time_ns() // 1000))
 
 
-def _statements(script: str) -> Iterator[str]:
-    """Split a script into statements; `executescript` would commit the transaction around them."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
+def schema() -> list[str]:
+    """The statements of schema.sql, each from its first word on; `executescript` would commit the transaction."""
+    found, statement = [], ""
+    for line in SCHEMA.read_text(encoding="utf-8").splitlines(keepends=True):
+        if statement or not (line.isspace() or line.startswith("--")):
+            statement += line
         if sqlite3.complete_statement(statement):
-            yield statement
+            found.append(statement[: statement.rindex(";") + 1])
             statement = ""
+    return found

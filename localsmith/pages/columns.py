@@ -5,18 +5,17 @@ import gc
 import json
 import sqlite3
 import threading
-import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 from langsmith_rest.paired import Mean, mean_of
 from localsmith.pages.retries import replaced
 from localsmith.runs.totals import percentile
+from localsmith.store import Store
 
 KEPT_RUNS = 450_000  # runs whose columns are kept in memory, roughly 500 bytes each
 KEPT_OTHERS = 100
@@ -282,10 +281,8 @@ class Kept:
 class Cache:
     """Hands out what is `Kept`, and drops it as soon as anyone, in any process, commits to the store."""
 
-    def __init__(self, path: Path) -> None:
-        # This connection never writes, so its data_version moves with every commit of any other.
-        self._watch = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        weakref.finalize(self, self._watch.close)
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._lock = threading.Lock()
         self._version: int | None = None
         self._kept = Kept()
@@ -294,7 +291,7 @@ class Cache:
         """What is kept of the store as it is. Call it before the read transaction begins: then what is put in
         can be newer than the state it stands for, which the next call notices, but never older."""
         with self._lock:
-            version = self._watch.execute("PRAGMA data_version").fetchone()[0]
+            version = self._store.version()
             if version != self._version:
                 self._version, self._kept = version, Kept()
             return self._kept

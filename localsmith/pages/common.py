@@ -28,7 +28,7 @@ def reading() -> Iterator[tuple[sqlite3.Connection, Kept]]:
     """A read transaction, and what is kept in memory of the store."""
     extensions = current_app.extensions
     if "localsmith.pages" not in extensions:
-        extensions["localsmith.pages"] = Cache(store().path)
+        extensions["localsmith.pages"] = Cache(store())
     kept = extensions["localsmith.pages"].now()
     with store().read() as db:
         yield db, kept

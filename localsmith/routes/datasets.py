@@ -9,6 +9,7 @@ from flask import Response
 from localsmith.fields import Fields, check, check_choice, check_kind, conflict
 from localsmith.lists import Query, Where, flag, like, metadata_filter, page, uuids
 from localsmith.routes.examples import apply_updates, moment_of
+from localsmith.runs.deleting import delete_runs
 from localsmith.wire import TENANT_ID, Call, answer, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
 
 DATASET: Fields = {
@@ -166,15 +167,16 @@ def _object(value: Any) -> dict[str, Any]:
 def delete_dataset(call: Call) -> dict[str, Any]:
     """Delete a dataset with its examples and experiments."""
     dataset_id = call.ids["dataset_id"]
-    with call.store.write() as db:
+    with call.store.read() as db:
         find_dataset(db, dataset_id)
-        db.execute(
-            "DELETE FROM attachments WHERE owner_id IN (SELECT id FROM examples WHERE dataset_id = ?)"
-            " OR owner_id IN (SELECT runs.id FROM runs JOIN sessions ON sessions.id = session_id"
-            " WHERE reference_dataset_id = ?)",
-            (dataset_id, dataset_id),
-        )
+        sessions = db.execute("SELECT id FROM sessions WHERE reference_dataset_id = ?", (dataset_id,)).fetchall()
+    for session in sessions:
+        delete_runs(call.store, session["id"])
+    with call.store.write() as db:
+        examples = "SELECT id FROM examples WHERE dataset_id = ?"
+        db.execute(f"DELETE FROM attachments WHERE owner_id IN ({examples})", (dataset_id,))
         db.execute("DELETE FROM datasets WHERE id = ?", (dataset_id,))
+    call.store.shrink()
     return {}
 
 

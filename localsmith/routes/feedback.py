@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import uuid
+from collections.abc import Iterable
 from fractions import Fraction
 from statistics import mean, pstdev
 from typing import Any
@@ -100,45 +101,51 @@ def find_owner(db: sqlite3.Connection, item: Feedback) -> sqlite3.Row | None:
     return row
 
 
+INSERT = (
+    "INSERT INTO feedback (id, run_id, session_id, is_root, trace_id, comparative_experiment_id, feedback_group_id,"
+    " key, score, value, comment, correction, error, source_type, created_at, modified_at, received)"
+    f" VALUES ({', '.join('?' * 17)})"
+)
+
+
 def insert_feedback(db: sqlite3.Connection, items: list[Feedback], now: int) -> list[str]:
     """Store feedback under ids that are not known yet; return the ids that were."""
-    known = {
-        row["id"]
-        for row in db.execute(
-            "SELECT id FROM feedback WHERE id IN (SELECT value FROM json_each(?))", (dumps([i["id"] for i in items]),)
-        )
-    }
+    known = {row["id"] for row in _among(db, "SELECT id FROM feedback", [item["id"] for item in items])}
     fresh = {item["id"]: item for item in reversed(items) if item["id"] not in known}
+    named = {item[name] for item in fresh.values() for name in ("run_id", "session_id") if item.get(name)}
+    runs = {row["id"]: row for row in _among(db, "SELECT id, session_id, trace_id, is_root FROM runs", named)}
+    sessions = {row["id"] for row in _among(db, "SELECT id FROM sessions", named)}
+    rows = []
     for item in reversed(fresh.values()):
-        owner = find_owner(db, item)
-        # Ingest is queued in LangSmith, so feedback may overtake its run; its session is filled in later.
-        session_id = owner["session_id"] if owner else item.get("session_id")
-        if not owner and session_id and not db.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,)).fetchone():
-            session_id = None
-        db.execute(
-            "INSERT INTO feedback (id, run_id, session_id, trace_id, comparative_experiment_id, feedback_group_id, key,"
-            " score, value, comment, correction, error, source_type, created_at, modified_at, received)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                item["id"],
-                item.get("run_id"),
-                session_id,
-                owner["trace_id"] if owner else item.get("trace_id"),
-                item.get("comparative_experiment_id"),
-                item.get("feedback_group_id"),
-                item["key"],
-                item["score"],
-                dumps_or_none(item["value"]),
-                item.get("comment"),
-                dumps_or_none(item["correction"]),
-                int(item.get("error", False)),
-                item.get("feedback_source", {}).get("type", "api"),
-                item.get("created_at", now),
-                item.get("modified_at", item.get("created_at", now)),
-                item["received"],
-            ),
-        )
+        # Ingest is queued in LangSmith, so feedback may overtake its run, which then says what is right.
+        run = runs.get(item.get("run_id"))
+        session_id = run["session_id"] if run else item.get("session_id")
+        where = (session_id if session_id in sessions or run else None, run["is_root"] if run else None)
+        rows.append((item["id"], item.get("run_id"), *where, *_values(item, run, now)))
+    db.executemany(INSERT, rows)
     return [item["id"] for item in items if item["id"] in known]
+
+
+def _among(db: sqlite3.Connection, select: str, ids: Iterable[str]) -> sqlite3.Cursor:
+    return db.execute(f"{select} WHERE id IN (SELECT value FROM json_each(?))", (dumps(list(ids)),))
+
+
+def _values(item: Feedback, run: sqlite3.Row | None, now: int) -> tuple[Any, ...]:
+    return (
+        run["trace_id"] if run else item.get("trace_id"),
+        item.get("comparative_experiment_id"),
+        item.get("feedback_group_id"),
+        item["key"],
+        item["score"],
+        dumps_or_none(item["value"]),
+        item.get("comment"),
+        dumps_or_none(item["correction"]),
+        int(item.get("error", False)),
+        item.get("feedback_source", {}).get("type", "api"),
+        item.get("created_at", now),
+        item.get("modified_at", item.get("created_at", now)),
+        item["received"],
+    )
 
 
 def is_same(db: sqlite3.Connection, item: Feedback) -> bool:
@@ -211,7 +218,10 @@ def list_feedback(call: Call) -> list[dict[str, Any]]:
         if query.get(name):
             where.add(f"feedback.created_at {sign} ?", check_kind(query[name], "time", ["query", name]))
     limit, offset = page(query)
-    sql = f"{SELECT} {where} ORDER BY feedback.created_at DESC, feedback.seq DESC LIMIT ? OFFSET ?"
+    # First which, from an index alone, then what: the pages before this one are skipped without being read.
+    order = "ORDER BY feedback.created_at DESC, feedback.seq DESC"
+    chosen = f"SELECT seq FROM feedback {where} {order} LIMIT ? OFFSET ?"
+    sql = f"{SELECT} WHERE feedback.seq IN ({chosen}) {order}"
     with call.store.read() as db:
         return [feedback_json(row) for row in db.execute(sql, (*where.params, limit, offset))]
 
@@ -248,6 +258,36 @@ def delete_feedback(call: Call) -> dict[str, Any]:
 
 
 # Statistics
+
+
+def session_feedback_stats(
+    db: sqlite3.Connection, session_ids: list[str], *, overall: bool
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Statistics by session and key, of feedback on its root runs or on the session as a whole.
+
+    Pairwise preferences are left out: they mean nothing outside of their comparison.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    rows = db.execute(
+        "SELECT * FROM feedback_totals WHERE session_id IN (SELECT value FROM json_each(?)) AND overall = ?"
+        " AND items > 0 ORDER BY session_id, key",
+        (dumps(session_ids), int(overall)),
+    ).fetchall()
+    for row in rows:
+        where = Where()
+        where.add("session_id = ? AND key = ?", row["session_id"], row["key"])
+        where.add("run_id IS NULL" if overall else "is_root = 1")
+        where.add("comparative_experiment_id IS NULL")
+        if row["inexact"]:
+            stats = feedback_stats(db, "session_id", where)[row["session_id"]][row["key"]]
+        else:
+            stats = {"n": row["scored"], "avg": row["units"] / 10_000 / row["scored"] if row["scored"] else None}
+            stats["values"] = {}
+        of_session = found.setdefault(row["session_id"], {})
+        of_session[row["key"]] = stats
+        if row["valued"] and not row["inexact"]:
+            _add_values(db, {row["session_id"]: of_session}, "session_id", where)
+    return found
 
 
 def feedback_stats(

@@ -11,7 +11,7 @@ from localsmith.multipart import Part, parse_parts
 from localsmith.routes.feedback import NAMESPACE, check_decimals, check_feedback, insert_feedback
 from localsmith.routes.info import MAX_RUNS_PER_REQUEST
 from localsmith.runs.checks import IDS, Run, bad_run, check_fields, check_run, place, unprocessable
-from localsmith.runs.writing import insert_runs, update_runs
+from localsmith.runs.writing import Row, insert_runs, prepared, update_runs
 from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, answer
 
 OUT_OF_BAND = {"inputs", "outputs", "events", "error", "extra", "serialized"}
@@ -33,7 +33,7 @@ def create_run(call: Call) -> dict[str, Any]:
 
     def write(db: sqlite3.Connection) -> None:
         place(db, body)
-        if not insert_runs(db, [check_run(body, "run", call.switches, now)], now):
+        if not insert_runs(db, [prepared(check_run(body, "run", call.switches, now))], now):
             raise already_received()
 
     call.write_runs(write)
@@ -67,11 +67,11 @@ def ingest_batch(call: Call) -> dict[str, Any]:
     if len(posts) + len(patches) > MAX_RUNS_PER_REQUEST:
         raise bad_run("batch", f"{len(posts) + len(patches)} runs, the limit is {MAX_RUNS_PER_REQUEST}")
     now = call.switches.now()
-    posts = [check_run(run, f"post.{i}", call.switches, now) for i, run in enumerate(posts)]
+    rows = [prepared(check_run(run, f"post.{i}", call.switches, now)) for i, run in enumerate(posts)]
     patches = [_check_patch(run, f"patch.{i}") for i, run in enumerate(patches)]
 
     def write(db: sqlite3.Connection) -> None:
-        if not _store_runs(db, posts, patches, now) and (posts or patches):
+        if not _store_runs(db, rows, patches, now) and (posts or patches):
             raise already_received()
 
     call.write_runs(write)
@@ -94,9 +94,9 @@ def _check_patch(run: Any, where: str) -> Run:
     return checked
 
 
-def _store_runs(db: sqlite3.Connection, posts: list[Run], patches: list[Run], now: int) -> int:
+def _store_runs(db: sqlite3.Connection, rows: list[Row], patches: list[Run], now: int) -> int:
     """Store runs and updates; return how many brought something new."""
-    return insert_runs(db, posts, now) + update_runs(db, patches, now)
+    return insert_runs(db, rows, now) + update_runs(db, patches, now)
 
 
 # Multipart
@@ -108,7 +108,7 @@ def ingest_multipart(call: Call) -> dict[str, Any]:
     now = call.switches.now()
     runs, feedback, attachments = _sort_parts(parts)
     posts = [
-        check_run(run, f"post.{run_id}", call.switches, now, nulls=True)
+        prepared(check_run(run, f"post.{run_id}", call.switches, now, nulls=True))
         for (event, run_id), run in runs.items()
         if event == "post"
     ]

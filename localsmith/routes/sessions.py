@@ -6,6 +6,7 @@ from typing import Any
 
 from localsmith.fields import Fields, check, check_choice, check_kind, conflict
 from localsmith.lists import Query, Where, flag, has_metadata, like, metadata_filter, page, uuids
+from localsmith.runs.deleting import delete_runs
 from localsmith.runs.filters import SESSION, compile_filter
 from localsmith.runs.totals import dollars, session_stats
 from localsmith.wire import TENANT_ID, Call, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
@@ -95,9 +96,7 @@ def insert_session(db: sqlite3.Connection, fields: dict[str, Any], now: int) -> 
     dataset_id = fields.get("reference_dataset_id")
     if dataset_id and not db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset_id,)).fetchone():
         raise not_found("Dataset")
-    number = db.execute(
-        "SELECT coalesce(max(test_run_number), 0) + 1 FROM sessions WHERE reference_dataset_id = ?", (dataset_id,)
-    ).fetchone()[0]
+    number = _next_number(db, dataset_id) if dataset_id else None
     db.execute(
         "INSERT INTO sessions (id, name, reference_dataset_id, default_dataset_id, test_run_number, start_time,"
         " end_time, created_at, description, trace_tier, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -106,7 +105,7 @@ def insert_session(db: sqlite3.Connection, fields: dict[str, Any], now: int) -> 
             name,
             dataset_id,
             fields.get("default_dataset_id"),
-            number if dataset_id else None,
+            number,
             fields.get("start_time", now),
             fields.get("end_time"),
             now,
@@ -116,6 +115,16 @@ def insert_session(db: sqlite3.Connection, fields: dict[str, Any], now: int) -> 
         ),
     )
     return session_id
+
+
+def _next_number(db: sqlite3.Connection, dataset_id: str) -> int:
+    """The number of a new experiment; that of a deleted one is not given again."""
+    found: int = db.execute(
+        "INSERT INTO experiment_numbers VALUES (?, 1) ON CONFLICT (dataset_id) DO UPDATE SET last = last + 1"
+        " RETURNING last",
+        (dataset_id,),
+    ).fetchone()[0]
+    return found
 
 
 def _named(db: sqlite3.Connection, name: str | None) -> sqlite3.Row | None:
@@ -151,15 +160,18 @@ def update_session(call: Call) -> dict[str, Any]:
         return session_json(find_session(db, call.ids["session_id"]))
 
 
+OF_TOTALS = "(SELECT {} FROM run_totals WHERE session_id = sessions.id)"
+ROOTS = "runs INDEXED BY roots_of_session WHERE session_id = sessions.id AND is_root = 1"
+OF_LATENCIES = f"(SELECT {{}}(latency) FROM {ROOTS})"
 SORTS = {
     "name": "name",
     "start_time": "start_time",
     "last_run_start_time": "(SELECT max(start_time) FROM runs WHERE session_id = sessions.id)",
-    "runs_count": "(SELECT count(*) FROM runs WHERE session_id = sessions.id AND is_root = 1)",
-    "error_rate": "(SELECT avg(status = 'error') FROM runs WHERE session_id = sessions.id AND is_root = 1)",
+    "runs_count": OF_TOTALS.format("runs"),
+    "error_rate": OF_TOTALS.format("errors * 1.0 / nullif(runs, 0)"),
     # Near enough for an order: the mean. The exact percentiles would be computed for every session there is.
-    "latency_p50": "(SELECT avg(latency) FROM runs WHERE session_id = sessions.id AND is_root = 1)",
-    "latency_p99": "(SELECT max(latency) FROM runs WHERE session_id = sessions.id AND is_root = 1)",
+    "latency_p50": OF_LATENCIES.format("avg"),
+    "latency_p99": OF_LATENCIES.format("max"),
     "feedback": "(SELECT avg(score) FROM feedback WHERE session_id = sessions.id AND key = :feedback_key)",
 }
 
@@ -224,13 +236,15 @@ def delete_sessions(call: Call) -> dict[str, Any]:
 
 
 def _delete(call: Call, ids: list[str]) -> dict[str, Any]:
-    """Delete sessions with their runs and feedback, all or none."""
-    with call.store.write() as db:
+    """Delete sessions with their runs and feedback; unknown ids are found before anything is deleted."""
+    with call.store.read() as db:
         for session_id in ids:
             find_session(db, session_id)
-        for session_id in set(ids):
-            db.execute(
-                "DELETE FROM attachments WHERE owner_id IN (SELECT id FROM runs WHERE session_id = ?)", (session_id,)
-            )
+    for session_id in set(ids):
+        delete_runs(call.store, session_id)
+        with call.store.write() as db:
+            baseline = "baseline_experiment_id"
+            db.execute(f"UPDATE datasets SET {baseline} = NULL WHERE {baseline} = ?", (session_id,))
             db.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
+    call.store.shrink()
     return {}

@@ -12,7 +12,7 @@ from localsmith.routes.datasets import dataset_json, find_dataset, insert_datase
 from localsmith.routes.examples import apply_updates, check_example, insert_examples
 from localsmith.routes.feedback import check_feedback, insert_feedback
 from localsmith.routes.sessions import find_session, insert_session, with_stats
-from localsmith.runs.writing import insert_runs
+from localsmith.runs.writing import insert_runs, prepared
 from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, as_uuid, invalid, iso, not_found
 
 # Examples as multipart
@@ -230,7 +230,7 @@ def _store_rows(db: sqlite3.Connection, rows: list[dict[str, Any]], dataset_id: 
     fresh = {row["row_id"]: row for row in rows if row["row_id"] not in here}
     insert_examples(db, [_example(row, dataset_id) for row in fresh.values()], now)
     runs = [_run(row, session_id) for row in rows]
-    insert_runs(db, runs, now)
+    insert_runs(db, [prepared(run) for run in runs], now)
     scores = [
         ({"run_id": run["id"], "session_id": session_id}, score)
         for run, row in zip(runs, rows, strict=True)

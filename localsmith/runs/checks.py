@@ -130,7 +130,7 @@ SEGMENT = re.compile(r"(\d{8}T\d{6})(\d{0,6})Z([0-9a-fA-F-]{32,36})")
 
 
 def check_order(run: Run, where: str) -> None:
-    """Check dotted_order against id, trace_id and parent_run_id, and write its ids with hyphens."""
+    """Check dotted_order against the run's ids; write its ids with hyphens and its times with six digits."""
     segments = [SEGMENT.fullmatch(segment) for segment in run["dotted_order"].split(".")]
     if not all(segments):
         raise bad_run(where, "invalid 'dotted_order': each part must be a time YYYYMMDDTHHMMSSffffffZ and a run id")
@@ -149,9 +149,7 @@ def check_order(run: Run, where: str) -> None:
         raise bad_run(where, "invalid 'dotted_order': it holds a run twice")
     if list(times) != sorted(times):
         raise bad_run(where, "invalid 'dotted_order': a run starts before its parent")
-    run["dotted_order"] = ".".join(
-        f"{match[1]}{match[2]}Z{part[1]}" for match, part in zip(segments, parts, strict=True) if match
-    )
+    run["dotted_order"] = ".".join(f"{time}Z{run_id}" for time, run_id in parts)
 
 
 def ancestors(dotted_order: str) -> list[str]:

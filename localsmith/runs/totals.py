@@ -6,14 +6,17 @@ from decimal import Decimal
 from typing import Any
 
 from localsmith.lists import Where
-from localsmith.routes.feedback import feedback_stats
+from localsmith.routes.feedback import feedback_stats, session_feedback_stats
 from localsmith.runs.checks import PICO, TOKENS
-from localsmith.wire import iso
+from localsmith.wire import dumps, iso
 
-SUMS = ", ".join(f"sum(runs.{name}) AS {name}" for name in TOKENS)
+HALF = 2**31
+# In two halves: sum() fails where the whole is beyond 64 bits.
+SUM = f"sum(runs.{{0}} / {HALF}) AS {{0}}_high, sum(runs.{{0}} % {HALF}) AS {{0}}_low"
+SUMS = ", ".join(map(SUM.format, TOKENS))
 AGGREGATES = (
-    "count(*) AS run_count, count(runs.latency) AS finished, max(runs.start_time) AS last_run_start_time,"
-    f" avg(runs.status = 'error') AS error_rate, {SUMS}"
+    "count(*) AS runs, count(runs.latency) AS finished, max(runs.start_time) AS last_start,"
+    f" coalesce(sum(runs.status = 'error'), 0) AS errors, {SUMS}"
 )
 
 Percentiles = tuple[float | None, float | None]  # p50, p99
@@ -46,30 +49,27 @@ def seconds(micros: float | None) -> float | None:
 def session_stats(
     db: sqlite3.Connection, session_ids: list[str], since: int | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The statistics of each session over its root runs, feedback included."""
-    where = Where()
-    where.among("runs.session_id", session_ids)
-    where.add("runs.is_root = 1")
-    if since is not None:
-        where.add("runs.start_time >= ?", since)
-    found: dict[str, dict[str, Any]] = {session_id: _numbers(None, (None, None)) for session_id in session_ids}
-    if not session_ids:
-        return found
-    sql = f"SELECT runs.session_id, {AGGREGATES} FROM runs {where} GROUP BY runs.session_id"
-    for row in db.execute(sql, where.params).fetchall():
+    """The statistics of each session over its root runs, with feedback; `since` leaves older runs out of the numbers.
+
+    Every run counts, failed ones that were tried again too: whoever waits for runs to arrive counts them.
+    """
+    marks = "(SELECT value FROM json_each(?))"
+    if since is None:
+        rows = db.execute(f"SELECT * FROM run_totals WHERE session_id IN {marks}", (dumps(session_ids),)).fetchall()
+    else:
+        sql = (
+            f"SELECT session_id, {AGGREGATES} FROM runs WHERE session_id IN {marks} AND is_root = 1 AND start_time >= ?"
+            " GROUP BY session_id"
+        )
+        rows = db.execute(sql, (dumps(session_ids), since)).fetchall()
+    found = {session_id: _numbers(None, (None, None)) for session_id in session_ids}
+    for row in rows:
         found[row["session_id"]] = _numbers(row, _latencies(db, row["session_id"], row["finished"], since))
-    _add_feedback(db, found, session_ids)
-    return found
-
-
-def _add_feedback(db: sqlite3.Connection, found: dict[str, dict[str, Any]], session_ids: list[str]) -> None:
-    for name, condition in (("feedback_stats", "run_id IS NOT NULL"), ("session_feedback_stats", "run_id IS NULL")):
-        where = Where()
-        where.among("session_id", session_ids)
-        where.add(condition)
-        stats = feedback_stats(db, "session_id", where)
+    for name, overall in (("feedback_stats", False), ("session_feedback_stats", True)):
+        stats = session_feedback_stats(db, session_ids, overall=overall)
         for session_id in session_ids:
             found[session_id][name] = stats.get(session_id, {})
+    return found
 
 
 def _latencies(db: sqlite3.Connection, session_id: str, count: int, since: int | None) -> Percentiles:
@@ -77,8 +77,8 @@ def _latencies(db: sqlite3.Connection, session_id: str, count: int, since: int |
     if not count:
         return None, None
     sql = (
-        "SELECT latency FROM runs WHERE session_id = ? AND is_root = 1 AND latency IS NOT NULL AND start_time >= ?"
-        " ORDER BY latency LIMIT 2 OFFSET ?"
+        "SELECT latency FROM runs INDEXED BY roots_of_session WHERE session_id = ? AND is_root = 1"
+        " AND latency IS NOT NULL AND start_time >= ? ORDER BY latency LIMIT 2 OFFSET ?"
     )
     found = []
     for share in (0.5, 0.99):
@@ -90,21 +90,25 @@ def _latencies(db: sqlite3.Connection, session_id: str, count: int, since: int |
 
 
 def _numbers(row: sqlite3.Row | None, latencies: Percentiles) -> dict[str, Any]:
-    """TracerSession's numbers; costs are still picos."""
-    sums = {name: (row[name] or 0) if row else 0 for name in TOKENS}
+    """TracerSession's numbers, from a row of run_totals or of AGGREGATES; costs are still picos."""
+    runs = row["runs"] if row else 0
     return {
-        "run_count": row["run_count"] if row else 0,
+        "run_count": runs,
         "latency_p50": seconds(latencies[0]),
         "latency_p99": seconds(latencies[1]),
         "first_token_p50": None,
         "first_token_p99": None,
-        **sums,
-        "last_run_start_time": iso(row["last_run_start_time"]) if row else None,
-        "error_rate": row["error_rate"] if row else None,
+        **{name: _amount(row, name) if row and runs else 0 for name in TOKENS},
+        "last_run_start_time": iso(row["last_start"]) if row and runs else None,
+        "error_rate": row["errors"] / runs if row and runs else None,
         "streaming_rate": None,
         "feedback_stats": {},
         "session_feedback_stats": {},
     }
+
+
+def _amount(row: sqlite3.Row, name: str) -> int:
+    return int(row[name] if name in row.keys() else row[f"{name}_high"] * HALF + row[f"{name}_low"])
 
 
 def run_stats(db: sqlite3.Connection, where: Where) -> dict[str, Any]:

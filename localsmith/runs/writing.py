@@ -2,8 +2,8 @@
 
 import sqlite3
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 from localsmith.hosted.queue import queue_new_runs
@@ -20,6 +20,7 @@ from localsmith.runs.checks import (
     own_usage,
     unprocessable,
 )
+from localsmith.store import add_early_usage
 from localsmith.wire import dumps, dumps_or_none, iso, loads_or_none
 
 COLUMNS = (
@@ -27,10 +28,14 @@ COLUMNS = (
     "start_time end_time"
 ).split() + [f"own_{name}" for name in TOKENS]
 BODY_COLUMNS = "seq inputs outputs error extra tags rest".split()
-INSERT_RUN = f"INSERT INTO runs ({', '.join(COLUMNS)}) VALUES ({', '.join(':' + name for name in COLUMNS)})"
-INSERT_BODY = f"INSERT INTO run_bodies VALUES ({', '.join(':' + name for name in BODY_COLUMNS)})"
+INSERT_RUN = (
+    f"INSERT INTO runs ({', '.join([*COLUMNS, *TOKENS])}) VALUES ({', '.join('?' * (len(COLUMNS) + len(TOKENS)))})"
+)
+INSERT_BODY = f"INSERT INTO run_bodies VALUES ({', '.join('?' * len(BODY_COLUMNS))})"
 UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = :{name}' for name in COLUMNS[2:])} WHERE seq = :seq"
 UPDATE_BODY = f"UPDATE run_bodies SET {', '.join(f'{name} = :{name}' for name in BODY_COLUMNS[1:])} WHERE seq = :seq"
+
+Row = dict[str, Any]
 
 
 def columns(run: Run) -> dict[str, Any]:
@@ -39,7 +44,7 @@ def columns(run: Run) -> dict[str, Any]:
     rest = {name: value for name, value in run.items() if name not in OUTSIDE_REST}
     return {
         "id": run["id"],
-        "session_id": run["session_id"],
+        "session_id": run.get("session_id"),
         "trace_id": run["trace_id"],
         "parent_run_id": run.get("parent_run_id"),
         "is_root": int(run.get("parent_run_id") is None),
@@ -66,49 +71,52 @@ def known_ids(db: sqlite3.Connection, table: str, ids: Iterable[str]) -> set[str
     return {row["id"] for row in rows}
 
 
-def insert_runs(db: sqlite3.Connection, runs: list[Run], now: int) -> int:
-    """Store the runs whose ids are not known yet and return how many they were; the others stay as they are."""
-    fresh: dict[str, Run] = {}
-    known = known_ids(db, "runs", [run["id"] for run in runs])
-    for run in runs:
-        if run["id"] not in known:
-            fresh.setdefault(run["id"], run)
+def prepared(run: Run) -> Row:
+    """A checked run and its columns: what can be made of it before it is its turn to be written."""
+    return {**columns(run), "run": run}
+
+
+def insert_runs(db: sqlite3.Connection, rows: list[Row], now: int) -> int:
+    """Store the prepared runs whose ids are not known yet and return how many; the others stay as they are."""
+    fresh: dict[str, Row] = {}
+    known = known_ids(db, "runs", [row["id"] for row in rows])
+    for row in rows:
+        if row["id"] not in known:
+            fresh.setdefault(row["id"], row)
     if not fresh:
         return 0
     ids = dumps(list(fresh))
-    assign_sessions(db, list(fresh.values()), now)
     _apply_early_updates(db, fresh, ids)
-    rows = [columns(run) for run in fresh.values()]
-    below = _usage_below(db, rows)
+    assign_sessions(db, list(fresh.values()), now)
     top = db.execute("SELECT coalesce(max(seq), 0) FROM runs").fetchone()[0]
-    for seq, row in enumerate(rows, top + 1):
+    for seq, row in enumerate(fresh.values(), top + 1):
         row["seq"] = seq
-    db.executemany(INSERT_RUN, rows)
-    db.executemany(INSERT_BODY, rows)
-    for row in rows:
-        below[row["id"]] = [a + row[f"own_{name}"] for a, name in zip(below[row["id"]], TOKENS, strict=True)]
-    _add_up(db, below, [(row["dotted_order"], [row[f"own_{name}"] for name in TOKENS]) for row in rows])
+    totals = _totals(db, fresh, ids)
+    run_values, body_values = itemgetter(*COLUMNS), itemgetter(*BODY_COLUMNS)
+    db.executemany(INSERT_RUN, [(*run_values(row), *totals[row["id"]]) for row in fresh.values()])
+    db.executemany(INSERT_BODY, map(body_values, fresh.values()))
     db.execute(
-        "UPDATE feedback SET session_id = (SELECT session_id FROM runs WHERE runs.id = feedback.run_id)"
-        " WHERE session_id IS NULL AND run_id IN (SELECT value FROM json_each(?))",
+        "UPDATE feedback SET (session_id, trace_id, is_root) ="
+        " (SELECT session_id, trace_id, is_root FROM runs WHERE runs.id = feedback.run_id)"
+        " WHERE is_root IS NULL AND run_id IS NOT NULL AND run_id IN (SELECT value FROM json_each(?))",
         (ids,),
     )
-    queue_new_runs(db, [row["id"] for row in rows], now)
-    return len(rows)
+    queue_new_runs(db, list(fresh), now)
+    return len(fresh)
 
 
-def assign_sessions(db: sqlite3.Connection, runs: list[Run], now: int) -> None:
+def assign_sessions(db: sqlite3.Connection, rows: list[Row], now: int) -> None:
     """Turn session names into ids, making the projects that are not there; refuse unknown session ids."""
-    ids = {run["session_id"] for run in runs if "session_id" in run}
+    ids = {row["session_id"] for row in rows if row["session_id"]}
     unknown = ids - known_ids(db, "sessions", ids) if ids else set()
     if unknown:
         raise unprocessable("session_id", f"no session has the id {min(unknown)}")
     found: dict[str, str] = {}
-    for run in runs:
-        if "session_id" not in run:
-            name = run.get("session_name") or DEFAULT_PROJECT
+    for row in rows:
+        if not row["session_id"]:
+            name = row["run"].get("session_name") or DEFAULT_PROJECT
             found[name] = found.get(name) or _project(db, name, now)
-            run["session_id"] = found[name]
+            row["session_id"] = found[name]
 
 
 def _project(db: sqlite3.Connection, name: str, now: int) -> str:
@@ -122,48 +130,51 @@ def _project(db: sqlite3.Connection, name: str, now: int) -> str:
     return session_id
 
 
-def _apply_early_updates(db: sqlite3.Connection, runs: dict[str, Run], ids: str) -> None:
-    rows = db.execute(
+def _apply_early_updates(db: sqlite3.Connection, rows: dict[str, Row], ids: str) -> None:
+    updates = db.execute(
         "SELECT run_id, body FROM early_updates WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY seq", (ids,)
     ).fetchall()
-    for row in rows:
-        merge(runs[row["run_id"]], check_fields(loads_or_none(row["body"]), "patch"))
-        end_after_start(runs[row["run_id"]])
-    if rows:
+    for update in updates:
+        run = rows[update["run_id"]]["run"]
+        if apply_update(run, check_fields(loads_or_none(update["body"]), "patch")):
+            rows[run["id"]] |= columns(run)
+    if updates:
         db.execute("DELETE FROM early_updates WHERE run_id IN (SELECT value FROM json_each(?))", (ids,))
 
 
-def _usage_below(db: sqlite3.Connection, rows: list[dict[str, Any]]) -> dict[str, list[int]]:
-    """What descendants that arrived before their ancestors add to them, by run id."""
-    traces = dumps(sorted({row["trace_id"] for row in rows}))
-    begun = {
-        row["trace_id"]
-        for row in db.execute(
-            "SELECT trace_id FROM runs WHERE trace_id IN (SELECT value FROM json_each(?)) GROUP BY trace_id", (traces,)
-        )
-    }
-    sums = ", ".join(f"coalesce(sum(own_{name}), 0)" for name in TOKENS)
-    # '.' and '/' are neighbours, so this range holds exactly what starts with the run's order and a dot.
-    query = f"SELECT {sums} FROM runs WHERE trace_id = ? AND dotted_order > ? || '.' AND dotted_order < ? || '/'"
-    found: dict[str, list[int]] = {row["id"]: [0] * 6 for row in rows}
-    for row in rows:
-        if row["trace_id"] in begun:
-            order = row["dotted_order"]
-            found[row["id"]] = list(db.execute(query, (row["trace_id"], order, order)).fetchone())
-    return found
+def _totals(db: sqlite3.Connection, rows: dict[str, Row], ids: str) -> dict[str, list[int]]:
+    """What each new run and its descendants use, whichever arrived first; what they add to others is added there."""
+    totals = {run_id: [row[f"own_{name}"] for name in TOKENS] for run_id, row in rows.items()}
+    early = db.execute("SELECT * FROM early_usage WHERE run_id IN (SELECT value FROM json_each(?))", (ids,)).fetchall()
+    for run_id, _, *amounts in early:
+        _add(totals[run_id], amounts)
+    if early:
+        db.execute("DELETE FROM early_usage WHERE run_id IN (SELECT value FROM json_each(?))", (ids,))
+    elsewhere: dict[str, list[int]] = {}
+    for row in rows.values():
+        own = [row[f"own_{name}"] for name in TOKENS]
+        for ancestor in ancestors(row["dotted_order"]) if any(own) else ():
+            _add(totals[ancestor] if ancestor in totals else elsewhere.setdefault(ancestor, [0] * 6), own)
+    for run_id, amounts in elsewhere.items():
+        session_id = next(row["session_id"] for row in rows.values() if run_id in row["dotted_order"])
+        _add_up(db, run_id, session_id, amounts)
+    return totals
 
 
-ADD_UP = f"UPDATE runs SET {', '.join(f'{name} = {name} + ?' for name in TOKENS)} WHERE id = ?"
+MOST = 2**63 - 1  # 9.2 million dollars: a trace that cost more shows this
 
 
-def _add_up(db: sqlite3.Connection, amounts: dict[str, list[int]], changes: list[tuple[str, list[int]]]) -> None:
-    """Add `amounts` to the totals of runs by id, and each change to all ancestors in its dotted_order."""
-    totals: dict[str, list[int]] = defaultdict(lambda: [0] * 6, amounts)
-    for dotted_order, change in changes:
-        if any(change):
-            for ancestor in ancestors(dotted_order):
-                totals[ancestor] = [a + b for a, b in zip(totals[ancestor], change, strict=True)]
-    db.executemany(ADD_UP, [(*total, run_id) for run_id, total in totals.items() if any(total)])
+def _add(total: list[int], amounts: list[int]) -> None:
+    total[:] = [min(a + b, MOST) for a, b in zip(total, amounts, strict=True)]
+
+
+ADD_UP = f"UPDATE runs SET {', '.join(f'{name} = min({name} + ?, {MOST})' for name in TOKENS)} WHERE id = ?"
+
+
+def _add_up(db: sqlite3.Connection, run_id: str, session_id: str, amounts: list[int]) -> None:
+    """Add to the totals of a run; where it is not here yet, keep it for then."""
+    if not db.execute(ADD_UP, (*amounts, run_id)).rowcount:
+        add_early_usage(db, run_id, session_id, amounts)
 
 
 # Updates
@@ -181,11 +192,17 @@ def merge(run: Run, change: Run) -> None:
         run["extra"] = extra
 
 
-def update_runs(db: sqlite3.Connection, changes: list[Run], now: int) -> int:
-    """Apply updates and return how many changed something; those of unknown runs wait for them.
+def apply_update(run: Run, change: Run) -> bool:
+    """Apply an update to a run, unless it would end a run that has ended: such a one counts as received already."""
+    if run.get("end_time") is not None and {"end_time", "outputs", "error"} & change.keys():
+        return False
+    merge(run, change)
+    end_after_start(run)
+    return True
 
-    A run that has ended is not ended again: such an update counts as received already.
-    """
+
+def update_runs(db: sqlite3.Connection, changes: list[Run], now: int) -> int:
+    """Apply updates and return how many changed something; those of unknown runs wait for them."""
     return sum(_update_run(db, change, now) for change in changes)
 
 
@@ -195,18 +212,17 @@ def _update_run(db: sqlite3.Connection, change: Run, now: int) -> int:
         as_sent = {name: iso(value) if name in TIMES else value for name, value in change.items()}
         db.execute("INSERT INTO early_updates (run_id, body) VALUES (?, ?)", (change["id"], dumps(as_sent)))
         return 1
-    if run.get("end_time") is not None and {"end_time", "outputs", "error"} & change.keys():
+    before, was_open, seq = own_usage(run), run.get("end_time") is None, run.pop("seq")
+    if not apply_update(run, change):
         return 0
-    before, ends = own_usage(run), run.get("end_time") is None and change.get("end_time") is not None
-    seq = run.pop("seq")
-    merge(run, change)
-    end_after_start(run)
     row = {**columns(run), "seq": seq}
     db.execute(UPDATE_RUN, row)
     db.execute(UPDATE_BODY, row)
     change_of_usage = [new - old for new, old in zip(own_usage(run), before, strict=True)]
-    _add_up(db, {run["id"]: change_of_usage}, [(run["dotted_order"], change_of_usage)])
-    if ends:
+    if any(change_of_usage):
+        for run_id in (*ancestors(run["dotted_order"]), run["id"]):
+            _add_up(db, run_id, run["session_id"], change_of_usage)
+    if was_open and run.get("end_time") is not None:
         queue_new_runs(db, [run["id"]], now)
     return 1
 

@@ -78,7 +78,8 @@ def fill(url):
     made = call(url, "POST", "/v1/platform/evaluators", {"name": "fine", "type": "code", "code_evaluator": code})
     rule = {"display_name": "fine", "sampling_rate": 1, "dataset_id": dataset, "evaluator_id": made["evaluator"]["id"]}
     rule_id = call(url, "POST", "/runs/rules", rule)["id"]
-    call(url, "POST", f"/runs/experiments/{sessions[0]}/evaluate", {"rule_id": rule_id})
+    evaluate = f"{url}/runs/experiments/{sessions[0]}/evaluate"  # refused by the first version
+    requests.post(evaluate, json={"rule_id": rule_id}, headers={"x-api-key": "any"}, timeout=30)
     late = {"id": named("late"), "trace_id": named("late"), "end_time": START.isoformat(), "outputs": {"early": True}}
     call(url, "POST", "/runs/batch", {"patch": [{**late, "dotted_order": f"{START:%Y%m%dT%H%M%S%f}Z{late['id']}"}]})
 
@@ -98,6 +99,8 @@ def answers(url):
     }
     for run in rows["runs"]:
         run.pop("s3_urls")  # may name the port
+    for session in rows["sessions"]:
+        session["feedback_stats"].pop("preferred", None)  # pairwise; the first versions counted it
     return rows
 
 

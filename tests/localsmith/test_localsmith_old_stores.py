@@ -58,6 +58,16 @@ def test_store_of_an_earlier_version_is_written_on(name, tmp_path):
     assert found["outputs"] == {"early": True} and found["status"] == "success"
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name > "0001"])
+def test_runs_that_wait_for_evaluators_still_wait_after_a_migration(name, tmp_path):
+    store = Store(unpacked(name, tmp_path))
+
+    with store.read() as db:
+        jobs = {(row["run_id"], row["attempts"]) for row in db.execute("SELECT * FROM evaluator_jobs")}
+    store.close()
+    assert jobs == {(named(f"run 1.{n}"), 0) for n in range(3)}
+
+
 def test_every_change_of_the_schema_keeps_a_store():
     """Whoever adds a migration adds a store that it has been applied to."""
     newest = MIGRATIONS[-1][0].partition(" ")[0]

@@ -102,52 +102,137 @@ def test_unusable_file_is_refused_and_left_as_it_was(tmp_path, make, words):
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
-def test_the_first_schema_becomes_todays(tmp_path, monkeypatch):
-    """A file of the first release keeps its rows and gets every table and index that a new file has."""
-    statements = list(localsmith.store._statements(localsmith.store.SCHEMA.read_text()))
-    first = tmp_path / "first.sql"
-    first.write_text("\n".join(statement for statement in statements if "evaluator_jobs" not in statement))
-    with monkeypatch.context() as then:
-        then.setattr(localsmith.store, "SCHEMA", first)
-        then.setattr(localsmith.store, "MIGRATIONS", [])
-        store = Store(tmp_path / "old.db")
+def test_requests_that_wait_share_a_commit_and_each_keeps_its_own(tmp_path):
+    """One that fails takes nothing of the others with it."""
+    store = Store(tmp_path / "lab.db")
+    commits, first_is_in, all_wait = [], threading.Event(), threading.Event()
+    connect = store._take
+
+    def watched():
+        db = connect()
+        db.set_trace_callback(lambda statement: commits.append(statement) if statement == "COMMIT" else None)
+        return db
+
+    store._take = watched
+
+    def write(name):
         with store.write() as db:
-            db.execute("INSERT INTO datasets VALUES ('d', 'kept', NULL, 'kv', 1, 1, NULL, 0, NULL, '{}')")
-        store.close()
+            db.execute("INSERT INTO migrations VALUES (?, 1)", (name,))
+            if name == "first":
+                first_is_in.set()
+                all_wait.wait(10)
+            if name == "bad":
+                raise ZeroDivisionError
 
-    stores = [Store(tmp_path / name) for name in ("old.db", "new.db")]
-
-    schemas = []
-    for store in stores:
-        with store.read() as db:
-            names = [row["name"] for row in db.execute("SELECT name FROM datasets")]
-            schemas.append(sorted(row["sql"] or "" for row in db.execute("SELECT sql FROM sqlite_master")))
-        store.close()
-        assert names == (["kept"] if store is stores[0] else [])
-    assert schemas[0] == schemas[1]
-    assert "evaluator_jobs" in str(schemas[0])
-
-
-def test_runs_that_wait_for_evaluators_still_wait_after_a_migration(tmp_path, monkeypatch):
-    path = tmp_path / "old.db"
-    schema = localsmith.store.SCHEMA.read_text()
-    old = tmp_path / "old.sql"
-    old.write_text("\n".join(line for line in schema.splitlines() if not line.lstrip().startswith("attempts ")))
-    with monkeypatch.context() as then:
-        then.setattr(localsmith.store, "SCHEMA", old)
-        then.setattr(localsmith.store, "MIGRATIONS", localsmith.store.MIGRATIONS[:1])
-        store = Store(path)
-        with store.write() as db:
-            db.execute("INSERT INTO sessions (id, name, start_time, created_at) VALUES ('s', 's', 1, 1)")
-            db.execute("INSERT INTO rules VALUES ('r', 'r', NULL, 's', NULL, 1, 1, 1, 1, '{}')")
-            db.execute("INSERT INTO evaluator_jobs VALUES ('r', 'run', 's', 1)")
-        store.close()
-
-    store = Store(path)
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(write, "first")
+        first_is_in.wait(10)
+        others = {name: pool.submit(write, name) for name in ("a", "bad", "b")}
+        while store._waiting < 3:
+            time.sleep(0.01)
+        all_wait.set()
+        results = {name: future.exception(10) for name, future in {"first": first, **others}.items()}
 
     with store.read() as db:
-        assert [tuple(row) for row in db.execute("SELECT * FROM evaluator_jobs")] == [("r", "run", "s", 1, 0)]
+        names = {row["name"] for row in db.execute("SELECT name FROM migrations WHERE applied_at = 1")}
     store.close()
+    assert names == {"first", "a", "b"}
+    assert {name for name, error in results.items() if error} == {"bad"}
+    assert len(commits) == 1
+
+
+def test_failed_commit_fails_every_request_that_shared_it(tmp_path):
+    """Nobody is told that something is stored which is not."""
+    store = Store(tmp_path / "lab.db")
+    with store.write() as db:
+        db.execute("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+        db.execute("CREATE TABLE children (id REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)")
+    go, ready = threading.Event(), threading.Event()
+
+    def write(name, parent):
+        with store.write() as db:
+            db.execute("INSERT INTO migrations VALUES (?, 1)", (name,))
+            if parent:
+                db.execute("INSERT INTO children VALUES (?)", (parent,))  # found wrong by COMMIT, and not before
+                ready.set()
+                go.wait(10)
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(write, "breaks", 404)]
+        ready.wait(10)
+        futures += [pool.submit(write, name, None) for name in ("x", "y")]
+        while store._waiting < 2:
+            time.sleep(0.01)
+        go.set()
+        errors = [future.exception(10) for future in futures]
+
+    with store.read() as db:
+        assert not db.execute("SELECT 1 FROM migrations WHERE applied_at = 1").fetchall()
+    with store.write() as db:
+        db.execute("INSERT INTO migrations VALUES ('after', 1)")
+    store.close()
+    assert [type(error) for error in errors] == [sqlite3.IntegrityError] * 3
+
+
+def test_closed_store_is_whole_without_its_log(tmp_path):
+    """A copy of the file alone holds everything, pages looked at or not."""
+    path = tmp_path / "lab.db"
+    with localsmith.serve(path) as server:
+        requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=10)
+        assert requests.get(server.url, timeout=10).status_code == 200
+        cursor = server.app.extensions["localsmith"].store.read()
+        cursor.__enter__()  # a download that is still going on
+
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(path.read_bytes())
+    with Store(copy).read() as db:
+        assert [row["name"] for row in db.execute("SELECT name FROM datasets")] == ["kept"]
+    cursor.__exit__(None, None, None)
+
+
+def test_store_is_backed_up_while_it_is_written_to(tmp_path, server):
+    """The copy is whole, ours, and never in the place of another file."""
+    path = tmp_path / "localsmith.db"
+    requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=10)
+
+    with server.app.extensions["localsmith"].store.write() as db:
+        db.execute("DELETE FROM datasets")
+        localsmith.store.backup(path, tmp_path / "copy.db")
+
+    store = Store(tmp_path / "copy.db")
+    with store.read() as db:
+        assert [row["name"] for row in db.execute("SELECT name FROM datasets")] == ["kept"]
+        assert db.execute("PRAGMA auto_vacuum").fetchone()[0] == 2
+    store.close()
+    for source, target, words in (
+        (path, tmp_path / "copy.db", "copy.db exists: name another"),
+        (tmp_path / "none.db", tmp_path / "x.db", "none.db does not exist"),
+        (path, tmp_path / "no" / "x.db", "was not backed up"),
+    ):
+        with pytest.raises(StoreError, match=words):
+            localsmith.store.backup(source, target)
+    assert sorted(path.name for path in tmp_path.glob("*.part")) == []
+
+
+@pytest.mark.parametrize("numbered", [True, False], ids=["new", "made before pages were numbered"])
+def test_deletes_give_space_back_to_the_disk(tmp_path, numbered):
+    path = tmp_path / "lab.db"
+    store = Store(path)
+    if not numbered:
+        with store._alone() as db:
+            db.execute("PRAGMA auto_vacuum = NONE")
+            db.execute("VACUUM")
+    with store.write() as db:
+        db.execute("INSERT INTO sessions (id, name, start_time, created_at) VALUES ('s', 's', 1, 1)")
+        rows = [(f"{n}", "s", "x" * 4000) for n in range(5000)]
+        db.executemany("INSERT INTO attachments VALUES (?, ?, 'text/plain', ?)", rows)
+    with store.write() as db:
+        db.execute("DELETE FROM attachments")
+    store.shrink()
+    sizes = path.stat().st_size, path.with_name("lab.db-wal").stat().st_size
+    store.close()
+
+    assert sizes[0] < 3_000_000 and sizes[1] == 0
 
 
 def test_older_file_is_migrated_once(tmp_path, monkeypatch):
