@@ -9,7 +9,7 @@ from localsmith_api import FUZZ, Api, multipart, new_id, run
 
 import localsmith
 from localsmith.runs.checks import check_run
-from localsmith.runs.writing import insert_runs
+from localsmith.runs.writing import insert_runs, prepared
 from localsmith.store import Store
 from localsmith.wire import ApiError, Switches
 
@@ -340,7 +340,7 @@ def test_any_run_is_stored_or_refused(store, changes, usage):
     try:
         checked = check_run(sent, "run", switches, switches.now(), nulls=True)
         with store.write() as db:
-            assert insert_runs(db, [checked], switches.now()) == 1
+            assert insert_runs(db, [prepared(checked)], switches.now()) == 1
     except ApiError as error:
         assert error.status in (400, 422)
 

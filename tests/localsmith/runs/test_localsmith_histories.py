@@ -52,13 +52,8 @@ def make_events(chance, traces):
             for key in ("correct", "kind"):
                 if chance.random() < 0.7:
                     mark = {"score": chance.choice([0, 1, 0.3333, 1e7 / 3])} if key == "correct" else {"value": "blue"}
-                    body = {
-                        "id": deterministic_id(chance),
-                        "run_id": one["id"],
-                        "trace_id": one["trace_id"],
-                        "key": key,
-                    }
-                    events.append(("feedback", {**body, **mark}))
+                    body = {"id": deterministic_id(chance), "run_id": one["id"], "key": key, **mark}
+                    events.append(("feedback", {**body, "trace_id": one["trace_id"]}))
     return events
 
 
@@ -167,6 +162,24 @@ def test_feedback_goes_to_the_session_of_its_run_whatever_it_says(server):
     assert api.get(f"/feedback/{body['id']}")["session_id"] == right
     assert api.get(f"/sessions/{right}", include_stats=True)["feedback_stats"]["k"]["n"] == 1
     assert api.get(f"/sessions/{wrong}", include_stats=True)["feedback_stats"] == {}
+
+
+@pytest.mark.parametrize("child_first", [True, False])
+def test_child_counts_however_its_parents_whole_second_is_written(server, child_first):
+    """With or without zeros for its fraction; and it is found below its parent."""
+    api = Api(server.url)
+    session = api.experiment()
+    root = run(session)
+    child = run(session, parent=root, run_type="llm", extra={"metadata": {"usage_metadata": {"total_tokens": 15}}})
+    second = root["dotted_order"][:15]
+    root |= {"dotted_order": f"{second}000000Z{root['id']}"}
+    child |= {"dotted_order": f"{second}Z{root['id']}.{child['dotted_order'].split('.')[1]}"}
+
+    for one in [child, root] if child_first else [root, child]:
+        api.runs([one])
+
+    found = api.get(f"/runs/{root['id']}")
+    assert (found["total_tokens"], found["child_run_ids"]) == (15, [child["id"]])
 
 
 def test_first_end_of_a_run_stays_whether_it_came_before_or_after_the_run(server):
