@@ -17,6 +17,7 @@ import requests
 
 import rest
 from langsmith_rest import connection
+from langsmith_rest.commands.asking import agree, ask, need_somebody
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import find_experiment, list_sessions
@@ -158,25 +159,6 @@ def say_what_follows(api: LangSmith, dataset_id: str, dataset: str, say: Say) ->
 def can_run(api: LangSmith, rule: dict) -> bool:
     """LangSmith runs all kinds, the local store runs code."""
     return not is_local(api) or upload.kind_of(rule) != "judge"
-
-
-# ---------------------------------------------------------------- asking before something is lost
-
-
-def need_somebody(yes: bool) -> None:
-    if not yes and not sys.stdin.isatty():
-        raise ValueError("This asks before it changes anything, and there is no terminal: --yes is for automation.")
-
-
-def ask(question: str) -> None:
-    """Ask on the terminal; raises LookupError unless the answer is yes."""
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise LookupError("Nothing was changed.")
-
-
-def agree(question: str) -> None:
-    """What `--yes` answers."""
 
 
 # ---------------------------------------------------------------- commands

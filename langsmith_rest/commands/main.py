@@ -19,6 +19,8 @@ COMMANDS = {
     "view": "serve the pages of the local store, or export from it",
     "evaluate": "run a system over a dataset and score it, score an experiment, or judge two pairwise",
     "compare": "compare experiments example by example, and hold them to limits",
+    "list": "list datasets, or the experiments of one",
+    "delete": "delete experiments, or a dataset",
     "backtest": "run a new system on production inputs, and compare it with production's outputs",
     "evaluators": "manage the evaluators that LangSmith runs itself",
     "conform": "certify a port of the recorder, written in any language",
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         return run_command(command, options)
     except KeyboardInterrupt as interrupt:
         recorded = " What was answered is recorded; the same command again records the rest."
-        is_reading = options.command in ("view", "compare")
+        is_reading = options.command in ("view", "compare", "list", "delete")
         say(str(interrupt) or f"Interrupted.{'' if is_reading else recorded}")
         return INTERRUPTED
 

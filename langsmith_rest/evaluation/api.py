@@ -16,6 +16,7 @@ from langsmith_rest.connection import LangSmith
 
 PAGE = 100  # the most that a list endpoint gives at once
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+LATEST = re.compile(r"latest(?:~(\d{1,6}))?")
 
 
 # ---------------------------------------------------------------- datasets and examples
@@ -35,7 +36,7 @@ def find_dataset(api: LangSmith, name: str) -> dict:
     """The dataset of that name; raises LookupError with near names when there is none."""
     if found := rest.find_dataset(api, name):
         return found
-    known = [dataset["name"] for _, dataset in zip(range(1000), pages(api, "/datasets", {}), strict=False)]
+    known = [dataset["name"] for _, dataset in zip(range(1000), list_datasets(api), strict=False)]
     raise LookupError(f"No dataset {name!r}{offer(name, known) or ': there are none yet.'}")
 
 
@@ -46,6 +47,11 @@ def server_time(api: LangSmith) -> datetime:
         return parsedate_to_datetime(said or "") + timedelta(seconds=1)
     except ValueError:
         return datetime.now(UTC)
+
+
+def list_datasets(api: LangSmith) -> Iterator[dict]:
+    """Yield all datasets, that with the newest experiment first."""
+    return pages(api, "/datasets", {})
 
 
 def list_examples(api: LangSmith, dataset_id: str, **query: Any) -> Iterator[dict]:
@@ -64,6 +70,8 @@ def list_sessions(api: LangSmith, **query: Any) -> Iterator[dict]:
 def find_experiment(api: LangSmith, name: str, dataset_id: str | None = None) -> dict:
     """The experiment of that name or id, of that dataset if one is given.
 
+    `latest` is the one that started last, `latest~1` the one before it, unless one has that very name.
+
     Raises LookupError with near names when there is none, and with the datasets when there are several.
     """
     of_dataset = {"reference_dataset": dataset_id} if dataset_id else {}
@@ -74,9 +82,21 @@ def find_experiment(api: LangSmith, name: str, dataset_id: str | None = None) ->
     if len(found) > 1:
         datasets = ", ".join(sorted(session["reference_dataset_id"] for session in found))
         raise LookupError(f"Experiment {name!r} exists in several datasets ({datasets}): say which by --dataset.")
+    if not found and (back := LATEST.fullmatch(name)):
+        return find_latest(api, int(back[1] or 0), dataset_id)
     if not found:
         raise LookupError(f"No experiment {name!r}{near_names(api, name, dataset_id)}")
     return found[0]
+
+
+def find_latest(api: LangSmith, back: int, dataset_id: str | None) -> dict:
+    """The experiment that started last, or `back` before it; raises LookupError when there are not so many."""
+    query = {"reference_dataset": dataset_id} if dataset_id else {"reference_free": "false"}
+    newest = list(itertools.islice(list_sessions(api, sort_by="start_time", **query), back + 1))
+    if len(newest) > back:
+        return newest[back]
+    where = "in this dataset" if dataset_id else "there"
+    raise LookupError(f"No experiment 'latest~{back}': the number of experiments {where} is {len(newest)}.")
 
 
 def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:
@@ -124,6 +144,17 @@ def create_one_feedback(api: LangSmith, item: dict) -> None:
     except requests.HTTPError as error:
         if error.response.status_code != 409:  # there already
             raise
+
+
+def delete_experiments(api: LangSmith, session_ids: Sequence[str]) -> None:
+    """Delete experiments with their runs and feedback."""
+    for some in (session_ids[at : at + PAGE] for at in range(0, len(session_ids), PAGE)):
+        connection.send(api, "DELETE", "/sessions", params={"session_ids": some})
+
+
+def delete_dataset(api: LangSmith, dataset_id: str) -> None:
+    """Delete a dataset with its examples, and nothing but its examples; its experiments may stay."""
+    connection.send(api, "DELETE", f"/datasets/{dataset_id}")
 
 
 def delete_feedback(api: LangSmith, feedback_id: str) -> None:

@@ -1,0 +1,19 @@
+"""Asking before something is lost."""
+
+import sys
+
+
+def need_somebody(yes: bool) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise ValueError("This asks before it changes anything, and there is no terminal: --yes is for automation.")
+
+
+def ask(question: str) -> None:
+    """Ask on the terminal; raises LookupError unless the answer is yes."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise LookupError("Nothing was changed.")
+
+
+def agree(question: str) -> None:
+    """What `--yes` answers."""
