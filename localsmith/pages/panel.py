@@ -8,6 +8,7 @@ from typing import Any
 from localsmith.pages.common import Page
 from localsmith.pages.compare_rows import Row
 from localsmith.pages.comparison import ComparisonPage, is_bad
+from localsmith.pages.trace import first_error
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,6 @@ def _traces(db: sqlite3.Connection, roots: list[str]) -> dict[str, Trace]:
         (json.dumps(roots),),
     ).fetchall()
     return {trace: Trace(steps, failed, first_error(db, trace) if failed else None) for trace, steps, failed in rows}
-
-
-def first_error(db: sqlite3.Connection, trace_id: str) -> str | None:
-    """The step that failed first: an error goes up from it, so it ended before those that it made fail."""
-    row = db.execute(
-        "SELECT id FROM runs WHERE trace_id = ? AND status = 'error'"
-        " ORDER BY end_time IS NULL, end_time, length(dotted_order) DESC LIMIT 1",
-        (trace_id,),
-    ).fetchone()
-    return row[0] if row else None
 
 
 def beyond(comparison: ComparisonPage, examples: list[str], page: Page) -> dict[str, str | None]:

@@ -2,40 +2,25 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass
 from typing import Any
 
-from flask import render_template
+from flask import render_template, request
 
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import find, reading
 from localsmith.pages.dataset import experiment_of, feedback_item, name_of
 from localsmith.pages.retries import replaced
+from localsmith.pages.trace import steps_of
 from localsmith.runs.checks import uncounted
 from localsmith.wire import micros
-
-MAX_STEPS = 2000
-
-
-@dataclass
-class Step:
-    """One run of a trace, as the tree shows it; `left` and `width` are its time in the trace, in percent."""
-
-    run: sqlite3.Row
-    depth: int
-    left: float = 0.0
-    width: float = 0.0
 
 
 def show_run(tenant: str, session_id: str, run_id: str) -> str:
     with reading() as (db, _):
         run = find(db, "runs", run_id, "run")
         session = find(db, "sessions", run["session_id"], "experiment or project")
-        steps = db.execute(
-            "SELECT id, name, run_type, status, start_time, end_time, latency, dotted_order"
-            " FROM runs WHERE trace_id = ? ORDER BY dotted_order LIMIT ?",
-            (run["trace_id"], MAX_STEPS + 1),
-        ).fetchall()
+        is_part = request.args.get("part") == "step"
+        steps = None if is_part else steps_of(db, run["trace_id"])
         body = db.execute("SELECT * FROM run_bodies WHERE seq = ?", (run["seq"],)).fetchone()
         feedback = db.execute("SELECT * FROM feedback WHERE run_id = ? ORDER BY key, seq", (run["id"],)).fetchall()
         root = run if run["is_root"] else db.execute("SELECT * FROM runs WHERE id = ?", (run["trace_id"],)).fetchone()
@@ -44,18 +29,19 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         dataset_name = name_of(db, session["reference_dataset_id"])
         others = [other for other in _others(db, example_id, session["id"]) if other["id"] != run["trace_id"]]
         waiting = db.execute("SELECT count(*) FROM evaluator_jobs WHERE run_id = ?", (run["id"],)).fetchone()[0]
+        neighbours = _neighbours(db, root["session_id"] if root else "", example)
         attached = attachments_of(db, [run["id"]]).get(run["id"], [])
         gone = replaced(db, "id", [run["id"], *(other["id"] for other in others)])
     read = {key: _loads(body[key]) for key in ("inputs", "outputs", "extra", "tags", "rest")} if body else {}
     return render_template(
-        "run.html",
+        "run_step.html" if is_part else "run.html",
         run=run,
         uncounted=uncounted(read) if run["run_type"] == "llm" else [],
         original=original_start(read.get("extra")),
         session=experiment_of(session),
         dataset_name=dataset_name,
-        steps=tree(steps[:MAX_STEPS]),
-        cut=len(steps) > MAX_STEPS,
+        trace=steps,
+        neighbours=neighbours,
         reference=_loads(example["outputs"]) if example else None,
         body=read,
         error=body["error"] if body else None,
@@ -85,7 +71,8 @@ def _loads(text: str | None) -> Any:
 
 def _example(db: sqlite3.Connection, example_id: str | None) -> sqlite3.Row | None:
     row: sqlite3.Row | None = db.execute(
-        "SELECT id, dataset_id, outputs FROM examples WHERE id = ? ORDER BY version DESC LIMIT 1", (example_id,)
+        "SELECT id, dataset_id, position, outputs FROM examples WHERE id = ? ORDER BY version DESC LIMIT 1",
+        (example_id,),
     ).fetchone()
     return row
 
@@ -102,21 +89,18 @@ def _others(db: sqlite3.Connection, example_id: str | None, session_id: str) -> 
     ).fetchall()
 
 
-def tree(runs: list[sqlite3.Row]) -> list[Step]:
-    """The steps of a trace, parents before children, with their place in time."""
-    if not runs:
-        return []
-    begin = min(run["start_time"] for run in runs)
-    end = max(run["end_time"] or run["start_time"] for run in runs)
-    span = end - begin
-    steps = []
-    for run in runs:
-        step = Step(run, run["dotted_order"].count("."))
-        if span:
-            step.left = round((run["start_time"] - begin) / span * 100, 2)
-            length = (run["end_time"] or end) - run["start_time"]
-            step.width = round(min(max(length / span * 100, 0.5), 100 - step.left), 2)
-            step.left = min(step.left, 99.5)
-            step.width = max(step.width, 0.5)
-        steps.append(step)
-    return steps
+def _neighbours(db: sqlite3.Connection, session_id: str, example: sqlite3.Row | None) -> dict[str, str]:
+    """The runs of the same experiment on the examples before and after this one."""
+    found: dict[str, str] = {}
+    if example is None:
+        return found
+    for way, comparison, order in (("previous", "<", "DESC"), ("next", ">", "")):
+        row = db.execute(
+            "SELECT r.id FROM examples e CROSS JOIN runs r ON r.reference_example_id = e.id"
+            " AND r.session_id = ? AND r.is_root = 1 WHERE e.dataset_id = ? AND e.ended_at IS NULL"
+            f" AND e.position {comparison} ? ORDER BY e.position {order}, e.id {order} LIMIT 1",
+            (session_id, example["dataset_id"], example["position"]),
+        ).fetchone()
+        if row:
+            found[way] = row["id"]
+    return found

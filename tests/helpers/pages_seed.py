@@ -78,6 +78,31 @@ class Seed:
         )
 
 
+def long_trace(seed, session, example=None, steps=256, failing=180):
+    """A trace of many steps, deep and of several kinds, of which one fails; the root, and the step that fails."""
+    kinds = [("plan", "chain"), ("gpt", "llm"), ("search_web", "tool"), ("docs", "retriever")]
+    root = seed.run(session, example, outputs={"answer": "done"}, seconds=steps, name="long agent")
+    parents, runs = [root], []
+    for n in range(1, steps):
+        name, kind = kinds[n % len(kinds)]
+        parent = parents[-1 - n % 2] if len(parents) > 1 else parents[-1]
+        start = seed.start + timedelta(seconds=n)
+        run = {
+            "id": str(uuid.uuid4()), "trace_id": root["id"], "parent_run_id": parent["id"], "session_id": session,
+            "name": f"{name} {n}", "run_type": kind, "start_time": start.isoformat(),
+            "end_time": (start + timedelta(seconds=0.5)).isoformat(), "inputs": {"step": n}, "outputs": {"step": n},
+        }  # fmt: skip
+        run["dotted_order"] = f"{parent['dotted_order']}.{start:%Y%m%dT%H%M%S%f}Z{run['id']}"
+        if n == failing:
+            run["error"] = "ConnectionError: search is down"
+        if kind == "chain" and len(parents) < 30:
+            parents.append(run)
+        runs.append(run)
+    for at in range(0, len(runs), 100):
+        seed.post("/runs/batch", {"post": runs[at : at + 100]})
+    return root, runs[failing - 1]
+
+
 CHAT = {
     "messages": [
         {"role": "system", "content": "You are a travel desk."},

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals
+from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals, long_trace
 
 import localsmith
 
@@ -46,10 +46,20 @@ def agents(seed):
     session = seed.session("agent", dataset)
     root = seed.run(session, example, outputs=CHAT_ANSWER, seconds=4, name="agent")
     step = seed.run(session, parent=root, after=1, seconds=2, outputs={"celsius": 19}, name="weather", run_type="tool")
+    (long,) = seed.examples(dataset, [({"task": "a long one"}, None)])
+    long_root, failing = long_trace(seed, session, long)
     project = seed.session("production")
     for n in range(3):
         seed.run(project, outputs={"n": n}, after=n, name=f"live-{n}")
-    return {"agents": dataset, "agent": session, "root": root, "step": step, "project": project}
+    return {
+        "agents": dataset,
+        "agent": session,
+        "root": root,
+        "step": step,
+        "project": project,
+        "long": long_root,
+        "failing": failing,
+    }
 
 
 def fine(seed):

@@ -223,9 +223,9 @@ def test_run_page_shows_the_tree(client, seed):
 
     html = page(client, f"projects/p/{session}/r/{child['id']}?poll=true")
 
-    assert "tool search ✗ error" in words(html)
+    assert "search ✗ error" in words(html) and "kind-tool" in html
     assert 'x="50.0%" width="25.0%"' in html
-    assert "no network" in html
+    assert "no network" in html and "2 steps ✗ first error" in words(html)
     assert "ok <b>" in page(client, f"projects/p/{session}/r/{root['id']}")
 
 

@@ -1,0 +1,169 @@
+"""Reading a trace in the browser: 256 steps, one of which failed."""
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def trace(open_page, site):
+    """The page of the long trace, at its root or at another of its runs."""
+    made = site[1]
+
+    def trace(run=None, **how):
+        return open_page(f"projects/p/{made['agent']}/r/{(run or made['long'])['id']}", **how)
+
+    return trace
+
+
+def shown(page):
+    return page.locator(".step-body h1").inner_text()
+
+
+def listed(page):
+    return page.locator(".tree li:not([hidden])").count()
+
+
+def test_choosing_a_step_leaves_the_tree_where_it_is(trace):
+    """Only what is beside the tree changes; the address is that of the step, and going back goes back."""
+    page = trace()
+    page.evaluate("window.same = true")
+    page.locator(".tree li").nth(200).scroll_into_view_if_needed()
+    before = page.evaluate("document.querySelector('.tree').scrollTop")
+
+    chosen = page.locator(".tree li a").nth(200)
+    chosen.click()
+    page.locator(".step-body h1", has_text="gpt").or_(page.locator(".step-body h1", has_text=" ")).first.wait_for()
+    page.wait_for_function("document.querySelectorAll('.tree li a')[200].hasAttribute('aria-current')")
+
+    assert page.evaluate("document.querySelector('.tree').scrollTop") == before > 1000
+    assert page.url.endswith(chosen.get_attribute("href")) and page.evaluate("window.same")
+    page.go_back()
+    page.wait_for_function("document.querySelectorAll('.tree li a')[0].hasAttribute('aria-current')")
+    page.locator(".step-body h1", has_text="long agent").wait_for()
+
+
+def test_the_first_error_is_one_click_away(trace, site):
+    """The tree says how many steps there are and leads to the one that failed first, in red and in sight."""
+    page = trace()
+
+    assert "256 steps" in page.locator(".tree-top").inner_text()
+    page.get_by_role("link", name="first error").click()
+    page.locator(".step-body h1", has_text=site[1]["failing"]["name"]).wait_for()
+
+    assert "search is down" in page.locator(".step-body .card.error").inner_text()
+    item, box = page.locator(".tree li.failed").bounding_box(), page.locator(".tree").bounding_box()
+    assert box["y"] < item["y"] < box["y"] + box["height"] and item["y"] < 800
+
+
+def test_an_opened_step_is_in_sight(trace, site):
+    """A link to a step opens the tree there."""
+    page = trace(site[1]["failing"])
+
+    item = page.locator(".tree [aria-current=page]").bounding_box()
+    assert 0 < item["y"] < 800
+
+
+def test_steps_fold_and_filter(trace):
+    """Steps fold below their parent, and are filtered by kind and name; the keys j, k, n, e go through them."""
+    page = trace()
+
+    page.get_by_role("button", name="Fold all").click()
+    few = listed(page)
+    assert 1 < few < 256
+    page.get_by_role("button", name="Unfold all").click()
+    page.get_by_label("tool").uncheck()
+    assert listed(page) == 256 - 64
+    page.get_by_label("tool").check()
+    page.get_by_label("Name of a step").fill("search_web 18")
+    assert listed(page) == 3  # 18, 182 and 186
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Backspace")
+    page.locator("h1").click()
+    page.keyboard.press("j")
+    page.locator(".step-body h1", has_text="gpt 1").wait_for()
+    page.keyboard.press("e")
+    page.locator(".step-body .card.error").wait_for()
+
+
+def test_a_fold_hides_what_is_below(trace):
+    """Folding one step hides its own steps and no others."""
+    page = trace()
+
+    button = page.locator(".fold-step").first
+    button.click()
+
+    assert button.get_attribute("aria-expanded") == "false" and listed(page) == 1
+    button.click()
+    assert listed(page) == 256
+
+
+def test_a_trace_is_read_without_scripts(trace, site):
+    """Without scripts every step is a link to its page, and nothing that needs scripts is offered."""
+    page = trace(scripts=False)
+
+    assert page.locator(".tree-filter").is_hidden()
+    page.get_by_role("link", name="first error").click()
+
+    assert site[1]["failing"]["name"] in shown(page)
+
+
+def test_examples_follow_each_other(trace, site):
+    """From the run of one example to those of the one before and the one after, in the same experiment."""
+    page = trace()
+
+    page.keyboard.press("K")
+    page.wait_for_url(f"**/r/{site[1]['root']['id']}")
+    page.get_by_role("link", name="next example").click()
+
+    page.wait_for_url(f"**/r/{site[1]['long']['id']}")
+
+
+# Tasks, counted: clicks are actions, keys are keys
+
+
+def test_the_failing_step_of_a_long_trace_takes_two_actions(open_page, site):
+    """From the list of results: open the row, go to the first error."""
+    made = site[1]
+    page = open_page(f"datasets/{made['agents']}/compare?selectedSessions={made['agent']}")
+
+    page.locator("a.open").nth(1).click()
+    page.locator("#panel").get_by_role("link", name="first error").click()
+
+    page.locator(".step-body .card.error").wait_for()
+    assert made["failing"]["name"] in shown(page)
+
+
+def test_the_worst_regressions_of_two_experiments_take_few_actions(open_page, site):
+    """From the dataset: choose two, compare, follow the count: four actions. Then Enter and j read row after row."""
+    made = site[1]
+    page = open_page(f"datasets/{made['dataset']}")
+
+    page.get_by_label("Choose first").check()
+    page.get_by_label("Choose second").check()
+    page.get_by_role("button", name="Compare 2").click()
+    page.get_by_role("link", name="1 regressed").click()
+    page.wait_for_url("**show=regressed**")
+    page.keyboard.press("Enter")
+
+    page.locator("#panel").wait_for()
+    assert "1 of 1" in page.locator(".panel-top").inner_text() and "Cusco" in page.locator("#panel").inner_text()
+
+
+def test_a_score_and_a_comment_take_four_keys(open_page, site):
+    """On each row: the score, c, the text, Enter, and j to the next."""
+    made = site[1]
+    page = open_page(f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}")
+    page.evaluate("sessionStorage.setItem('metric', 'by keys')")
+
+    page.keyboard.press("j")
+    for n in range(4):
+        page.keyboard.press("1")
+        page.locator(".status-line", has_text="by keys 1 saved").wait_for()
+        page.keyboard.press("c")
+        page.keyboard.type(f"text {n}")
+        page.keyboard.press("Enter")
+        page.locator(".status-line", has_text="comment saved").wait_for()
+        page.keyboard.press("j")
+
+    assert page.locator("#rows .chip[data-key='by keys']").count() == 4
