@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = Path(__file__).parents[1] / "localsmith" / "clients"
-PACKAGES = ("langsmith", "@langchain/core", "vitest")
+PACKAGES = ("langsmith", "@langchain/core", "vitest", "axe-core")
 SECONDS = 120  # for npm, and for one program
 OURS = ("LANGSMITH_", "LANGCHAIN_", "OPENAI_")
 
@@ -22,7 +22,7 @@ def node_modules() -> Path:
     """Where the packages are; skips the test where Node, npm or the packages cannot be had."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("needs node and npm")
-    folder = Path(tempfile.gettempdir()) / f"localsmith-npm-{os.getuid()}-{time.strftime('%Y%m%d')}"
+    folder = Path(tempfile.gettempdir()) / f"localsmith-npm-{os.getuid()}-{time.strftime('%Y%m%d')}-{len(PACKAGES)}"
     if not folder.exists():
         _install(folder)
     return folder / "node_modules"

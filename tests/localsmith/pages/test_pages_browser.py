@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+from javascript import node_modules
 
 pytestmark = pytest.mark.browser
 
@@ -126,6 +127,23 @@ def test_a_table_that_goes_on_has_a_shadow(open_page, site, scheme):
 
     assert at_start[0] == at_end[1]
     assert at_start[0] not in (at_start[1], at_end[0])
+
+
+AXE = """async () => {
+    const found = await axe.run(document, {resultTypes: ["violations"]});
+    return found.violations.map(({id, nodes}) => `${id}: ${nodes.slice(0, 3).map(node => node.html.slice(0, 120))}`);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("bad")])
+def test_axe_finds_nothing(open_page, site, kind, scheme):
+    """Every rule of axe-core holds on every page, in both themes."""
+    script = (node_modules() / "axe-core" / "axe.min.js").read_text()
+    page = open_page(paths(site[1])[kind], scheme=scheme)
+
+    page.evaluate(script)
+    assert page.evaluate(AXE) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
