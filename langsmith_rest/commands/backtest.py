@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from langsmith_rest.commands import compare as compare_report
 from langsmith_rest.commands import evaluate as evaluate_report
 from langsmith_rest.commands.connecting import FIXTURES, Connect
+from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_output import other_runs
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test
@@ -50,7 +50,6 @@ EXAMPLES = """examples:
       --dataset prod-july --target my_agent.py:run --evaluators evals.py"""
 DEMO = ("load", "project", "filter", "mask", "dataset", "children", "feedback", "target", "evaluators")
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-SPOKEN_SECONDS = 10  # between two lines of progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -216,10 +215,11 @@ def backtest(
     )  # fmt: skip
     drawn = f" of {runs.finished:,}" if options.sample else ""
     say(f"chosen     {len(runs.chosen):,}{drawn} finished runs of {options.project}, {runs.pending:,} pending left out")
-    baseline = convert_runs_to_test(
-        runs, options.dataset, options.baseline, options.include_outputs, options.children,
-        mask=mask, copy_feedback=options.feedback, langsmith=api, on_progress=spoken("copied", say),
-    )  # fmt: skip
+    with counting(f"{options.dataset}: runs copied", say) as on_copied:
+        baseline = convert_runs_to_test(
+            runs, options.dataset, options.baseline, options.include_outputs, options.children,
+            mask=mask, copy_feedback=options.feedback, langsmith=api, on_progress=on_copied,
+        )  # fmt: skip
     copies = f"{baseline.runs_recorded:,} new, {baseline.runs_existing:,} known"
     say(f"dataset    {options.dataset}: {counted(baseline.examples_created, 'new example')}")
     say(f"baseline   {baseline.experiment_name}: {copies}; {baseline.feedback:,} feedback copied")
@@ -264,19 +264,6 @@ def compare_all(
     except ValueError as error:
         known = {metric.name for metric in told().candidates[0].metrics}
         return told(lower_is_better=known & {*options.lower_is_better}), str(error)
-
-
-def spoken(what: str, say: Say) -> Callable[[int, int | None], None]:
-    """Progress as a line every ten seconds."""
-    last = monotonic()
-
-    def on_progress(done: int, total: int | None) -> None:
-        nonlocal last
-        if monotonic() - last > SPOKEN_SECONDS:
-            last = monotonic()
-            say(f"{done:,} of {total:,} {what}")
-
-    return on_progress
 
 
 # ---------------------------------------------------------------- what people see

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 from langsmith_rest.commands.connecting import Connect
+from langsmith_rest.commands.progress import shown
 from langsmith_rest.evaluation.evaluators import judge
 from langsmith_rest.evaluation.evaluators.llm import POSITION_BIAS
 from langsmith_rest.evaluation.evaluators.model_server import total_spent
@@ -26,7 +26,6 @@ EXAMPLES = """examples:
   %(prog)s my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
   %(prog)s v2-1a2b3c4d --evaluators 'langsmith_rest:exact_match,mentions("Lima")'
   %(prog)s --pairwise v1 v2 --evaluators evals.py:prefer"""
-LOG_SECONDS = 10  # between two lines of progress where there is no terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,21 +132,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 @contextmanager
 def progress(say: Say) -> Iterator[Progress]:
     """Counts, errors and rate: one line that is rewritten on a terminal, a line every 10 s elsewhere."""
-    on_terminal = sys.stderr.isatty()
-    last = [monotonic() if not on_terminal else 0.0]
-
-    def show(found: Evaluation) -> None:
-        if monotonic() - last[0] < (0.1 if on_terminal else LOG_SECONDS):
-            return
-        last[0] = monotonic()
-        line = progress_line(found)
-        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True) if on_terminal else say(line)
-
-    try:
-        yield show
-    finally:
-        if on_terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    with shown(say) as show:
+        yield lambda found: show(lambda: progress_line(found))
 
 
 def progress_line(found: Evaluation) -> str:

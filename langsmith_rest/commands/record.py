@@ -11,6 +11,7 @@ from langsmith_rest import connection
 from langsmith_rest.commands import dry_run, record_output
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.commands.evaluators import say_what_follows
+from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_sources import OURS, Opened, check_all, open_all
 from langsmith_rest.importers import FORMATS
 from langsmith_rest.recording.sources import CheckedFile
@@ -81,20 +82,26 @@ def record_file(
     api: connection.LangSmith, opened: Opened, checked: CheckedFile, options: argparse.Namespace, say: Say
 ) -> tuple[recorder.Recording, dict[str, Any]]:
     """Record one checked file, show what became of it, and return that for people and for programs."""
-    recording = record(api, opened, checked, options, verify=not options.no_verify)
+    recording = record(api, opened, checked, options, say, verify=not options.no_verify)
     others = record_output.other_runs(api, recording) if options.experiment and not options.no_verify else 0
     summary = record_output.summary(opened.results)
-    record_output.report(opened.results, recording, others, say)
-    record_output.say_moved(api, opened.results, recording, checked, say)
+    moved = record_output.count_moved(api, opened.results, recording, checked.earliest)
+    record_output.report(opened.results, recording, others, moved, say)
     if not options.json:
         record_output.print_table(recording, summary)
     return recording, {**asdict(recording), "other_runs": others, "summary": summary.as_json()}
 
 
 def record(
-    api: connection.LangSmith, opened: Opened, checked: CheckedFile, options: argparse.Namespace, *, verify: bool
+    api: connection.LangSmith,
+    opened: Opened,
+    checked: CheckedFile,
+    options: argparse.Namespace,
+    say: Say,
+    *,
+    verify: bool,
 ) -> recorder.Recording:
-    with record_output.progress(opened.results.name) as on_progress:
+    with counting(f"{opened.results.name}: results recorded", say) as on_progress:
         return recorder.record_langsmith_experiment(
             options.dataset or opened.dataset or DATASET,
             checked,
@@ -110,6 +117,6 @@ def record(
 def print_dry_run(sources: list[tuple[Opened, CheckedFile]], options: argparse.Namespace, say: Say) -> int:
     api = dry_run.connect(dry_run.NO_DATASET)
     for opened, checked in sources:
-        record(api, opened, checked, options, verify=False)
+        record(api, opened, checked, options, say, verify=False)
     record_output.print_requests(dry_run.sent_requests(api), options.json, say)
     return 0

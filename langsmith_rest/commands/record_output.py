@@ -1,11 +1,11 @@
-"""What people see of `record`: progress, what became of results, what they come to, and what a dry run would send."""
+"""What people see of `record`: what became of results, what they come to, and what a dry run would send."""
 
 import contextlib
 import json
 import statistics
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -15,8 +15,9 @@ import rest
 from langsmith_rest import connection
 from langsmith_rest.evaluation.running.scores import Scores
 from langsmith_rest.recording.bodies import feedback_of, parse_time
-from langsmith_rest.recording.sources import CheckedFile
-from langsmith_rest.wording import Say, clean, counted
+from langsmith_rest.wording import Say, alike, clean, counted
+
+OLD_RESULTS = 'docs/record.md, "Old results"'
 
 
 def other_runs(api: connection.LangSmith, recording: recorder.Recording) -> int:
@@ -27,63 +28,37 @@ def other_runs(api: connection.LangSmith, recording: recorder.Recording) -> int:
     return 0
 
 
-def report(source: Any, recording: recorder.Recording, others: int, say: Say) -> None:
-    """Say what happened, and above all what did not; `others` are runs of the experiment that are not of `source`."""
-    for rejected in recording.rejected[:20]:
-        say(f"{source.name}, result {rejected['result']}: {rejected['reason']}")
-    if (more := len(recording.rejected) - 20) > 0:
-        were = "was" if more == 1 else "were"
-        say(f"{source.name}: {counted(more, 'more result')} {were} refused (--json lists all)")
+def report(source: Any, recording: recorder.Recording, others: int, moved: int, say: Say) -> None:
+    """Say what became of the results of `source`; `others` are further runs of the experiment."""
+    for line in alike((f"{source.name}, result {one['result']}", one["reason"]) for one in recording.rejected):
+        say(line)
     if not recording.runs_recorded and not recording.feedback and not recording.rejected:
-        is_one = recording.results == 1
-        results = (
-            f"the one result of {source.name} was" if is_one else f"all {recording.results:,} of {source.name} were"
-        )
-        say(f"Nothing new: {results} recorded before.")
+        all_of_it = "the one result" if recording.results == 1 else f"all {recording.results:,}"
+        say(f"Nothing new: {all_of_it} of {source.name} {'was' if recording.results == 1 else 'were'} recorded before.")
     else:
-        examples = f"{counted(recording.examples_created, 'new example')}, {recording.examples_existing:,} known"
-        runs = f"{counted(recording.runs_recorded, 'result')} recorded, {recording.runs_existing:,} known"
-        say(f"{source.name}: {runs}; {examples}; {recording.feedback:,} feedback.")
+        parts = [f"{counted(recording.runs_recorded, 'result')} recorded"]
+        parts += [f"{recording.runs_existing:,} known"] if recording.runs_existing else []
+        parts += [counted(recording.examples_created, "new example")] if recording.examples_created else []
+        parts += [f"{recording.feedback:,} feedback"] if recording.feedback else []
+        old = f" {counted(moved, 'old one')} moved to now: see {OLD_RESULTS}." if moved else ""
+        say(f"{source.name}: {', '.join(parts)}.{old}")
     if others > 0:
         held = f"{recording.experiment_name!r} holds {counted(others, 'other run')} besides these results"
         say(f"The experiment {held}; another name would keep them apart.")
 
 
-def say_moved(
-    api: connection.LangSmith, source: Any, recording: recorder.Recording, checked: CheckedFile, say: Say
-) -> None:
-    """Say how many results began before their experiment, and from when to when they were moved."""
-    if not checked.earliest or not recording.runs_recorded:
-        return
+def count_moved(
+    api: connection.LangSmith, source: Any, recording: recorder.Recording, earliest: datetime | None
+) -> int:
+    """How many results began before their experiment, and so are recorded as if they began with it."""
+    if not earliest or not recording.runs_recorded:
+        return 0
     with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
         session = rest.find_session(api, id=recording.experiment_id) or {}
         start = parse_time(session.get("start_time"))
-        if start and checked.earliest < start:
-            moved = sum((parse_time(result.get("start_time")) or start) < start for result in source)
-            oldest = f"{'the oldest ' if moved > 1 else ''}at {checked.earliest:%Y-%m-%d %H:%M:%S} UTC"
-            say(
-                f"{source.name}: {counted(moved, 'result')} began before the experiment, {oldest}: moved to its start, "
-                f"{start:%Y-%m-%d %H:%M:%S} UTC, latencies kept, original times in the metadata."
-            )
-
-
-@contextlib.contextmanager
-def progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
-    """A progress bar on a terminal; elsewhere nothing, so that logs stay readable."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    except ImportError:
-        yield lambda done, total: print(f"\r{name}: {done} of {total}", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        if start and earliest < start:
+            return sum((parse_time(result.get("start_time")) or start) < start for result in source)
+    return 0
 
 
 # ---------------------------------------------------------------- what results come to
@@ -134,34 +109,16 @@ def count_tokens(run: dict[str, Any]) -> int:
 
 def print_table(recording: recorder.Recording, found: Summary) -> None:
     """Print what the results of one experiment come to."""
+    besides = [counted(found.errors, "error"), *([counted(found.tokens, "token")] if found.tokens else [])]
     rows = [
         ("experiment", clean(recording.experiment_name)),
-        ("results", f"{recording.results:,}"),
+        ("results", f"{recording.results:,} ({', '.join(besides)})"),
         *found.scores.rows(),
     ]
     if found.latencies:
         rows.append(("latency", f"{found.percentile(0.5):.2f} s (p50), {found.percentile(0.99):.2f} s (p99)"))
-    rows += [("tokens", f"{found.tokens:,}")] if found.tokens else []
-    rows.append(("errors", f"{found.errors:,}"))
-    try:
-        if sys.stdout.isatty():
-            print_rich(rows)
-            return
-    except ImportError:
-        pass
     width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:{width}}  {value}" for name, value in rows) + "\n")
-
-
-def print_rich(rows: Iterable[tuple[str, str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False)
-    for name, value in rows:
-        table.add_row(Text(name), Text(value))
-    Console().print(table)
+    print("\n".join(f"{name:{width}}  {value}" for name, value in rows))
 
 
 # ---------------------------------------------------------------- dry run
@@ -177,4 +134,4 @@ def print_requests(sent: list[dict[str, Any]], as_json: bool, say: Say) -> None:
         items = body["post"] if isinstance(body, dict) and "post" in body else body
         count = f", {counted(len(items), 'item')}" if isinstance(items, list) else ""
         print(f"{request['method']} {request['path']}  {counted(request['bytes'], 'byte')}{count}")
-    say("With --json, the bodies are shown, too.")
+    say("With --json, the bodies are shown as well.")

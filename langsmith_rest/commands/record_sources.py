@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from langsmith_rest import importers
 from langsmith_rest.commands.connecting import FIXTURES
+from langsmith_rest.commands.progress import counting
 from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
 from langsmith_rest.importers.parts import timed
@@ -136,7 +137,7 @@ def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile
     checked, problems = [], []
     for source in sources:
         try:
-            found = CheckedFile(source.results)
+            found = check(source, say)
         except ValueError as error:
             unmapped = source.mapper.problems() if source.mapper else []
             advice = advice_for(source) if UNKNOWN[0] in str(error) else ""
@@ -150,6 +151,12 @@ def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile
     if problems:
         raise ValueError("\n".join(problems))
     return checked
+
+
+def check(source: Opened, say: Say) -> CheckedFile:
+    """Check the results of a source, and show how far that is; raises ValueError with all their problems."""
+    with counting(f"{source.results.name}: results checked", say) as on_progress:
+        return CheckedFile(source.results, on_progress)
 
 
 def advice_for(source: Opened) -> str:

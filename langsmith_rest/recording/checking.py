@@ -10,6 +10,7 @@ from typing import Any
 
 from langsmith_rest.recording.bodies import canonical_fields, canonical_result, long_form, parse_time
 from langsmith_rest.recording.results import ALIASES, Unreadable
+from langsmith_rest.wording import alike, counted
 
 MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
 MAX_DEPTH = 64
@@ -90,11 +91,10 @@ ELSEWHERE = {  # what is no field here, but has a place: field -> the field it g
 
 
 def listed(problems: list[str], source: str) -> str:
-    """One message with every problem, or the first 20 of them."""
-    more = len(problems) - LISTED_PROBLEMS
-    shown = problems[:LISTED_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return "\n  ".join([f"{count} in {source}, nothing was sent:", *shown])
+    """One message with every problem, equal ones on one line, and at most 20 lines."""
+    pairs = (problem.partition(": ")[::2] for problem in problems)
+    lines = alike(((place, reason) for place, reason in pairs), LISTED_PROBLEMS)
+    return "\n  ".join([f"{counted(len(problems), 'problem')} in {source}, nothing was sent:", *lines])
 
 
 def prepare(result: Any) -> tuple[dict[str, str], bytes, list[str]]:

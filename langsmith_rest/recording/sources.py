@@ -1,7 +1,7 @@
 """Where results come from: a list, a file or a stream, behind one interface."""
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
@@ -96,16 +96,20 @@ class CheckedList(Source):
 
 
 class CheckedFile(Source):
-    """Results that can be read again (those of a `ResultFile`): read once to check them, and once to record them."""
+    """Results that can be read again (those of a `ResultFile`): read once to check them, and once to record them.
 
-    def __init__(self, results: Iterable[Any]) -> None:
+    `on_checked` is called with the number of sound results so far, and None.
+    """
+
+    def __init__(self, results: Iterable[Any], on_checked: Callable[[int, int | None], None] | None = None) -> None:
         super().__init__()
         self._results = results
         self.name = getattr(results, "name", self.name)
         if hasattr(results, "name"):
             self.prefix = "stdin" if self.name == "standard input" else Path(self.name).stem
-        for _ in self._check(results):
-            pass
+        for number, *_ in self._check(results):
+            if on_checked:
+                on_checked(number, None)
 
     def _numbered(self) -> Iterator[Numbered]:
         return sound(self._results, self.rejected)
