@@ -2,7 +2,7 @@
 
 A page is Markdown with fenced blocks. `sh` blocks run in order, each with `bash -e`, in one empty folder per page that
 holds only `main.py` and `fixtures/`, with its own local store. A command that ends with another code than 0 is written
-`command || echo "exit code $?"`. `python` blocks run with LANGSMITH_ENDPOINT=local, so with that store. A `text` block
+`command || echo "exit code $?"`. `python` blocks run with LANGSMITH_ENDPOINT set to that store. A `text` block
 directly below one of them holds lines that it prints, to stdout or stderr, in that order; `...` stands for any text
 within a line, and alone on a line for any lines. `<!-- not run: reason -->` above a block leaves it out. Blocks of
 other languages (`json`, `yaml`) are not run.
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 from places import FIXTURES, MAIN, ROOT
+
+import localsmith
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+-->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$\n?", re.M | re.S)
@@ -96,7 +98,8 @@ def run(block: Block, folder: Path) -> tuple[int, str]:
     """Run a block; return its exit code and what it prints. What it leaves in the background is ended."""
     if block.language == "sh":
         return run_command(["bash", "-e", "-o", "pipefail", "-c", block.text], folder)
-    return run_command([sys.executable, "-c", block.text], folder, LANGSMITH_ENDPOINT="local")
+    with localsmith.serve(folder / ".localsmith" / "localsmith.db") as server:
+        return run_command([sys.executable, "-c", block.text], folder, LANGSMITH_ENDPOINT=server.url)
 
 
 def run_command(command: list[str], folder: Path, **environment: str) -> tuple[int, str]:

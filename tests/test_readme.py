@@ -69,8 +69,8 @@ def test_commands_of_the_readme_print_what_is_pasted_below_them(capsys):
 
             out = capsys.readouterr().out.splitlines()
             link = re.sub("datasets/.*", "datasets/…/compare?selectedSessions=…", out[-1])
-            lines = [f"    {line}".rstrip() for line in out[:-2]]
-            pasted += "\n".join(lines) in part and f"    {link}" in part
+            lines = "\n".join(f"    {line}".rstrip() for line in out[:-1]).rstrip()
+            pasted += lines in part and f"    {link}" in part
 
     assert pasted == 3  # of each part one
 

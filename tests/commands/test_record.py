@@ -24,7 +24,8 @@ def test_first_run_records_the_fixture_and_ends_with_the_link(run):
 
     assert code == 0
     assert err.splitlines()[0].startswith("No LANGSMITH_API_KEY: recording into the local store .localsmith/localsmith")
-    assert "results.jsonl: 5 results recorded, 0 known; 5 new examples, 0 known; 4 feedback." in err
+    assert "results.jsonl: 5 results recorded, 5 new examples, 4 feedback." in err
+    assert len((out + err).splitlines()) == 8
     assert re.fullmatch(LINK, out.splitlines()[-1])
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("nothing_set")
 
 
 def test_table_sums_the_results_up(run):
-    """Per metric the mean, then latency, tokens and errors."""
+    """Errors and tokens, then the mean of each metric, then latency."""
     file = write(
         "a.jsonl",
         {**OK, "feedback": {"ok": True, "tone": "good"}, "metadata": {"usage_metadata": {"total_tokens": 1200}}},
@@ -26,13 +26,11 @@ def test_table_sums_the_results_up(run):
 
     _, out, _ = run(file)
 
-    assert out.splitlines()[1:-2] == [
-        "results     3",
+    assert out.splitlines()[1:-1] == [
+        "results     3 (1 error, 1,234 tokens)",
         "ok          0.500 (mean of 2)",
         "tone        good: 1",
         "latency     2.50 s (p50), 2.50 s (p99)",
-        "tokens      1,234",
-        "errors      1",
     ]
 
 
@@ -105,8 +103,8 @@ def test_experiment_that_holds_other_runs_says_so(run, endpoint):
 
 
 @pytest.mark.skipif(not shutil.which("script"), reason="script(1) gives a command a terminal")
-def test_on_a_terminal_there_is_a_progress_bar_and_a_table(server):
-    """Both go where they belong; the link is still last."""
+def test_on_a_terminal_a_line_shows_the_progress(server):
+    """It is erased at the end; the link is last."""
     write("a.jsonl", *[OK] * 3)
     command = f"{sys.executable} {MAIN} record a.jsonl"
 
@@ -118,5 +116,5 @@ def test_on_a_terminal_there_is_a_progress_bar_and_a_table(server):
         timeout=20,
     ).stdout.decode()
 
-    assert "3/3" in shown and "│ results" in shown
+    assert "\ra.jsonl: results recorded: 3 of 3 done\x1b[K\r\x1b[K" in shown and "results     3" in shown
     assert "compare?selectedSessions=" in shown.strip().splitlines()[-1]

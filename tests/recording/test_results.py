@@ -118,7 +118,7 @@ def test_array_in_a_line_is_refused():
 
 def test_line_is_named_as_an_editor_counts_it():
     """Blank lines count, and the number that `rejected` shows stands beside the line where they differ."""
-    problems = problems_of(file_of(f"\n{OK}\n\nx\ny\n"))
+    problems = problems_of(file_of(f"\n{OK}\n\nx\n3\n"))
 
     assert [problem.split(":")[0] for problem in problems] == [
         "capitals.jsonl, line 4 (result 2)",
@@ -139,15 +139,26 @@ def test_every_problem_of_every_line_is_in_one_message():
     ]
 
 
-def test_only_the_first_twenty_problems_are_listed():
-    """A file of another kind must not fill the screen."""
+def test_equal_problems_share_a_line():
+    """256 problems of 3 kinds are 3 lines."""
     with pytest.raises(ValueError) as caught:
         source_of(file_of("x\n" * 50), False)
 
     lines = str(caught.value).splitlines()
     assert lines[0] == "50 problems in capitals.jsonl, nothing was sent:"
-    assert lines[20].startswith("  capitals.jsonl, line 20:")
-    assert lines[21:] == ["  and 30 more"]
+    assert lines[1].startswith("  capitals.jsonl, line 1 and 49 more: not JSON")
+    assert len(lines) == 2
+
+
+def test_only_twenty_kinds_of_problems_are_listed():
+    """A file of another kind must not fill the screen."""
+    with pytest.raises(ValueError) as caught:
+        source_of([result() | {f"x{n}": 1} for n in range(50)], False)
+
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "50 problems in the results, nothing was sent:"
+    assert lines[20].startswith("  result 20: unknown field 'x19'")
+    assert lines[21:] == ["  and 30 other problems"]
 
 
 # ---------------------------------------------------------------- results that are refused
@@ -471,12 +482,11 @@ def test_objects_of_several_lines_are_read(indent, count, end):
 
 def test_objects_of_several_lines_are_named_by_their_first():
     """And the number that `rejected` shows."""
-    bad = json.dumps({"inputs": {}}, indent=1)
+    first, second = json.dumps({"inputs": {}, "outputs": 1}, indent=1), json.dumps({"inputs": {}}, indent=1)
 
-    assert problems_of(file_of(f"{bad}\n\n{bad}")) == [
-        "capitals.jsonl, line 1 (result 1): 'outputs' is missing, expected an object (or text in 'error' when the "
-        "system failed)",
-        "capitals.jsonl, line 5 (result 2): 'outputs' is missing, expected an object (or text in 'error' when the "
+    assert problems_of(file_of(f"{first}\n\n{second}")) == [
+        "capitals.jsonl, line 1 (result 1): 'outputs' is a number (1), expected an object",
+        "capitals.jsonl, line 6 (result 2): 'outputs' is missing, expected an object (or text in 'error' when the "
         "system failed)",
     ]
 
