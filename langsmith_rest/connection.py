@@ -28,7 +28,7 @@ CONNECTIONS = 16
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 QUOTA = (b"usage limit", b"insufficient_quota")  # what LangSmith says, and what OpenAI says
 STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = local.LOOPBACK
 ENDPOINT_FORM = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
 
 log = logging.getLogger("langsmith-rest")

@@ -24,6 +24,8 @@ except ImportError:  # Windows: a running `view` is not noticed, and every proce
 ENDPOINT = "local"  # the value of LANGSMITH_ENDPOINT that means this store
 FOLDER = ".localsmith"
 HOST, PORT = "127.0.0.1", 1984
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+TOKEN_HEADER = "x-localsmith-token"
 PORTS = 100  # how many are tried
 opened: dict[Path, Any] = {}  # servers that this process keeps until it ends
 
@@ -71,6 +73,19 @@ def close_all() -> None:
         opened.popitem()[1].close()
 
 
+def token_headers(url: str) -> dict[str, str]:
+    """What a local store that runs evaluators asks of those who upload them; nothing for any other server.
+
+    The token is LOCALSMITH_TOKEN, else what stands beside the database of this folder's store.
+    """
+    if urlsplit(url).hostname not in LOOPBACK:
+        return {}
+    token = os.environ.get("LOCALSMITH_TOKEN", "")
+    with contextlib.suppress(OSError):
+        token = token or database().with_suffix(".token").read_text(encoding="utf-8").strip()
+    return {TOKEN_HEADER: token} if token else {}
+
+
 @contextlib.contextmanager
 def served(*, must_exist: bool = False, any_age: bool = False) -> Iterator[tuple[str, str]]:
     """The addresses of the API and of the pages, for as long as the context lasts.
@@ -103,7 +118,7 @@ def start(path: Path, port: int, **switches: Any) -> Any:
     """Serve a store at a port of this machine, 0 being any free one; the server is a context manager."""
     localsmith = package()
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise SetupError(f"{path.parent} cannot be made ({error.strerror}): go to a folder you can write to.") from None
     try:

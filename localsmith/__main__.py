@@ -5,6 +5,7 @@ import sys
 from datetime import date
 from typing import Any
 
+from localsmith.hosted.token import HEADER
 from localsmith.server import serve
 from localsmith.store import StoreError
 
@@ -41,11 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     except (StoreError, OSError) as error:
         print(f"localsmith: {error.strerror if isinstance(error, OSError) else error}", file=sys.stderr)
         return 1
+    if server.token:
+        print(f"Uploads of evaluators need the header {HEADER}: {server.token}", file=sys.stderr)
     print(server.url, flush=True)
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        server.close()
+    server.wait()
     return 0
 
 

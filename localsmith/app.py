@@ -1,7 +1,9 @@
 """The Flask app: route table and request guard."""
 
+import hmac
 import os
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -12,6 +14,7 @@ from werkzeug.http import http_date
 from werkzeug.routing import BaseConverter
 
 from localsmith.errors import answer_error
+from localsmith.hosted.token import HEADER
 from localsmith.later import Later
 from localsmith.pages.blueprint import blueprint
 from localsmith.routes import (
@@ -54,6 +57,7 @@ class Route:
     reads: str = ""
     ends: str = ""
     open: bool = False  # needs no key
+    uploads_code: bool = False  # needs the token of a server that runs evaluators
 
 
 ROUTES: list[Route] = [
@@ -105,9 +109,9 @@ ROUTES: list[Route] = [
     Route("POST", "/runs/query", reads_v1.query_runs, reads="v1", ends="2027-01-31"),
     Route("POST", "/runs/stats", reads_v1.get_run_stats),
     Route("GET", "/runs/rules", rules.list_rules, ends="2027-04-01"),
-    Route("POST", "/runs/rules", rules.create_rule),
-    Route("PATCH", "/runs/rules/<rule_id>", rules.update_rule),
-    Route("DELETE", "/runs/rules/<rule_id>", rules.delete_rule),
+    Route("POST", "/runs/rules", rules.create_rule, uploads_code=True),
+    Route("PATCH", "/runs/rules/<rule_id>", rules.update_rule, uploads_code=True),
+    Route("DELETE", "/runs/rules/<rule_id>", rules.delete_rule, uploads_code=True),
     Route("POST", "/runs/experiments/<experiment_id>/evaluate", rules.evaluate_experiment),
     Route("GET", "/feedback", feedback.list_feedback),
     Route("POST", "/feedback", feedback.create_feedback),
@@ -116,10 +120,10 @@ ROUTES: list[Route] = [
     Route("PATCH", "/feedback/<feedback_id>", feedback.update_feedback),
     Route("DELETE", "/feedback/<feedback_id>", feedback.delete_feedback),
     Route("GET", "/v1/platform/evaluators", rules.list_evaluators, "go"),
-    Route("POST", "/v1/platform/evaluators", rules.create_evaluator, "go", 201),
-    Route("DELETE", "/v1/platform/evaluators", rules.delete_evaluators, "go"),
-    Route("PATCH", "/v1/platform/evaluators/<evaluator_id>", rules.update_evaluator, "go"),
-    Route("DELETE", "/v1/platform/evaluators/<evaluator_id>", rules.delete_evaluator, "go"),
+    Route("POST", "/v1/platform/evaluators", rules.create_evaluator, "go", 201, uploads_code=True),
+    Route("DELETE", "/v1/platform/evaluators", rules.delete_evaluators, "go", uploads_code=True),
+    Route("PATCH", "/v1/platform/evaluators/<evaluator_id>", rules.update_evaluator, "go", uploads_code=True),
+    Route("DELETE", "/v1/platform/evaluators/<evaluator_id>", rules.delete_evaluator, "go", uploads_code=True),
     Route("POST", "/api/v2/runs/query", reads_v2.query_runs, "problem", reads="v2"),
     Route("GET", "/api/v2/runs/<run_id>", reads_v2.get_run, "problem", reads="v2"),
     Route("GET", "/api/v2/traces/<trace_id>/runs", reads_v2.list_trace_runs, "problem", reads="v2"),
@@ -135,7 +139,27 @@ ROUTES: list[Route] = [
     Route("GET", "/attachments/<owner_id>", uploads.get_attachment, open=True),
 ]
 
+MAX_DOWNLOADS = 4  # of the server's threads; the others answer everything else
 TEXTS = {"thread_id"}  # what paths hold beside ids
+
+
+class Downloads:
+    """How many answers of any length are sent at once: each keeps a thread until it is read."""
+
+    def __init__(self, most: int = MAX_DOWNLOADS) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    def admit(self, response: Response) -> Response:
+        """Let a streamed answer pass where there is room for it, and count it until it ends."""
+        if not response.is_streamed:
+            return response
+        if self._free.acquire(blocking=False):
+            response.call_on_close(self._free.release)
+            return response
+        response.close()
+        busy = answer({"detail": "Too many downloads at once: try again in a minute"}, 503)
+        busy.headers["Retry-After"] = "10"
+        return add_security_headers(busy)
 
 
 @dataclass
@@ -145,6 +169,7 @@ class Localsmith:
     store: Store
     switches: Switches
     later: Later
+    downloads: Downloads
 
 
 def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
@@ -155,7 +180,7 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
     app = Flask("localsmith", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     store, chosen = Store(db_path), Switches(**switches)
-    state = Localsmith(store, chosen, Later(store, chosen))
+    state = Localsmith(store, chosen, Later(store, chosen), Downloads())
     app.extensions["localsmith"] = state
     app.url_map.converters["id"] = Id
     app.url_map.strict_slashes = False
@@ -167,6 +192,7 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
     app.before_request(guard)
     app.before_request(state.later.catch_up)
     app.after_request(add_security_headers)
+    app.after_request(state.downloads.admit)
     app.register_error_handler(Exception, answer_error)
     return app
 
@@ -195,6 +221,8 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
         if not route.open and not request.headers.get("x-api-key", "").strip():
             # As LangSmith does, so that a client that forgets its key is found out here.
             raise ApiError(401, "Invalid token: send a header x-api-key; this server takes any text for a key")
+        if route.uploads_code and state.switches.evaluator_token:
+            check_token(state.switches.evaluator_token)
         if refusal := _switched_off(route, state.switches):
             return refusal
         ids = {name: value if name in TEXTS else as_uuid(value, ["path", name]) for name, value in ids.items()}
@@ -212,6 +240,16 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
             view_func=view,
             methods=[route.method],
             provide_automatic_options=False,
+        )
+
+
+def check_token(token: str) -> None:
+    """Refuse an upload without the token: any user of this machine reaches the port, not so the store's folder."""
+    if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), token.encode()):
+        raise ApiError(
+            403,
+            "Forbidden: this server runs evaluators, so uploads need its token, which stands in localsmith.token beside"
+            f" the store: run the command in the store's folder, set LOCALSMITH_TOKEN, or send the header {HEADER}",
         )
 
 

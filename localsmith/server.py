@@ -1,11 +1,14 @@
 """Serving the app on loopback, in a thread of this process."""
 
+import contextlib
 import errno
 import logging
 import os
+import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from waitress import wasyncore
@@ -13,6 +16,7 @@ from waitress.server import create_server
 
 from localsmith.app import create_app
 from localsmith.hosted.runner import EvaluatorRunner
+from localsmith.hosted.token import read_or_make_token
 from localsmith.wire import MAX_REQUEST_BYTES
 
 # waitress warns whenever a request waits for a thread, which under load is every time.
@@ -21,6 +25,7 @@ logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 HOST = "127.0.0.1"
 # More than the cores: a request that waits for the disk or for the write lock keeps a thread.
 THREADS = 8
+STALLED_SECONDS = 60  # a client that reads nothing for so long is cut off
 
 
 class Server:
@@ -30,6 +35,9 @@ class Server:
         listener = _listen(port)
         try:
             self.app = create_app(db_path, **switches)
+            state = self.app.extensions["localsmith"]
+            if state.switches.run_evaluators:
+                state.switches.evaluator_token = read_or_make_token(state.store.path)
         except BaseException:
             listener.close()
             raise
@@ -48,14 +56,23 @@ class Server:
         self.port: int = listener.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
         self._stopping = False
-        state = self.app.extensions["localsmith"]
         self._evaluators = EvaluatorRunner(state.store, state.switches) if state.switches.run_evaluators else None
         self._thread = threading.Thread(target=self._run, name=f"localsmith:{self.port}", daemon=True)
         self._thread.start()
 
+    @property
+    def token(self) -> str | None:
+        """What uploads of evaluators must carry in the header x-localsmith-token; None where none are run."""
+        token: str | None = self.app.extensions["localsmith"].switches.evaluator_token
+        return token
+
     def wait(self) -> None:
-        """Block until the server ends."""
-        self._thread.join()
+        """Block until the server ends, or Ctrl-C or a signal to end interrupts the main thread; then close it."""
+        with _signals_interrupt():
+            try:
+                self._thread.join()
+            except KeyboardInterrupt:
+                self.close()
 
     def close(self) -> None:
         """Answer what has arrived, then free the port and the file."""
@@ -74,6 +91,7 @@ class Server:
         # waitress's own run() can only be ended by an exception from outside.
         while not self._stopping:
             self._poll(seconds=1)
+            self._cut_off_stalled()
         self._waitress.accepting = False
         dispatcher = self._waitress.task_dispatcher
         dispatcher.logger = dispatcher.queue_logger  # its talk of what it cancels is not for users
@@ -81,6 +99,13 @@ class Server:
         deadline = time.monotonic() + 5
         while any(c.total_outbufs_len for c in self._waitress.active_channels.values()) and time.monotonic() < deadline:
             self._poll(seconds=0.05)
+
+    def _cut_off_stalled(self) -> None:
+        """Close what has data to send and a reader that takes none, which would keep a thread for ever."""
+        cutoff = time.time() - STALLED_SECONDS
+        for channel in list(self._waitress.active_channels.values()):
+            if channel.total_outbufs_len and channel.last_activity < cutoff:
+                channel.handle_close()
 
     def _poll(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._channels, count=1)
@@ -99,6 +124,21 @@ def serve(db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> Se
     message to show when the port is taken.
     """
     return Server(db_path, port, **switches)
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Have the signals to end do what Ctrl-C does, but for one that is ignored: nohup ignores SIGHUP."""
+    named = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in named if is_main and signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _listen(port: int) -> socket.socket:

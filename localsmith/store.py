@@ -1,5 +1,6 @@
 """The SQLite file behind localsmith: opening it safely, and one transaction for requests that come together."""
 
+import contextlib
 import json
 import os
 import queue
@@ -11,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+FOLDER = ".localsmith"
 APPLICATION_ID = 0x4C534D31  # "LSM1": marks a file as ours, see PRAGMA application_id
 BUSY_TIMEOUT_MS = 15_000  # another process may hold the write lock; its transactions take milliseconds
 WAL_BYTES = 16 * 2**20  # the log keeps no more than this once it has been read to its end
@@ -141,7 +143,9 @@ class Store:
         self._counting = threading.Lock()
         self._closed = False
         try:
+            _make_folder(self.path)
             _check(self.path)
+            _make_private(self.path)
             self._idle.put(_prepare(self.path))
             # It never writes, so its data_version moves with every commit of any other connection.
             self._watch = _connect(self.path)
@@ -332,12 +336,28 @@ def _same_json(text: str, other: str) -> bool:
     return bool(json.loads(text) == json.loads(other))
 
 
+def _make_folder(path: Path) -> None:
+    """Make the folder of a new store, which others on this machine cannot read, whatever the umask."""
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+
+
+def _make_private(path: Path) -> None:
+    """Have others on this machine read neither a store nor its folder, if that is one of ours by its name."""
+    if not path.exists():
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    ours = [path.parent] if path.parent.name == FOLDER else []
+    for place in (*ours, path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        with contextlib.suppress(OSError):  # somebody else's, or not there
+            if (mode := place.stat().st_mode) & 0o077:
+                place.chmod(mode & 0o700)
+
+
 def _check(path: Path) -> None:
     """Refuse a file that is not ours, without opening it for writing."""
     if path.is_dir():
         raise StoreError(f"{path} is a folder: name a file, for example {path / 'localsmith.db'}.")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
     for place, why in ((path.parent, f", and {path.name} needs its log beside it"), (path, "")):
         # Asked of the mode, too: for root everything is writable.
         if place.exists() and not (place.stat().st_mode & 0o222 and os.access(place, os.W_OK)):

@@ -19,6 +19,7 @@ from localsmith.store import Store
 TENANT_ID = "f51e8722-c21b-4092-a8ce-6f2410645d51"  # one workspace, the same on every machine
 MAX_JSON_BYTES = 20_971_520  # batch_ingest_config.size_limit_bytes
 MAX_REQUEST_BYTES = 104_857_600  # a multipart request, attachments included, also after decompression
+MAX_GZIP_MEMBERS = 10_000
 MAX_JSON_DEPTH = 128
 INT64 = 2**63
 
@@ -60,6 +61,7 @@ class Switches:
     own_usage: bool = False  # v2 queries give a run's own tokens and cost unless they ask for the subtree's
     time_window_hours: float | None = 24  # None: runs of any age are taken
     run_evaluators: bool = False  # uploaded code is executed
+    evaluator_token: str | None = None  # what uploads and changes evaluators must carry it
     visible_after_seconds: float = 0  # runs can be read so long after the 202
     clock: Callable[[], float] = time.time
     command: str = "langsmith-rest"  # how pages name the command line
@@ -118,19 +120,27 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _gunzip(data: bytes, limit: int) -> bytes:
-    whole = b""
+    """Unpack all members of a gzip body, in time that grows with its length alone."""
+    view, place, found, size, members = memoryview(data), 0, [], 0, 0
     try:
-        while data:  # a gzip file may have several members
-            unzip = zlib.decompressobj(wbits=31)
-            whole += unzip.decompress(data, limit + 1 - len(whole))
-            if len(whole) > limit:
-                raise too_large(limit)
-            if not unzip.eof:
-                raise ApiError(400, "Bad request: the gzip body ends early")
-            data = unzip.unused_data
+        while place < len(view):  # a gzip file may have several members
+            unzip, step, members = zlib.decompressobj(wbits=31), 256, members + 1
+            if members > MAX_GZIP_MEMBERS:
+                raise ApiError(400, f"Bad request: the gzip body has more than {MAX_GZIP_MEMBERS} members")
+            while not unzip.eof:
+                # What is given beyond the end of a member is copied: little first, so that many short ones stay cheap.
+                piece = view[place : place + step]
+                if not piece:
+                    raise ApiError(400, "Bad request: the gzip body ends early")
+                found.append(unzip.decompress(piece, limit + 1 - size))
+                size += len(found[-1])
+                if size > limit:
+                    raise too_large(limit)
+                place += len(piece) - len(unzip.unused_data)
+                step = min(2 * step, 1 << 20)
     except zlib.error as error:
         raise ApiError(400, "Bad request: the body is not valid gzip") from error
-    return whole
+    return b"".join(found)
 
 
 def zstd_available() -> bool:

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import sys
-import threading
 import webbrowser
 from pathlib import Path
 
@@ -56,13 +55,13 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         stack.enter_context(local.leave_address(path, server.url))
         if options.run_evaluators:
             say("Uploaded evaluators run here, without a network; what waits for them is scored first.")
+            say(f"Other programs upload evaluators with the header {local.TOKEN_HEADER}: {server.token}")
         if options.port is None and server.port != local.PORT:
             say(f"Serving at port {server.port}: {local.PORT} is taken, or was when this store was recorded.")
         others = f"Other programs can record here with LANGSMITH_ENDPOINT={server.url}"
         say(f"Serving {local.shown()}; Ctrl-C ends it. {others}")
         show(server.url, options.open)
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        server.wait()
     return 0
 
 

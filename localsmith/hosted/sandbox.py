@@ -1,7 +1,7 @@
 """Running an evaluator's code apart from the server: a process with little time, memory and output, and no network.
 
-It keeps honest code from doing harm by accident. It is no wall against code that means harm: that can still read the
-files this user can read.
+It keeps honest code from doing harm by mistake. It does not protect against malicious code: docs/hosted-evaluators.md
+says what an evaluator can and cannot do.
 """
 
 import contextlib

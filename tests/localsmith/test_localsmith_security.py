@@ -1,5 +1,6 @@
 """Hostile requests: other sites, missing keys, injections, oversized and broken bodies."""
 
+import gzip
 import json
 import socket
 import threading
@@ -249,3 +250,16 @@ def test_threads_end_with_the_server(tmp_path):
 
     assert threading.active_count() == before
     assert not (tmp_path / "x.db-wal").exists()
+
+
+def test_many_empty_gzip_members_take_no_time(api):
+    """Unpacking is linear in the body's length, and a body of more members than any client makes is refused."""
+    member = gzip.compress(b"")
+    body = member * 9_990 + gzip.compress(b'{"post": []}')
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+
+    taken = api.session.post(f"{api.url}/runs/batch", data=body, headers=headers, timeout=10)
+    refused = api.session.post(f"{api.url}/runs/batch", data=member * 400_000, headers=headers, timeout=10)
+
+    assert (taken.status_code, refused.status_code) == (202, 400)
+    assert "more than 10000 members" in refused.text

@@ -6,6 +6,7 @@ from typing import Any
 
 import requests
 
+from langsmith_rest import local
 from langsmith_rest.connection import LangSmith, call, send
 from langsmith_rest.evaluation.api import UUID, find_dataset, find_project, offer, read_dataset
 
@@ -161,17 +162,17 @@ def list_rules(api: LangSmith, **query: Any) -> list[dict]:
 
 
 def create_rule(api: LangSmith, rule: dict) -> dict:
-    return call(api, "POST", "/runs/rules", json=rule)
+    return call(api, "POST", "/runs/rules", json=rule, headers=local.token_headers(api.url))
 
 
 def update_rule(api: LangSmith, rule_id: str, rule: dict) -> dict:
-    return call(api, "PATCH", f"/runs/rules/{rule_id}", json=rule)
+    return call(api, "PATCH", f"/runs/rules/{rule_id}", json=rule, headers=local.token_headers(api.url))
 
 
 def delete_rule(api: LangSmith, rule_id: str) -> None:
     """Delete a rule; one that is gone already (an answer was lost) is fine."""
     try:
-        send(api, "DELETE", f"/runs/rules/{rule_id}")
+        send(api, "DELETE", f"/runs/rules/{rule_id}", headers=local.token_headers(api.url))
     except requests.HTTPError as error:
         if error.response.status_code != 404:
             raise

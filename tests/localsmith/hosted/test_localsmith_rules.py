@@ -26,7 +26,10 @@ def serve(tmp_path):
 
     def start(run_evaluators=True):
         servers.append(localsmith.serve(tmp_path / "lab.db", run_evaluators=run_evaluators))
-        return Api(servers[-1].url)
+        api = Api(servers[-1].url)
+        if servers[-1].token:
+            api.session.headers["x-localsmith-token"] = servers[-1].token
+        return api
 
     start.stop = lambda: servers.pop().close()
     yield start
@@ -332,6 +335,7 @@ def test_killed_server_loses_no_score(tmp_path):
     command = [sys.executable, "-m", "localsmith", "--db", str(tmp_path / "lab.db"), "--port", "0", "--run-evaluators"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     api = Api(first.stdout.readline().strip())
+    api.session.headers["x-localsmith-token"] = (tmp_path / "lab.token").read_text().strip()
     dataset, answer = capitals(api, ["Lima"] * 40)
     slow = SAME.replace("    return", "    import time\n    time.sleep(0.05)\n    return")
     rule(api, slow, dataset_id=dataset)
