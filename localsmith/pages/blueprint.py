@@ -1,5 +1,6 @@
 """The addresses of the pages, and how they answer errors. Server-rendered, readable without JavaScript."""
 
+import gzip
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from localsmith.errors import answer_error as answer_in_json
 from localsmith.pages.attachments import show_attachment
 from localsmith.pages.blocks import block
-from localsmith.pages.common import PATHS, here, is_raw, link, only, with_query
+from localsmith.pages.common import PATHS, here, is_raw, link, only, toggled, with_query
 from localsmith.pages.compare import show_comparison
 from localsmith.pages.dataset import show_dataset, show_example
 from localsmith.pages.datasets import show_datasets
@@ -30,7 +31,7 @@ blueprint = Blueprint(
 )
 for name, template_filter in {**FILTERS, "block": lambda value: block(value, is_raw())}.items():
     blueprint.add_app_template_filter(template_filter, name)
-for function in (here, is_raw, link, only, with_query):
+for function in (here, is_raw, link, only, toggled, with_query):
     blueprint.add_app_template_global(function)
 
 VIEWS: list[Callable[..., str | WerkzeugResponse]] = [
@@ -61,6 +62,18 @@ def show_nothing(rest: str) -> Response:
 def allow_forms(response: Response) -> Response:
     """Let our own forms say where they come from: with no-referrer, browsers send them with `Origin: null`."""
     response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+@blueprint.after_request
+def compress(response: Response) -> Response:
+    """Send long pages compressed: tables repeat themselves, so a tenth is left."""
+    if response.mimetype != "text/html" or response.is_streamed or not request.accept_encodings.quality("gzip"):
+        return response
+    if len(page := response.get_data()) > 4000:
+        response.set_data(gzip.compress(page, 4))
+        response.headers["Content-Encoding"] = "gzip"
+        response.vary.add("Accept-Encoding")
     return response
 
 

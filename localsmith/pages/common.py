@@ -84,7 +84,15 @@ def with_query(**changes: Any) -> str:
     return request.path + ("?" + urlencode(pairs) if pairs else "")
 
 
-FILTERED_BY = ("q", "show", "of", "min", "max", "sort", "dir", "split", "meta", "tag", "row")
+def toggled(name: str, value: str) -> str:
+    """This address with one of several values of its query added, or taken away where it has it."""
+    values = request.args.getlist(name)
+    left = [item for item in values if item != value] if value in values else [*values, value]
+    address = with_query(**{name: None})
+    return address + ("&" if "?" in address else "?") + urlencode([(name, item) for item in left]) if left else address
+
+
+FILTERED_BY = ("q", "show", "of", "min", "max", "sort", "dir", "facet", "row")
 
 
 def only(**changes: Any) -> str:

@@ -11,6 +11,7 @@ from localsmith.pages.charts import MAX_VALUE
 from localsmith.pages.common import PAGE_SIZE, Page, find, page_of, reading
 from localsmith.pages.compare_rows import Row, rows_of
 from localsmith.pages.comparison import DIFFS, SHOW, SORTS, ComparisonPage, Side, chosen, compare, question_of
+from localsmith.pages.facets import facets_of, index_of, with_facets
 from localsmith.pages.pairwise import show_pairwise
 from localsmith.pages.panel import as_json, beyond, panel_of
 
@@ -25,7 +26,7 @@ def show_comparison(tenant: str, dataset_id: str) -> Response:
         comparison = compare(db, kept, dataset["id"], question)
         if comparison is None:
             return make_response(render_template("compare_nothing.html", dataset=dataset, asked=question.session_ids))
-        examples = chosen(db, kept, comparison)
+        examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
         example = request.args.get("row", "").lower()
         at = examples.index(example) if example in examples else None
         page = page_of(len(examples)) if at is None else Page(at // PAGE_SIZE + 1, len(examples))
@@ -38,9 +39,12 @@ def show_comparison(tenant: str, dataset_id: str) -> Response:
             return jsonify(as_json(panel.row))
         to_come = sum(waiting(db, [side.experiment.id for side in comparison.sides]).values())
         others = beyond(comparison, examples, page)
+        facets = facets_of(index_of(db, kept, comparison), examples, question.facets)
     template = "compare_panel.html" if part and panel else "compare.html"
     context = context_of(dataset, comparison, page, rows)
-    return make_response(render_template(template, waiting=to_come, panel=panel, beyond=others, **context))
+    return make_response(
+        render_template(template, waiting=to_come, panel=panel, beyond=others, facets=facets, **context)
+    )
 
 
 def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | None, rows: list[Row]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class Cell:
     more: int  # repetitions beyond those shown
     means: list[tuple[str, float]]  # over repetitions
     changes: dict[str, tuple[str, float | None]]  # metric -> kind of change, difference
+    scores: dict[str, float]  # metric -> score, the mean over repetitions
 
 
 @dataclass
@@ -94,20 +96,25 @@ def _cell(comparison: ComparisonPage, side: Side, example: str, found: _Found) -
     columns, baseline = side.columns, comparison.baseline.columns
     indexes = columns.runs_of(example)
     seqs = [columns.seqs[i] for i in _shown(side, example)]
-    runs = [_run(found.runs[seq], found) for seq in seqs if seq in found.runs]
-    means, changes = [], {}
-    for metric in comparison.metrics:
+    wanted = (
+        comparison.question.columns.__contains__ if comparison.question.columns else comparison.metrics.__contains__
+    )
+    runs = [_run(found.runs[seq], found, wanted) for seq in seqs if seq in found.runs]
+    means, changes, scores = [], {}, {}
+    for metric in comparison.columns:
         before = baseline.scores.get(metric, {}).get(example)
         after = columns.scores.get(metric, {}).get(example)
+        if after is not None:
+            scores[metric] = after
         if after is not None and len(indexes) > 1:
             means.append((metric, after))
         if not side.is_baseline and (before is not None or after is not None):
             difference = after - before if before is not None and after is not None else None
             changes[metric] = (change(before, after, lower=metric in comparison.question.lower), difference)
-    return Cell(side.experiment.name, runs, len(indexes) - len(runs), means, changes)
+    return Cell(side.experiment.name, runs, len(indexes) - len(runs), means, changes, scores)
 
 
-def _run(row: sqlite3.Row, found: _Found) -> dict[str, Any]:
+def _run(row: sqlite3.Row, found: _Found, wanted: Callable[[str], bool]) -> dict[str, Any]:
     return {
         "id": row["id"],
         "status": row["status"],
@@ -118,7 +125,7 @@ def _run(row: sqlite3.Row, found: _Found) -> dict[str, Any]:
         "outputs": _loads(row["outputs"]),
         "error": row["error"],
         "is_cut": row["is_cut"],
-        "feedback": found.feedback.get(row["id"], []),
+        "feedback": [item for item in found.feedback.get(row["id"], []) if wanted(item["key"])],
         "attachments": found.attachments.get(row["id"], []),
         "diff": None,
     }

@@ -43,6 +43,9 @@ class Question:
     descending: bool
     diff: str
     lower: list[str]  # the metrics of which less is better
+    facets: list[tuple[str, str]]
+    compact: bool  # one line a row
+    columns: list[str]  # the metrics to show; none: all
 
 
 SORTS = ("score", "change", "latency", "tokens", "cost")
@@ -66,6 +69,9 @@ def question_of(args: MultiDict[str, str]) -> Question:
         args.get("dir") == "desc",
         args.get("diff", "") if args.get("diff", "") in DIFFS else "",
         list(dict.fromkeys(args.getlist("lowerIsBetter"))),
+        [(name, value) for name, colon, value in (item.partition(":") for item in args.getlist("facet")[:20]) if colon],
+        args.get("view") == "compact",
+        args.getlist("cols"),
     )
 
 
@@ -117,6 +123,12 @@ class ComparisonPage:
     def shown(self) -> list[Side]:
         """The sides in the order of the columns: the baseline first."""
         return sorted(self.sides, key=lambda side: not side.is_baseline)
+
+    @property
+    def columns(self) -> list[str]:
+        """The metrics that the rows show, the one that is filtered by first."""
+        shown = [name for name in self.metrics if name in self.question.columns] or self.metrics
+        return sorted(shown, key=lambda name: name != self.metric)
 
     @property
     def looked_at(self) -> list[Side]:

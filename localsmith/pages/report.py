@@ -15,6 +15,7 @@ from localsmith.pages.common import find, reading
 from localsmith.pages.compare import context_of
 from localsmith.pages.compare_rows import rows_of
 from localsmith.pages.comparison import Question, chosen, compare, question_of
+from localsmith.pages.facets import with_facets
 
 MAX_ROWS = 2000  # some 10 MB, which browsers still open
 STYLE = Path(__file__).parent.parent / "static" / "pages.css"
@@ -34,7 +35,7 @@ def report(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Questi
     comparison = compare(db, kept, dataset["id"], question)
     if comparison is None:
         raise NotFound("None of these experiments belongs to this dataset.")
-    examples = chosen(db, kept, comparison)
+    examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
     style = STYLE.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"

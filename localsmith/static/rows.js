@@ -21,9 +21,7 @@ function go(line, { focus = true } = {}) {
   current = line;
   line.classList.add("current");
   if (focus && !panel()) opener(line).focus({ preventScroll: true });
-  const { top, bottom } = line.getBoundingClientRect();
-  const head = table.tHead.getBoundingClientRect().height;
-  if (top < head || bottom > innerHeight) line.scrollIntoView({ block: top < head || bottom - top > innerHeight - head ? "start" : "nearest" });
+  line.scrollIntoView({ block: "nearest" }); // its scroll margin leaves room for the sticky header
   markAnswer();
 }
 

@@ -1,10 +1,11 @@
 """Counts on the pages: each leads to exactly the rows that it counts."""
 
+import gzip
 import re
 from html import unescape
 
 import pytest
-from pages_seed import Seed, capitals, page, words
+from pages_seed import TENANT, Seed, capitals, page, words
 
 import localsmith
 
@@ -150,3 +151,74 @@ def test_an_answer_is_whole_on_the_page_of_its_run(client, seed):
     html = page(client, f"projects/p/{session}/r/{run['id']}")
 
     assert "Show all" not in html
+
+
+def sorted_out(seed):
+    """Examples with splits, metadata and tags; the path that compares two experiments of them."""
+    dataset = seed.dataset("facets")
+    ids = [
+        seed.examples(dataset, [({"n": n}, None)], split="dev" if n % 2 else "test", metadata={"topic": topic})[0]
+        for n, topic in enumerate(["money", "time", "money", "<b>", "time", "money"])
+    ]
+    sessions = [seed.session(name, dataset) for name in ("one", "two")]
+    for session in sessions:
+        for n, example in enumerate(ids):
+            tags = ["late"] if n == 4 else []
+            seed.run(session, example, outputs={"a": n}, tags=tags, feedback=[{"key": "good", "score": n % 2}])
+    return f"datasets/{dataset}/compare?selectedSessions={','.join(sessions)}"
+
+
+def chips(html):
+    """The facets of a page: text -> (count, address)."""
+    block = re.search(r'<div class="facets".*?</div></div>', html, re.S)[0]
+    found = re.findall(r'href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)</span>', block)
+    return {unescape(text): (int(count), unescape(address).partition("#")[0]) for address, text, count in found}
+
+
+def test_facets_count_what_they_leave(client, seed):
+    """Splits, metadata and tags are chips with counts; each leads to that many rows, and two narrow down together."""
+    path = sorted_out(seed)
+
+    found = chips(page(client, path))
+
+    assert {text: count for text, (count, _) in found.items()} == {
+        "dev": 3, "test": 3, "money": 3, "time": 2, "<b>": 1, "late": 1,
+    }  # fmt: skip
+    assert [text for text, (count, address) in found.items() if len(rows(client, address)) != count] == []
+    narrowed = chips(page(client, found["money"][1]))
+    assert narrowed["test"][0] == 2 and len(rows(client, narrowed["test"][1])) == 2
+    assert len(rows(client, narrowed["✓ money"][1])) == 6  # the same chip takes it away again
+    assert "<b>" not in page(client, path).replace("<b class", "").replace("<b>1", "").split('class="facets"')[1][:900]
+
+
+def test_rows_of_one_line(client, seed):
+    """The compact view has a line a row with a matrix of scores, and keeps the filters."""
+    path = sorted_out(seed) + "&view=compact"
+
+    html = page(client, f"{path}&facet=split:dev")
+
+    assert len(rows(client, f"{path}&facet=split:dev")) == 3
+    assert len(re.findall(r'data-run="[^"]*" data-metric="good"', html)) == 6
+    assert 'value="compact" selected' in html and 'name="facet" value="split:dev"' in html
+
+
+def test_scores_to_show_can_be_chosen(client, seed):
+    """Of many scores the rows show those that were asked for; the totals still have all."""
+    path = measured(seed, 2)
+
+    html = page(client, f"{path}&cols=size")
+
+    cells = html.split('<div class="scroll" id="rows"')[1]
+    assert 'data-key="size"' in cells and 'data-key="score"' not in cells
+    assert "score" in words(html.split('<div class="scroll" id="rows"')[0])
+
+
+def test_long_pages_are_sent_compressed(client, seed):
+    """A browser gets a page with hundreds of rows at a fraction of its size."""
+    path = f"/o/{TENANT}/{measured(seed, 6)}"
+
+    plain = client.get(path)
+    packed = client.get(path, headers={"Accept-Encoding": "gzip, br"})
+
+    assert packed.headers["Content-Encoding"] == "gzip" and len(packed.data) < len(plain.data) / 5
+    assert gzip.decompress(packed.data) == plain.data

@@ -1,0 +1,87 @@
+"""Facets: what the examples of a comparison have in common, as values to choose from, each with its count."""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from localsmith.pages.columns import Kept
+from localsmith.pages.comparison import ComparisonPage
+
+MAX_EXAMPLES = 30_000  # beyond, reading the metadata of all of them would take longer than the page
+MAX_VALUES = 12  # a key with more is no facet, but an id or a text
+MAX_KEYS = 8
+
+Index = dict[str, dict[str, set[str]]]  # kind -> value -> examples
+
+
+@dataclass(frozen=True)
+class Facet:
+    name: str
+    values: list[tuple[str, int, bool]]  # value, how many of the listed examples have it, whether it is chosen
+
+
+def with_facets(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage, examples: list[str]) -> list[str]:
+    """Of these examples, those that have every facet that the address asks for."""
+    if not comparison.question.facets:
+        return examples
+    index = index_of(db, kept, comparison)
+    wanted = [index.get(name, {}).get(value, set()) for name, value in comparison.question.facets]
+    return [example for example in examples if all(example in having for having in wanted)]
+
+
+def index_of(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> Index:
+    dataset_id = comparison.baseline.experiment.dataset_id or ""
+    if len(comparison.examples) > MAX_EXAMPLES:
+        return {}
+    sessions = [side.experiment.id for side in comparison.sides]
+    found: Index = {**kept.other(("facets", dataset_id), lambda: _of_examples(db, dataset_id))}
+    tags: Index = kept.other(("tags", *sessions), lambda: _of_runs(db, sessions))
+    return {**found, **tags}
+
+
+def _of_examples(db: sqlite3.Connection, dataset_id: str) -> Index:
+    rows = db.execute(
+        "SELECT 'split', s.value, e.id FROM examples e, json_each(e.metadata, '$.dataset_split') s"
+        " WHERE e.dataset_id = ?1 AND e.ended_at IS NULL"
+        " UNION ALL SELECT m.key, iif(m.type IN ('true', 'false'), m.type, m.value), e.id"
+        " FROM examples e, json_each(e.metadata) m WHERE e.dataset_id = ?1 AND e.ended_at IS NULL"
+        " AND m.type NOT IN ('object', 'array', 'null') AND m.key NOT LIKE '%:%'",
+        (dataset_id,),
+    )
+    return _index(rows)
+
+
+def _of_runs(db: sqlite3.Connection, sessions: list[str]) -> Index:
+    marks = ",".join("?" * len(sessions))
+    rows = db.execute(
+        "SELECT 'tag', t.value, r.reference_example_id FROM runs r JOIN run_bodies b ON b.seq = r.seq,"
+        f" json_each(b.tags) t WHERE r.session_id IN ({marks}) AND r.is_root = 1"
+        " AND r.reference_example_id IS NOT NULL AND b.tags IS NOT NULL",
+        sessions,
+    )
+    return _index(rows)
+
+
+def _index(rows: Iterable[tuple[str, object, str]]) -> Index:
+    found: Index = {}
+    for name, value, example in rows:
+        values = found.setdefault(name, {})
+        if len(values) <= MAX_VALUES:
+            values.setdefault(str(value)[:100], set()).add(example)
+    kept = {name: values for name, values in found.items() if len(values) <= MAX_VALUES and name != "split"}
+    # A split that holds everything, as LangSmith's "base" does, divides nothing.
+    splits = {value: examples for value, examples in found.get("split", {}).items() if value != "base"}
+    first = {"split": splits} if splits else {}
+    return {**first, **dict(list(sorted(kept.items()))[:MAX_KEYS])}
+
+
+def facets_of(index: Index, examples: list[str], chosen: list[tuple[str, str]]) -> list[Facet]:
+    """The facets that divide these examples, or that are chosen."""
+    listed = set(examples)
+    found = []
+    for name, values in index.items():
+        counted = [(value, len(listed & having), (name, value) in chosen) for value, having in sorted(values.items())]
+        shown = [item for item in counted if item[1] or item[2]]
+        if any(is_chosen or count < len(listed) for _, count, is_chosen in shown):
+            found.append(Facet(name, shown))
+    return found
