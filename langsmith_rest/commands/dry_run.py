@@ -2,11 +2,13 @@
 
 import json
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import requests
 
 from langsmith_rest import connection
+from langsmith_rest.recording.checking import prepare
 
 
 class DryRun(requests.adapters.BaseAdapter):
@@ -76,3 +78,14 @@ def sent_requests(api: connection.LangSmith) -> list[dict[str, Any]]:
     lines = [f"{sent['method']} {sent['path']}" for sent in adapter.requests]
     stages = [next((at for at, start in enumerate(STAGES) if line.startswith(start)), len(STAGES)) for line in lines]
     return [sent for _, _, sent in sorted(zip(stages, range(len(lines)), adapter.requests, strict=True))]
+
+
+def verdicts(sources: Iterable[Iterable[Any]]) -> list[dict[str, Any]]:
+    """Of each result of some files whether it would be recorded, where it stands, and all that is wrong with it."""
+    found = []
+    for results in sources:
+        for number, result in enumerate(results, 1):
+            problems = prepare(result)[2]
+            place = getattr(results, "place", f"result {number}")
+            found.append({"place": place, "verdict": "refused" if problems else "recorded", "problems": problems})
+    return found

@@ -51,9 +51,10 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if options.experiment and len(options.files) > 1:
         raise ValueError("--experiment names one experiment, but several files were given: drop it, or give one file.")
     with contextlib.ExitStack() as stack:
-        sources = check_all(open_all(stack, options, say), say)
+        files = open_all(stack, options, say)
         if options.dry_run:
-            return print_dry_run(sources, options, say)
+            return run_dry(files, options, say)
+        sources = check_all(files, say)
         api = stack.enter_context(connect())
         found = [record_file(api, opened, checked, options, say) for opened, checked in sources]
         recordings = [recording for recording, _ in found]
@@ -114,9 +115,19 @@ def record(
         )
 
 
-def print_dry_run(sources: list[tuple[Opened, CheckedFile]], options: argparse.Namespace, say: Say) -> int:
+def run_dry(files: list[Opened], options: argparse.Namespace, say: Say) -> int:
+    """Check everything and print what would be sent; with --json, also a verdict on each result."""
+    verdicts = dry_run.verdicts([file.results for file in files]) if options.json else []
+    try:
+        sources = check_all(files, say)
+    except ValueError as error:
+        if not verdicts:
+            raise
+        say(str(error))
+        print(json.dumps({"error": str(error), "exit_code": 2, "results": verdicts}))
+        return 2
     api = dry_run.connect(dry_run.NO_DATASET)
     for opened, checked in sources:
         record(api, opened, checked, options, say, verify=False)
-    record_output.print_requests(dry_run.sent_requests(api), options.json, say)
+    record_output.print_requests(dry_run.sent_requests(api), verdicts, say)
     return 0

@@ -124,10 +124,11 @@ def print_table(recording: recorder.Recording, found: Summary) -> None:
 # ---------------------------------------------------------------- dry run
 
 
-def print_requests(sent: list[dict[str, Any]], as_json: bool, say: Say) -> None:
+def print_requests(sent: list[dict[str, Any]], verdicts: list[dict[str, Any]], say: Say) -> None:
+    """Print what would be sent; as JSON when there are verdicts on the results."""
     say("Dry run: nothing was sent. Ids follow from a dataset id of zeros; examples that exist would be left out.")
-    if as_json:
-        print(json.dumps({"requests": sent}))
+    if verdicts:
+        print(json.dumps({"results": verdicts, "requests": sent}))
         return
     for request in sent:
         body = request.get("parts") or request.get("body")
