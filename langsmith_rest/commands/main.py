@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "compare experiments example by example, and hold them to limits",
     "list": "list datasets, or the experiments of one",
     "delete": "delete experiments, or a dataset",
+    "push": "copy experiments from the local store to LangSmith, or to another store",
     "backtest": "run a new system on production inputs, and compare it with production's outputs",
     "evaluators": "manage the evaluators that LangSmith runs itself",
     "conform": "certify a port of the recorder, written in any language",

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--map", action="append", default=[], metavar="FIELD=SOURCE", help="take a field of a result; repeatable")
     add("--description", metavar="TEXT", help="of the experiment")
     add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="of the experiment; repeatable")
+    add("--mask", metavar="FILE.py:FUNCTION", help="a function of text that gets every text before it is sent")
     add("--dry-run", action="store_true", help="check everything, print what would be sent, send nothing")
     add("--no-verify", action="store_true", help="do not read the experiment back")
     add("--json", action="store_true", help="print one JSON object instead of the table")

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import IO, Any
 from langsmith_rest import importers
 from langsmith_rest.commands.connecting import FIXTURES
 from langsmith_rest.commands.progress import counting
+from langsmith_rest.evaluation.backtesting.masking import Mask, guarded, masked, masked_result
+from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
 from langsmith_rest.importers.parts import timed
@@ -34,11 +37,24 @@ class Results(list[Any]):
     name = ""  # for messages
 
 
+class Masked:
+    """Results with every text masked, each time they are gone through."""
+
+    def __init__(self, results: Any, mask: Mask) -> None:
+        self.results, self.mask = results, mask
+
+    def __getattr__(self, name: str) -> Any:  # its name, and the place that was read last
+        return getattr(self.results, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (masked_result(result, self.mask) for result in self.results)
+
+
 @dataclass
 class Opened:
     """Results that become one experiment, as they are in a file."""
 
-    results: ResultFile | Results
+    results: Any  # ResultFile or Results, or one of them Masked
     title: str  # what the experiment is called, before the hash
     dataset: str | None = None  # what the file calls its examples
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -50,6 +66,7 @@ def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say)
     rules = mapping.parse_rules(options.map)
     if rules and options.format not in (None, OURS):
         raise ValueError(f"--map makes results of rows, --format {options.format} does it another way: drop one.")
+    mask = guarded(load_function(options.mask)) if options.mask else None
     sources: list[Opened] = []
     for name in options.files or [SAMPLE]:
         if os.path.isdir(name):
@@ -59,6 +76,9 @@ def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say)
             sources += open_source(stack, name, rules, options, say)
     if options.experiment and len(sources) > 1:
         raise ValueError(f"--experiment names one experiment, but there are {len(sources)}: drop it.")
+    if mask:
+        for opened in sources:
+            opened.results, opened.metadata = Masked(opened.results, mask), masked(opened.metadata, mask)
     return sources
 
 
@@ -161,7 +181,7 @@ def check(source: Opened, say: Say) -> CheckedFile:
 
 def advice_for(source: Opened) -> str:
     if source.mapper or not isinstance(source.results, ResultFile):
-        return ""
+        return ""  # there is nothing to map, or nothing to show
     return proposal(source.results.name, islice(source.results.raw(), 100), is_text=False)
 
 

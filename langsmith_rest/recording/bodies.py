@@ -264,7 +264,7 @@ def feedback_bodies(run: SentRun) -> Iterator[dict[str, Any]]:
             "trace_id": run.trace_id,
             "session_id": run.session_id,
             "start_time": run.start_time,
+            "feedback_source": {"type": "api"},  # unless it says otherwise
             **{name: value for name, value in item.items() if value is not None},
-            "feedback_source": {"type": "api"},
         }
         counts[key] += 1

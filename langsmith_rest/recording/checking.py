@@ -71,7 +71,8 @@ TIMES = {"start_time", "end_time"}
 RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata")
 CHILD_FIELDS = tuple(name for name in FIELDS if name not in RESULT_ONLY)
 JSON_FIELDS = FIELDS.keys() - TIMES - {"child_runs", "feedback"}
-FEEDBACK_FIELDS = ("key", "score", "value", "comment", "error")
+FEEDBACK_FIELDS = ("key", "score", "value", "comment", "error", "correction", "feedback_source")
+SOURCES = ("api", "app", "auto_eval", "model")
 ELSEWHERE = {  # what is no field here, but has a place: field -> the field it goes to, and how
     **{name: ("inputs", f"put it into 'inputs': {{'{name}': ...}}") for name in ("question", "query", "prompt")},
     **{name: ("outputs", f"put it into 'outputs': {{'{name}': ...}}") for name in ("answer", "prediction", "response")},
@@ -185,6 +186,11 @@ def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
             problems.append(f"'{here}.value' is a list, expected a number, a boolean, text, an object or null")
         if not isinstance(item.get("error"), bool | None):
             problems.append(f"'{here}.error' is {named(item['error'])}, expected true when the evaluator failed")
+        source = item.get("feedback_source")
+        if source is not None and not (isinstance(source, dict) and source.get("type") in SOURCES):
+            problems.append(f"'{here}.feedback_source' is no object with a 'type' of {', '.join(SOURCES)}")
+        if not isinstance(item.get("correction"), dict | str | None):
+            problems.append(f"'{here}.correction' is {named(item['correction'])}, expected an object or text")
         if not isinstance(comment, str | None):
             problems.append(f"'{here}.comment' is {named(comment)}, expected text")
             continue

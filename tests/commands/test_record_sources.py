@@ -152,3 +152,42 @@ def test_a_source_that_is_not_there_is_named(capsys):
 
     assert "--map inputs.q=promt: no row has the field 'promt'; they have prompt, completion, gold" in said
     assert "'inputs' is missing" not in said
+
+
+MASK = "def hide(text):\n    return text.replace('Peru', '***')\n\ndef broken(text):\n    raise OSError('no')\n"
+
+
+@pytest.fixture
+def mask_file(tmp_path):
+    """A file of masks, under a name that no other test has imported."""
+    name = f"mask_{abs(hash(tmp_path))}.py"
+    Path(name).write_text(MASK, encoding="utf-8")
+    return name
+
+
+@pytest.mark.parametrize("path", ["promptfoo/out.json", "junit/pytest.xml"])
+def test_every_text_is_masked_before_it_is_sent(capsys, mask_file, path):
+    """Inputs, outputs, references, comments, metadata: what the mask changes is not sent as it was."""
+    assert "Peru" in record(capsys, DATA / path, "--dry-run", "--json").out
+
+    sent = record(capsys, DATA / path, "--dry-run", "--json", "--mask", f"{mask_file}:hide").out
+
+    assert "Peru" not in sent and "***" in sent
+
+
+def test_the_texts_of_steps_are_masked_as_well(capsys, mask_file):
+    """A step is a result within a result; the names of its fields stay what they are."""
+    step = {"inputs": {"q": "Peru"}, "outputs": {"a": "Peru"}, "feedback": [{"key": "k", "comment": "Peru"}]}
+    Path("r.jsonl").write_text(json.dumps({**step, "child_runs": [step]}), encoding="utf-8")
+
+    sent = record(capsys, "r.jsonl", "--dry-run", "--json", "--mask", f"{mask_file}:hide").out
+
+    assert "Peru" not in sent and sent.count('"comment": "***"') == 2
+
+
+def test_a_mask_that_fails_is_told_before_anything_is_sent(capsys, mask_file):
+
+    said = record(capsys, DATA / "junit" / "pytest.xml", "--mask", f"{mask_file}:broken", code=2).err
+
+    assert "The mask failed on a text: OSError: no" in said
+    assert not Path(".localsmith").exists()

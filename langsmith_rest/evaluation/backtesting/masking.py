@@ -21,3 +21,44 @@ def masked(value: Any, mask: Mask) -> Any:
             raise ValueError("The mask makes two names of one object the same: let it keep them apart.")
         return found
     return value
+
+
+def guarded(mask: Mask) -> Mask:
+    """The mask, but what it raises is a ValueError that says so."""
+
+    def guard(text: str) -> str:
+        try:
+            return mask(text)
+        except Exception as error:
+            raise ValueError(f"The mask failed on a text: {type(error).__name__}: {error}") from error
+
+    return guard
+
+
+SAID = ("name", "inputs", "outputs", "reference_outputs", "error", "metadata", "tags", "example_metadata")
+SAID_OF_FEEDBACK = ("key", "value", "comment", "correction")
+
+
+def masked_result(result: Any, mask: Mask) -> Any:
+    """A result with every text in it masked, those of its steps as well; what is no result stays as it is."""
+    if not isinstance(result, dict):
+        return result
+    said = {name: masked(result[name], mask) for name in SAID if name in result}
+    if feedback := result.get("feedback"):
+        said["feedback"] = masked_feedback(feedback, mask)
+    steps = result.get("child_runs")
+    if isinstance(steps, list):
+        said["child_runs"] = [masked_result(step, mask) for step in steps]
+    return {**result, **said}
+
+
+def masked_feedback(feedback: Any, mask: Mask) -> Any:
+    """Feedback with its texts masked, but not the names of its fields."""
+    if not isinstance(feedback, list):
+        return masked(feedback, mask)
+    return [
+        {name: masked(value, mask) if name in SAID_OF_FEEDBACK else value for name, value in item.items()}
+        if isinstance(item, dict)
+        else item
+        for item in feedback
+    ]
