@@ -24,6 +24,7 @@ COMMANDS = {
     "push": "copy experiments from the local store to LangSmith, or to another store",
     "backtest": "run a new system on production inputs, and compare it with production's outputs",
     "evaluators": "manage the evaluators that LangSmith runs itself",
+    "doctor": "show where results would be recorded, and whether that works",
     "conform": "certify a port of the recorder, written in any language",
 }
 GATES = ("backtest", "compare", "evaluate")  # in CI, their 1 means that something ran and was not good enough

@@ -1,0 +1,293 @@
+"""What we assume about LangSmith where its documentation is silent, each tried on a throwaway dataset.
+
+A trial returns what it found when the assumption holds, and raises `Wrong` when it does not.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+
+import rest
+from langsmith_rest.connection import LangSmith, call, encode, send
+from langsmith_rest.evaluation import api as more
+from langsmith_rest.evaluation.runs_api import list_experiment_runs, query_runs
+from langsmith_rest.recording.bodies import parse_time, timestamp
+
+READABLE_SECONDS = 120  # how long runs may take until they can be read
+
+
+class Wrong(Exception):
+    """An assumption does not hold; the message says what happened instead."""
+
+
+class Bench:
+    """A throwaway dataset with an experiment, and what the trials need to talk to it."""
+
+    def __init__(self, api: LangSmith) -> None:
+        self.api = api
+        self.name = f"langsmith-rest-doctor-{uuid.uuid4().hex[:8]}"
+        self.now = datetime.now(UTC)
+        self.dataset = call(api, "POST", "/datasets", json={"name": self.name, "data_type": "kv"})
+        self.example = self.new_example(1)
+        self.session: dict[str, Any] = {
+            "id": str(uuid.uuid4()),
+            "name": self.name,
+            "start_time": timestamp(self.now - timedelta(hours=21)),
+            "reference_dataset_id": self.dataset["id"],
+        }
+        self.runs: list[dict[str, Any]] = []  # that were accepted
+        self.feedback = {"id": str(uuid.uuid4()), "key": "doctor", "score": 0.3333}
+
+    def new_example(self, number: int) -> dict[str, Any]:
+        fields = {"inputs": {"number": number}, "outputs": {"number": number}}
+        return {"id": str(uuid.uuid4()), "dataset_id": self.dataset["id"], **fields}
+
+    def new_run(self, age: timedelta, parent: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+        start = self.now - age
+        run_id = str(uuid.uuid4())
+        order = f"{start:%Y%m%dT%H%M%S%f}Z{run_id}"
+        tree = {"trace_id": run_id, "dotted_order": order, "reference_example_id": self.example["id"]}
+        if parent:
+            tree = {"trace_id": parent["trace_id"], "dotted_order": f"{parent['dotted_order']}.{order}"}
+            tree["parent_run_id"] = parent["id"]
+        times = {"start_time": timestamp(start), "end_time": timestamp(start + timedelta(seconds=1))}
+        what = {"name": "doctor", "run_type": "chain", "inputs": {"number": 1}, "outputs": {"number": 1}}
+        return {"id": run_id, "session_id": self.session["id"], **tree, **times, **what, **fields}
+
+    def send_runs(self, *runs: dict[str, Any]) -> None:
+        rest.create_runs(self.api, [encode(run) for run in runs])
+        known = {run["id"] for run in self.runs}
+        self.runs += [run for run in runs if run["id"] not in known]
+
+    def roots(self) -> list[dict[str, Any]]:
+        return [run for run in self.runs if "parent_run_id" not in run]
+
+    def answer(self, method: str, path: str, **kwargs: Any) -> tuple[int, str]:
+        """The status of an answer, and the server's words when it refuses."""
+        try:
+            return send(self.api, method, path, **kwargs).status_code, ""
+        except requests.HTTPError as error:
+            return error.response.status_code, str(error)
+
+    def refused(self, statuses: tuple[int, ...], method: str, path: str, **kwargs: Any) -> str:
+        status, words = self.answer(method, path, **kwargs)
+        if status not in statuses:
+            raise Wrong(words or f"answered {status}")
+        return f"answered {status}"
+
+    def clean_up(self) -> None:
+        more.delete_experiments(self.api, [self.session["id"]])
+        more.delete_dataset(self.api, self.dataset["id"])
+
+
+def same_dataset_name(bench: Bench) -> str:
+    return bench.refused((409,), "POST", "/datasets", json={"name": bench.name, "data_type": "kv"})
+
+
+def hundred_examples(bench: Bench) -> str:
+    rest.create_examples(bench.api, [encode(bench.example), *(encode(bench.new_example(n)) for n in range(2, 101))])
+    there = rest.list_examples(bench.api, bench.dataset["id"], [bench.example["id"]])
+    if [example["id"] for example in there] != [bench.example["id"]]:
+        raise Wrong("the example is not found by its id")
+    return "100 created"
+
+
+def known_example(bench: Bench) -> str:
+    new = bench.new_example(101)
+    found = bench.refused((409,), "POST", "/examples/bulk", json=[bench.example, new])
+    if rest.list_examples(bench.api, bench.dataset["id"], [new["id"]]):
+        raise Wrong("the new example beside it was created all the same")
+    return found
+
+
+def known_session(bench: Bench) -> str:
+    rest.create_session(bench.api, bench.session)
+    by_id = bench.refused((409,), "POST", "/sessions", json={**bench.session, "name": f"{bench.name}-2"})
+    bench.refused((409,), "POST", "/sessions", json={**bench.session, "id": str(uuid.uuid4())})
+    return by_id
+
+
+def day_old_runs(bench: Bench) -> str:
+    bench.send_runs(bench.new_run(timedelta(hours=20)))
+    too_old = bench.new_run(timedelta(hours=25))
+    status, words = bench.answer("POST", "/runs/batch", json={"post": [too_old]})
+    if status < 300:
+        bench.runs.append(too_old)
+    if status not in (400, 403, 409, 422):
+        raise Wrong(words or f"25 hours answered {status}")
+    return f"20 hours are accepted, 25 answered {status}"
+
+
+def long_names(bench: Bench) -> str:
+    bench.send_runs(bench.new_run(timedelta(minutes=5), name="n" * 128))
+    return "accepted"
+
+
+def traces(bench: Bench) -> str:
+    root = bench.new_run(timedelta(minutes=4), extra={"metadata": {"doctor": "yes"}})
+    usage = {"usage_metadata": {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}}
+    step = bench.new_run(timedelta(minutes=3, seconds=59.5), root, run_type="llm", extra={"metadata": usage})
+    bench.send_runs(step, root)
+    return "accepted"
+
+
+def readable(bench: Bench) -> str:
+    begin, pause = time.monotonic(), 0.2
+    while (count := rest.read_session(bench.api, bench.session["id"]).get("run_count")) != len(bench.roots()):
+        if time.monotonic() - begin > READABLE_SECONDS:
+            raise Wrong(f"run_count is {count}, not {len(bench.roots())}, after {READABLE_SECONDS} s")
+        time.sleep(pause)
+        pause = min(1.5 * pause, 10)
+    return f"after {time.monotonic() - begin:.1f} s"
+
+
+def known_runs(bench: Bench) -> str:
+    bench.send_runs(*bench.runs)
+    time.sleep(1)
+    return readable(bench)
+
+
+def read_root(bench: Bench, run: dict[str, Any], *selects: str) -> dict[str, Any]:
+    since = bench.now - timedelta(hours=21)
+    query = query_runs(bench.api, bench.session["id"], ["ID", *selects], since=since, ids=[run["id"]])
+    found = next(query, None)
+    if not found:
+        raise Wrong("the run is not found by its id")
+    return found
+
+
+def times_come_back(bench: Bench) -> str:
+    sent = bench.roots()[-1]
+    found = read_root(bench, sent, "START_TIME")["start_time"]
+    off = abs((parse_time(found) or bench.now) - (parse_time(sent["start_time"]) or bench.now))
+    if off >= timedelta(milliseconds=1):
+        raise Wrong(f"{sent['start_time']} came back as {found}")
+    return f"as {found}"
+
+
+def metadata_comes_back(bench: Bench) -> str:
+    found = read_root(bench, bench.roots()[-1], "METADATA", "EXTRA")
+    if "doctor" not in {**(found.get("metadata") or {}), **((found.get("extra") or {}).get("metadata") or {})}:
+        raise Wrong("neither METADATA nor EXTRA holds it")
+    return "in METADATA" if "doctor" in (found.get("metadata") or {}) else "in EXTRA"
+
+
+def experiment_runs(bench: Bench) -> str:
+    found = list_experiment_runs(bench.api, bench.dataset["id"], [bench.session["id"]], ["ID"])
+    ids = {run["id"] for example in found for run in example["runs"]}
+    if missing := {run["id"] for run in bench.roots()} - ids:
+        raise Wrong(f"{len(missing)} of {len(bench.roots())} runs are missing")
+    return f"{len(ids)} runs"
+
+
+def same_feedback(bench: Bench) -> str:
+    run = bench.roots()[-1]
+    place = {name: run[name] for name in ("trace_id", "session_id", "start_time")}
+    body = {**bench.feedback, "run_id": run["id"], **place, "feedback_source": {"type": "api"}}
+    for _ in range(2):
+        rest.create_feedback(bench.api, {body["id"]: encode(body)})
+    return f"{await_feedback(bench, 0.3333)} item"
+
+
+def await_feedback(bench: Bench, score: float) -> int:
+    """How many items of our key there are, once the score is as wanted: feedback may be stored later than its 2xx."""
+    scores = []
+    for pause in (0, 1, 2, 4, 8, 15, 30):
+        time.sleep(pause)
+        found = rest.list_feedback(bench.api, [bench.roots()[-1]["id"]])
+        scores = [item["score"] for item in found if item["key"] == bench.feedback["key"]]
+        if scores == [score]:
+            return len(scores)
+    raise Wrong(f"the scores are {scores}, not [{score}]")
+
+
+def long_scores(bench: Bench) -> str:
+    body = {"run_id": bench.roots()[-1]["id"], "key": "long", "score": 0.123456789}
+    return bench.refused((400, 422), "POST", "/feedback", json=body)
+
+
+def changed_feedback(bench: Bench) -> str:
+    rest.update_feedback(bench.api, {**bench.feedback, "score": 0.5})
+    await_feedback(bench, 0.5)
+    return "0.3333 became 0.5"
+
+
+def statistics_of_feedback(bench: Bench) -> str:
+    for pause in (0, 1, 2, 4, 8, 15, 30):
+        time.sleep(pause)
+        found = rest.read_session(bench.api, bench.session["id"]).get("feedback_stats") or {}
+        if (of_key := found.get("doctor")) and {"n", "avg"} <= of_key.keys():
+            return f"n {of_key['n']}, avg {of_key['avg']}"
+    raise Wrong(f"feedback_stats is {found}")
+
+
+def changed_example(bench: Bench) -> str:
+    path = f"/examples/{bench.example['id']}"
+    send(bench.api, "PATCH", path, json={"metadata": {"doctor": "yes"}, "split": "test"})
+    [found] = rest.list_examples(bench.api, bench.dataset["id"], [bench.example["id"]])
+    if found["inputs"] != bench.example["inputs"] or (found.get("metadata") or {}).get("doctor") != "yes":
+        raise Wrong(f"inputs {found['inputs']}, metadata {found.get('metadata')}")
+    return "same id, same inputs"
+
+
+def closed_session(bench: Bench) -> str:
+    rest.close_session(bench.api, bench.session["id"], timestamp(datetime.now(UTC)))
+    if not (rest.find_session(bench.api, id=bench.session["id"]) or {}).get("end_time"):
+        raise Wrong("end_time is still empty")
+    return "end_time is set"
+
+
+def deletion(bench: Bench) -> str:
+    bench.clean_up()
+    if rest.find_dataset(bench.api, bench.name) or rest.find_session(bench.api, name=bench.name):
+        raise Wrong(f"{bench.name!r} is still there: delete it by hand")
+    return "gone"
+
+
+# In this order: later trials use what earlier ones create.
+TRIALS: tuple[tuple[str, Callable[[Bench], str]], ...] = (
+    ("a dataset's name is taken once, else 409", same_dataset_name),
+    ("100 examples fit into a request, and are found by their ids", hundred_examples),
+    ("a known example is refused with 409, and new ones beside it", known_example),
+    ("an experiment's id and name are taken once, else 409", known_session),
+    ("runs of 20 hours ago are accepted, of 25 refused", day_old_runs),
+    ("a run's name may have 128 characters", long_names),
+    ("steps and their root travel in one request, the root last", traces),
+    ("runs can be read soon, and run_count counts roots", readable),
+    ("runs sent again change nothing", known_runs),
+    ("times come back to the millisecond", times_come_back),
+    ("metadata can be read back", metadata_comes_back),
+    ("all runs of an experiment are listed by example", experiment_runs),
+    ("feedback sent again is one item, its score of 4 decimals as sent", same_feedback),
+    ("scores of more than 4 decimals are refused", long_scores),
+    ("feedback can be corrected in place", changed_feedback),
+    ("feedback_stats has n and avg of each key", statistics_of_feedback),
+    ("an example's split and metadata change in place", changed_example),
+    ("an experiment can be closed", closed_session),
+    ("experiment and dataset can be deleted", deletion),
+)
+# Of section 17 of the API's facts, what a trial would have to force: rate limits, outages, other people's settings.
+NOT_TRIED = ("429 comes with Retry-After", "bodies may be compressed outside of multipart", "how long a cursor lives")
+
+
+def try_all(api: LangSmith) -> Iterator[dict[str, str]]:
+    """Yield each assumption as it was tried: held or wrong, and what was found."""
+    bench = Bench(api)
+    try:
+        for assumption, trial in TRIALS:
+            verdict, found = "held", ""
+            try:
+                found = trial(bench)
+            except Wrong as wrong:
+                verdict, found = "wrong", str(wrong)
+            except (requests.RequestException, KeyError, IndexError, TypeError, ValueError) as error:
+                verdict, found = "wrong", f"{type(error).__name__}: {error}"[:500]
+            yield {"name": assumption, "verdict": verdict, "found": found}
+    finally:
+        if rest.find_dataset(api, bench.name):
+            bench.clean_up()
+    yield from ({"name": assumption, "verdict": "not tried", "found": ""} for assumption in NOT_TRIED)
