@@ -8,9 +8,11 @@ from werkzeug.wrappers import Response
 
 from localsmith.hosted.queue import waiting
 from localsmith.pages.charts import MAX_VALUE
+from localsmith.pages.columns import Kept
 from localsmith.pages.common import PAGE_SIZE, Page, find, page_of, reading
 from localsmith.pages.compare_rows import Row, rows_of
 from localsmith.pages.comparison import DIFFS, SHOW, SORTS, ComparisonPage, Side, chosen, compare, question_of
+from localsmith.pages.dataset import progress_of
 from localsmith.pages.facets import facets_of, index_of, with_facets
 from localsmith.pages.pairwise import show_pairwise
 from localsmith.pages.panel import as_json, beyond, panel_of
@@ -26,25 +28,31 @@ def show_comparison(tenant: str, dataset_id: str) -> Response:
         comparison = compare(db, kept, dataset["id"], question)
         if comparison is None:
             return make_response(render_template("compare_nothing.html", dataset=dataset, asked=question.session_ids))
-        examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
-        example = request.args.get("row", "").lower()
-        at = examples.index(example) if example in examples else None
-        page = page_of(len(examples)) if at is None else Page(at // PAGE_SIZE + 1, len(examples))
-        part = request.args.get("part", "") if example in comparison.examples else ""
-        rows = [] if part else rows_of(db, comparison, examples[page.offset : page.end])
-        panel = None
-        if example in comparison.examples:
-            panel = panel_of(db, comparison, examples, rows_of(db, comparison, [example])[0], at)
-        if part == "json" and panel:
-            return jsonify(as_json(panel.row))
-        to_come = sum(waiting(db, [side.experiment.id for side in comparison.sides]).values())
-        others = beyond(comparison, examples, page)
-        facets = facets_of(index_of(db, kept, comparison), examples, question.facets)
-    template = "compare_panel.html" if part and panel else "compare.html"
-    context = context_of(dataset, comparison, page, rows)
-    return make_response(
-        render_template(template, waiting=to_come, panel=panel, beyond=others, facets=facets, **context)
+        return _compared(db, kept, dataset, comparison)
+
+
+def _compared(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, comparison: ComparisonPage) -> Response:
+    """The page, or one part of it: `row` is what is beside the list, `json` the same to copy, `live` the totals."""
+    examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
+    example, part = request.args.get("row", "").lower(), request.args.get("part", "")
+    at = examples.index(example) if example in examples else None
+    page = page_of(len(examples)) if at is None else Page(at // PAGE_SIZE + 1, len(examples))
+    panel = None
+    if example in comparison.examples:
+        panel = panel_of(db, comparison, examples, rows_of(db, comparison, [example])[0], at)
+    if part == "json" and panel:
+        return jsonify(as_json(panel.row))
+    rows = [] if part else rows_of(db, comparison, examples[page.offset : page.end])
+    html = render_template(
+        "compare_panel.html" if part == "row" and panel else "compare.html",
+        waiting=sum(waiting(db, [side.experiment.id for side in comparison.sides]).values()),
+        progress={side.experiment.id: progress_of(db, side.experiment, side.summary) for side in comparison.sides},
+        panel=panel,
+        beyond=beyond(comparison, examples, page),
+        facets=facets_of(index_of(db, kept, comparison), examples, comparison.question.facets),
+        **context_of(dataset, comparison, page, rows),
     )
+    return make_response(html)
 
 
 def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | None, rows: list[Row]) -> dict[str, Any]:

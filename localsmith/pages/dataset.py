@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,23 @@ def name_of(db: sqlite3.Connection, dataset_id: str | None) -> str | None:
     return row["name"] if row else None
 
 
+RUNNING_SECONDS = 600  # an experiment that has got no run for so long is no longer called running
+
+
+def progress_of(db: sqlite3.Connection, experiment: Experiment, summary: Summary) -> str | None:
+    """How far an experiment is that still runs, as "16 of 40"; None when it has ended, or was left."""
+    if experiment.end_time is not None:
+        return None
+    last, total = db.execute(
+        "SELECT (SELECT max(start_time) FROM runs WHERE session_id = ?),"
+        " (SELECT count(*) FROM examples WHERE dataset_id = ? AND ended_at IS NULL)",
+        (experiment.id, experiment.dataset_id),
+    ).fetchone()
+    idle = time.time() * 1e6 - max(last or 0, experiment.start_time)
+    is_running = idle < RUNNING_SECONDS * 1e6 and summary.examples < total
+    return f"{summary.examples:,} of {total:,}" if is_running else None
+
+
 def show_dataset(tenant: str, dataset_id: str) -> str:
     with reading() as (db, kept):
         dataset = find(db, "datasets", dataset_id, "dataset")
@@ -99,11 +117,15 @@ def show_dataset(tenant: str, dataset_id: str) -> str:
 
 
 def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
-    page = page_of(counts["experiments"], EXPERIMENTS_PER_PAGE)
+    query = request.args.get("q", "").strip()
+    found = "FROM sessions WHERE reference_dataset_id = ?1"
+    if query:
+        found += " AND (name LIKE ?2 ESCAPE '\\' OR extra LIKE ?2 ESCAPE '\\')"
+    args = (dataset["id"], like(query)) if query else (dataset["id"],)
+    page = page_of(db.execute(f"SELECT count(*) {found}", args).fetchone()[0], EXPERIMENTS_PER_PAGE)
     rows = db.execute(
-        "SELECT * FROM sessions WHERE reference_dataset_id = ? ORDER BY created_at DESC, id LIMIT ? OFFSET ?",
-        (dataset["id"], page.size, page.offset),
-    )
+        f"SELECT * {found} ORDER BY created_at DESC, id LIMIT {page.size} OFFSET {page.offset}", args
+    ).fetchall()
     experiments = [(experiment, kept.summary(db, experiment.id)) for experiment in map(experiment_of, rows)]
     pairwise = db.execute(
         "SELECT c.id, c.name, c.created_at, (SELECT group_concat(session_id) FROM comparative_members m"
@@ -121,7 +143,9 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
         page=page,
         experiments=experiments,
         metrics=metrics,
-        has_cost=any(summary.cost for _, summary in experiments),
+        has={name: any(getattr(summary, name) for _, summary in experiments) for name in ("cost", "tokens", "p50")},
+        progress={experiment.id: progress_of(db, experiment, summary) for experiment, summary in experiments},
+        query=query,
         charts=_charts(dataset["id"], experiments, metrics),
         pairwise=pairwise,
     )

@@ -2,12 +2,13 @@
 
 import json
 import sqlite3
+from dataclasses import dataclass
 from typing import Any
 
 from flask import render_template, request
 
 from localsmith.pages.common import bounded, find, page_of, reading
-from localsmith.pages.dataset import experiment_of, name_of
+from localsmith.pages.dataset import experiment_of, feedback_of, name_of
 from localsmith.pages.retries import replaced
 from localsmith.runs.filters import RUN, compile_filter
 from localsmith.wire import ApiError
@@ -18,11 +19,28 @@ EXAMPLES = (
     'search("refund")',
     'and(eq(feedback_key, "correct"), lt(feedback_score, 1))',
 )
+ORDERS = {
+    "started": "runs.start_time",
+    "latency": "runs.latency",
+    "tokens": "runs.total_tokens",
+    "cost": "runs.total_cost",
+}
+MAX_COUNTED = 30_000  # traces of which facets are counted
+
+
+@dataclass(frozen=True)
+class Facet:
+    """`values` are (text, how many traces, the filter that leaves them, whether it is chosen)."""
+
+    name: str
+    values: list[tuple[str, int, str | None, bool]]
 
 
 def show_project(tenant: str, session_id: str) -> str:
     text = request.args.get("filter", "").strip()
-    with reading() as (db, _):
+    sort = request.args.get("sort", "") if request.args.get("sort", "") in ORDERS else "started"
+    way = "ASC" if request.args.get("dir") == "asc" else "DESC"
+    with reading() as (db, kept):
         session = find(db, "sessions", session_id, "project")
         dataset_name = name_of(db, session["reference_dataset_id"])
         everything = "runs.session_id = ? AND runs.is_root = 1"
@@ -38,15 +56,24 @@ def show_project(tenant: str, session_id: str) -> str:
         page = page_of(total)
         rows = db.execute(
             f"SELECT runs.*, {bounded('inputs')}, {bounded('outputs')}, run_bodies.error {traces} {where}"
-            " ORDER BY runs.start_time DESC, runs.id DESC LIMIT ? OFFSET ?",
+            f" ORDER BY {ORDERS[sort]} {way}, runs.start_time DESC, runs.id DESC LIMIT ? OFFSET ?",
             (*args, page.size, page.offset),
         ).fetchall()
-        gone = replaced(db, "id", [row["id"] for row in rows])
+        ids = [row["id"] for row in rows]
+        gone, feedback = replaced(db, "id", ids), feedback_of(db, ids)
+        facets = _facets(db, where, args, "" if problem else text) if total <= MAX_COUNTED else []
+        summary, means = kept.summary(db, session["id"]), _means(db, session["id"])
     return render_template(
         "project.html",
         session=experiment_of(session),
         dataset_name=dataset_name,
         runs=[(row, _loads(row, "inputs"), _loads(row, "outputs")) for row in rows],
+        feedback=feedback,
+        facets=facets,
+        summary=summary,
+        means=means,
+        sort=sort,
+        descending=way == "DESC",
         replaced=gone,
         page=page,
         filter=text,
@@ -57,3 +84,52 @@ def show_project(tenant: str, session_id: str) -> str:
 
 def _loads(row: sqlite3.Row, column: str) -> Any:
     return json.loads(row[column]) if row[column] else None
+
+
+def _means(db: sqlite3.Connection, session_id: str) -> list[sqlite3.Row]:
+    """The mean of each score over all traces of a project."""
+    return db.execute(
+        "SELECT key, avg(score) AS mean, count(*) AS n FROM feedback WHERE session_id = ? AND run_id IS NOT NULL"
+        " AND score IS NOT NULL AND comparative_experiment_id IS NULL GROUP BY key ORDER BY key LIMIT 20",
+        (session_id,),
+    ).fetchall()
+
+
+GROUPS = {  # name -> what is grouped by, what it is read from beside the run, the filter of a value
+    "status": ("runs.status", "", "eq(status, {})"),
+    "name": ("runs.name", "", "eq(name, {})"),
+    "tag": ("tag.value", ", json_each(run_bodies.tags) tag", "has(tags, {})"),
+    "model": (
+        "run_bodies.extra ->> '$.metadata.ls_model_name'",
+        "",
+        'and(eq(metadata_key, "ls_model_name"), eq(metadata_value, {}))',
+    ),
+}
+
+
+def _facets(db: sqlite3.Connection, where: str, args: list[Any], text: str) -> list[Facet]:
+    """What the listed traces have in common, each with the filter that leaves only these."""
+    found = []
+    for name, (column, source, condition) in GROUPS.items():
+        rows = db.execute(
+            f"SELECT {column}, count(*) FROM runs LEFT JOIN run_bodies ON run_bodies.seq = runs.seq{source}"
+            f" WHERE {where} GROUP BY 1 ORDER BY 2 DESC LIMIT 13",
+            args,
+        ).fetchall()
+        named = [(str(value), count) for value, count in rows if value is not None and len(str(value)) <= 100]
+        values = [(value, count, condition.format(json.dumps(value, ensure_ascii=False))) for value, count in named]
+        shown = [(value, count, *_with(text, expression)) for value, count, expression in values]
+        if len(rows) <= 12 and (len(shown) > 1 or any(chosen for *_, chosen in shown)):
+            found.append(Facet(name, shown))
+    return found
+
+
+def _with(text: str, expression: str) -> tuple[str | None, bool]:
+    """The filter `text` with one more condition, or without it where it is the last; whether it is in there."""
+    if not text:
+        return expression, False
+    if text == expression:
+        return None, True
+    if text.endswith(f", {expression})") and text.startswith("and("):
+        return text[len("and(") : -len(f", {expression})")], True
+    return f"and({text}, {expression})", False

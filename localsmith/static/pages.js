@@ -48,3 +48,26 @@ function stored(block) {
 }
 
 addCopyButtons(document);
+
+// Tables whose cells have values sort by them, largest first; what has no value comes last.
+for (const table of document.querySelectorAll("table.sortable")) {
+  for (const [at, head] of [...table.tHead.rows[0].cells].entries()) {
+    if (!table.querySelector(`tbody tr > :nth-child(${at + 1})[data-value]`)) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => sortBy(table, head, at));
+  }
+}
+
+function sortBy(table, head, at) {
+  const sign = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+  const value = (row) => row.cells[at].dataset.value;
+  const rows = [...table.tBodies[0].rows].sort(
+    (a, b) => (value(a) === "") - (value(b) === "") || sign * (Number(value(a)) - Number(value(b))),
+  );
+  table.tBodies[0].append(...rows);
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+}

@@ -1,0 +1,32 @@
+// The numbers of an experiment that still runs follow it. Nothing is asked while the page is hidden, or once it ended.
+"use strict";
+
+const EVERY = 3000; // milliseconds
+let timer = null;
+
+const isLive = () => document.querySelector("[data-live]") !== null;
+const isBusy = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
+
+async function follow() {
+  timer = null;
+  if (document.hidden || !isLive()) return;
+  try {
+    const address = new URL(location.href);
+    address.searchParams.set("part", "live");
+    const fresh = new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
+    for (const part of fresh.querySelectorAll("[data-part]")) {
+      const old = document.querySelector(`[data-part="${part.dataset.part}"]`);
+      if (old && !isBusy(old)) old.replaceWith(part);
+    }
+  } catch {
+    // The server may be gone for a moment; the next time may be better.
+  }
+  wait();
+}
+
+function wait() {
+  if (!timer && !document.hidden && isLive()) timer = setTimeout(follow, EVERY);
+}
+
+document.addEventListener("visibilitychange", wait);
+wait();

@@ -1,0 +1,149 @@
+"""Lists of experiments and of traces: sorted, filtered by facets, and following what still runs."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+
+import pytest
+from pages_seed import TENANT, Seed, capitals, page, words
+
+import localsmith
+
+
+@pytest.fixture
+def client(tmp_path):
+    app = localsmith.create_app(tmp_path / "pages.db")
+    yield app.test_client()
+    app.extensions["localsmith"].store.close()
+
+
+@pytest.fixture
+def seed(client):
+    return Seed(client)
+
+
+@pytest.fixture
+def project(seed):
+    """A project of five traces of several kinds; its path."""
+    session = seed.session("live")
+    for n, model in enumerate(["small", "small", "large", "large", "large"]):
+        usage = {"input_tokens": 10 * n, "output_tokens": 1, "total_tokens": 10 * n + 1, "total_cost": 0.001 * (5 - n)}
+        outcome = {"error": "no"} if n == 4 else {"outputs": {"n": n}}
+        seed.run(
+            session, name=f"trace {n % 2}", run_type="llm", seconds=n + 1, after=n, tags=["<b>"] if n < 2 else [],
+            extra={"metadata": {"ls_model_name": model, "usage_metadata": usage}},
+            feedback=[{"key": "good", "score": n / 4}], **outcome,
+        )  # fmt: skip
+    return f"projects/p/{session}"
+
+
+def traces(html):
+    """How many traces a page of a project lists."""
+    return int(re.search(r"(\d+) traces?</p>", html)[1])
+
+
+def test_project_has_totals(client, project):
+    """What all traces cost, took and scored stands above them; the errors lead to those that failed."""
+    html = page(client, project)
+
+    assert "traces 5 errors 1 20.0 % latency p50 3.00 s" in words(html)
+    assert "cost $0.0150 good 0.500 n = 5" in words(html)
+    (errors,) = re.findall(r'<a class="bad" href="([^"]*)">1</a>', html)
+    assert traces(page(client, unescape(errors))) == 1
+
+
+def test_traces_are_sorted(client, project):
+    """By time, latency, tokens or cost; the largest first, then the smallest."""
+
+    def order(query):
+        return re.findall(r'data-label="Latency">(\d)\.00 s', page(client, f"{project}?{query}"))
+
+    assert order("") == order("sort=latency") == order("sort=tokens") == ["5", "4", "3", "2", "1"]
+    assert order("sort=cost") == order("sort=latency&dir=asc") == ["1", "2", "3", "4", "5"]
+
+
+def test_facets_of_traces_count_what_they_leave(client, project):
+    """Status, name, tag and model are chips; each leads to as many traces as it says, also one after another."""
+
+    def chips(path):
+        found = re.findall(r'<a class="chip[^"]*" href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)', page(client, path))
+        return {unescape(text): (int(count), unescape(address)) for address, text, count in found}
+
+    found = chips(project)
+
+    counts = {text: count for text, (count, _) in found.items()}
+    assert counts == {"success": 4, "error": 1, "trace 0": 3, "trace 1": 2, "large": 3, "small": 2}
+    assert [text for text, (n, address) in found.items() if traces(page(client, address)) != n] == []
+    both = chips(found["large"][1])
+    assert both["trace 0"][0] == 2 and traces(page(client, both["trace 0"][1])) == 2
+    assert traces(page(client, both["✓ large"][1])) == 5
+
+
+def test_experiments_are_found_by_metadata(client, seed):
+    """The list of experiments is searched by name and metadata."""
+    made = capitals(seed)
+
+    html = page(client, f"datasets/{made['dataset']}?q=large")
+
+    assert 'aria-label="Choose second"' in html and 'aria-label="Choose first"' not in html
+    assert "contains “nope”" in words(page(client, f"datasets/{made['dataset']}?q=nope"))
+
+
+def begun(seed, name, minutes=0, **fields):
+    """An experiment on two examples that has run one of them."""
+    dataset = seed.dataset(name)
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(2)])
+    seed.start = datetime.now(UTC) - timedelta(minutes=minutes, seconds=5)
+    session = seed.session(name, dataset, **fields)
+    seed.run(session, examples[0], outputs={"a": 1}, feedback=[{"key": "good", "score": 1}])
+    return dataset, session, examples
+
+
+def test_a_running_experiment_says_how_far_it_is(client, seed):
+    """As long as it gets runs and has not ended; one that was left long ago is not called running."""
+    dataset, session, _ = begun(seed, "now")
+    ended, _, _ = begun(seed, "ended", end_time=datetime.now(UTC).isoformat())
+    left, _, _ = begun(seed, "left", minutes=30)
+
+    for path in (f"datasets/{dataset}", f"datasets/{dataset}/compare?selectedSessions={session}"):
+        assert "running, 1 of 2" in words(page(client, path))
+    assert "running" not in words(page(client, f"datasets/{ended}"))
+    assert "running" not in words(page(client, f"datasets/{left}"))
+
+
+@pytest.mark.browser
+def test_numbers_follow_a_running_experiment(browser, tmp_path):
+    """A new result shows on the page without loading it, and an experiment that has ended is left alone."""
+    app = localsmith.create_app(tmp_path / "live.db")
+    seed = Seed(app.test_client())
+    dataset, session, examples = begun(seed, "now")
+    with localsmith.serve(tmp_path / "live.db") as server:
+        tab = browser.new_page()
+        asked = []
+        tab.on("request", lambda request: "part=live" in request.url and asked.append(request.url))
+        tab.goto(f"{server.url}/o/{TENANT}/datasets/{dataset}/compare?selectedSessions={session}")
+        tab.evaluate("window.same = true")
+        tab.get_by_text("running, 1 of 2").wait_for()
+
+        seed.run(session, examples[1], outputs={"a": 2}, feedback=[{"key": "good", "score": 0}])
+        tab.locator("[data-part=totals]", has_text="0.500").wait_for()
+
+        assert tab.evaluate("window.same") and tab.locator("[data-live]").count() == 0
+        known = len(asked)
+        tab.wait_for_timeout(3500)
+        assert len(asked) == known
+        tab.close()
+    app.extensions["localsmith"].store.close()
+
+
+@pytest.mark.browser
+def test_experiments_sort_by_their_numbers(open_page, site):
+    """A click on the head of a column puts the largest first, a second one the smallest; nothing comes last."""
+    page = open_page(f"datasets/{site[1]['dataset']}")
+
+    page.get_by_role("button", name="Latency p50").click()
+    assert [text.split()[0] for text in page.locator("tbody th a").all_inner_texts()] == ["#2", "#1", "#3"]
+    page.get_by_role("button", name="Latency p50").click()
+
+    assert [text.split()[0] for text in page.locator("tbody th a").all_inner_texts()] == ["#1", "#2", "#3"]
+    assert page.locator("th[aria-sort=ascending]").count() == 1
