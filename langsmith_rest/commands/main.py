@@ -74,15 +74,26 @@ def top_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help that fits on one screen: an option and what it means stand on one line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=36)
+
+
 def parser_of(command: Any, name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=typed(name),
-        description=command.DESCRIPTION,
-        epilog=command.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=typed(name), description=command.DESCRIPTION, epilog=command.EXAMPLES, formatter_class=Help
     )
     command.add_arguments(parser)
+    parser.usage = " ".join(["%(prog)s [OPTIONS]", *map(in_usage, parser._positionals._group_actions)])
     return parser
+
+
+def in_usage(argument: argparse.Action) -> str:
+    """How an argument without a flag stands in the usage; the options are listed below it."""
+    name = str(argument.metavar or argument.dest).replace("%", "%%")
+    return {"*": f"[{name} ...]", "+": f"{name} [{name} ...]", "?": f"[{name}]"}.get(str(argument.nargs), name)
 
 
 def run_command(command: Any, options: argparse.Namespace) -> int:

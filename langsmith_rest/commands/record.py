@@ -19,12 +19,17 @@ from langsmith_rest.wording import Say
 
 DATASET = "langsmith-rest-experiments"
 DESCRIPTION = """Record results as experiments. A file of results (JSON lines, a JSON array, CSV) is one experiment.
-Result files of other harnesses are recognised by their content."""
+Result files of other harnesses are recognised by their content. A result is an object; only "inputs" is required:
+
+  {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "reference_outputs": {"a": "Lima"}, "feedback": {"correct": 1}}
+
+and "error" instead of "outputs"; "start_time", "end_time", "latency", "metadata", "name", "run_type", "tags",
+"child_runs", "example_id", "split", "example_metadata": docs/record.md explains them."""
 EXAMPLES = """examples:
   %(prog)s results.jsonl --dataset capitals --metadata model=gpt-5-mini
   %(prog)s a.jsonl b.jsonl --dataset capitals
   %(prog)s promptfoo-out.json
-  %(prog)s answers.csv --map inputs.prompt=prompt --map outputs.answer=completion --map feedback.correct=score
+  %(prog)s answers.csv --map inputs.prompt=prompt --map outputs.answer=completion
   my-harness | %(prog)s - --dataset capitals --experiment "nightly-$(date +%%F)"
   %(prog)s results.jsonl --dry-run"""
 
@@ -34,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("files", nargs="*", metavar="FILE", help="a file or a folder, or - for standard input (default: a sample)")
     add("--dataset", metavar="NAME", help=f"created when missing (default: what the file says, else {DATASET})")
     add("--experiment", metavar="NAME", help="default: the file's stem, or the model, and a hash of the results")
-    add("--format", choices=(OURS, *FORMATS), help="of the file (default: by its content)")
+    formats = ", ".join((OURS, *FORMATS))
+    add("--format", choices=(OURS, *FORMATS), metavar="NAME", help=f"of the file (default: by its content): {formats}")
     add("--reference", metavar="FIELD", help="the input that holds the reference, in files of other harnesses")
     add("--map", action="append", default=[], metavar="FIELD=SOURCE", help="take a field of a result; repeatable")
     add("--description", metavar="TEXT", help="of the experiment")

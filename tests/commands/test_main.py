@@ -51,14 +51,17 @@ def test_what_is_misspelt_is_said_with_the_usage_of_its_command(run, capsys, arg
     assert caught.value.code == 2 and err.startswith(usage) and said in err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["record", "--help"], ["view", "--help"]])
-def test_help_ends_with_an_example_to_paste(capsys, arguments):
-    """The last lines are commands."""
+@pytest.mark.parametrize("arguments", [[], *([name] for name in main.COMMANDS)], ids=" ".join)
+def test_help_fits_on_a_screen_and_ends_with_an_example(capsys, monkeypatch, arguments):
+    """The last lines are commands to paste."""
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as caught:
-        main.main(arguments)
+        main.main([*arguments, "--help"])
 
-    assert caught.value.code == 0
-    assert capsys.readouterr().out.splitlines()[-1].lstrip().startswith("uv run main.py ")
+    lines = capsys.readouterr().out.splitlines()
+    command = " ".join(["uv run main.py", *arguments])
+    assert caught.value.code == 0 and len(lines) <= 45
+    assert "example" in "".join(lines) and any(line.startswith(f"  {command}") for line in lines[-3:])
 
 
 def test_flags_alone_record_the_fixture_too(run):
