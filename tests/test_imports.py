@@ -23,7 +23,7 @@ FLOORS = (
 LEAVES = (
     *("langsmith_rest.recording.bodies", "langsmith_rest.recording.canonical", "langsmith_rest.recording.results"),
     "langsmith_rest.paired",
-    *("langsmith_rest.wording", "langsmith_rest.errors"),
+    *("langsmith_rest.wording", "langsmith_rest.errors", "langsmith_rest.notebooks"),
 )
 FACE = "langsmith_rest"  # loads what it names when it is used
 SHARED_WITH_THE_STORE = "langsmith_rest.paired"

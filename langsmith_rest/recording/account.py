@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import rest
+from langsmith_rest import notebooks
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import Batch
@@ -33,6 +34,22 @@ class Recording:
     runs_existing: int = 0  # results whose runs were there before
     feedback: int = 0  # created or changed in this call
     rejected: list[dict[str, Any]] = field(default_factory=list)  # {"result": number from 1, "reason": text}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The counts of this recording as one flat row, for a data frame."""
+        return [
+            {
+                "experiment": self.experiment_name,
+                **{name: getattr(self, name) for name in COUNTS},
+                "rejected": len(self.rejected),
+            }
+        ]
+
+    def _repr_html_(self) -> str:
+        return notebooks.table(self.rows(), f"{self.experiment_name} in {self.dataset_name}", self.url)
+
+
+COUNTS = ("results", "examples_created", "examples_existing", "runs_recorded", "runs_existing", "feedback")
 
 
 class RecordingError(Exception):

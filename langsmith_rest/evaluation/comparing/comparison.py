@@ -1,8 +1,9 @@
 """What a comparison says; `--json` prints it as it is."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from langsmith_rest import notebooks
 from langsmith_rest.paired import Metric
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
@@ -65,3 +66,34 @@ class Comparison:
     baseline: ComparedExperiment
     candidates: list[Candidate]
     gate: Gate | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat row for each metric of each candidate, for a data frame; latency and alike are no scores."""
+        return [
+            row_of(self.baseline, candidate, metric, is_score)
+            for candidate in self.candidates
+            for is_score, metrics in ((True, candidate.metrics), (False, candidate.measures))
+            for metric in metrics
+        ]
+
+    def _repr_html_(self) -> str:
+        shown = [{title: row[name] for name, title in SHOWN.items()} for row in self.rows()]
+        return notebooks.table(shown, f"{self.dataset}: compared with {self.baseline.name}", self.url)
+
+
+def row_of(baseline: ComparedExperiment, candidate: Candidate, metric: Metric, is_score: bool) -> dict[str, Any]:
+    numbers = asdict(metric)
+    names = {"candidate": candidate.name, "baseline": baseline.name, "metric": numbers.pop("name")}
+    return {**names, "is_score": is_score, **numbers}
+
+
+SHOWN = {  # in a notebook: field of a row -> title
+    "candidate": "candidate",
+    "metric": "metric",
+    "baseline_mean": "baseline",
+    "candidate_mean": "mean",
+    "difference": "difference",
+    "low": "from",
+    "high": "to",
+    "verdict": "verdict",
+}

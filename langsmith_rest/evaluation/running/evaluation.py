@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 import rest
+from langsmith_rest import notebooks
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.running.scores import Scores
 
@@ -45,6 +46,20 @@ class Evaluation:
         more = ("errors", "left_out", "scored", "evaluator_errors", "rejected", "doubled", "target_changed")
         found = {name: getattr(self, name) for name in (*names, *more)}
         return {**found, "feedback": dict(self.feedback), "scores": self.scores.as_json()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat row for each score, for a data frame."""
+        return [
+            {
+                "experiment": self.experiment_name,
+                "score": key,
+                **{name: found[name] for name in ("n", "mean", "errors")},
+            }
+            for key, found in self.scores.as_json().items()
+        ]
+
+    def _repr_html_(self) -> str:
+        return notebooks.table(self.rows(), f"{self.experiment_name} on {self.dataset_name}", self.url)
 
 
 Progress = Callable[[Evaluation], None]
