@@ -22,10 +22,13 @@ from localsmith.routes import (
     datasets,
     examples,
     feedback,
+    feedback_configs,
     files,
     info,
     ingest,
     lists_v2,
+    queue_items,
+    queues,
     reads_v1,
     reads_v2,
     rules,
@@ -60,6 +63,7 @@ class Route:
     uploads_code: bool = False  # needs the token of a server that runs evaluators
 
 
+QUEUES = "/v1/platform/annotation-queues"
 ROUTES: list[Route] = [
     Route("GET", "/info", info.get_info, open=True),
     Route("GET", "/settings", info.get_settings),
@@ -119,6 +123,36 @@ ROUTES: list[Route] = [
     Route("GET", "/feedback/<feedback_id>", feedback.get_feedback),
     Route("PATCH", "/feedback/<feedback_id>", feedback.update_feedback),
     Route("DELETE", "/feedback/<feedback_id>", feedback.delete_feedback),
+    Route("GET", "/feedback-configs", feedback_configs.list_configs),
+    Route("POST", "/feedback-configs", feedback_configs.create_config),
+    Route("PATCH", "/feedback-configs", feedback_configs.update_config),
+    Route("DELETE", "/feedback-configs", feedback_configs.delete_config),
+    Route("GET", "/annotation-queues", queues.list_queues),
+    Route("POST", "/annotation-queues", queues.create_queue),
+    Route("DELETE", "/annotation-queues", queues.delete_queues),
+    Route("POST", "/annotation-queues/populate", queues.populate),
+    Route("GET", "/annotation-queues/<queue_id>", queues.get_queue),
+    Route("PATCH", "/annotation-queues/<queue_id>", queues.update_queue),
+    Route("DELETE", "/annotation-queues/<queue_id>", queues.delete_queue),
+    Route("GET", "/annotation-queues/<run_id>/queues", queues.list_queues_of_run),
+    Route("GET", "/annotation-queues/<queue_id>/runs", queue_items.list_runs, ends="2027-01-31"),
+    Route("POST", "/annotation-queues/<queue_id>/runs", queue_items.add_runs, ends="2027-01-31"),
+    Route("POST", "/annotation-queues/<queue_id>/runs/by-key", queue_items.add_runs, ends="2027-01-31"),
+    Route("POST", "/annotation-queues/<queue_id>/runs/delete", queue_items.delete_runs, ends="2027-01-31"),
+    Route("PATCH", "/annotation-queues/<queue_id>/runs/<item_id>", queue_items.update_item, ends="2027-01-31"),
+    Route("DELETE", "/annotation-queues/<queue_id>/runs/<item_id>", queue_items.delete_run, ends="2027-01-31"),
+    Route("GET", "/annotation-queues/<queue_id>/run/<index>", queue_items.get_run, ends="2027-01-31"),
+    Route("GET", "/annotation-queues/<queue_id>/size", queues.get_size, ends="2027-01-31"),
+    Route("GET", "/annotation-queues/<queue_id>/total_size", queues.get_total_size, ends="2027-01-31"),
+    Route("GET", "/annotation-queues/<queue_id>/total_archived", queues.get_total_archived, ends="2027-01-31"),
+    Route("POST", "/annotation-queues/status/<item_id>", queue_items.set_status, ends="2027-01-31"),
+    Route("GET", f"{QUEUES}/<queue_id>/items", queue_items.list_items, "problem"),
+    Route("POST", f"{QUEUES}/<queue_id>/items", queue_items.create_items, "problem", 201),
+    Route("GET", f"{QUEUES}/<queue_id>/items/count", queue_items.count_items, "problem"),
+    Route("POST", f"{QUEUES}/<queue_id>/items/delete", queue_items.delete_items, "problem"),
+    Route("PATCH", f"{QUEUES}/<queue_id>/items/<item_id>", queue_items.update_item, "problem"),
+    Route("GET", f"{QUEUES}/<queue_id>/items/<item_id>/placement", queue_items.get_placement, "problem"),
+    Route("POST", f"{QUEUES}/items/<item_id>/status", queue_items.set_status, "problem"),
     Route("GET", "/v1/platform/evaluators", rules.list_evaluators, "go"),
     Route("POST", "/v1/platform/evaluators", rules.create_evaluator, "go", 201, uploads_code=True),
     Route("DELETE", "/v1/platform/evaluators", rules.delete_evaluators, "go", uploads_code=True),
@@ -140,7 +174,7 @@ ROUTES: list[Route] = [
 ]
 
 MAX_DOWNLOADS = 4  # of the server's threads; the others answer everything else
-TEXTS = {"thread_id"}  # what paths hold beside ids
+TEXTS = {"thread_id", "index"}  # what paths hold beside ids
 
 
 class Downloads:

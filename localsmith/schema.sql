@@ -344,3 +344,44 @@ CREATE TABLE evaluator_jobs (  -- runs that the code of a rule has yet to score;
 CREATE INDEX evaluator_jobs_by_time ON evaluator_jobs (queued_at);
 CREATE INDEX evaluator_jobs_of_session ON evaluator_jobs (session_id);
 CREATE INDEX evaluator_jobs_of_run ON evaluator_jobs (run_id);
+
+CREATE TABLE annotation_queues (  -- what people are to review
+    id         TEXT PRIMARY KEY,
+    name       TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    body       TEXT NOT NULL  -- JSON: every other field as received, the rubric too
+);
+
+CREATE TABLE queue_items (
+    seq                        INTEGER PRIMARY KEY,
+    id                         TEXT NOT NULL UNIQUE,
+    queue_id                   TEXT NOT NULL REFERENCES annotation_queues (id) ON DELETE CASCADE,
+    session_id                 TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    run_id                     TEXT,     -- of an item of type RUN
+    thread_id                  TEXT,     -- of an item of type THREAD
+    start_time                 INTEGER,  -- of the run
+    added_at                   INTEGER NOT NULL,
+    last_reviewed_time         INTEGER,
+    source_proposed_example_id TEXT
+);
+CREATE UNIQUE INDEX queue_items_once ON queue_items (queue_id, session_id, coalesce(run_id, thread_id));
+CREATE INDEX queue_items_of_session ON queue_items (session_id);
+CREATE INDEX queue_items_of_run ON queue_items (run_id) WHERE run_id IS NOT NULL;
+
+CREATE TABLE queue_reviews (  -- how far each reviewer is with an item
+    item_id           TEXT NOT NULL REFERENCES queue_items (id) ON DELETE CASCADE,
+    reviewer          TEXT NOT NULL,
+    status            TEXT,              -- viewed, which reserves it for a while; completed; NULL: shown again
+    changed_at        INTEGER NOT NULL,
+    override_added_at INTEGER,           -- where the item stands for this reviewer instead of added_at
+    PRIMARY KEY (item_id, reviewer)
+) WITHOUT ROWID;
+
+CREATE TABLE feedback_configs (  -- what the scores of a key mean
+    feedback_key          TEXT PRIMARY KEY,
+    id                    TEXT NOT NULL,
+    is_lower_score_better INTEGER NOT NULL DEFAULT 0,
+    modified_at           INTEGER NOT NULL,
+    body                  TEXT NOT NULL  -- JSON: the feedback_config as received
+) WITHOUT ROWID;

@@ -104,6 +104,7 @@ MIGRATIONS: list[tuple[str, Migration]] = [
     ("0002 evaluator jobs", add_evaluator_jobs),
     ("0003 attempts of evaluator jobs", count_attempts),
     ("0004 totals kept with each write", keep_totals),
+    ("0005 review queues", _make_as_written),
 ]
 FIRST = "0001 first schema"
 

@@ -138,3 +138,24 @@ def test_example_of_the_docs_runs(server, api, tmp_path):
     assert printed.stdout.splitlines()[-1] == "1 runs"
     link = re.search(rf"{re.escape(server.url)}/o/\S+", printed.stdout)[0]
     assert api.session.get(link).status_code == 200
+
+
+def test_review_queues_of_the_sdk(server, requests_seen, tmp_path):
+    """A queue with a rubric, runs added in both forms, one completed, one taken out."""
+    found = run_program("reviewing.mjs", tmp_path, server.url).value
+
+    (rubric,) = found.pop("rubric")
+    assert (rubric["feedback_key"], rubric["is_required"]) == ("correct", None)
+    assert rubric["feedback_config"]["feedback_config"]["categories"][2] == {"value": 0.5, "label": "partly"}
+    assert found == {
+        "second": {"outputs": "QUITO"},
+        "size": 3,
+        "items": 3,
+        "archived": [True],
+        "left": [{"outputs": "BOGOTA"}],
+        "description": "second",
+        "instructions": "Is it right?",
+        "listed": [2],
+        "labels": ["no", "yes", "partly"],
+    }
+    assert not refused(requests_seen)

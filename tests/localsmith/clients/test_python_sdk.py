@@ -316,3 +316,35 @@ def test_unknown_calls_say_where_to_look(client):
     """One 404 for every route that is not here, whatever the client asks."""
     with pytest.raises(langsmith.utils.LangSmithNotFoundError, match="not in this embedded store; docs/clients.md"):
         client.create_presigned_feedback_token(langsmith.uuid7(), "correct")
+
+
+def test_review_queues_of_the_sdk(client):
+    """Queues with rubrics, runs added in both forms, items listed, completed and deleted."""
+    ids = [langsmith.uuid7() for _ in range(3)]
+    for number, run_id in enumerate(ids):
+        client.create_run(f"r{number}", {"q": number}, "chain", id=run_id, outputs={"a": number}, project_name="sdk")
+    client.flush()
+    project, start = client.read_project(project_name="sdk").id, client.read_run(ids[2]).start_time
+    client.create_feedback_config("correct", feedback_config={"type": "continuous", "min": 0, "max": 1})
+
+    queue = client.create_annotation_queue(
+        name="q", description="first", rubric_items=[{"feedback_key": "correct", "description": "Right?"}]
+    )
+    client.add_runs_to_annotation_queue(queue.id, run_ids=ids[:2])
+    client.add_runs_to_annotation_queue(queue.id, runs=[{"run_id": ids[2], "session_id": project, "start_time": start}])
+    client.update_annotation_queue(queue.id, description="second")
+    api = client._get_langsmith_api_sync()
+    listed = list(api.annotation_queues.items.list(str(queue.id), status="needs_my_review", page_size=2))
+    done = api.annotation_queues.items.create_status(listed[0].id, status="completed")
+    client.delete_run_from_annotation_queue(queue.id, run_id=ids[1])
+
+    assert [item.run_id for item in listed] == [str(run_id) for run_id in ids]
+    assert done.is_archived
+    assert api.annotation_queues.items.retrieve_count(str(queue.id), status="archived").count == 1
+    assert [run.id for run in client.list_runs_from_annotation_queue(queue.id, status="completed")] == ids[:1]
+    assert client.get_run_from_annotation_queue(queue.id, index=0).outputs == {"a": 2}
+    read = client.read_annotation_queue(queue.id)
+    assert (read.description, read.rubric_items[0]["description"]) == ("second", "Right?")
+    assert [found.name for found in client.list_annotation_queues(name_contains="q")] == ["q"]
+    client.delete_annotation_queue(queue.id)
+    assert list(client.list_annotation_queues()) == []
