@@ -8,9 +8,9 @@ import cmath
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from itertools import accumulate, combinations, compress
 from operator import mul, sub
 from statistics import NormalDist, fmean
 
@@ -19,12 +19,19 @@ Z = NORMAL.inv_cdf(0.975)
 POWER = NORMAL.inv_cdf(0.8)
 SAME = 1e-9  # differences below are none: means of repetitions carry rounding
 ENUMERATED = 24  # differences up to which all sign flips are looked at
-LARGEST = 8  # beyond: of so many differences
+COUNTED = 300  # differences up to which sign flips are counted on a grid
+CELLS = 20_000  # of that grid
+LARGEST = 8  # beyond: all flips of so many differences
 FINEST = 1e-4  # step of a grid, of the largest difference: a finer one makes no difference to p
-FEWEST = 5  # pairs below which no interval is given
+FEWEST = 5  # units below which no interval is given
+FEW_VALUES = 21  # so many different scores, or fewer, are grades: the next one may be any from 0 to 1
+LEAST_GUARD = 0.7  # of what an example may lose, however many its repetitions: all of them may break
 LARGEST_SCORE = 1e100  # squares of larger ones leave what a float holds
 LEVEL = 0.05
 BETTER, WORSE, NO_DIFFERENCE, TOO_FEW = "better", "worse", "no difference shown", "too few pairs"
+MCNEMAR, SIGN_FLIP, WITHIN = "McNemar mid-p", "sign-flip permutation", "permutation within examples"
+
+Single = Mapping[str, Sequence[float]]  # example -> its scores, of those that have several
 
 
 # ---------------------------------------------------------------- one metric, two experiments
@@ -34,14 +41,16 @@ BETTER, WORSE, NO_DIFFERENCE, TOO_FEW = "better", "worse", "no difference shown"
 class Metric:
     """One metric of a candidate beside the baseline's; means and difference are those of the pairs.
 
-    `p` is adjusted for how many metrics are tested; `smallest` is the true difference that such data show four times
-    out of five. None means that it cannot be said.
+    `p` is adjusted for how many metrics are tested, `p_alone` is not; `p_exact` is McNemar's exact p where his mid-p
+    decides. `smallest` is the true difference that such data show four times out of five. None: it cannot be said.
     """
 
     name: str
     kind: str  # "binary" or "numeric"
     lower_is_better: bool
     pairs: int
+    clusters: int | None  # how many independent groups the pairs form; None: each pair is one
+    repetitions: list[float]  # scores per pair, of the baseline and of the candidate
     only_baseline: int  # examples with this score in the baseline only
     only_candidate: int
     baseline_mean: float | None
@@ -49,54 +58,147 @@ class Metric:
     difference: float | None  # candidate - baseline
     low: float | None  # its 95 % interval
     high: float | None
+    standard_error: float | None
     test: str
     p_alone: float | None
+    p_exact: float | None
+    lowest_p: float  # the smallest p_alone that any result of so many pairs could have
     improved: int
     regressed: int
     same: int
-    smallest: float | None
     baseline_overall: float | None  # the mean of all examples with this score, paired or not
     candidate_overall: float | None
+    smallest: float | None = None
     p: float | None = None
     verdict: str = TOO_FEW
 
 
 def metric_of(
-    name: str, baseline: Mapping[str, float], candidate: Mapping[str, float], *, lower: bool = False
+    name: str,
+    baseline: Mapping[str, float],
+    candidate: Mapping[str, float],
+    *,
+    lower: bool = False,
+    single: tuple[Single, Single] = ({}, {}),
+    clusters: Mapping[str, Hashable] | None = None,
+    bounded: bool = True,
 ) -> Metric:
-    """Compare one metric, given by example, over the examples that have it on both sides."""
-    # A page of six experiments with ten metrics each does this 50 times: hence map and compress.
-    before, found = list(baseline.values()), list(map(candidate.get, baseline))
-    both = [score is not None for score in found]
-    after: list[float] = list(compress(found, both))  # type: ignore[arg-type]  # None is gone
-    before = list(compress(before, both))
-    differences = list(map(sub, after, before))
-    up = sum(difference > SAME for difference in differences)
-    down = sum(difference < -SAME for difference in differences)
-    binary = is_binary(before) and is_binary(after)
-    known = differences if max(map(abs, (*before, *after)), default=0.0) < LARGEST_SCORE else []
-    low, high = bootstrap_interval(known, binary=binary) or (None, None)
+    """Compare one metric, given as the mean score by example, over the examples that have it on both sides.
+
+    `single` has the single scores where examples were run several times. `clusters` says which examples belong
+    together. `bounded` is False for what has no upper end, such as seconds.
+    """
+    pairs = Pairs(baseline, candidate, single, clusters)
+    up, down = (sum(sign * each > SAME for each in pairs.differences) for sign in (1, -1))
+    more = pairs.one_more_each_way(bounded)
+    low, high = bootstrap_interval(pairs.units, more, expanded=not pairs.binary) or (None, None)
+    if pairs.within_1(bounded) and low is not None and high is not None:
+        low, high = max(low, -1.0), min(high, 1.0)
+    test, p, lowest = pairs.tested()
     return Metric(
         name=name,
-        kind="binary" if binary else "numeric",
+        kind="binary" if pairs.binary else "numeric",
         lower_is_better=lower,
-        pairs=len(before),
-        only_baseline=len(baseline) - len(before),
-        only_candidate=len(candidate) - len(before),
-        baseline_mean=mean(before),
-        candidate_mean=mean(after),
-        difference=mean(known),
+        pairs=len(pairs.ids),
+        clusters=len(pairs.units) if clusters else None,
+        repetitions=[mean(m for m, _ in pairs.counts) or 1.0, mean(n for _, n in pairs.counts) or 1.0],
+        only_baseline=len(baseline) - len(pairs.ids),
+        only_candidate=len(candidate) - len(pairs.ids),
+        baseline_mean=mean(pairs.before),
+        candidate_mean=mean(pairs.after),
+        difference=mean(pairs.differences),
         low=low,
         high=high,
-        test="exact McNemar" if binary else "sign-flip permutation",
-        p_alone=(mcnemar(up, down) if binary else sign_flip(known)) if known else None,
+        standard_error=standard_error(pairs.units, more),
+        test=test,
+        p_alone=p,
+        p_exact=exact_mcnemar(up, down) if test == MCNEMAR and p is not None else None,
+        lowest_p=lowest,
         improved=down if lower else up,
         regressed=up if lower else down,
-        same=len(before) - up - down,
-        smallest=smallest_difference(known, binary=binary),
+        same=len(pairs.ids) - up - down,
         baseline_overall=mean(baseline.values()),
         candidate_overall=mean(candidate.values()),
     )
+
+
+class Pairs:
+    """The scores of one metric where both sides have one, in the order of `ids`."""
+
+    def __init__(
+        self,
+        baseline: Mapping[str, float],
+        candidate: Mapping[str, float],
+        single: tuple[Single, Single],
+        clusters: Mapping[str, Hashable] | None,
+    ) -> None:
+        # A page of six experiments with ten metrics each does this 50 times: hence map and compress.
+        scores = list(map(candidate.get, baseline))
+        both = [score is not None for score in scores]
+        self.after: list[float] = list(compress(scores, both))  # type: ignore[arg-type]  # None is gone
+        self.before, self.ids = list(compress(baseline.values(), both)), list(compress(baseline, both))
+        self.single = single
+        self.clusters = clusters
+        self.binary = is_binary(self.before) and is_binary(self.after) and not clusters
+        self.counts = [tuple(len(side.get(i, "1")) for side in single) for i in self.ids] if any(single) else []
+        largest = max(map(abs, (*self.before, *self.after)), default=0.0)
+        self.differences = list(map(sub, self.after, self.before)) if largest < LARGEST_SCORE else []
+        self.units, self.sums = in_clusters(self.differences, self.ids, clusters)
+
+    def tested(self) -> tuple[str, float | None, float]:
+        """The name of the test that fits, its p, and the smallest p that any result could have."""
+        if not self.differences:
+            return MCNEMAR if self.binary else SIGN_FLIP, None, 1.0
+        if not self.clusters and any(m != n for m, n in self.counts):
+            sides = zip(self.before, self.after, self.ids, strict=True)
+            scores = [(self.single[0].get(i, (old,)), self.single[1].get(i, (new,))) for old, new, i in sides]
+            ways = math.fsum(math.log(math.comb(m + n, m)) for m, n in self.counts)
+            return WITHIN, within_examples(scores), min(1.0, 2 * math.exp(-ways))
+        if self.binary:
+            up, down = self.differences.count(1.0), self.differences.count(-1.0)
+            return MCNEMAR, mcnemar(up, down), 0.5 ** len(self.ids)
+        return SIGN_FLIP, sign_flip(self.sums), min(1.0, 2 * 0.5 ** len(self.sums))
+
+    def within_1(self, bounded: bool) -> bool:
+        return bounded and all(0 <= score <= 1 for score in (*self.before, *self.after))
+
+    def one_more_each_way(self, bounded: bool) -> tuple[float, float]:
+        """Two differences that the interval allows for besides those seen, as far as those of one more example may be.
+
+        For grades within 0 and 1, one that loses everything and one that gains it, so that no flips in ten pairs are
+        no certainty. Where scores are continuous, or have no bounds, only what was seen can tell. Means of repetitions
+        or of a cluster move less.
+        """
+        scores = {round(score, 9) for score in (*self.before, *self.after)}
+        farthest, middle = max(scores, default=0.0) - min(scores, default=0.0), 0.0
+        if self.within_1(bounded) and len(scores) <= min(FEW_VALUES, len(self.ids)):
+            farthest = 1.0
+        elif not self.within_1(bounded) and self.differences:
+            middle = fmean(self.differences)
+            farthest = max(abs(difference - middle) for difference in self.differences) or farthest
+        of_repetitions = math.sqrt(fmean((1 / m + 1 / n) / 2 for m, n in self.counts or [(1, 1)]))
+        # Examples of a cluster may be independent (the root of their number) or the same (1): halfway between.
+        of_clusters = (len(self.units) / max(len(self.ids), 1)) ** 0.25
+        farthest *= max(of_repetitions, LEAST_GUARD) * of_clusters
+        return middle + farthest, middle - farthest
+
+
+def in_clusters(
+    differences: Sequence[float], ids: Sequence[str], clusters: Mapping[str, Hashable] | None
+) -> tuple[Sequence[float], Sequence[float]]:
+    """The independent units, twice: as values whose mean is the mean difference, and as sums whose signs may flip.
+
+    An example without a cluster is one of its own. Clusters of different sizes have the values of a ratio estimator:
+    the mean, and how far the cluster's sum is from what the mean predicts.
+    """
+    if not clusters or not differences:
+        return differences, differences
+    sums: dict[Hashable, list[float]] = {}
+    for difference, example in zip(differences, ids, strict=True):
+        sums.setdefault(("", clusters[example]) if example in clusters else example, []).append(difference)
+    middle, scale = fmean(differences), len(sums) / len(differences)
+    values = [middle + (math.fsum(of) - middle * len(of)) * scale for of in sums.values()]
+    return values, [math.fsum(of) for of in sums.values()]
 
 
 def is_binary(values: Iterable[float]) -> bool:
@@ -114,15 +216,24 @@ def mean(values: Iterable[float]) -> float | None:
 
 def give_verdicts(family: Sequence[Metric]) -> None:
     """Adjust the p of metrics for each other and say in words what follows."""
-    tested = [metric for metric in family if metric.p_alone is not None]
-    for metric, p in zip(tested, holm([metric.p_alone or 0.0 for metric in tested]), strict=True):
+    known = [metric for metric in family if metric.p_alone is not None]
+    ps = [metric.p_alone or 0.0 for metric in known]
+    strictest = NORMAL.inv_cdf(1 - LEVEL / 2 / max(len(known), 1))
+    for at, (metric, p) in enumerate(zip(known, holm(ps), strict=True)):
         metric.p = p
-        if lowest_p(metric.pairs) * len(tested) > LEVEL:
+        if holm([*ps[:at], metric.lowest_p, *ps[at + 1 :]])[at] >= LEVEL:
             metric.verdict = TOO_FEW
-        elif p >= LEVEL or not metric.difference:
+            continue
+        metric.smallest = metric.standard_error and (strictest + POWER) * metric.standard_error
+        if p >= LEVEL or not metric.difference:
             metric.verdict = NO_DIFFERENCE
         else:
             metric.verdict = WORSE if (metric.difference > 0) == metric.lower_is_better else BETTER
+
+
+def probability(p: float | None) -> str:
+    """A p as people read it."""
+    return "-" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 # ---------------------------------------------------------------- one mean
@@ -170,35 +281,65 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     return max(0.0, (middle - margin) / scale), min(1.0, (middle + margin) / scale)
 
 
+# ---------------------------------------------------------------- preferences
+
+
+@dataclass(frozen=True)
+class Preferred:
+    """How often the first of two was preferred. The unit is the example, however often a judge looked at it."""
+
+    examples: int  # with a preference, or a tie
+    share: Mean  # of the first one among the preferences, ties left out
+    p: float  # two-sided, of no preference
+
+
+def preferred(verdicts: Mapping[Hashable, Sequence[int]]) -> Preferred | None:
+    """Sum up verdicts by example: 1 for the first, -1 for the second, 0 for a tie. None without any preference."""
+    decided = {i: [verdict for verdict in of if verdict] for i, of in verdicts.items()}
+    share = mean_of([fmean(verdict > 0 for verdict in of) for of in decided.values() if of])
+    if share is None:
+        return None
+    leans = [fmean(of) for of in verdicts.values() if of]
+    if {-1.0, 0.0, 1.0}.issuperset(leans):
+        return Preferred(len(leans), share, mcnemar(leans.count(1.0), leans.count(-1.0)))
+    return Preferred(len(leans), share, sign_flip(leans))
+
+
 # ---------------------------------------------------------------- intervals of differences
 
 
-def bootstrap_interval(differences: Sequence[float], *, binary: bool = False) -> tuple[float, float] | None:
-    """The 95 % interval of a mean difference by the paired bootstrap; None for fewer than five pairs.
+def bootstrap_interval(
+    differences: Sequence[float], more: Sequence[float] = (), *, expanded: bool = True
+) -> tuple[float, float] | None:
+    """The 95 % interval of a mean difference by the paired bootstrap; None for fewer than five, or without any spread.
 
     The bootstrap distribution is computed instead of drawn, so this is the limit of infinitely many resamples (the
     ideal bootstrap of Efron and Tibshirani, "An Introduction to the Bootstrap", 1993) and needs no seed: a resampled
     mean is a sum of independent draws, so its characteristic function is a power, and the inversion formula of
-    Gil-Pelaez (Biometrika 38, 1951) leads back. Against being too narrow for few pairs, the percentiles are those of
-    Hesterberg's expanded interval ("What Teachers Should Know About the Bootstrap", The American Statistician 69,
-    2015); of a binary metric, one flip each way is added instead (Bonett and Price, JEBS 37, 2012), so that no flips
-    in ten pairs do not look like certainty.
+    Gil-Pelaez (Biometrika 38, 1951) leads back. Two things keep it from being too narrow for few pairs: `more`
+    differences than were seen, one each way, and Hesterberg's expanded percentiles ("What Teachers Should Know About
+    the Bootstrap", The American Statistician 69, 2015). For scores of 0 and 1, one more flip each way is enough
+    (Bonett and Price, JEBS 37, 2012).
     """
     n = len(differences)
-    if n < FEWEST:
-        return None
-    counts = Counter(differences)
-    if binary:
-        counts.update((1.0, -1.0))
+    counts = Counter((*differences, *more))
     draws = counts.total()
-    mean, deviation = moments(counts)
-    if deviation < SAME:
-        return mean, mean
+    if n < FEWEST or (deviation := moments(counts)[1]) < SAME:
+        return None
+    middle = moments(counts)[0]
     error = deviation / math.sqrt(draws)
-    scaled = [(value - mean) / deviation / math.sqrt(draws) for value in counts]
+    scaled = [(value - middle) / deviation / math.sqrt(draws) for value in counts]
     waves = list(wave(scaled, list(counts.values()), draws))
-    tail = 0.025 if binary else NORMAL.cdf(-t_quantile(n - 1) * math.sqrt(n / (n - 1)))
-    return mean + error * quantile(waves, tail), mean + error * quantile(waves, 1 - tail)
+    tail = NORMAL.cdf(-t_quantile(n - 1) * math.sqrt(n / (n - 1))) if expanded else 0.025
+    return middle + error * quantile(waves, tail), middle + error * quantile(waves, 1 - tail)
+
+
+def standard_error(differences: Sequence[float], more: Sequence[float] = ()) -> float | None:
+    """Of a mean difference, as the interval sees it; None for fewer than five, or without any spread."""
+    if len(differences) < FEWEST:
+        return None
+    deviation = moments(Counter((*differences, *more)))[1]
+    return deviation / math.sqrt(len(differences) - 1) if deviation > SAME else None
 
 
 STEP = 0.4  # of frequencies; repeats the distribution every 15.7 standard deviations
@@ -257,53 +398,50 @@ def moments(counts: Counter[float]) -> tuple[float, float]:
     return mean, math.sqrt(math.fsum((value - mean) ** 2 * count for value, count in counts.items()) / n)
 
 
-def smallest_difference(differences: Sequence[float], *, binary: bool = False) -> float | None:
-    """The true difference that so many pairs of this spread show four times out of five, at the 5 % level.
-
-    None where nothing varies, since then the spread is not known. Of a binary metric, one flip each way is added, as
-    for the interval.
-    """
-    n = len(differences)
-    counts = Counter(differences)
-    if binary:
-        counts.update((1.0, -1.0))
-    if n < FEWEST or (deviation := moments(counts)[1]) < SAME:
-        return None
-    return (Z + POWER) * deviation / math.sqrt(n - 1)
-
-
 # ---------------------------------------------------------------- tests
 
 
 def mcnemar(up: int, down: int) -> float:
-    """The exact two-sided p of McNemar's test: how often fair coins fall as lopsided as the examples that flipped."""
-    n, fewer = up + down, min(up, down)
-    if not n:
-        return 1.0
+    """The two-sided mid-p of McNemar's test: a split as lopsided as the one seen counts half.
+
+    The exact p is too cautious, since splits come in steps; the mid-p keeps its level nearly everywhere (Fagerland,
+    Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013).
+    """
+    return exact_mcnemar(up, down) - (coins(up + down, up) if up != down else 0.0)
+
+
+def exact_mcnemar(up: int, down: int) -> float:
+    """The exact two-sided p: how often fair coins fall as lopsided as the examples that flipped."""
+    return min(1.0, 2 * math.fsum(coins(up + down, k) for k in range(min(up, down) + 1)))
+
+
+def coins(n: int, heads: int) -> float:
+    """The chance that so many of n fair coins show heads."""
     if n <= 1000:
-        return min(1.0, sum(math.comb(n, k) for k in range(fewer + 1)) / 2 ** (n - 1))
-    log_all = n * math.log(2)
-    ways = (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(fewer + 1))
-    return min(1.0, 2 * math.fsum(math.exp(log_ways - log_all) for log_ways in ways))
+        return math.comb(n, heads) / 2**n
+    return math.exp(math.lgamma(n + 1) - math.lgamma(heads + 1) - math.lgamma(n - heads + 1) - n * math.log(2))
 
 
 def sign_flip(differences: Sequence[float]) -> float:
     """The two-sided p of the paired permutation test: how often random signs give a sum as far from zero.
 
-    Nothing is drawn, so the same differences always have the same p, here and on the pages of the local store. Up to
-    24 differences that are not zero: all flips, counted exactly by joining two halves (Horowitz and Sahni, J. ACM 21,
-    1974). Beyond: all flips of the eight largest, which may outweigh the rest, each with what the Edgeworth expansion
-    gives for the others (Albers, Bickel and van Zwet, Annals of Statistics 4, 1976).
+    Nothing is drawn, so the same differences always have the same p. Up to 24 differences that are not zero: all
+    flips, counted exactly by joining two halves (Horowitz and Sahni, J. ACM 21, 1974). Up to 300: all flips of sizes
+    rounded to a fine grid. Beyond: all flips of the eight largest, which may outweigh the rest, each with what the
+    Edgeworth expansion gives for the others (Albers, Bickel and van Zwet, Annals of Statistics 4, 1976).
     """
     gains = [difference for difference in differences if difference > SAME]
     losses = [-difference for difference in differences if difference < -SAME]
     unit = max((*gains, *losses), default=1.0)  # squares of huge scores would be beyond a float
-    sizes = sorted(size / unit for size in (*gains, *losses))
-    observed = abs(math.fsum(gains) / unit - math.fsum(losses) / unit)
+    gains, losses = [size / unit for size in gains], [size / unit for size in losses]
+    sizes = sorted(gains + losses)
+    observed = abs(math.fsum(gains) - math.fsum(losses))
     observed -= SAME * max(1.0, observed)  # sums that differ by rounding only are equal
     if observed <= 0:
         return 1.0
-    if len(sizes) > ENUMERATED:
+    if ENUMERATED < len(sizes) <= COUNTED:
+        return counted_share(gains, losses)
+    if len(sizes) > COUNTED:
         return expanded_share(sizes[:-LARGEST], signed_sums(sizes[-LARGEST:]), observed)
     half = len(sizes) // 2
     ours, theirs = signed_sums(sizes[:half]), sorted(signed_sums(sizes[half:]))
@@ -311,6 +449,60 @@ def sign_flip(differences: Sequence[float]) -> float:
     for ahead in ours:
         far += len(theirs) - bisect_left(theirs, observed - ahead) + bisect_right(theirs, -observed - ahead)
     return far / 2 ** len(sizes)
+
+
+def counted_share(gains: Sequence[float], losses: Sequence[float]) -> float:
+    """The share of sign flips whose sum is as far from zero, for sizes rounded to a grid.
+
+    One large integer holds, a slot for each cell of the grid, in how many ways a choice of sizes sums up to it: adding
+    it to itself, shifted by a size, adds that size to every choice.
+    """
+    sizes = [*gains, *losses]
+    total, step = math.fsum(sizes), grid_step(sizes)
+    if not step or total / step > CELLS:
+        step = total / CELLS
+    cells = [round(size / step) for size in sizes]
+    observed = abs(sum(cells[: len(gains)]) - sum(cells[len(gains) :]))
+    if not observed:
+        return 1.0
+    most = (sum(cells) - observed) // 2  # what the smaller of both sides may sum up to
+    width = len(cells) + 2  # bits of a slot, so that none overflows, nor does the sum of all
+    ways, kept = 1, (1 << width * (most + 1)) - 1
+    for size in sorted(cells):
+        ways = (ways + (ways << width * size)) & kept if size <= most else ways
+    far = ways % ((1 << width) - 1)  # the sum of the slots, as the sum of digits is found modulo 9
+    return min(1.0, 2 * far / (1 << len(cells)))
+
+
+def within_examples(scores: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+    """The two-sided p of shuffling each example's scores between both sides, for unequal numbers of repetitions.
+
+    Flipping signs would not do: the mean of one score against that of five is skewed although nothing differs. The
+    distribution over all shuffles is given by its cumulants (Edgeworth expansion).
+    """
+    second = third = fourth = observed = 0.0
+    for old, new in scores:
+        pool = [*old, *new]
+        middle = fmean(pool)
+        chances = [fmean(choice) - middle for choice in combinations(pool, len(old))] if few_ways(pool, old) else []
+        observed += fmean(new) - fmean(old)
+        spread = math.fsum((score - middle) ** 2 for score in pool) / (len(pool) - 1)
+        variance = spread * (1 / len(old) + 1 / len(new))
+        second += variance
+        if chances and variance > SAME**2:
+            factor = -len(pool) / len(new)  # of the difference, per distance of the old mean from the middle
+            third += factor**3 * fmean(chance**3 for chance in chances)
+            fourth += factor**4 * fmean(chance**4 for chance in chances) - 3 * variance**2
+    if second <= SAME**2 or abs(observed) < SAME:
+        return 1.0
+    x = abs(observed) / math.sqrt(second)
+    skew, kurtosis = third / second**1.5, fourth / second**2
+    correction = kurtosis / 24 * (x**3 - 3 * x) + skew**2 / 72 * (x**5 - 10 * x**3 + 15 * x)
+    return min(1.0, max(2 * (NORMAL.cdf(-x) + NORMAL.pdf(x) * correction), 0.0))
+
+
+def few_ways(pool: Sequence[float], old: Sequence[float]) -> bool:
+    return math.comb(len(pool), len(old)) <= 300
 
 
 def signed_sums(sizes: Sequence[float]) -> list[float]:
@@ -349,11 +541,6 @@ def grid_step(sizes: Sequence[float]) -> float:
         if step < FINEST:
             return 0.0
     return step
-
-
-def lowest_p(pairs: int) -> float:
-    """The smallest p that either test can give for so many pairs."""
-    return 2.0 ** (1 - pairs) if pairs else 1.0
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -3,6 +3,7 @@
 import math
 import random
 from bisect import bisect_left
+from statistics import fmean
 
 import pytest
 
@@ -22,7 +23,42 @@ def test_mcnemar_is_the_exact_binomial_test(up, down):
     """SciPy's two-sided binomial test on the examples that flipped gives the same p, for thousands, too."""
     expected = stats.binomtest(up, up + down).pvalue if up + down else 1.0
 
-    assert paired.mcnemar(up, down) == pytest.approx(expected, rel=1e-9)
+    assert paired.exact_mcnemar(up, down) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("up, down", [(1, 0), (6, 0), (3, 9), (4, 4), (360, 76), (5000, 4800)])
+def test_the_mid_p_counts_the_split_that_was_seen_half(up, down):
+    """McNemar's mid-p is SciPy's binomial tail with half of the observed split, both ways."""
+    fewer, n = min(up, down), up + down
+    expected = 2 * stats.binom.cdf(fewer, n, 0.5) - stats.binom.pmf(fewer, n, 0.5)
+
+    assert paired.mcnemar(up, down) == pytest.approx(min(1.0, expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("pairs", [10, 20, 39, 60])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.35, 0.5])
+def test_the_mid_p_keeps_its_level(pairs, share):
+    """Over all splits that can happen when nothing differs, at most 5 % of the experiments have a mid-p below 0.05."""
+    alarms = 0.0
+    for flips in range(pairs + 1):
+        extreme = sum(
+            stats.binom.pmf(up, flips, 0.5) for up in range(flips + 1) if paired.mcnemar(up, flips - up) < 0.05
+        )
+        alarms += stats.binom.pmf(flips, pairs, share) * extreme
+
+    assert alarms <= 0.0505
+
+
+def test_the_mid_p_agrees_with_the_interval(chance):
+    """A p of 0.05 or more beside an interval without 0 is rare: 2 in 100 experiments at most."""
+    disagreed = 0
+    for _ in range(500):
+        flips = [chance.choices((0, 1, -1), (0.75, 0.17, 0.08))[0] for _ in range(60)]
+        low, high = paired.bootstrap_interval([float(flip) for flip in flips], (1.0, -1.0), expanded=False)
+        p = paired.mcnemar(flips.count(1), flips.count(-1))
+        disagreed += p >= 0.05 and not low <= 0 <= high
+
+    assert disagreed / 500 <= 0.02
 
 
 @pytest.mark.parametrize("size", [3, 8, 13])
@@ -123,7 +159,7 @@ def test_the_interval_of_a_binary_metric_is_that_of_scipys_bootstrap(chance, siz
     """The same with a flip each way added, up to the steps in which such means come."""
     differences = [chance.choices((0.0, 1.0, -1.0), (0.7, 0.2, 0.1))[0] for _ in range(size)]
 
-    low, high = paired.bootstrap_interval(differences, binary=True)
+    low, high = paired.bootstrap_interval(differences, (1.0, -1.0), expanded=False)
 
     expected = drawn_interval([*differences, 1.0, -1.0], 0.025)
     assert (low, high) == pytest.approx(expected, abs=max(1 / size, 0.05 * (high - low)))
@@ -156,18 +192,19 @@ def test_holm_adjusts_in_order():
 
 def test_no_flips_are_no_certainty():
     """Ten pairs without a flip leave room for a difference; 1,000 leave little."""
-    low, high = paired.bootstrap_interval([0.0] * 10, binary=True)
+    low, high = paired.bootstrap_interval([0.0] * 10, (1.0, -1.0), expanded=False)
     assert low < -0.15 and high > 0.15
 
-    low, high = paired.bootstrap_interval([0.0] * 1000, binary=True)
+    low, high = paired.bootstrap_interval([0.0] * 1000, (1.0, -1.0), expanded=False)
     assert -0.01 < low < 0 < high < 0.01
 
 
 def test_what_cannot_be_said_is_none():
     """Fewer than five pairs give no interval; without any spread, no smallest difference."""
     assert paired.bootstrap_interval([1.0, 0.0, 1.0, 1.0]) is None
-    assert paired.smallest_difference([1.0, 0.0]) is None
-    assert paired.smallest_difference([0.25] * 50) is None
+    assert paired.standard_error([1.0, 0.0]) is None
+    assert paired.standard_error([0.25] * 50) is None
+    assert paired.bootstrap_interval([0.25] * 50) is None
     assert paired.sign_flip([]) == paired.sign_flip([0.0, 1e-12]) == 1.0
 
 
@@ -194,7 +231,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(chance, shape, pairs):
     binary = shape in ("binary", "rare flips")
     held = 0
     for _ in range(1000):
-        low, high = paired.bootstrap_interval([SHAPES[shape](chance) for _ in range(pairs)], binary=binary)
+        differences = [SHAPES[shape](chance) for _ in range(pairs)]
+        low, high = paired.bootstrap_interval(differences, (1.0, -1.0) if binary else (), expanded=not binary)
         held += low <= TRUE_MEANS[shape] <= high
 
     assert (0.93 <= held / 1000 <= 0.97) if pairs >= 50 else (0.92 <= held / 1000 <= 0.98)
@@ -221,15 +259,154 @@ def test_false_alarms_are_rare(chance, pairs):
     assert alarms / 600 <= 0.05
 
 
-def test_the_smallest_difference_is_found_four_times_out_of_five(chance):
-    """A true difference of the size that is printed is called so in about 80 % of such experiments."""
+@pytest.mark.slow
+@pytest.mark.parametrize("metrics", [1, 5])
+def test_the_smallest_difference_is_found_four_times_out_of_five(chance, metrics):
+    """A true difference of the size that is printed is called so in about 80 % of experiments, however many metrics."""
     found = 0
-    for _ in range(400):
-        noise = [chance.gauss(0, 1) for _ in range(24)]
-        smallest = paired.smallest_difference(noise)
-        found += paired.sign_flip([chance.gauss(smallest, 1) for _ in range(24)]) < 0.05
+    for _ in range(300):
+        ids = [str(i) for i in range(40)]
+        noise = [
+            metric_of(f"noise {n}", {i: 0.0 for i in ids}, {i: chance.gauss(0, 100) for i in ids})
+            for n in range(metrics)
+        ]
+        give_verdicts(noise)
+        gain = fmean(metric.smallest for metric in noise)
+        noise[0] = metric_of("real", {i: 0.0 for i in ids}, {i: chance.gauss(gain, 100) for i in ids})
+        give_verdicts(noise)
+        found += noise[0].verdict == "better"
 
-    assert 0.7 < found / 400 < 0.88
+    assert 0.74 < found / 300 < 0.9
+
+
+# ---------------------------------------------------------------- one metric
+
+
+def scores(values):
+    return {str(i): float(value) for i, value in enumerate(values)}
+
+
+def test_equal_grades_are_no_certainty():
+    """Six pairs of equal grades leave room for a loss, as six pairs without a flip do."""
+    grades = scores([0.5, 0.75, 0.5, 1, 0.25, 0.5])
+
+    metric = metric_of("politeness", grades, grades)
+
+    assert metric.low < -0.3 and metric.high > 0.3
+
+
+def test_intervals_of_bounded_scores_stay_within_what_is_possible():
+    """A difference of scores within 0 and 1 is at most 1."""
+    metric = metric_of("correct", scores([0] * 12), scores([1] * 12))
+
+    assert metric.low < 1 and metric.high <= 1
+
+
+def test_a_shift_of_all_seconds_keeps_its_interval():
+    """The same gain on every example is a gain, give or take: nothing pulls the interval towards 0."""
+    before = scores(3.0 + i / 100 for i in range(20))
+    after = scores(0.5 + i / 90 for i in range(20))
+
+    metric = metric_of("latency", before, after, bounded=False)
+
+    assert metric.low < metric.difference < metric.high < metric.difference + 0.05
+
+
+def test_seconds_may_differ_by_more_than_one():
+    """What has no bounds has none because its values happen to be small."""
+    before, after = scores([0.01] * 5 + [0.9] * 5), scores([0.9] * 5 + [0.01] * 5)
+
+    assert metric_of("latency", before, after, bounded=False).high == pytest.approx(
+        -metric_of("latency", before, after, bounded=False).low
+    )
+
+
+def test_nearly_equal_sizes_are_counted_on_a_grid():
+    """18 up by 1, 8 down by 1 and one down by 0.01: the p is that of exact counting, not of an expansion."""
+    assert paired.sign_flip([1.0] * 18 + [-1.0] * 8 + [-0.01]) == pytest.approx(0.0755, abs=1e-4)
+
+
+def test_the_smallest_difference_is_not_printed_where_nothing_can_be_shown():
+    """Four pairs cannot show anything, and promise nothing."""
+    metric = metric_of("correct", scores([0, 1, 0, 1]), scores([1, 1, 0, 1]))
+
+    give_verdicts([metric])
+
+    assert (metric.verdict, metric.smallest) == (TOO_FEW, None)
+
+
+def test_too_few_pairs_is_said_only_where_no_result_could_have_shown_more():
+    """Beside two clear metrics, 6 of 6 improved is a finding: Holm tests the last of them at the full level."""
+    clear = [metric_of(name, scores([0] * 40), scores([1] * 40)) for name in ("a", "b")]
+    few = metric_of("c", scores([0.2] * 6), scores([0.4, 0.5, 0.6, 0.4, 0.5, 0.6]))
+    unclear = metric_of("d", scores([0, 1] * 20), scores([1, 0] * 20))
+
+    give_verdicts([*clear, few])
+    assert (few.p, few.verdict) == (0.03125, "better")
+    give_verdicts([*clear, few, unclear])
+    assert (few.p, few.verdict) == (0.0625, TOO_FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pairs", [20, 39])
+def test_unequal_repetitions_raise_no_alarm(chance, pairs):
+    """One score against the mean of five, with nothing between them: at most 6 % are called different."""
+    alarms = 0
+    for _ in range(500):
+        rights = [chance.betavariate(2, 1) for _ in range(pairs)]
+        old = {str(i): [float(chance.random() < right)] for i, right in enumerate(rights)}
+        new = {str(i): [float(chance.random() < right) for _ in range(5)] for i, right in enumerate(rights)}
+        sides = ({i: fmean(values) for i, values in side.items()} for side in (old, new))
+        metric = metric_of("correct", *sides, single=({}, new))
+        alarms += metric.p_alone < 0.05
+
+    assert metric.test == "permutation within examples" and metric.repetitions == [1, 5]
+    assert alarms / 500 <= 0.065
+
+
+def test_unequal_repetitions_have_the_p_of_shuffling(chance):
+    """The expansion agrees with 20,000 shuffles of each example's scores."""
+    pairs = [([chance.gauss(0, 1)], [chance.gauss(0.4, 1) for _ in range(4)]) for _ in range(30)]
+    observed = abs(sum(fmean(new) - fmean(old) for old, new in pairs))
+
+    far = 0
+    for _ in range(20_000):
+        total = 0.0
+        for old, new in pairs:
+            pool = old + new
+            first = pool[chance.randrange(len(pool))]
+            total += (sum(pool) - first) / len(new) - first
+        far += abs(total) >= observed
+
+    assert paired.within_examples(pairs) == pytest.approx(far / 20_000, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alike", [0.2, 0.5])
+def test_clusters_are_the_units(chance, alike):
+    """20 clusters of 5 alike examples, nothing between them: at most 6 % are called different, where examples as units
+    say so at least in 10 %."""
+    alarms = dict.fromkeys(("clusters", "examples"), 0)
+    for _ in range(400):
+        shared = [chance.gauss(0, alike**0.5) for _ in range(20)]
+        gains = scores(of + chance.gauss(0, (1 - alike) ** 0.5) for of in shared for _ in range(5))
+        zeros = dict.fromkeys(gains, 0.0)
+        by_cluster = metric_of("x", zeros, gains, clusters={i: int(i) // 5 for i in gains})
+        alarms["clusters"] += by_cluster.p_alone < 0.05
+        alarms["examples"] += metric_of("x", zeros, gains).p_alone < 0.05
+
+    assert by_cluster.clusters == 20 and by_cluster.pairs == 100
+    assert alarms["clusters"] / 400 <= 0.065 and alarms["examples"] / 400 > 0.1
+
+
+def test_clusters_of_unequal_size_keep_the_mean_of_the_examples():
+    """The difference is that of all examples; an example without a cluster is one of its own."""
+    before, after = scores([0] * 10), scores([1, 1, 1, 1, 0, 0, 1, 0, 0, 1])
+
+    metric = metric_of("correct", before, after, clusters={"0": "a", "1": "a", "2": "a", "3": "b", "4": "b"})
+
+    assert (metric.difference, metric.pairs, metric.clusters) == (0.6, 10, 7)
+    assert metric.low < 0.6 < metric.high
 
 
 # ---------------------------------------------------------------- means

@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from langsmith_rest.commands import compare as compare_report
 from langsmith_rest.commands import evaluate as evaluate_report
+from langsmith_rest.commands.compare import add_limits, exit_code, limits_of
+from langsmith_rest.commands.compare_output import in_text
 from langsmith_rest.commands.connecting import FIXTURES, Connect
 from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_output import other_runs
@@ -75,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-concurrency", type=evaluate_report.positive, default=4, metavar="N", help="calls at a time (%(default)s)"
     )
-    compare_report.add_limits(parser)
+    add_limits(parser)
     add("--json", action="store_true", help="print one JSON object")
 
 
@@ -112,7 +113,7 @@ def check_options(options: argparse.Namespace) -> None:
     ):
         if not getattr(options, flag):
             raise ValueError(f"--{flag} is missing: {why}")
-    check_limits(compare_report.limits_of(options))
+    check_limits(limits_of(options))
     if options.experiment and len(options.target) > 1:
         raise ValueError("--experiment names one experiment, but there are several targets: drop it, or give one.")
     if options.experiment == (options.baseline or f"{options.dataset}-baseline"):
@@ -175,7 +176,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if found.problem:
         say(f"{program()} backtest: {found.problem}")
         return 2
-    return compare_report.exit_code(found.comparison, options.inconclusive_exit) or int(not went_well)
+    return exit_code(found.comparison, options.inconclusive_exit) or int(not went_well)
 
 
 def say_near_misses(options: argparse.Namespace, keys: list[str], say: Say) -> None:
@@ -260,7 +261,7 @@ def compare_all(
     """The comparison, and what is wrong with the limits, which is no reason to hide what was found."""
     told = functools.partial(compare, api, baseline, *targets, dataset=options.dataset)
     try:
-        return told(lower_is_better=options.lower_is_better, limits=compare_report.limits_of(options)), None
+        return told(lower_is_better=options.lower_is_better, limits=limits_of(options)), None
     except ValueError as error:
         known = {metric.name for metric in told().candidates[0].metrics}
         return told(lower_is_better=known & {*options.lower_is_better}), str(error)
@@ -279,7 +280,7 @@ def report(found: Backtest, say: Say, as_json: bool) -> bool:
     else:
         for preferred in found.preferences:
             print("\n".join([*evaluate_report.pairwise_lines(preferred), preferred.url, ""]))
-        print("\n".join(map(clean, compare_report.in_text(found.comparison))))
+        print("\n".join(map(clean, in_text(found.comparison))))
     for rejected in found.baseline.rejected[:20]:
         say(f"run {rejected[SOURCE]} was not copied: {clean(rejected['reason'])}")
     for evaluation in found.evaluations:

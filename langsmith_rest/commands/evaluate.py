@@ -10,7 +10,7 @@ from typing import Any
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.commands.progress import shown
 from langsmith_rest.evaluation.evaluators import judge
-from langsmith_rest.evaluation.evaluators.llm import POSITION_BIAS
+from langsmith_rest.evaluation.evaluators.llm import POSITION_BIAS, SHOWN_FIRST
 from langsmith_rest.evaluation.evaluators.model_server import total_spent
 from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, ready
 from langsmith_rest.evaluation.running.data import is_file
@@ -218,7 +218,9 @@ def pairwise_lines(found: Preferences) -> list[str]:
         parts = [f"{name} {mean:.3f}" for name, mean in zip(found.experiments, means, strict=False)]
         parts += [f"ties {found.ties[key]:,} of {judged:,}"] if judged else []
         if judged and key.endswith(POSITION_BIAS):  # both answers have the same score, so its mean is a rate
-            parts = [f"{means[0]:.3f} ({means[0] * judged:,.0f} of {judged:,} verdicts changed with the order)"]
+            parts = [f"{means[0]:.3f} ({means[0] * judged:,.0f} of {judged:,} preferences changed with the order)"]
+        if judged and key.endswith(SHOWN_FIRST):
+            parts = [f"{means[0]:.3f} of the preferences went to the answer shown first"]
         rows.append((clean(key), ", ".join(parts + ([f"{found.errors[key]} failed"] if found.errors[key] else []))))
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]

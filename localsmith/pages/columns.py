@@ -18,7 +18,7 @@ from localsmith.runs.totals import percentile
 from localsmith.store import Store
 
 KEPT_RUNS = 450_000  # runs whose columns are kept in memory, roughly 500 bytes each
-KEPT_OTHERS = 100
+KEPT_OTHERS = 400
 
 
 SUCCESS, ERROR, PENDING = range(3)
@@ -38,6 +38,7 @@ class Columns:
     at: dict[str, int]  # example -> its run, or one of them
     repeats: dict[str, list[int]]  # examples that were run several times -> all their runs, oldest first
     scores: dict[str, dict[str, float]]  # metric -> example -> mean over repetitions; not scored is not there
+    single: dict[str, dict[str, list[float]]]  # metric -> example -> scores of its runs, where several are scored
     labels: dict[str, Counter[str]]  # metric -> values given without a score
     broken: Counter[str]  # metric -> how often its evaluator failed
     overall: list[Overall]  # feedback on the experiment as a whole
@@ -112,13 +113,19 @@ KEYS = """
 
 def _feedback(
     cursor: sqlite3.Cursor, session_id: str, example_of: dict[str, str | None], gone: set[str]
-) -> tuple[dict[str, dict[str, float]], dict[str, Counter[str]], Counter[str], list[Overall]]:
-    """Scores, labels, how often evaluators failed, and feedback on the experiment as a whole; see `Columns`."""
+) -> tuple[
+    dict[str, dict[str, float]],
+    dict[str, dict[str, list[float]]],
+    dict[str, Counter[str]],
+    Counter[str],
+    list[Overall],
+]:
+    """Scores, single scores, labels, failures of evaluators, and feedback on the whole experiment; see `Columns`."""
     compared = cursor.execute("SELECT 1 FROM comparative_members WHERE session_id = ? LIMIT 1", (session_id,))
     # Preferences of a pairwise comparison mean nothing outside of it. They are only ruled out where there are
     # any, since without this condition an index alone answers the query.
     condition = f" AND {NOT_PAIRWISE}" if compared.fetchone() else ""
-    scores, labels, broken, overall = {}, {}, Counter[str](), []
+    scores, single, labels, broken, overall = {}, {}, {}, Counter[str](), []
     for (key,) in cursor.execute(KEYS, (session_id,)).fetchall():
         rows = cursor.execute(
             f"SELECT run_id, score FROM feedback WHERE session_id = ? AND key = ?{condition} ORDER BY run_id",
@@ -132,28 +139,39 @@ def _feedback(
         if None in given:
             labels[key], broken[key] = _unscored(cursor, session_id, key, gone)
             run_ids, given = zip(*[row for row in rows if row[1] is not None] or [(None, 0.0)], strict=True)
-        scores[key] = _means(list(map(example_of.get, run_ids)), given)
+        if len(set(run_ids)) < len(run_ids):
+            run_ids, given = _means_of_runs(run_ids, given)
+        scores[key], single[key] = _means(list(map(example_of.get, run_ids)), given)
     return (
         {key: found for key, found in scores.items() if found},
+        {key: found for key, found in single.items() if found},
         {key: found for key, found in labels.items() if found},
         broken,
         overall,
     )
 
 
-def _means(examples: list[str | None], scores: Sequence[float]) -> dict[str, float]:
-    """Example -> score, the mean where there are several. Feedback on child runs, on the experiment, and on runs
-    without an example has no example here, and is left out."""
+def _means_of_runs(run_ids: Sequence[str], scores: Sequence[float]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """One score for each run: several of one key on a run, as of a judge and a person, are averaged."""
+    several: dict[str, list[float]] = {}
+    for run_id, score in zip(run_ids, scores, strict=True):
+        several.setdefault(run_id, []).append(score)
+    return tuple(several), tuple(sum(given) / len(given) for given in several.values())
+
+
+def _means(examples: list[str | None], scores: Sequence[float]) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Example -> score, the mean where there are several; and these. Feedback on child runs, on the experiment, and on
+    runs without an example has no example here, and is left out."""
     found = dict(zip(examples, scores, strict=True))
+    several: dict[str, list[float]] = {}
     if len(found) < len(examples):
-        doubles = _doubles(examples)
-        several: dict[str, list[float]] = {example: [] for example in doubles}
+        several = {example: [] for example in _doubles(examples)}
         for example, score in zip(examples, scores, strict=True):
-            if example in doubles:
+            if example in several:
                 several[example].append(score)
         found.update({example: sum(given) / len(given) for example, given in several.items()})
     found.pop(None, None)
-    return found  # type: ignore[return-value]  # the one None is gone
+    return found, several  # type: ignore[return-value]  # the one None is gone
 
 
 def _unscored(cursor: sqlite3.Cursor, session_id: str, key: str, gone: set[str]) -> tuple[Counter[str], int]:

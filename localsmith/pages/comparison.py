@@ -1,5 +1,6 @@
 """Which examples a comparison shows and in which order, decided from columns alone; and the totals above them."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,8 @@ class Question:
     facets: list[tuple[str, str]]
     compact: bool  # one line a row
     columns: list[str]  # the metrics to show; none: all
+    metrics: list[str]  # only these are compared; none: all
+    cluster: str  # a key of example metadata: examples with the same value are one unit of the statistics
 
 
 SORTS = ("score", "change", "latency", "tokens", "cost")
@@ -72,6 +75,8 @@ def question_of(args: MultiDict[str, str]) -> Question:
         [(name, value) for name, colon, value in (item.partition(":") for item in args.getlist("facet")[:20]) if colon],
         args.get("view") == "compact",
         args.getlist("cols"),
+        list(dict.fromkeys(args.getlist("metrics"))),
+        args.get("cluster", ""),
     )
 
 
@@ -156,13 +161,16 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     baseline = next((side for side in sides if side.experiment.id == question.baseline), oldest)
     baseline.is_baseline = True
     examples, not_run = _examples(db, kept, dataset_id, sides)
+    clusters = _clusters(db, kept, dataset_id, question.cluster) if question.cluster else {}
     for side in sides:
         if side is not baseline:
-            side.against = _against(kept, baseline, side, frozenset(question.lower))
+            side.against = _against(kept, baseline, side, question, clusters)
     tested = [metric for side in sides for metric in side.against.values()]
     give_verdicts(tested)
     tests = sum(metric.p is not None for metric in tested)
     metrics = metric_names(side.summary for side in sides)
+    if question.metrics:
+        metrics = [metric for metric in metrics if metric in question.metrics]
     scored = [metric for metric in metrics if any(metric in side.columns.scores for side in sides)]
     # By default the metric with the most scores: a first score by hand must not change what the page shows.
     most = max(scored or metrics or [""], key=lambda name: sum(len(s.columns.scores.get(name, ())) for s in sides))
@@ -188,16 +196,36 @@ def _positions(db: sqlite3.Connection, dataset_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _against(kept: Kept, baseline: Side, side: Side, lower: frozenset[str]) -> dict[str, Metric]:
-    def make() -> dict[str, Metric]:
-        before, after = baseline.columns.scores, side.columns.scores
-        return {
-            name: metric_of(name, before.get(name, {}), after.get(name, {}), lower=name in lower)
-            for name in sorted({*before, *after})
-        }
+def _against(kept: Kept, baseline: Side, side: Side, question: Question, clusters: dict[str, str]) -> dict[str, Metric]:
+    before, after = baseline.columns, side.columns
+    names = [name for name in sorted({*before.scores, *after.scores}) if name in (question.metrics or (name,))]
 
-    found: dict[str, Metric] = kept.other(("against", baseline.experiment.id, side.experiment.id, lower), make)
-    return {name: replace(metric) for name, metric in found.items()}  # the verdict depends on what else is compared
+    def make(name: str) -> Metric:
+        return metric_of(
+            name,
+            before.scores.get(name, {}),
+            after.scores.get(name, {}),
+            lower=name in question.lower,
+            single=(before.single.get(name, {}), after.single.get(name, {})),
+            clusters=clusters,
+        )
+
+    def kept_metric(name: str) -> Metric:
+        key = ("against", baseline.experiment.id, side.experiment.id, name, name in question.lower, question.cluster)
+        found: Metric = kept.other(key, lambda: make(name))
+        return replace(found)  # the verdict depends on what else is compared
+
+    return {name: kept_metric(name) for name in names}
+
+
+def _clusters(db: sqlite3.Connection, kept: Kept, dataset_id: str, key: str) -> dict[str, str]:
+    def make() -> dict[str, str]:
+        rows = db.execute("SELECT id, metadata FROM examples WHERE dataset_id = ? AND ended_at IS NULL", (dataset_id,))
+        metadata = {example: json.loads(text) if text else {} for example, text in rows}
+        return {i: json.dumps(of[key], sort_keys=True) for i, of in metadata.items() if of.get(key) is not None}
+
+    found: dict[str, str] = kept.other(("clusters", dataset_id, key), make)
+    return found
 
 
 # Filters

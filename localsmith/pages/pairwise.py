@@ -7,13 +7,15 @@ from typing import Any
 
 from flask import render_template, request
 
-from langsmith_rest.paired import SAME, mcnemar, wilson
+from langsmith_rest.paired import SAME, Mean, Preferred, mean_of, preferred
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import find, page_of, reading
 from localsmith.pages.dataset import Experiment, example_of, experiment_of
 
 TIE = "tie"
-RATE = "_position_bias"  # such a key says of both answers alike whether the verdict changed with their order: 1 or 0
+# Such keys say the same of both answers: whether the verdict changed with their order (1 or 0), and the share of the
+# verdicts that the answer shown first won.
+RATE, FIRST = "_position_bias", "_shown_first"
 
 
 @dataclass
@@ -28,13 +30,19 @@ class Judgement:
     facts: dict[str, Any] = field(default_factory=dict)  # what else the judge noted, the order shown among it
     failed: bool = False
 
+    def shown_first(self, members: list[Experiment]) -> str | None:
+        """The session whose answer was shown first, where that was noted."""
+        order = self.facts.get("order")
+        first = order[0] if isinstance(order, list) and order else None
+        return next((member.id for member in members if member.name == first), None)
+
     @property
     def is_rate(self) -> bool:
-        return self.key.endswith(RATE)
+        return self.key.endswith((RATE, FIRST))
 
     @property
     def is_biased(self) -> bool:
-        return self.is_rate and any(self.scores.values())
+        return self.key.endswith(RATE) and any(self.scores.values())
 
     @property
     def winner(self) -> str | None:
@@ -48,37 +56,53 @@ class Judgement:
 
 @dataclass
 class Tally:
-    """How often each experiment was preferred on one metric; of a rate, how often a verdict changed with the order."""
+    """How often each experiment was preferred on one metric; or, of a rate, its values. By example, repetitions of
+    one are no further evidence."""
 
     key: str
     wins: dict[str, int]
     ties: int = 0
     undecided: int = 0
-    biased: int = 0
-    unbiased: int = 0
+    verdicts: dict[str | None, list[str]] = field(default_factory=dict)  # example -> who won, ties included
+    rates: dict[str | None, list[float]] = field(default_factory=dict)  # example -> values of a rate
+    first_wins: dict[str | None, list[float]] = field(default_factory=dict)  # example -> 1: the first shown won
+    firsts: set[str] = field(default_factory=set)  # who was shown first at least once
 
     @property
     def total(self) -> int:
         return sum(self.wins.values()) + self.ties
 
+    def preferred(self, session: str) -> Preferred | None:
+        """How often a session won against the others, by example."""
+        return preferred(
+            {
+                example: [0 if winner == TIE else 1 if winner == session else -1 for winner in winners]
+                for example, winners in self.verdicts.items()
+            }
+        )
+
     @property
     def p(self) -> float | None:
-        """The exact two-sided p of so lopsided a split, ties left out; for two experiments."""
-        if len(self.wins) != 2 or not any(self.wins.values()):
-            return None
-        first, second = self.wins.values()
-        return mcnemar(first, second)
-
-    def share(self, session: str) -> tuple[float, float, float] | None:
-        """The share of preferences among those that are no tie, with its 95 % interval."""
-        decided = sum(self.wins.values())
-        return (self.wins[session] / decided, *wilson(self.wins[session], decided)) if decided else None
+        """Of no preference; for two experiments."""
+        found = self.preferred(next(iter(self.wins))) if len(self.wins) == 2 else None
+        return found.p if found else None
 
     @property
-    def bias(self) -> tuple[float, float, float] | None:
-        """The share of verdicts that changed with the order, with its 95 % interval."""
-        looked = self.biased + self.unbiased
-        return (self.biased / looked, *wilson(self.biased, looked)) if looked else None
+    def is_first(self) -> bool:
+        return self.key.endswith(FIRST)
+
+    @property
+    def rate(self) -> Mean | None:
+        return _by_example(self.rates)
+
+    @property
+    def first(self) -> Mean | None:
+        """The share of preferences for the answer shown first, where every answer was at least once."""
+        return _by_example(self.first_wins) if len(self.firsts) == len(self.wins) else None
+
+
+def _by_example(values: dict[str | None, list[float]]) -> Mean | None:
+    return mean_of([sum(of) / len(of) for of in values.values()])
 
 
 def show_pairwise(dataset_id: str, comparative_id: str) -> str:
@@ -163,14 +187,21 @@ def _tallies(judgements: list[Judgement], members: list[Experiment]) -> list[Tal
         tally = tallies.setdefault(judgement.key, Tally(judgement.key, {member.id: 0 for member in members}))
         winner = judgement.winner
         if judgement.is_rate and judgement.scores:
-            tally.biased += judgement.is_biased
-            tally.unbiased += not judgement.is_biased
+            tally.rates.setdefault(judgement.example, []).append(max(judgement.scores.values()))
         elif winner is None:
             tally.undecided += 1
         elif winner == TIE:
             tally.ties += 1
+            tally.verdicts.setdefault(judgement.example, []).append(TIE)
         elif winner in tally.wins:
             tally.wins[winner] += 1
+            tally.verdicts.setdefault(judgement.example, []).append(winner)
+            if first := judgement.shown_first(members):
+                tally.firsts.add(first)
+                tally.first_wins.setdefault(judgement.example, []).append(float(first == winner))
+    for key, tally in tallies.items():
+        if f"{key}{FIRST}" in tallies:  # the judge chose the order itself, and says so there
+            tally.first_wins.clear()
     return [tallies[key] for key in sorted(tallies)]
 
 

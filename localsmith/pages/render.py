@@ -9,6 +9,7 @@ from collections.abc import Callable
 from difflib import SequenceMatcher
 from typing import Any
 
+from langsmith_rest.paired import probability
 from localsmith.pages.blocks import pretty
 from localsmith.pages.chat import Message, messages_in
 from localsmith.pages.json_tree import json_tree
@@ -156,6 +157,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "mean": mean,
     "signed": signed,
+    "p_value": probability,
     "change": change,
     "reason": reason,
     "amount": amount,

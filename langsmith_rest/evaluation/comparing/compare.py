@@ -1,6 +1,7 @@
 """Compare experiments example by example: what changed, how sure that is, and whether a candidate may pass."""
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import find_dataset, find_experiment, read_dataset
 from langsmith_rest.evaluation.comparing.comparison import Candidate, ComparedExperiment, Comparison, Flip
 from langsmith_rest.evaluation.comparing.gate import Limits, check_limits, gate_of
-from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores, read_scores
+from langsmith_rest.evaluation.comparing.reading import MEASURES, UNBOUNDED, ExperimentScores, read_scores
 from langsmith_rest.paired import SAME, Metric, give_verdicts, metric_of
 
 
@@ -20,6 +21,7 @@ def compare(
     dataset: str | None = None,
     metrics: Sequence[str] | None = None,
     lower_is_better: Iterable[str] = (),
+    cluster: str | None = None,
     flips: bool = False,
     limits: Limits | None = None,
 ) -> Comparison:
@@ -28,45 +30,57 @@ def compare(
         comparison = compare(connection.connect(), "before", "after", limits=Limits(max_regression={"correct": 0.02}))
         print(comparison.candidates[0].metrics[0].verdict, comparison.gate.verdict)
 
-    Repetitions are averaged first. A missing score is missing, never zero. The chance that this calls any metric
-    better or worse although nothing differs is at most 5 % for all metrics of all candidates together, and again for
-    latency, tokens, cost and error rate. `metrics` names those wanted (default: all). Raises LookupError for an
-    unknown experiment or dataset, ValueError for an unknown metric.
+    Repetitions are averaged first. A missing score is missing, never zero; but no limit is kept by what is missing.
+    The chance that this calls any metric better or worse although nothing differs is at most 5 % for all metrics of
+    all candidates together, and again for latency, tokens, cost and error rate. `metrics` names those wanted (default:
+    all). `cluster` is a key of example metadata: examples with the same value are one unit of the statistics. Raises
+    LookupError for an unknown experiment or dataset, ValueError for an unknown metric.
     """
     limits = limits or Limits()
     check_limits(limits)
-    dataset_id = find_dataset(api, dataset)["id"] if dataset else None
-    sessions = [find_experiment(api, name, dataset_id) for name in (baseline, *candidates)]
-    ids = [session["id"] for session in sessions]
-    datasets = {session["reference_dataset_id"] for session in sessions}
-    if len(sessions) < 2 or len(set(ids)) < len(ids):
-        raise ValueError("A comparison needs two or more different experiments.")
-    if len(datasets) > 1:
-        raise LookupError("These experiments belong to different datasets: only those of one have examples in common.")
-    found = read_dataset(api, datasets.pop())
+    found, sessions = find_sessions(api, (baseline, *candidates), dataset)
     first, *others = read_scores(api, found["id"], sessions, keep_inputs=flips)
-    known = sorted({name for column in (first, *others) for name in column.scores})
+    known = sorted({name for side in (first, *others) for name in (*side.scores, *side.broken)})
     limited = [*limits.fail_below, *limits.fail_above, *limits.max_regression]
     lower = {*lower_is_better}
     refuse_unknown(metrics or (), known)
     refuse_unknown([*limited, *lower], [*known, *MEASURES])
     names = [name for name in known if not metrics or name in (*metrics, *limited)]
-    turned = [f"lowerIsBetter={quote(name, safe='')}" for name in names if name in lower]  # for the local store's page
-    result = Comparison(
-        found["id"],
-        found["name"],
-        "&".join([rest.experiment_url(api, found, "%2C".join(ids)), f"baseline={ids[0]}", *turned]),
-        ComparedExperiment(first.id, first.name, len(first.examples), first.runs),
-        [beside(first, other, names, lower) for other in others],
-    )
-    give_verdicts([metric for candidate in result.candidates for metric in candidate.metrics])
-    give_verdicts([measure for candidate in result.candidates for measure in candidate.measures])
-    if flips:
-        for candidate, other in zip(result.candidates, others, strict=True):
-            candidate.flips = flips_of(first, other, candidate.metrics)
+    clusters = clusters_of(cluster, (first, *others)) if cluster else None
+    unclustered = len({*first.runs}.union(*(other.runs for other in others)) - clusters.keys()) if clusters else 0
+    url = page_url(api, found, sessions, names if metrics else [], lower & {*names}, cluster)
+    beside_it = [beside(first, other, names, lower, clusters) for other in others]
+    result = Comparison(found["id"], found["name"], url, compared(first), beside_it, cluster, unclustered)
+    give_verdicts([metric for candidate in beside_it for metric in candidate.metrics])
+    give_verdicts([measure for candidate in beside_it for measure in candidate.measures])
+    for candidate, other in zip(beside_it, others, strict=True) if flips else ():
+        candidate.flips = flips_of(first, other, candidate.metrics)
     if limits:
-        result.gate = gate_of(result.candidates, limits)
+        result.gate = gate_of(first, list(zip(beside_it, others, strict=True)), limits, lower, clusters)
     return result
+
+
+def find_sessions(api: LangSmith, names: Sequence[str], dataset: str | None) -> tuple[dict, list[dict]]:
+    """The experiments of these names or ids, and the dataset that they have in common."""
+    dataset_id = find_dataset(api, dataset)["id"] if dataset else None
+    sessions = [find_experiment(api, name, dataset_id) for name in names]
+    datasets = {session["reference_dataset_id"] for session in sessions}
+    if len(sessions) < 2 or len({session["id"] for session in sessions}) < len(sessions):
+        raise ValueError("A comparison needs two or more different experiments.")
+    if len(datasets) > 1:
+        raise LookupError("These experiments belong to different datasets: only those of one have examples in common.")
+    return read_dataset(api, datasets.pop()), sessions
+
+
+def page_url(
+    api: LangSmith, dataset: dict, sessions: list[dict], names: list[str], lower: Iterable[str], cluster: str | None
+) -> str:
+    """The page that shows this comparison; the local store's takes what else was asked, to say the same."""
+    ids = [session["id"] for session in sessions]
+    asked = [("baseline", ids[0]), *(("lowerIsBetter", name) for name in sorted(lower))]
+    asked += [("metrics", name) for name in names] + ([("cluster", cluster)] if cluster else [])
+    url = rest.experiment_url(api, dataset, "%2C".join(ids))
+    return "&".join([url, *(f"{name}={quote(value, safe='')}" for name, value in asked)])
 
 
 def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
@@ -79,22 +93,50 @@ def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
             raise ValueError(f"Unknown metric {name!r}: {offer}")
 
 
-def beside(first: ExperimentScores, other: ExperimentScores, names: Sequence[str], lower: set[str]) -> Candidate:
-    """A candidate beside the baseline, without verdicts yet."""
-    pairs = len(first.examples.keys() & other.examples.keys())
-    unmatched = {
-        "baseline": [i for i in first.examples if i not in other.examples],
-        "candidate": [i for i in other.examples if i not in first.examples],
+def clusters_of(key: str, sides: Iterable[ExperimentScores]) -> dict[str, str]:
+    """Which examples belong together: the value of a key of their metadata. Those without it are left out."""
+    metadata = {example: of for side in sides for example, of in side.metadata.items()}
+    found = {
+        example: json.dumps(of[key], sort_keys=True) for example, of in metadata.items() if of.get(key) is not None
     }
-    scores = [
-        metric_of(name, first.scores.get(name, {}), other.scores.get(name, {}), lower=name in lower) for name in names
-    ]
-    measures = [
-        metric_of(name, first.measures[name], other.measures[name], lower=True)
-        for name in MEASURES
-        if name in first.measures and name in other.measures
-    ]
-    return Candidate(other.id, other.name, len(other.examples), other.runs, pairs, unmatched, scores, measures)
+    if not found:
+        keys = sorted({name for of in metadata.values() for name in of})
+        there = f"there are {', '.join(keys)}." if keys else "these examples have no metadata."
+        raise ValueError(f"No example has the metadata key {key!r}: {there}")
+    return found
+
+
+def compared(side: ExperimentScores) -> ComparedExperiment:
+    return ComparedExperiment(
+        side.id, side.name, len(side.runs), sum(map(len, side.runs.values())), side.failed, dict(side.broken)
+    )
+
+
+def beside(
+    first: ExperimentScores,
+    other: ExperimentScores,
+    names: Sequence[str],
+    lower: set[str],
+    clusters: dict[str, str] | None,
+) -> Candidate:
+    """A candidate beside the baseline, without verdicts yet."""
+
+    def metric(name: str, less: bool) -> Metric:
+        single = first.single.get(name, {}), other.single.get(name, {})
+        sides = first.means(name), other.means(name)
+        return metric_of(name, *sides, lower=less, single=single, clusters=clusters, bounded=name not in UNBOUNDED)
+
+    measured = [name for name in MEASURES if name in first.measures and name in other.measures]
+    return Candidate(
+        **vars(compared(other)),
+        pairs=len(first.runs.keys() & other.runs.keys()),
+        unmatched={
+            "baseline": [i for i in first.runs if i not in other.runs],
+            "candidate": [i for i in other.runs if i not in first.runs],
+        },
+        metrics=[metric(name, name in lower) for name in names],
+        measures=[metric(name, True) for name in measured],
+    )
 
 
 def flips_of(first: ExperimentScores, other: ExperimentScores, metrics: Sequence[Metric]) -> list[Flip]:
@@ -107,5 +149,5 @@ def flips_of(first: ExperimentScores, other: ExperimentScores, metrics: Sequence
         regressed = sorted((i for i in gains if gains[i] < -SAME), key=gains.__getitem__)
         improved = sorted((i for i in gains if gains[i] > SAME), key=gains.__getitem__, reverse=True)
         for change, ids in (("regressed", regressed), ("improved", improved)):
-            found += [Flip(metric.name, i, first.examples[i], before[i], after[i], change) for i in ids]
+            found += [Flip(metric.name, i, first.inputs[i], before[i], after[i], change) for i in ids]
     return found

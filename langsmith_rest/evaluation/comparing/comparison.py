@@ -17,6 +17,8 @@ class ComparedExperiment:
     name: str
     examples: int
     runs: int
+    failed_runs: int
+    failed_evaluators: dict[str, int]  # how many runs each could not score
 
 
 @dataclass
@@ -44,12 +46,18 @@ class Candidate(ComparedExperiment):
 
 @dataclass
 class Check:
-    """One limit held against one candidate."""
+    """One limit held against one candidate.
+
+    `missing` are the scores without which the limit cannot be called kept; then waiting for more examples does not
+    help, and the exit code is 1. `pairs_needed` is about how many pairs would show that the limit is kept.
+    """
 
     experiment: str
     limit: str
     verdict: str  # "passed", "failed" or "inconclusive"
     reason: str
+    missing: int = 0
+    pairs_needed: int | None = None
 
 
 @dataclass
@@ -65,6 +73,8 @@ class Comparison:
     url: str
     baseline: ComparedExperiment
     candidates: list[Candidate]
+    cluster: str | None = None  # the key of example metadata whose values are the units of the statistics
+    unclustered: int = 0  # examples without that key, each a unit of its own
     gate: Gate | None = None
 
     def rows(self) -> list[dict[str, Any]]:

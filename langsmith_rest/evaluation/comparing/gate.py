@@ -1,11 +1,16 @@
-"""Whether a candidate keeps to its limits."""
+"""Whether a candidate keeps to its limits. What is missing never helps it."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from langsmith_rest.evaluation.comparing.comparison import FAILED, INCONCLUSIVE, PASSED, Candidate, Check, Gate
-from langsmith_rest.paired import SAME, TOO_FEW, WORSE, Metric
+from langsmith_rest.evaluation.comparing.missing import Filled, filled, filled_metric
+from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores
+from langsmith_rest.paired import LEVEL, POWER, SAME, Metric, Z, holm, probability
 from langsmith_rest.wording import counted
+
+Clusters = dict[str, str] | None
 
 
 @dataclass
@@ -21,11 +26,16 @@ class Limits:
         return bool(self.fail_below or self.fail_above or self.max_regression or self.require_pairs is not None)
 
 
-def gate_of(candidates: Iterable[Candidate], limits: Limits) -> Gate:
-    """Hold all candidates to the limits; the verdict is that of the worst check."""
-    checks = [check for candidate in candidates for check in checks_of(candidate, limits)]
-    verdicts = {check.verdict for check in checks}
-    return Gate(next(verdict for verdict in (FAILED, INCONCLUSIVE, PASSED) if verdict in verdicts), checks)
+@dataclass
+class Regression:
+    """One limit of `max_regression` and one candidate: with known scores, and with missing ones at their worst."""
+
+    candidate: Candidate
+    limit: float
+    filled: Filled
+    known: Metric
+    at_worst: Metric
+    p: float = 1.0  # adjusted for all such limits
 
 
 def check_limits(limits: Limits) -> None:
@@ -36,48 +46,185 @@ def check_limits(limits: Limits) -> None:
         raise ValueError(f"require_pairs is {limits.require_pairs}, expected a share above 0, at most 1.")
 
 
-def checks_of(candidate: Candidate, limits: Limits) -> Iterable[Check]:
-    """Hold every limit against a candidate."""
-    known = {metric.name: metric for metric in (*candidate.measures, *candidate.metrics)}
-    for name, number in limits.fail_below.items():
-        yield Check(candidate.name, f"fail_below {name}={number:g}", *check_mean(known.get(name), number, above=False))
-    for name, number in limits.fail_above.items():
-        yield Check(candidate.name, f"fail_above {name}={number:g}", *check_mean(known.get(name), number, above=True))
-    for name, number in limits.max_regression.items():
-        yield Check(candidate.name, f"max_regression {name}={number:g}", *check_regression(known.get(name), number))
-    if limits.require_pairs is not None:
-        shares = {"examples": (candidate.pairs, sum(map(len, candidate.unmatched.values())))}
-        for name in limits.max_regression:
-            if metric := known.get(name):
-                shares[name] = (metric.pairs, metric.only_baseline + metric.only_candidate)
-        for name, (pairs, unmatched) in shares.items():
-            enough = pairs > 0 and pairs >= limits.require_pairs * (pairs + unmatched) - SAME
-            reason = f"{pairs:,} of {pairs + unmatched:,} {'examples' if name == 'examples' else name} form pairs"
-            yield Check(candidate.name, f"require_pairs {limits.require_pairs:g}", PASSED if enough else FAILED, reason)
+def gate_of(
+    baseline: ExperimentScores,
+    candidates: Sequence[tuple[Candidate, ExperimentScores]],
+    limits: Limits,
+    lower: set[str],
+    clusters: Clusters,
+) -> Gate:
+    """Hold all candidates to the limits; the verdict is that of the worst check."""
+    regressions = [
+        regression_of(baseline, candidate, scores, name, limit, lower, clusters)
+        for candidate, scores in candidates
+        for name, limit in limits.max_regression.items()
+    ]
+    tested = [found for found in regressions if found.known.p_alone is not None]
+    for found, p in zip(tested, holm([found.known.p_alone or 0.0 for found in tested]), strict=True):
+        found.p = p
+    checks: list[Check] = []
+    for candidate, scores in candidates:
+        checks += check_means(baseline, candidate, scores, limits)
+        ours = [found for found in regressions if found.candidate is candidate]
+        checks += [check_regression(found, len(tested)) for found in ours]
+        checks += check_pairs(candidate, limits)
+    verdicts = {check.verdict for check in checks}
+    return Gate(next(verdict for verdict in (FAILED, INCONCLUSIVE, PASSED) if verdict in verdicts), checks)
 
 
-def check_mean(metric: Metric | None, number: float, *, above: bool) -> tuple[str, str]:
-    """Hold the mean of all scored examples, paired or not, against a number."""
-    if metric is None or metric.candidate_overall is None:
-        return FAILED, "the candidate has no such score"
-    value, scored = metric.candidate_overall, metric.pairs + metric.only_candidate
+# ---------------------------------------------------------------- means
+
+
+def check_means(
+    baseline: ExperimentScores, candidate: Candidate, scores: ExperimentScores, limits: Limits
+) -> Iterator[Check]:
+    """Hold the mean of every example, paired or not, against a number."""
+    for limit, numbers, above in (("fail_below", limits.fail_below, False), ("fail_above", limits.fail_above, True)):
+        for name, number in numbers.items():
+            examples = dict.fromkeys([*scores.runs, *baseline.means(name)])
+            found = filled(name, scores, examples, baseline, low_is_bad=not above)
+            yield Check(candidate.name, f"{limit} {name}={number:g}", *check_mean(name, scores, found, number, above))
+
+
+def check_mean(
+    name: str, scores: ExperimentScores, found: Filled, number: float, above: bool
+) -> tuple[str, str] | tuple[str, str, int]:
+    if not scores.means(name):
+        return FAILED, no_scores(name, found)
+    value = mean_of_examples(found, worst=False)
     misses = value > number + SAME if above else value < number - SAME
     side = ("above" if above else "below") if misses else ("not above" if above else "not below")
-    return FAILED if misses else PASSED, f"the mean of {counted(scored, 'example')} is {value:.4g}, {side} {number:g}"
+    words = f"the mean of {counted(len(found.known), 'example')} is {value:.4g}, {side} {number:g}{found.in_words()}"
+    worst = mean_of_examples(found, worst=True)
+    if misses:
+        return FAILED, words
+    if worst > number + SAME if above else worst < number - SAME:
+        missing = found.missing.total()
+        words += f"; but {counted(missing, 'score')} missing ({found.why_missing()}): with the worst, it is {worst:.4g}"
+        return INCONCLUSIVE, words, missing
+    return PASSED, words
 
 
-def check_regression(metric: Metric | None, number: float) -> tuple[str, str]:
-    """Fail on a loss that is proven and larger than allowed; pass when the interval holds no larger loss."""
-    if metric is None or metric.difference is None:
-        return INCONCLUSIVE, "no example has this score on both sides"
+def mean_of_examples(found: Filled, *, worst: bool) -> float:
+    means = found.means(worst=worst)
+    return math.fsum(means.values()) / len(means)
+
+
+def no_scores(name: str, found: Filled) -> str:
+    reasons = [counted(found.failed, "failed run")] if found.failed else []
+    reasons += [found.why_missing()] if found.missing else []
+    return f"the candidate has no {name}" + (f" ({', '.join(reasons)})" if reasons else "")
+
+
+# ---------------------------------------------------------------- regressions
+
+
+def regression_of(
+    baseline: ExperimentScores,
+    candidate: Candidate,
+    scores: ExperimentScores,
+    name: str,
+    limit: float,
+    lower: set[str],
+    clusters: Clusters,
+) -> Regression:
+    less = name in lower or name in MEASURES
+    found = filled(name, scores, baseline.means(name), baseline, low_is_bad=not less)
+    known, at_worst = (
+        filled_metric(name, baseline, found, clusters, lower=less, worst=worst) for worst in (False, True)
+    )
+    return Regression(candidate, limit, found, known, at_worst)
+
+
+def check_regression(found: Regression, tests: int) -> Check:
+    """Fail on a loss that is shown and larger than allowed; pass when the interval holds no larger loss.
+
+    The tests of all such limits are one family, apart from that of the table: metrics that nobody limits do not make
+    a regression harder to show.
+    """
+    metric, limit = found.known, found.limit
+    check = Check(found.candidate.name, f"max_regression {metric.name}={limit:g}", INCONCLUSIVE, "")
+    if not metric.pairs or metric.difference is None:
+        check.verdict, check.reason = FAILED, without_pairs(found)
+        return check
     loss = metric.difference if metric.lower_is_better else -metric.difference
-    worst = metric.high if metric.lower_is_better else None if metric.low is None else -metric.low
-    change = f"{metric.difference:+.4g} over {counted(metric.pairs, 'pair')}"
-    if metric.verdict == TOO_FEW or worst is None or metric.low is None or metric.high is None:
-        return INCONCLUSIVE, f"{change}, too few to tell"
-    change += f" (95 % interval {metric.low:+.4g} to {metric.high:+.4g})"
-    if loss > number + SAME and metric.verdict == WORSE:
-        return FAILED, f"{change}, shown to be worse, by more than {number:g}"
-    if worst <= number + SAME:
-        return PASSED, f"{change}, so no loss of more than {number:g}"
-    return INCONCLUSIVE, f"{change}, so a loss of more than {number:g} is neither shown nor ruled out"
+    shown = loss > SAME and found.p < LEVEL
+    change = f"{metric.difference:+.4g} over {pairs_in_words(metric)}{interval_in_words(metric)}"
+    change += found.filled.in_words()
+    if shown and loss > limit + SAME:
+        check.verdict, check.reason = FAILED, f"{change}: {shown_in_words(found, tests)}"
+    elif (most := most_lost(metric)) is None:
+        check.reason = f"{change}: too few to tell"
+    elif most > limit + SAME:
+        check.reason = f"{change}: a loss of more than {limit:g} is neither shown nor ruled out"
+        check.pairs_needed = pairs_needed(metric, limit)
+    elif (worst := most_lost(found.at_worst)) is None or worst > limit + SAME:
+        check.missing = found.filled.missing.total()
+        check.reason = f"{change}; but {counted(check.missing, 'score')} missing ({found.filled.why_missing()}): "
+        check.reason += f"with the worst, a loss of more than {limit:g} is not ruled out"
+    else:
+        check.verdict, check.reason = PASSED, f"{change}: no loss of more than {limit:g}"
+    return check
+
+
+def without_pairs(found: Regression) -> str:
+    if found.known.only_baseline or found.filled.failed or found.filled.missing:
+        return no_scores(found.known.name, found.filled)
+    return f"the baseline has no {found.known.name}"
+
+
+def most_lost(metric: Metric) -> float | None:
+    """The largest loss within the interval."""
+    if metric.low is None or metric.high is None:
+        return None
+    return metric.high if metric.lower_is_better else -metric.low
+
+
+def shown_in_words(found: Regression, tests: int) -> str:
+    """What was shown; "by more than" the limit only where the whole interval says so."""
+    metric = found.known
+    least = (metric.low if metric.lower_is_better else metric.high and -metric.high) or 0.0
+    p = f"p {probability(metric.p_alone)}"
+    if tests > 1:
+        p += f", adjusted for {tests} limits {probability(found.p)}"
+    if least > found.limit + SAME:
+        return f"worse than the baseline by more than {found.limit:g} ({p})"
+    return f"worse than the baseline ({p}), and the mean loss is above {found.limit:g}"
+
+
+def pairs_in_words(metric: Metric) -> str:
+    pairs = counted(metric.pairs, "pair")
+    return pairs if metric.clusters is None else f"{pairs} in {counted(metric.clusters, 'cluster')}"
+
+
+def interval_in_words(metric: Metric) -> str:
+    return "" if metric.low is None else f" (95 % interval {metric.low:+.4g} to {metric.high:+.4g})"
+
+
+def pairs_needed(metric: Metric, limit: float) -> int | None:
+    """About how many pairs would rule out a larger loss four times out of five, where nothing differs.
+
+    At the present spread: (1.96 + 0.84)^2, or 7.85, times the variance of the differences over the limit squared.
+    """
+    if not limit or metric.standard_error is None:
+        return None
+    return math.ceil((Z + POWER) ** 2 * metric.standard_error**2 * (metric.pairs - 1) / limit**2)
+
+
+# ---------------------------------------------------------------- pairs
+
+
+def check_pairs(candidate: Candidate, limits: Limits) -> Iterable[Check]:
+    """Demand that enough examples, and scores of limited metrics, form pairs."""
+    if limits.require_pairs is None:
+        return
+    known = {metric.name: metric for metric in (*candidate.measures, *candidate.metrics)}
+    shares = {"examples": (candidate.pairs, sum(map(len, candidate.unmatched.values())))}
+    for name in limits.max_regression:
+        if metric := known.get(name):
+            shares[name] = (metric.pairs, metric.only_baseline + metric.only_candidate)
+    for name, (pairs, unmatched) in shares.items():
+        enough = pairs > 0 and pairs >= limits.require_pairs * (pairs + unmatched) - SAME
+        reason = f"{pairs:,} of {pairs + unmatched:,} {'examples' if name == 'examples' else name} form pairs"
+        limit = f"require_pairs {limits.require_pairs:g}" + ("" if name == "examples" else f" of {name}")
+        yield Check(candidate.name, limit, PASSED if enough else FAILED, reason)

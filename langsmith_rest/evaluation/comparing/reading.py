@@ -1,7 +1,7 @@
 """The numbers of experiments, read example by example."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -9,63 +9,111 @@ from typing import Any
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.runs_api import list_experiment_runs
 
+Means = dict[str, dict[str, float]]  # metric -> example -> mean over its runs
+
+
+@dataclass(slots=True)
+class RunNumbers:
+    """What one run scored and measured; what was not scored is not there."""
+
+    failed: bool
+    pending: bool
+    scores: dict[str, float]
+    measures: dict[str, float]
+    broken: frozenset[str]  # the metrics whose evaluator failed
+
+    def value(self, metric: str) -> float | None:
+        return self.measures.get(metric) if metric in MEASURES else self.scores.get(metric)
+
 
 @dataclass
 class ExperimentScores:
-    """The numbers of one experiment by metric and example, repetitions averaged."""
+    """The numbers of one experiment, run by run."""
 
     id: str
     name: str
-    runs: int = 0
-    examples: dict[str, Any] = field(default_factory=dict)  # their inputs where those are kept
-    scores: defaultdict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
-    measures: defaultdict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    runs: dict[str, list[RunNumbers]] = field(default_factory=dict)  # by example
+    inputs: dict[str, Any] = field(default_factory=dict)  # of the examples, where those are kept
+    metadata: dict[str, dict] = field(default_factory=dict)  # of the examples
+    scores: Means = field(default_factory=dict)
+    measures: Means = field(default_factory=dict)
+    single: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # metric -> example -> several values
+
+    def all_runs(self) -> Iterator[RunNumbers]:
+        return (run for runs in self.runs.values() for run in runs)
+
+    @property
+    def failed(self) -> int:
+        return sum(run.failed for run in self.all_runs())
+
+    @property
+    def broken(self) -> Counter[str]:
+        """How often each evaluator failed."""
+        return Counter(key for run in self.all_runs() for key in sorted(run.broken))
+
+    def means(self, metric: str) -> dict[str, float]:
+        return (self.measures if metric in MEASURES else self.scores).get(metric, {})
 
 
 def read_scores(
     api: LangSmith, dataset_id: str, sessions: Sequence[dict], *, keep_inputs: bool
 ) -> list[ExperimentScores]:
     """Read the runs of experiments, which may be many, keeping numbers only."""
-    columns = {session["id"]: ExperimentScores(session["id"], session["name"]) for session in sessions}
-    for example in list_experiment_runs(api, dataset_id, list(columns)):
+    found = {session["id"]: ExperimentScores(session["id"], session["name"]) for session in sessions}
+    for example in list_experiment_runs(api, dataset_id, list(found)):
         by_session: defaultdict[str, list[dict]] = defaultdict(list)
         for run in example["runs"]:
             by_session[run["project_id"]].append(run)
         for session_id, runs in by_session.items():
-            if column := columns.get(session_id):
-                column.examples[example["id"]] = example.get("inputs") if keep_inputs else None
-                column.runs += len(runs)
-                add_means(column.scores, example["id"], [scores_of(run) for run in runs])
-                add_means(column.measures, example["id"], [measures_of(run) for run in runs])
-    for column in columns.values():
-        for name in ("latency", "tokens", "cost"):  # nothing but zeros: not measured
-            if not any(column.measures.get(name, {}).values()):
-                column.measures.pop(name, None)
-    return list(columns.values())
+            if experiment := found.get(session_id):
+                experiment.runs[example["id"]] = [numbers_of(run) for run in runs]
+                experiment.metadata[example["id"]] = example.get("metadata") or {}
+                if keep_inputs:
+                    experiment.inputs[example["id"]] = example.get("inputs")
+    for experiment in found.values():
+        add_means(experiment)
+    return list(found.values())
 
 
-def add_means(into: dict[str, dict[str, float]], example_id: str, repetitions: Sequence[dict[str, float]]) -> None:
-    for name in dict.fromkeys(name for numbers in repetitions for name in numbers):
-        values = [numbers[name] for numbers in repetitions if name in numbers]
-        into[name][example_id] = fmean(values) if len(values) > 1 else values[0]
+def add_means(experiment: ExperimentScores) -> None:
+    """Average the repetitions of each example."""
+    for example_id, runs in experiment.runs.items():
+        for of_run, means in (("scores", experiment.scores), ("measures", experiment.measures)):
+            values: defaultdict[str, list[float]] = defaultdict(list)
+            for run in runs:
+                for name, value in getattr(run, of_run).items():
+                    values[name].append(value)
+            for name, several in values.items():
+                means.setdefault(name, {})[example_id] = fmean(several)
+                if len(several) > 1:
+                    experiment.single.setdefault(name, {})[example_id] = several
+    for name in ("latency", "tokens", "cost"):  # nothing but zeros: not measured
+        if not any(experiment.measures.get(name, {}).values()):
+            experiment.measures.pop(name, None)
 
 
-def scores_of(run: dict) -> dict[str, float]:
-    """The mean score of a run by feedback key; what was not scored is not there."""
+def numbers_of(run: dict) -> RunNumbers:
     stats = run.get("feedback_stats") or {}
-    return {key: float(of_key["avg"]) for key, of_key in stats.items() if of_key.get("avg") is not None}
+    scores = {key: float(of_key["avg"]) for key, of_key in stats.items() if of_key.get("avg") is not None}
+    broken = frozenset(key for key, of_key in stats.items() if of_key.get("errors") and key not in scores)
+    return RunNumbers(is_error(run), is_pending(run), scores, measures_of(run), broken)
 
 
 MEASURES: dict[str, Callable[[dict], Any]] = {
     "latency": lambda run: None if is_error(run) else run.get("latency_seconds"),
     "tokens": lambda run: run.get("total_tokens"),
     "cost": lambda run: run.get("total_cost"),
-    "error_rate": lambda run: is_error(run),
+    "error_rate": lambda run: None if is_pending(run) else is_error(run),
 }  # of all, less is better; a failure's latency says nothing about the answers'
+UNBOUNDED = ("latency", "tokens", "cost")
 
 
 def is_error(run: dict) -> bool:
     return run.get("status") == "ERROR" or bool(run.get("error"))
+
+
+def is_pending(run: dict) -> bool:
+    return run.get("status") == "PENDING" and not is_error(run)
 
 
 def measures_of(run: dict) -> dict[str, float]:

@@ -163,8 +163,9 @@ def pairwise_judge(
     """Make a judge of which of two answers serves `criterion` better: scores 1 and 0, a tie is 0 and 0.
 
     Which answer is shown first follows from `seed` and the content, so it is random over a dataset and the same every
-    time. With `both_orders` the model is asked both ways: where it contradicts itself there is no preference, and the
-    feedback `<key>_position_bias` (1 there, else 0; its mean is the rate) and the comment say so.
+    time; feedback `<key>_shown_first` says which share of the preferences it won: 0.5 on average of a fair judge. With
+    `both_orders` the model is asked both ways. Where it prefers the other answer then, there is no preference, and the
+    feedback `<key>_position_bias` is 1, else 0: its mean is the rate. A tie in one order only is a tie, and neither.
     """
 
     def evaluator(*, inputs: dict, outputs: list, reference_outputs: dict, runs: Any = None) -> Any:
@@ -172,16 +173,27 @@ def pairwise_judge(
         orders = [first, 1 - first] if both_orders else [first]
         verdicts = [prefer(criterion, inputs, outputs, reference_outputs, turn, model, connection) for turn in orders]
         winners, reasons = zip(*verdicts, strict=True)
-        agreed = len(set(winners)) == 1
-        winner, reason = (winners[0], reasons[0]) if agreed else (None, f"position bias, no preference: {reasons[0]}")
+        decided = [(turn, winner) for turn, winner in zip(orders, winners, strict=True) if winner is not None]
+        winner, reason = agreed(winners, reasons)
         shown = {place: f"{reason} (this answer was {'A' if place == first else 'B'})" for place in (0, 1)}
         comment = {run["id"]: shown[place] for place, run in enumerate(runs)} if runs else reason
         found = [{"key": key, "scores": [int(winner == place) for place in (0, 1)], "comment": comment}]
-        if both_orders:
-            found.append({"key": f"{key}{POSITION_BIAS}", "scores": [int(not agreed)] * 2})
+        if decided:
+            share = sum(turn == winner for turn, winner in decided) / len(decided)
+            found.append({"key": f"{key}{SHOWN_FIRST}", "scores": [share] * 2})
+        if len(decided) == 2:
+            found.append({"key": f"{key}{POSITION_BIAS}", "scores": [int(winners[0] != winners[1])] * 2})
         return found
 
     return asking(evaluator, key, connection)
+
+
+def agreed(winners: Sequence[int | None], reasons: Sequence[str]) -> tuple[int | None, str]:
+    """The winner of all orders and a reason; None where they disagree, or one is a tie."""
+    if len(set(winners)) == 1:
+        return winners[0], reasons[0]
+    what = "a tie in one order" if None in winners else "position bias"
+    return None, f"{what}, no preference: {reasons[0]}"
 
 
 def shown_first(seed: int, inputs: Any, outputs: list) -> int:
@@ -209,7 +221,7 @@ def prefer(
     return {"A": first, "B": second}.get(verdict["better"]), verdict["reasoning"]
 
 
-POSITION_BIAS = "_position_bias"
+POSITION_BIAS, SHOWN_FIRST = "_position_bias", "_shown_first"
 PAIRWISE = (
     "Which answer is better by this rubric, A or B? Neither their order nor their length alone matters; else: tie."
 )

@@ -472,7 +472,7 @@ def test_a_tie_is_no_point_for_either(connect):
     """0 and 0; comments say for each run as which answer it was shown."""
     runs = [Run(id="x"), Run(id="y")]
     with ChatServer(good({"reasoning": "same", "better": "tie"})) as server:
-        [found] = pairwise_judge("?", key="clear", model="m", connection=connect(server))(**PAIR, runs=runs)
+        [found, *_] = pairwise_judge("?", key="clear", model="m", connection=connect(server))(**PAIR, runs=runs)
 
     assert (found["key"], found["scores"]) == ("clear", [0, 0])
     assert sorted(found["comment"].values()) == ["same (this answer was A)", "same (this answer was B)"]
@@ -481,12 +481,24 @@ def test_a_tie_is_no_point_for_either(connect):
 def test_both_orders_unmask_a_judge_that_likes_the_first(connect):
     """No preference, a comment, and feedback whose mean is the rate of bias."""
     with ChatServer(good({"reasoning": "first!", "better": "A"})) as server:
-        preference, bias = pairwise_judge("?", model="m", both_orders=True, connection=connect(server))(**PAIR)
+        preference, first, bias = pairwise_judge("?", model="m", both_orders=True, connection=connect(server))(**PAIR)
 
     assert len(server.requests) == 2
+    assert (first["key"], first["scores"]) == ("preference_shown_first", [1, 1])
     assert (preference["scores"], bias["key"], bias["scores"]) == ([0, 0], "preference_position_bias", [1, 1])
     assert preference["comment"] == "position bias, no preference: first!"
 
     with ChatServer(prefers_short) as server:
-        preference, bias = conciseness(model="m", both_orders=True, connection=connect(server, fresh=True))(**PAIR)
-    assert (preference["scores"], bias["scores"]) == ([1, 0], [0, 0])
+        judge = conciseness(model="m", both_orders=True, connection=connect(server, fresh=True))
+        preference, first, bias = judge(**PAIR)
+    assert (preference["scores"], first["scores"], bias["scores"]) == ([1, 0], [0.5, 0.5], [0, 0])
+
+
+def test_a_tie_in_one_order_is_no_position_bias(connect):
+    """A win in one order and a tie in the other: a tie, and nothing about bias."""
+    answers = good({"reasoning": "a bit", "better": "A"}), good({"reasoning": "same", "better": "tie"})
+    with ChatServer(*answers) as server:
+        found = pairwise_judge("?", model="m", both_orders=True, connection=connect(server))(**PAIR)
+
+    assert [item["key"] for item in found] == ["preference", "preference_shown_first"]
+    assert found[0]["scores"] == [0, 0] and found[0]["comment"].startswith("a tie in one order")

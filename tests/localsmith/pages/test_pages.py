@@ -94,7 +94,7 @@ def test_comparison_pairs_by_example(client, seed):
 
     text = words(html)
     assert "▲ 1 improved ▼ 1 regressed = 0 unchanged 2 not comparable ±0.000" in text
-    assert "too few pairs p = 1.000" in text
+    assert "too few pairs p 1.0000" in text
     assert "TimeoutError: the model did not answer" in text
     assert "4 of 4 examples" in text
 

@@ -30,7 +30,50 @@ def test_position_bias_is_shown_as_a_rate(client):
     address = f"datasets/{dataset}/compare?selectedSessions={'%2C'.join(sessions)}"
     text = words(page(client, f"{address}&comparativeExperiment={comparative}"))
 
-    assert "66.7 % of the verdicts changed with the order of the answers: 2 of 3" in text
+    assert "66.7 % of the preferences changed with the order of the answers 20.8 % … 93.9 % 3 examples" in text
     assert "not decided 1×" in text
     assert text.count("changed with the order") == 3 and text.count("the same in both orders") == 1
     assert "preferred 0×" not in text and "ties" not in text and "= tie" not in text
+
+
+def judged(client, judgements, repetitions=1):
+    """The page of a comparison: one judgement is the scores of left and right, and who was shown first."""
+    seed = Seed(client)
+    dataset = seed.dataset("pairs")
+    examples = seed.examples(dataset, [({"q": n}, None) for n in range(len(judgements))])
+    sessions = [seed.session(name, dataset) for name in ("left", "right")]
+    comparative = seed.post("/datasets/comparative", {"experiment_ids": sessions, "name": "left vs. right"})["id"]
+    for number, (example, (left, right, first)) in enumerate(zip(examples, judgements, strict=True)):
+        for repetition in range(repetitions):
+            fields = {
+                "comparative_experiment_id": comparative,
+                "feedback_group_id": f"00000000-0000-4000-8000-{number * repetitions + repetition:012}",
+                "feedback_source": {"type": "api", "metadata": {"order": sorted(("left", "right"), key=first.__ne__)}},
+            }
+            for session, score in zip(sessions, (left, right), strict=True):
+                run = seed.run(session, example, outputs={"a": number})
+                seed.feedback(run, key="clear", score=score, **fields)
+    address = f"datasets/{dataset}/compare?selectedSessions={'%2C'.join(sessions)}"
+    return words(page(client, f"{address}&comparativeExperiment={comparative}"))
+
+
+def test_repetitions_are_no_further_evidence(client):
+    """8 examples of which 6 prefer the new one have the same p, judged once or five times."""
+    text = judged(client, [(1, 0, "left")] * 2 + [(0, 1, "left")] * 6, repetitions=5)
+
+    assert "(by example, p 0.1797)" in text  # the mid-p of 6 against 2
+    assert "preferred 30× 75.0 % of the decided examples, 40.9 % … 92.9 %" in text
+
+
+def test_position_bias_has_a_direction(client):
+    """A judge that always prefers the answer shown first gives it 100 % of the preferences; ties are left out."""
+    sides = ("left", "right") * 10
+    text = judged(client, [(first == "left", first == "right", first) for first in sides] + [(1, 1, "left")])
+
+    assert "100.0 % of the preferences went to the answer shown first, 83.9 % … 100.0 %." in text
+    assert "No difference shown" in text
+
+
+def test_one_order_only_says_nothing_about_position(client):
+    """Where one experiment is always shown first, its preferences are not those of a position."""
+    assert "shown first" not in judged(client, [(1, 0, "left")] * 4)

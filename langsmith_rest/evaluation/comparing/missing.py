@@ -1,0 +1,109 @@
+"""What a limit makes of scores that a candidate lacks: a failed run counts as the worst, others may be anything."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from langsmith_rest.evaluation.comparing.reading import UNBOUNDED, ExperimentScores, RunNumbers
+from langsmith_rest.paired import Metric, metric_of
+from langsmith_rest.wording import counted
+
+NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still to come", "evaluator failed", "not scored"
+
+
+@dataclass
+class Filled:
+    """One metric of a candidate, with a value for each example that a limit is about."""
+
+    worst: float
+    failed: int = 0  # runs that failed, and count as the worst
+    missing: Counter[str] = field(default_factory=Counter)  # why other scores are missing
+    known: dict[str, list[float]] = field(default_factory=dict)  # example -> scores, failed runs included
+    at_worst: dict[str, list[float]] = field(default_factory=dict)  # the same with missing scores at their worst
+
+    def means(self, *, worst: bool) -> dict[str, float]:
+        return {i: fmean(values) for i, values in (self.at_worst if worst else self.known).items()}
+
+    def in_words(self) -> str:
+        """Both kinds of gaps, to follow a number."""
+        return f", {counted(self.failed, 'failed run')} counted as {self.worst:g}" if self.failed else ""
+
+    def why_missing(self) -> str:
+        return ", ".join(f"{count:,} {reason}" for reason, count in self.missing.items())
+
+
+def filled(
+    metric: str, candidate: ExperimentScores, examples: Iterable[str], baseline: ExperimentScores, *, low_is_bad: bool
+) -> Filled:
+    """The scores of a candidate on these examples, with the worst score where a run failed."""
+    found = Filled(worst_score(metric, (baseline, candidate), low_is_bad=low_is_bad))
+    for example in examples:
+        runs = candidate.runs.get(example, [])
+        missing = [] if runs else [NOT_RUN]
+        values: list[float] = []
+        for run in runs:
+            value = run.value(metric)
+            if run.failed and (value is None or metric in UNBOUNDED):  # failing early is neither fast nor cheap
+                found.failed += 1
+                values.append(found.worst)
+            elif value is None:
+                missing.append(why_missing(run, metric))
+            else:
+                values.append(value)
+        if values:
+            found.known[example] = values
+        if missing and not is_beside_the_point(metric, example, missing, baseline):
+            found.missing.update(missing)
+            values = values + [found.worst] * len(missing)
+        if values:
+            found.at_worst[example] = values
+    return found
+
+
+def why_missing(run: RunNumbers, metric: str) -> str:
+    if metric in run.broken:
+        return BROKEN
+    return PENDING if run.pending else NOT_SCORED
+
+
+def is_beside_the_point(metric: str, example: str, missing: list[str], baseline: ExperimentScores) -> bool:
+    """Whether the metric does not apply to an example: an evaluator that works scored neither side."""
+    theirs = baseline.runs.get(example, [])
+    working = [run for run in theirs if not run.failed and not run.pending and metric not in run.broken]
+    return bool(
+        set(missing) == {NOT_SCORED}
+        and working
+        and all(run.value(metric) is None for run in theirs)
+        and baseline.means(metric)
+    )
+
+
+def worst_score(metric: str, sides: tuple[ExperimentScores, ...], *, low_is_bad: bool) -> float:
+    """0 or 1 for scores within these bounds, else the worst that either side has."""
+    seen = [value for side in sides for run in side.all_runs() if (value := run.value(metric)) is not None]
+    if metric not in UNBOUNDED and all(0 <= value <= 1 for value in seen):
+        return 0.0 if low_is_bad else 1.0
+    return min(seen, default=0.0) if low_is_bad else max(seen, default=0.0)
+
+
+def filled_metric(
+    metric: str,
+    baseline: ExperimentScores,
+    found: Filled,
+    clusters: dict[str, str] | None,
+    *,
+    lower: bool,
+    worst: bool = False,
+) -> Metric:
+    """The metric as the table has it, but with the scores of failed runs, and of missing ones if told."""
+    several = {i: values for i, values in (found.at_worst if worst else found.known).items() if len(values) > 1}
+    return metric_of(
+        metric,
+        baseline.means(metric),
+        found.means(worst=worst),
+        lower=lower,
+        single=(baseline.single.get(metric, {}), several),
+        clusters=clusters,
+        bounded=metric not in UNBOUNDED,
+    )

@@ -1,0 +1,399 @@
+"""The gate: what passes, what fails, and that nothing missing helps."""
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+import recorder
+from langsmith_rest import connection
+from langsmith_rest.evaluation.comparing.compare import compare
+from langsmith_rest.evaluation.comparing.gate import Limits
+
+CRASH = RuntimeError("no answer")
+
+
+def only_check(api, *names, **limits):
+    [check] = compare(api, *names, limits=Limits(**limits)).gate.checks
+    return check
+
+
+NOISY = [1, 0] * 20
+GATES = {
+    "a mean that is high enough": (Limits(fail_below={"correct": 0.5}), "passed"),
+    "a mean that is too low": (Limits(fail_below={"correct": 0.8}), "failed"),
+    "a mean that is too high": (Limits(fail_above={"correct": 0.4}), "failed"),
+    "errors that are few enough": (Limits(fail_above={"error_rate": 0.05}), "passed"),
+    "a loss that is not ruled out": (Limits(max_regression={"correct": 0.02}), "inconclusive"),
+    "a loss that is ruled out": (Limits(max_regression={"correct": 0.6}), "passed"),
+    "pairs enough": (Limits(require_pairs=0.9), "passed"),
+    "failed outweighs inconclusive": (
+        Limits(max_regression={"correct": 0.02}, fail_below={"correct": 0.8}),
+        "failed",
+    ),
+}
+
+
+@pytest.mark.parametrize("limits, verdict", GATES.values(), ids=GATES)
+def test_the_gate_says_one_of_three_words(api, record, limits, verdict):
+    """40 pairs with 20 flips, as many up as down, against each limit."""
+    record("before", NOISY)
+    record("after", [1, 0, 0, 1] * 10)
+
+    gate = compare(api, "before", "after", limits=limits).gate
+
+    assert gate.verdict == verdict
+    assert verdict in {check.verdict for check in gate.checks}
+
+
+def test_a_proven_loss_fails(api, record):
+    """What is shown to be worse, by more than allowed, fails; the reason has the numbers."""
+    record("before", [1] * 40)
+    record("after", [1] * 20 + [0] * 20)
+
+    (check,) = compare(api, "before", "after", limits=Limits(max_regression={"correct": 0.02})).gate.checks
+
+    assert check.verdict == "failed"
+    assert check.reason.startswith("-0.5 over 40 pairs (95 % interval -0.")
+    assert check.reason.endswith(": worse than the baseline by more than 0.02 (p <0.0001)")
+
+
+def test_a_loss_of_too_few_pairs_is_inconclusive(api, record):
+    """Four of four lost looks terrible, and still shows nothing."""
+    record("before", [1] * 4)
+    record("after", [0] * 4)
+
+    gate = compare(api, "before", "after", limits=Limits(max_regression={"correct": 0.02})).gate
+
+    assert gate.verdict == "inconclusive"
+
+
+def test_pairs_are_required_of_examples_and_of_the_metric(api, record):
+    """A candidate that leaves out, or does not score, what is hard does not pass."""
+    record("before", [1] * 20)
+    record("unscored", [1] * 10 + [None] * 10)
+    record("short", [1] * 10)
+    limits = Limits(max_regression={"correct": 0.5}, require_pairs=0.9)
+
+    unscored = compare(api, "before", "unscored", limits=limits).gate
+    short = compare(api, "before", "short", limits=limits).gate
+
+    reasons = [check.reason for check in unscored.checks if check.verdict == "failed"]
+    assert reasons == ["10 of 20 correct form pairs"]
+    reasons = [check.reason for check in short.checks if check.verdict == "failed"]
+    assert reasons == ["10 of 20 examples form pairs", "10 of 20 correct form pairs"]
+
+
+def test_a_score_that_the_candidate_lacks_is_below_every_limit(api, record):
+    """No scores are no reason to pass."""
+    record("before", [1] * 8)
+    record("after", [None] * 8)
+
+    gate = compare(api, "before", "after", limits=Limits(fail_below={"correct": 0.1})).gate
+
+    assert [(check.verdict, check.reason) for check in gate.checks] == [
+        ("failed", "the candidate has no correct (8 not scored)")
+    ]
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(max_regression={"correct": -0.1}), Limits(require_pairs=90), Limits(require_pairs=0)]
+)
+def test_limits_that_make_no_sense_are_refused_before_any_request(limits):
+    """A share is at most 1, a loss at least 0."""
+    with pytest.raises(ValueError, match="expected"):
+        compare(connection.connect("http://127.0.0.1:1"), "before", "after", limits=limits)
+
+
+# ---------------------------------------------------------------- nothing missing helps
+
+
+MISSING = {
+    "every run failed": ([CRASH] * 32, "failed", 0),
+    "no score at all": ([None] * 32, "failed", 0),
+    "crashes where the baseline was right": ([CRASH] * 10 + [1] * 22, "failed", 0),
+    "one crash": ([CRASH] + [1] * 31, "inconclusive", 0),
+    "one score missing": ([None] + [1] * 31, "inconclusive", 1),
+    "one evaluator failed": ([[{"key": "correct", "error": True}]] + [1] * 31, "inconclusive", 1),
+    "one not run": ([1] * 31, "inconclusive", 1),
+}
+
+
+@pytest.mark.parametrize("scores, verdict, missing", MISSING.values(), ids=MISSING)
+def test_what_is_missing_does_not_pass(api, record, scores, verdict, missing):
+    """A failed run counts as 0; any other missing score may be 0, too, so the limit is not kept for sure."""
+    record("before", [1] * 32)
+    record("after", scores)
+
+    check = only_check(api, "before", "after", max_regression={"correct": 0.1})
+
+    assert (check.verdict, check.missing) == (verdict, missing)
+
+
+def test_a_missing_score_that_cannot_matter_passes(api, record):
+    """Where the limit holds with the missing scores at their worst, it passes, and says nothing of them."""
+    record("before", [1] * 100)
+    record("after", [1] * 99 + [None])
+
+    check = only_check(api, "before", "after", max_regression={"correct": 0.2})
+
+    assert check.verdict == "passed"
+
+
+def test_the_reason_says_what_is_missing(api, record):
+    """Each kind of gap is counted apart."""
+    broken = [{"key": "correct", "error": True}]
+    record("before", [1] * 40)
+    record("after", [CRASH, None, None, broken] + [1] * 35)
+
+    check = only_check(api, "before", "after", max_regression={"correct": 0.2})
+
+    assert check.verdict == "inconclusive" and check.missing == 4
+    assert ", 1 failed run counted as 0; but 4 scores missing (2 not scored, 1 evaluator failed, 1 not run)" in (
+        check.reason
+    )
+
+
+def test_crashes_lower_the_mean_that_must_be_reached(api, record):
+    """30 of 100 crashed and the rest is right: the mean is 0.7, not 1."""
+    record("before", [1] * 100)
+    record("after", [CRASH] * 30 + [1] * 70)
+
+    check = only_check(api, "before", "after", fail_below={"correct": 0.8})
+
+    assert (check.verdict, check.reason) == (
+        "failed",
+        "the mean of 100 examples is 0.7, below 0.8, 30 failed runs counted as 0",
+    )
+
+
+def test_a_mean_with_gaps_is_high_enough_only_at_its_worst(api, record):
+    """Examples that the candidate skipped may all be wrong."""
+    record("before", [1] * 10)
+    record("after", [1] * 9)
+
+    passed = only_check(api, "before", "after", fail_below={"correct": 0.9})
+    open_ = only_check(api, "before", "after", fail_below={"correct": 0.95})
+
+    assert (passed.verdict, open_.verdict, open_.missing) == ("passed", "inconclusive", 1)
+    assert open_.reason.endswith("but 1 score missing (1 not run): with the worst, it is 0.9")
+
+
+def test_an_evaluator_that_scores_neither_side_is_not_missing(api, record):
+    """A metric that does not apply to an example says so on both sides, and is no gap."""
+    record("before", [1] * 10 + [None])
+    record("after", [1] * 10 + [None])
+
+    assert only_check(api, "before", "after", fail_below={"correct": 1}).verdict == "passed"
+
+
+def test_an_unscored_baseline_does_not_excuse_gaps(api, record):
+    """Without any score of the baseline, nothing says that the metric does not apply."""
+    record("before", [None] * 10)
+    record("after", [1] + [None] * 9)
+
+    assert only_check(api, "before", "after", fail_below={"correct": 0.9}).verdict == "inconclusive"
+    assert only_check(api, "before", "after", max_regression={"correct": 0.9}).verdict == "failed"
+
+
+@pytest.mark.parametrize("limits", [{"fail_above": {"latency": 1.5}}, {"max_regression": {"latency": 0.2}}])
+def test_crashing_early_is_not_faster(api, record, limits):
+    """The latency of a failed run is the longest that was seen."""
+    slow = {"end_time": "2026-01-15T09:00:04Z"}
+    record("slow", [1], **slow)
+    record("before", [1] * 20)
+    results = [
+        {
+            "inputs": {"q": i},
+            "start_time": "2026-01-15T09:00:00Z",
+            **(
+                {"error": "crash", "end_time": "2026-01-15T09:00:00.1Z"}
+                if i < 10
+                else {"outputs": {"a": 1}, "end_time": f"2026-01-15T09:00:0{1 + 3 * (i == 19)}Z"}
+            ),
+        }
+        for i in range(20)
+    ]
+    recorder.record_langsmith_experiment("lab", results, experiment_name="after", langsmith=api)
+
+    check = only_check(api, "before", "after", **limits)
+
+    assert check.verdict == "failed" and "10 failed runs counted as 4" in check.reason
+
+
+def test_missing_scores_decide_the_exit_code(record, run):
+    """--inconclusive-exit is about too few pairs; what is missing is always exit code 1."""
+    record("before", [1] * 40)
+    record("unsure", [0, 0] + [1] * 38)
+    record("missing", [None] + [1] * 39)
+    flags = ["--max-regression", "correct=0.1", "--inconclusive-exit", "0"]
+
+    assert run("before", "unsure", *flags)[0] == 0
+    assert run("before", "missing", *flags)[0] == 1
+
+
+# ---------------------------------------------------------------- words that say what was tested
+
+
+def test_failed_says_by_more_than_the_limit_only_where_the_interval_does(api, record):
+    """A loss that is shown, of an estimate above the limit, whose interval reaches below it."""
+    record("before", [1] * 200)
+    record("after", [0] * 12 + [1] * 188)
+
+    check = only_check(api, "before", "after", max_regression={"correct": 0.04})
+
+    assert check.verdict == "failed"
+    assert check.reason.endswith(": worse than the baseline (p 0.0002), and the mean loss is above 0.04")
+
+
+def test_metrics_without_a_limit_do_not_weaken_the_gate(api):
+    """The same loss fails alone and among ten metrics; the table adjusts for all of them."""
+    for name, right in (("before", 8), ("after", 0)):
+        results = [
+            {
+                "inputs": {"q": q},
+                "outputs": {},
+                "feedback": {"correct": int(q < right), **{f"other-{n}": q % 2 for n in range(9)}},
+            }
+            for q in range(40)
+        ]
+        recorder.record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
+
+    found = compare(api, "before", "after", limits=Limits(max_regression={"correct": 0.02}))
+
+    [correct] = [metric for metric in found.candidates[0].metrics if metric.name == "correct"]
+    assert correct.p == pytest.approx(10 * correct.p_alone)
+    assert found.gate.verdict == "failed" and "adjusted" not in found.gate.checks[0].reason
+
+
+def test_an_inconclusive_limit_says_how_many_pairs_it_takes(record, run):
+    """The number of pairs, the exit code and the option are on stderr and in Markdown."""
+    record("before", [1, 0] * 100)
+    record("after", [0, 1] * 10 + [1, 0] * 90)
+
+    code, out, err = run("before", "after", "--max-regression", "correct=0.02", "--markdown")
+
+    assert code == 0
+    assert "about 2,138 pairs of the present spread would rule a larger loss out, 4 times out of 5." in err
+    assert "An inconclusive gate has exit code 0; --inconclusive-exit CODE chooses another." in err
+    assert "about 2,138 pairs" in out and r"exit code 0" in out
+
+
+# ---------------------------------------------------------------- clusters, failures, waiting, JUnit
+
+
+def test_clusters_of_examples_are_the_units(api, run):
+    """--cluster takes a key of example metadata; the rows say how many clusters there are."""
+    for name, gain in (("before", 0), ("after", 1)):
+        results = [
+            {
+                "inputs": {"q": q},
+                "outputs": {},
+                "feedback": {"correct": int(q % 4 == 0) * gain},
+                "example_metadata": {"document": q // 4} if q < 36 else {},
+            }
+            for q in range(40)
+        ]
+        recorder.record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
+
+    code, out, _ = run("before", "after", "--cluster", "document")
+    refused = run("before", "after", "--cluster", "documents")
+
+    assert code == 0 and "correct: 40 pairs in 13 clusters" in out
+    assert "clusters: examples with the same document; 4 examples without it, each a cluster of its own" in out
+    assert "&cluster=document" in out
+    assert (
+        refused[0] == 2
+        and "No example has the metadata key 'documents': there are dataset_split, document." in refused[2]
+    )
+
+
+def test_failed_runs_and_evaluators_have_a_line(record, run):
+    """A metric whose evaluator failed everywhere is still in the table, and in JSON."""
+    broken = [{"key": "correct", "error": True, "comment": "no key"}]
+    record("before", [1] * 6)
+    record("after", [broken] * 5 + [CRASH])
+
+    _, out, _ = run("before", "after")
+    _, as_json, _ = run("before", "after", "--json")
+
+    [candidate] = json.loads(as_json)["candidates"]
+    assert "candidate  after: 6 examples, 1 of 6 runs failed" in out
+    assert "correct: the evaluator failed on 5 runs of the candidate" in out
+    assert (candidate["failed_runs"], candidate["failed_evaluators"]) == (1, {"correct": 5})
+
+
+def test_a_metric_that_failed_on_both_sides_keeps_its_row(record, run):
+    """Nothing that somebody asked for vanishes."""
+    broken = [{"key": "judge", "error": True}]
+    record("before", [broken] * 3)
+    record("after", [broken] * 3)
+
+    _, out, _ = run("before", "after")
+
+    assert any(line.startswith("judge ") and line.endswith("too few pairs") for line in out.splitlines())
+
+
+def test_compare_waits_for_a_judge_that_runs_by_itself(api, record, run, monkeypatch):
+    """It compares as soon as the last run is scored."""
+    record("before", [1] * 6)
+    after = record("after", [None] * 6)
+    looks = []
+
+    def score(seconds):
+        looks.append(seconds)
+        session = {"session": after.experiment_id}
+        [query] = [connection.call(api, "POST", "/runs/query", json={"session": [session["session"]]})]
+        for item in query["runs"]:
+            connection.call(api, "POST", "/feedback", json={"run_id": item["id"], "key": "correct", "score": 1})
+
+    monkeypatch.setattr("langsmith_rest.evaluation.comparing.waiting.time.sleep", score)
+
+    code, out, err = run("before", "after", "--wait", "correct=60", "--fail-below", "correct=1")
+
+    assert (code, len(looks)) == (0, 1)
+    assert "waiting for correct: 6 of 12 runs scored" in err and "correct: all 12 runs scored" in err
+
+
+def test_what_is_missing_after_the_wait_is_missing(record, run):
+    """When the time is up, the gate says what it lacks."""
+    record("before", [1] * 6)
+    record("after", [1] * 5 + [None])
+
+    code, _, err = run("before", "after", "--wait", "correct=0", "--fail-below", "correct=1")
+
+    assert code == 1 and "correct is still missing on 1 run after 0 s: comparing without it." in err
+    assert "1 score missing (1 not scored)" in err
+
+
+def test_junit_has_a_case_for_each_check(record, run, tmp_path):
+    """Failures and missing scores fail; too few pairs are skipped unless the exit code says otherwise."""
+    record("before", [1, 0] * 20)
+    record("after", [0, 1] * 5 + [1, 0] * 15)
+    flags = ["--fail-below", "correct=0.8", "--max-regression", "correct=0.02", "--require-pairs", "0.9"]
+
+    run("before", "after", *flags, "--junit", str(tmp_path / "reports" / "gate.xml"))
+    suite = ElementTree.parse(tmp_path / "reports" / "gate.xml").getroot()
+    run("before", "after", *flags, "--inconclusive-exit", "1", "--junit", str(tmp_path / "strict.xml"))
+    strict = ElementTree.parse(tmp_path / "strict.xml").getroot()
+
+    assert {name: suite.get(name) for name in ("tests", "failures", "skipped")} == {
+        "tests": "4",
+        "failures": "1",
+        "skipped": "1",
+    }
+    assert strict.get("failures") == "2"
+    assert [case.get("name") for case in suite.iter("testcase")][0] == "fail_below correct=0.8"
+    assert "below 0.8" in suite.find("testcase/failure").get("message")
+
+
+def test_junit_without_limits_lists_the_metrics(record, run, tmp_path):
+    """Every metric is a case that passes, with its verdict."""
+    record("before", [0] * 12)
+    record("after", [1] * 12)
+
+    run("before", "after", "--junit", str(tmp_path / "all.xml"))
+
+    suite = ElementTree.parse(tmp_path / "all.xml").getroot()
+    assert suite.get("failures") == "0"
+    assert suite.find("testcase[@name='correct']/system-out").text.startswith("better: +1")
