@@ -1,4 +1,4 @@
-"""The for loop: results become the examples of a dataset, and the runs and feedback of an experiment."""
+"""The for loop: results become examples of a dataset, and runs and feedback of an experiment."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from langsmith_rest.recording.account import Account, Recording, RecordingError
 from langsmith_rest.recording.checking import check_names
 from langsmith_rest.recording.delivery import Delivery
 from langsmith_rest.recording.results import Result
+from langsmith_rest.recording.sending import refuse_taken
 from langsmith_rest.recording.sources import Source, source_of
 
 __all__ = ["Recording", "RecordingError", "record_langsmith_experiment"]
@@ -59,17 +60,22 @@ def record(
     metadata: dict[str, Any] | None,
     verify: bool,
 ) -> Recording:
-    """Send checked results; every id follows from what is recorded, so all of it can be sent twice."""
+    """Send checked results. Ids follow from what is recorded, so all of it can be sent twice."""
     recording = account.recording
     with Delivery(api, source, account) as delivery:
-        # 1. The dataset: found by its name, or created.
-        dataset, is_new = rest.get_or_create_dataset(api, recording.dataset_name)
+        # 1. The dataset: found by its name, or created, unless the experiment's name is taken.
+        looking = delivery.meanwhile(rest.find_session, api, name=recording.experiment_name)
+        dataset, is_new = rest.find_dataset(api, recording.dataset_name), False
+        if earlier := looking.result():
+            refuse_taken(earlier, dataset["id"] if dataset else None)
+        if not dataset:
+            dataset, is_new = rest.create_dataset(api, recording.dataset_name)
 
-        # 2. The experiment (a session, in the API): created while the first examples travel.
+        # 2. The experiment (the API's session): found too, or created while examples travel.
         start = bodies.session_start(source.earliest, source.longest, datetime.now(UTC))
         name = recording.experiment_name
         session = bodies.session(dataset["id"], name, start, description, metadata)
-        delivery.open(dataset, is_new, session)
+        delivery.open(dataset, is_new, session, earlier)
 
         for result in source:
             # 3. The example: inputs and reference outputs, one for all results that share them.
@@ -88,7 +94,8 @@ def record(
             end_time = max(bodies.timestamp(datetime.now(UTC)), account.last_end)
             closing = delivery.meanwhile(rest.close_session, api, found["id"], end_time)
             if verify:
-                account.read_back(api, found)
+                counted = delivery.meanwhile(rest.find_dataset, api, dataset["name"])
+                account.read_back(api, dataset, found, counted)
             if failed := closing.exception():
                 log.warning("All is recorded, but the experiment could not be closed: %s", failed)
     return account.close()

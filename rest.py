@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from langsmith_rest.connection import JSON, LangSmith, SetupError, call, send
+from langsmith_rest.connection import GONE, JSON, LangSmith, SetupError, call, either, send, spans
 
 # ---------------------------------------------------------------- datasets and examples
 
@@ -15,21 +15,26 @@ from langsmith_rest.connection import JSON, LangSmith, SetupError, call, send
 def find_dataset(api: LangSmith, name: str) -> dict | None:
     found = call(api, "GET", "/datasets", params={"name": name})
     if not isinstance(found, list):
-        raise SetupError(f"{api.url} answers, but not as LangSmith would: is it the address of the API?")
+        hint = "is it the address of the API?"
+        raise SetupError(f"{api.url} answers, but not as LangSmith would: {hint}")
     return next((dataset for dataset in found if dataset["name"] == name), None)
 
 
-def get_or_create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
-    """The dataset of that name, and whether it was created just now."""
-    if found := find_dataset(api, name):
-        return found, False
+def create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
+    """The dataset of that name, and whether it is new: somebody else may have been quicker."""
     try:
         return call(api, "POST", "/datasets", json={"name": name, "data_type": "kv"}), True
-    except requests.HTTPError as error:  # somebody else was quicker, or an answer was lost
+    except requests.HTTPError as error:
         found = find_dataset(api, name) if error.response.status_code == 409 else None
         if not found:
             raise
         return found, False
+
+
+def get_or_create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
+    """The dataset of that name, and whether it was created just now."""
+    found = find_dataset(api, name)
+    return (found, False) if found else create_dataset(api, name)
 
 
 def list_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> list[dict]:
@@ -42,79 +47,91 @@ def create_examples(api: LangSmith, examples: Iterable[bytes]) -> None:
     send(api, "POST", "/examples/bulk", data=b"[%b]" % b",".join(examples), headers=JSON)
 
 
-# ---------------------------------------------------------------- experiments
+def update_examples(api: LangSmith, examples: Sequence[dict]) -> None:
+    """Change up to 100 examples; what a body leaves out stays."""
+    send(api, "PATCH", "/examples/bulk", json=examples)
+
+
+# ---------------------------------------------------------------- experiments ("sessions")
+# The v1 calls are served until 1 July 2027; v2 wants a type.
 
 
 def create_session(api: LangSmith, session: dict) -> dict:
-    return call(api, "POST", "/sessions", json=session)
+    kind = "EXPERIMENT" if session.get("reference_dataset_id") else "PROJECT"
+    v2 = ("POST", "/api/v2/sessions", {"json": {**session, "type": kind}})
+    return either(api, "sessions", v1=("POST", "/sessions", {"json": session}), v2=v2)
 
 
 def find_session(api: LangSmith, **query: str) -> dict | None:
     """The first experiment that has this exact `name`, or this `id`."""
-    found = call(api, "GET", "/sessions", params=query)
-    return found[0] if found else None
+    how = {"params": query}
+    v1, v2 = ("GET", "/sessions", how), ("GET", "/api/v2/sessions", how)
+    found = either(api, "list of sessions", v1=v1, v2=v2)
+    return next(iter(found["items"] if isinstance(found, dict) else found), None)
 
 
 def read_session(api: LangSmith, session_id: str) -> dict:
-    return call(api, "GET", f"/sessions/{session_id}", params={"include_stats": "true"})
+    """An experiment with its statistics."""
+    path, how = f"/sessions/{session_id}", {"params": {"include_stats": "true"}}
+    return either(api, "session", v1=("GET", path, how), v2=("GET", f"/api/v2{path}", how))
 
 
 def close_session(api: LangSmith, session_id: str, end_time: str) -> None:
-    send(api, "PATCH", f"/sessions/{session_id}", json={"end_time": end_time})
+    path, how = f"/sessions/{session_id}", {"json": {"end_time": end_time}}
+    either(api, "session", v1=("PATCH", path, how), v2=("PATCH", f"/api/v2{path}", how))
 
 
 def experiment_url(api: LangSmith, dataset: dict, session_id: str) -> str:
-    return f"{api.web}/o/{dataset['tenant_id']}/datasets/{dataset['id']}/compare?selectedSessions={session_id}"
+    """The page of an experiment."""
+    page = f"{api.web}/o/{dataset['tenant_id']}/datasets/{dataset['id']}/compare"
+    return f"{page}?selectedSessions={session_id}"
 
 
 # ---------------------------------------------------------------- runs
 
 
 def create_runs(api: LangSmith, runs: Iterable[bytes]) -> None:
-    """Create up to 100 runs, whole trees at best. 409 (all known already) is what a repetition gets: fine."""
-    try:
-        send(api, "POST", "/runs/batch", data=b'{"post":[%b]}' % b",".join(runs), headers=JSON)
-    except requests.HTTPError as error:
-        if error.response.status_code != 409:
-            raise
+    """Create up to 100 runs, whole trees at best; when all exist (409), nothing happens."""
+    body = b'{"post":[%b]}' % b",".join(runs)
+    send(api, "POST", "/runs/batch", data=body, headers=JSON, fine=409)
 
 
 def list_run_ids(api: LangSmith, session_id: str, start_time: datetime) -> Iterator[str]:
-    """Yield the ids of an experiment's root runs, the session's `start_time` being that of its first run."""
-    window = [start_time - timedelta(minutes=5), datetime.now(UTC) + timedelta(minutes=5)]  # v2 looks back 24 h only
-    bounds = dict(zip(("min_start_time", "max_start_time"), (time.isoformat() for time in window), strict=True))
-    new = {"project_ids": [session_id], "is_root": True, "page_size": 1000, "selects": ["ID"], **bounds}
-    old = {"session": [session_id], "is_root": True, "limit": 100, "select": ["id"]}
+    """Yield the ids of an experiment's root runs; `start_time` is that of its first run."""
+    return (run_id for run_id, _ in list_run_examples(api, session_id, start_time))
+
+
+def list_run_examples(
+    api: LangSmith, session_id: str, start_time: datetime
+) -> Iterator[tuple[str, str]]:
+    """Yield an experiment's root runs and their examples, by ids."""
+    minutes = timedelta(minutes=5)  # clocks differ
+    for span in spans(start_time - minutes, datetime.now(UTC) + minutes):
+        first, last = map(datetime.isoformat, span)
+        new = {"project_ids": [session_id], "is_root": True, "page_size": 1000}
+        new |= {"selects": ["ID", "REFERENCE_EXAMPLE_ID"]}
+        new |= {"min_start_time": first, "max_start_time": last}
+        old = {"session": [session_id], "is_root": True, "limit": 100}
+        old |= {"select": ["id", "reference_example_id"]}
+        for run in run_pages(api, new, old):
+            yield run["id"], run.get("reference_example_id") or ""
+        if "runs v2" in api.missing:  # v1 needs no times, so that was all
+            return
+
+
+def run_pages(api: LangSmith, v2: dict, v1: dict) -> Iterator[dict]:
+    """Yield the runs of a query, which v1 and v2 word differently; v1 ends on 31 January 2027."""
     cursor: dict[str, str] = {}
     while True:
-        page = read(api, ("POST", "/api/v2/runs/query", {**new, **cursor}), ("POST", "/runs/query", {**old, **cursor}))
+        new = ("POST", "/api/v2/runs/query", {"json": {**v2, **cursor}})
+        old = ("POST", "/runs/query", {"json": {**v1, **cursor}})
+        page = either(api, "runs", v2=new, v1=old)
         runs = page["items"] if "items" in page else page["runs"]
-        yield from (run["id"] for run in runs)
+        yield from runs
         following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
-        if not following or not runs:
+        if not following or not runs or following == cursor.get("cursor"):
             return
         cursor = {"cursor": following}
-
-
-Request = tuple[str, str, dict]
-
-
-def read(api: LangSmith, v2: Request, v1: Request) -> Any:
-    """Ask the v2 API, or v1 (which ends on 31 Jan 2027) where a server does not serve v2; remember what it serves."""
-    refused = None
-    if "v2" not in api.missing:
-        try:
-            return call(api, v2[0], v2[1], json=v2[2])
-        except requests.HTTPError as error:
-            if error.response.status_code not in (200, 404, 405, 501):  # 200: not JSON, so no API
-                raise
-            refused = error
-    try:
-        answer = call(api, v1[0], v1[1], json=v1[2])
-    except requests.HTTPError as error:
-        raise refused or error from None
-    api.missing.add("v2")
-    return answer
 
 
 # ---------------------------------------------------------------- feedback
@@ -123,24 +140,29 @@ def read(api: LangSmith, v2: Request, v1: Request) -> Any:
 def list_feedback(api: LangSmith, run_ids: Sequence[str]) -> Iterator[dict]:
     """Yield all feedback of up to 100 runs."""
     params: dict[str, Any] = {"run": run_ids, "limit": 100, "offset": 0}
+    known = set[str]()
     while page := call(api, "GET", "/feedback", params=params):
-        yield from page
-        if len(page) < params["limit"]:
+        new = [item for item in page if item["id"] not in known]
+        yield from new
+        if len(page) < 100 or not new:  # nothing new: a server that ignores the offset
             return
+        known = {item["id"] for item in page}
         params["offset"] += len(page)
 
 
 def create_feedback(api: LangSmith, items: Mapping[str, bytes]) -> None:
-    """Create feedback (its bodies by id) in one multipart request, or one by one where a server lacks that route."""
+    """Create feedback, given as bodies by id, in one request; what exists already is fine.
+
+    A server without multipart gets them one by one.
+    """
+    kind = "application/json; length="
+    parts = [(f"feedback.{i}", (None, body, f"{kind}{len(body)}")) for i, body in items.items()]
     if "multipart" not in api.missing:
-        parts = [(f"feedback.{i}", (None, body, f"application/json; length={len(body)}")) for i, body in items.items()]
         try:
-            send(api, "POST", "/runs/multipart", files=parts)
+            send(api, "POST", "/runs/multipart", files=parts, fine=409)
             return
         except requests.HTTPError as error:
-            if error.response.status_code == 409:  # ids of ours that are there already
-                return
-            if error.response.status_code not in (404, 405):
+            if error.response.status_code not in GONE:
                 raise
             api.missing.add("multipart")
     for body in items.values():
@@ -148,19 +170,18 @@ def create_feedback(api: LangSmith, items: Mapping[str, bytes]) -> None:
 
 
 def create_one_feedback(api: LangSmith, body: bytes) -> None:
-    """Create one piece of feedback; 409 when it exists, which is fine."""
+    """Create one piece of feedback, once its run is stored: LangSmith queues runs first."""
     for pause in (1, 2, 4, 8, 16, 0):
         try:
-            send(api, "POST", "/feedback", data=body, headers=JSON)
+            send(api, "POST", "/feedback", data=body, headers=JSON, fine=409)
+            return
         except requests.HTTPError as error:
-            if error.response.status_code == 404 and pause:  # its run is queued, but not stored yet
-                time.sleep(pause)
-                continue
-            if error.response.status_code != 409:
+            if error.response.status_code != 404 or not pause:
                 raise
-        return
+            time.sleep(pause)
 
 
 def update_feedback(api: LangSmith, item: dict) -> None:
+    """Give feedback this score, value and comment; what is None is cleared."""
     changed = {key: item.get(key) for key in ("score", "value", "comment")}
     send(api, "PATCH", f"/feedback/{item['id']}", json=changed)

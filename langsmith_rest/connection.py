@@ -1,20 +1,23 @@
-"""The connection that every call goes through: settings, patience, errors in the server's words."""
+"""How a call gets through: where it goes, with which key, how long we try, and what counts as an answer."""
 
+import ipaddress
 import json
 import logging
 import os
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import dotenv
 import requests
+import urllib3.exceptions
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from langsmith_rest import local
@@ -26,15 +29,14 @@ PATIENCE = 120.0  # seconds of outage that are ridden out
 FIRST_PAUSE = 0.25  # seconds before a request is sent again; the next pauses double, up to 15
 CONNECTIONS = 16
 PASSING = {408, 425, 429, 500, 502, 503, 504}
+GONE = {404, 405, 410, 501}  # how servers answer for an API generation that they do not have
 QUOTA = (b"usage limit", b"insufficient_quota")  # what LangSmith says, and what OpenAI says
 STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
-LOOPBACK = local.LOOPBACK
 ENDPOINT_FORM = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
+JSON = {"Content-Type": "application/json"}
+LONGEST_QUERY = timedelta(days=400)  # v2 run queries refuse more than 401 days
 
 log = logging.getLogger("langsmith-rest")
-
-
-# ---------------------------------------------------------------- connection
 
 
 @dataclass
@@ -45,7 +47,7 @@ class LangSmith:
     web: str
     session: requests.Session
     key_source: str  # the variable that the key came from, for messages
-    missing: set[str] = field(default_factory=set)  # routes this server turned out to lack
+    missing: set[str] = field(default_factory=set)  # what this server turned out to lack
     prepared: dict[Any, requests.PreparedRequest] = field(default_factory=dict, repr=False)  # holds the key
 
     @property
@@ -69,38 +71,54 @@ def connect(
     if endpoint == local.ENDPOINT:
         (endpoint, web), key = local.stay_open(), ""
     workspace_id = (workspace_id or pick(values, "WORKSPACE_ID") or "").strip(STRAY)
-    if not ENDPOINT_FORM.fullmatch(endpoint):
-        raise SetupError("LANGSMITH_ENDPOINT must look like https://HOST or https://HOST/api, without user or query.")
-    parts = urlsplit(endpoint)
-    on_loopback = parts.hostname in LOOPBACK
-    if not key and not on_loopback:
+    check_address("LANGSMITH_ENDPOINT", endpoint, source, key, values)
+    if not key and not is_loopback(endpoint):
         raise SetupError(
             "LANGSMITH_API_KEY is not set. Put it into the environment or into .env (see .env.example) to record in "
             "LangSmith; or set LANGSMITH_ENDPOINT=local for the local store, or the address of another server."
         )
-    if not (key.isascii() and key.isprintable()):
-        raise SetupError(f"{source} holds characters that no key has: copy it again.")
     if not (workspace_id.isascii() and workspace_id.isprintable()):
         raise SetupError("LANGSMITH_WORKSPACE_ID holds characters that no id has: copy it again.")
-    if parts.scheme == "http" and key and not on_loopback and pick(values, "ALLOW_HTTP") != "1":
-        raise SetupError(f"A key would go to {endpoint} unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1.")
-    patience = pick(values, "PATIENCE_SECONDS") or str(PATIENCE)
-    if not patience.replace(".", "", 1).isdecimal():
-        raise SetupError(f"LANGSMITH_PATIENCE_SECONDS is {patience!r}, expected a number of seconds.")
+    headers = {"x-api-key": key or "no-key"} | ({"X-Tenant-Id": workspace_id} if workspace_id else {})
+    return LangSmith(endpoint, web or web_url(endpoint), open_session(endpoint, headers, values), source)
+
+
+def check_address(name: str, url: str, key_name: str, key: str, values: Mapping[str, str]) -> None:
+    """Raise SetupError when an endpoint, the setting `name`, is none, or when the key must not go there."""
+    if not ENDPOINT_FORM.fullmatch(url):
+        raise SetupError(f"{name} must look like https://HOST or https://HOST/api, without user or query.")
+    if not (key.isascii() and key.isprintable()):
+        raise SetupError(f"{key_name} holds characters that no key has: copy it again.")
+    if url.startswith("http:") and key and not is_loopback(url) and pick(values, "ALLOW_HTTP") != "1":
+        raise SetupError(f"A key would go to {url} unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1.")
+
+
+def open_session(
+    url: str, headers: Mapping[str, str], values: Mapping[str, str], patience: float | None = None
+) -> requests.Session:
+    """An HTTP session for one server; LANGSMITH_PATIENCE_SECONDS holds unless `patience` is given.
+
+    HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE are read once, here. No proxy hears of what stays on this machine.
+    """
+    told = pick(values, "PATIENCE_SECONDS") or str(PATIENCE)
+    if not told.replace(".", "", 1).isdecimal():
+        raise SetupError(f"LANGSMITH_PATIENCE_SECONDS is {told!r}, expected a number of seconds.")
     session = requests.Session()
-    session.headers.update({"x-api-key": key or "no-key", "Accept": "application/json", "User-Agent": "langsmith-rest"})
-    if workspace_id:
-        session.headers["X-Tenant-Id"] = workspace_id
-    session.proxies, session.verify = proxies_and_certificates(session, endpoint)
-    session.trust_env = False  # read once, here, not with every request
-    session.mount(f"{parts.scheme}://", PatientAdapter(float(patience)))
-    return LangSmith(endpoint, web or web_url(endpoint), session, source)
+    session.headers.update({"Accept": "application/json", "User-Agent": "langsmith-rest", **headers})
+    merged = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.verify = {} if is_loopback(url) else merged["proxies"], merged["verify"]
+    session.trust_env = False
+    session.mount(f"{urlsplit(url).scheme}://", PatientAdapter(float(told) if patience is None else patience))
+    return session
 
 
-def proxies_and_certificates(session: requests.Session, endpoint: str) -> tuple[Any, Any]:
-    """What HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and alike mean for this endpoint."""
-    merged = session.merge_environment_settings(endpoint, {}, None, None, None)
-    return merged["proxies"], merged["verify"]
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def names(setting: str) -> tuple[str, str]:
@@ -108,14 +126,30 @@ def names(setting: str) -> tuple[str, str]:
 
 
 def settings() -> dict[str, str]:
-    """What `.env` and, before it, the environment say; nothing else in the core looks there. Empty means not set."""
-    found: dict[str, str] = {}
-    for source in (dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True)), os.environ):
-        found |= {name: value.strip(STRAY) for name, value in source.items() if value and value.strip(STRAY)}
-    return found
+    """What `.env` and, before it, the environment say; nothing else in the core looks there. Empty means not set.
+
+    A `.env` above this folder may not send the environment's key elsewhere: raises SetupError.
+    """
+    path = dotenv.find_dotenv(usecwd=True)
+    try:
+        told, environment = stripped(dotenv.dotenv_values(path)), stripped(os.environ)
+    except UnicodeDecodeError:
+        raise SetupError(f"{path} is not UTF-8: save it as UTF-8.") from None
+    endpoint = pick(told, "ENDPOINT") or ""
+    is_own = Path(path).parent == Path.cwd() or bool(pick(environment, "ENDPOINT")) or is_loopback(endpoint)
+    if endpoint and not is_own and pick(environment, "API_KEY"):
+        raise SetupError(
+            f"{path} would send the environment's key to {endpoint}. If that is meant, set LANGSMITH_ENDPOINT in the "
+            "environment as well; else unset LANGSMITH_API_KEY, or put it into that file."
+        )
+    return told | environment
 
 
-def pick(values: dict[str, str], setting: str) -> str | None:
+def stripped(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: text for name, value in values.items() if (text := (value or "").strip(STRAY))}
+
+
+def pick(values: Mapping[str, str], setting: str) -> str | None:
     return next((values[name] for name in names(setting) if name in values), None)
 
 
@@ -135,28 +169,32 @@ class PatientAdapter(HTTPAdapter):
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
+        self.is_known = False  # whether an API has answered here: then a page in its place is a failure that may pass
         super().__init__(pool_maxsize=CONNECTIONS + 1)
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, page_is_answer: bool = False, **kwargs: Any
+    ) -> requests.Response:
         deadline = time.monotonic() + self.patience
         pause = FIRST_PAUSE
         while True:
             wait = pause * random.uniform(0.5, 1)
             try:
-                response = super().send(request, *args, **kwargs)
-                # Read here, so that an answer cut short is repeated as well; and at once, not 10 KB at a time.
-                response._content = b"".join(response.iter_content(1 << 20))
-                if response.status_code not in PASSING or is_quota(response):
+                response = read(super().send(request, *args, **kwargs), deadline)
+                is_page = response.ok and not is_json(response) and self.is_known and not page_is_answer
+                if not is_page and (response.status_code not in PASSING or is_quota(response)):
+                    self.is_known = self.is_known or (response.ok and is_json(response))
                     return response
-                reason = f"answered {response.status_code}"
+                reason = f"answered {response.status_code}{' with a page' if is_page else ''}"
                 left = deadline - time.monotonic()
                 wait = retry_after(response) or min(wait, left)
                 if left <= 0 or wait > left:
                     return response
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            except (requests.ConnectionError, requests.Timeout) as error:
                 left = deadline - time.monotonic()
                 wait = min(wait, left)
-                if isinstance(error, requests.exceptions.SSLError) or left <= 0:
+                is_down = not self.is_known and is_nobody(error)
+                if isinstance(error, requests.exceptions.SSLError) or left <= 0 or is_down:
                     raise
                 reason = f"got no answer ({type(error).__name__})"
             if wait > 4:
@@ -165,76 +203,121 @@ class PatientAdapter(HTTPAdapter):
             pause = min(2 * pause, 15)
 
 
+def read(response: requests.Response, deadline: float) -> requests.Response:
+    """Read an answer to its end, so that one cut short is repeated, too, and one that trickles in ends in time."""
+    pieces, until = [], max(deadline, time.monotonic() + TIMEOUT[0])
+    some = getattr(response.raw, "read1", response.raw.read)  # what has arrived
+    try:
+        while piece := some(1 << 20, decode_content=True):
+            pieces.append(piece)
+            if time.monotonic() > until:
+                response.close()
+                raise requests.Timeout("the answer came too slowly")
+        response.raw.drain_conn()
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from None
+    response._content = b"".join(pieces)  # as requests does when it reads by itself
+    return response
+
+
+def is_json(response: requests.Response) -> bool:
+    """Whether this may be an answer of an API: JSON, or nothing."""
+    kind = response.headers.get("Content-Type", "")
+    return not response.content or kind.startswith("application/json") or response.content.lstrip()[:1] in b"{["
+
+
 def is_quota(response: requests.Response) -> bool:
     """Whether a 429 says that the plan's quota is used up, which no waiting helps."""
     said = response.content.lower()
     return response.status_code == 429 and any(words in said for words in QUOTA)
 
 
+def is_nobody(error: requests.RequestException) -> bool:
+    """Whether nobody listens at an address of this machine."""
+    is_refused = "NewConnectionError" in repr(error) or "refused" in str(error)
+    return is_refused and error.request is not None and is_loopback(error.request.url or "")
+
+
 def retry_after(response: requests.Response) -> float | None:
     try:
         return Retry().parse_retry_after(response.headers["Retry-After"])
-    except (KeyError, InvalidHeader):
+    except (KeyError, urllib3.exceptions.InvalidHeader):
         return None
 
 
 def call(api: LangSmith, method: str, path: str, **kwargs: Any) -> Any:
-    """Send one request and return its decoded answer, None for an empty one.
-
-    Raises what `send` raises, and requests.HTTPError for an answer that is not JSON.
-    """
+    """Send one request and return its decoded answer, None for an empty one. Raises what `send` raises."""
     response = send(api, method, path, **kwargs)
     try:
         return response.json() if response.content else None
     except requests.JSONDecodeError:
-        reason = f"something that is not JSON: is {api.url} the address of the API?"
-        raise requests.HTTPError(f"{method} {path} answered {reason}", response=response) from None
+        raise no_api(api, f"{method} {path}", response) from None
 
 
 def send(
-    api: LangSmith, method: str, path: str, headers: Mapping[str, str] | None = None, **kwargs: Any
+    api: LangSmith, method: str, path: str, *, fine: int = 200, page_is_answer: bool = False, **kwargs: Any
 ) -> requests.Response:
-    """Send one request and return the answer, whose body means nothing to the caller.
+    """Send one request and return the answer.
 
-    Raises requests.HTTPError with the server's own words for any other answer than 2xx; a redirect is none, since the
-    key would travel with it. No exception carries the key.
+    Raises requests.HTTPError with the server's own words for any other answer than 2xx (or the status that is `fine`)
+    with JSON or nothing in it; a redirect is refused, since the key would travel with it. No exception carries the key.
     """
     url = (api.root if path.startswith("/api/v2/") else api.url) + path
     session = api.session
     how: Any = {"timeout": TIMEOUT, "verify": session.verify, "cert": session.cert, "proxies": session.proxies}
+    how |= {"page_is_answer": True} if page_is_answer else {}
+    failed = None
     try:
-        request = prepare(api, method, url, {**session.headers, **(headers or {})}, **kwargs)
+        request = prepare(api, method, url, **kwargs)
         # Not through the session, which would follow redirects and keep cookies.
         response = session.get_adapter(url).send(request, **how)
     except requests.RequestException as error:
-        if error.request is not None:
-            error.request.headers.pop("x-api-key", None)
         cause = getattr(error.args[0] if error.args else error, "reason", error)
-        raise type(error)(f"{method} {path}: no answer from {api.url} ({cause})") from None
+        hint = ": is it running? `langsmith-rest view` starts the local store" if is_nobody(error) else ""
+        failed = type(error)(hidden(api, f"{method} {path}: no answer from {api.url} ({cause}){hint}"))
+    if failed:  # raised here, for the error above holds the request, and so the key
+        raise failed
     del response.request.headers["x-api-key"]
-    if not 200 <= response.status_code < 300:
-        words = server_words(response).replace(str(api.session.headers["x-api-key"]), "<key>")[:500]
-        reason = f"{response.status_code}: {words}{advice(api, response)}"
-        raise requests.HTTPError(f"{method} {path} answered {reason}", response=response)
+    if response.status_code != fine and not 200 <= response.status_code < 300:
+        reason = f"{response.status_code}: {server_words(response)[:500]}{advice(api, response)}"
+        raise requests.HTTPError(hidden(api, f"{method} {path} answered {reason}"), response=response)
+    if not is_json(response):
+        raise no_api(api, f"{method} {path}", response)
     return response
 
 
+def no_api(api: LangSmith, what: str, response: requests.Response) -> requests.HTTPError:
+    reason = f"something that is not JSON: is {api.url} the address of the API?"
+    return requests.HTTPError(f"{what} answered {reason}", response=response)
+
+
 def prepare(
-    api: LangSmith, method: str, url: str, headers: dict[str, Any], data: bytes | None = None, **kwargs: Any
+    api: LangSmith,
+    method: str,
+    url: str,
+    data: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    **kwargs: Any,
 ) -> requests.PreparedRequest:
     """A request as it is sent; what differs from an earlier one in its body only takes the rest from there."""
+    whole = {**api.session.headers, **(headers or {})}
     if data is None or kwargs:
-        return requests.Request(method, url, headers, data=data, **kwargs).prepare()
-    key = (method, url, *headers.values())
+        return requests.Request(method, url, whole, data=data, **kwargs).prepare()
+    key = (method, url, *whole.values())
     if key not in api.prepared:
-        api.prepared[key] = requests.Request(method, url, headers).prepare()
+        api.prepared[key] = requests.Request(method, url, whole).prepare()
     request = api.prepared[key].copy()
     request.prepare_body(data, None)
     return request
 
 
+def hidden(api: LangSmith, text: str) -> str:
+    """A message without the key, which a server or proxy may have echoed."""
+    return text.replace(str(api.session.headers["x-api-key"]), "<key>")
+
+
 def server_words(response: requests.Response) -> str:
-    """The reason a server gives: JSON `detail`, else JSON `error`, else the first 500 characters."""
+    """The reason a server gives: JSON `detail`, else JSON `error`, else its text."""
     try:
         body = response.json()
         words = body.get("detail") or body.get("error") or body
@@ -252,9 +335,32 @@ def advice(api: LangSmith, response: requests.Response) -> str:
     return " (set LANGSMITH_ENDPOINT to the address it points to)" if response.is_redirect else ""
 
 
-JSON = {"Content-Type": "application/json"}
-ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+Request = tuple[str, str, dict[str, Any]]  # method, path, and what `send` takes besides
 
 
-def encode(value: Any) -> bytes:
-    return ENCODER.encode(value).encode()
+def either(api: LangSmith, what: str, **generations: Request) -> Any:
+    """The answer of the first API generation that the server has, for it may have only one; that is remembered.
+
+    When it has none, the first refusal is raised. A generation that turned out to be gone is asked last.
+    """
+    refusals: dict[str, requests.HTTPError] = {}
+    for name in sorted(generations, key=lambda name: f"{what} {name}" in api.missing):
+        method, path, kwargs = generations[name]
+        try:
+            answer = call(api, method, path, page_is_answer=True, **kwargs)
+        except requests.HTTPError as error:
+            if error.response.status_code not in GONE | {200}:  # 200: a page, so no API
+                raise
+            refusals[name] = error
+            continue
+        api.missing -= {f"{what} {name}"}
+        api.missing |= {f"{what} {gone}" for gone in refusals}
+        return answer
+    raise next(iter(refusals.values()))
+
+
+def spans(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """A time in pieces that one query may ask for."""
+    while start < end:
+        yield start, min(start + LONGEST_QUERY, end)
+        start += LONGEST_QUERY

@@ -56,7 +56,7 @@ def test_recording_sends_what_the_contract_knows(server, sent):
 def test_fallbacks_send_what_the_contract_knows(server, sent):
     """So do the older routes, which are used where a server lacks the newer ones."""
     api = connection.connect(server.url)
-    api.missing |= {"v2", "multipart"}
+    api.missing |= {"runs v2", "multipart"}
 
     for _ in range(2):
         record_langsmith_experiment("d", RESULTS, langsmith=api, experiment_name="e")

@@ -341,7 +341,7 @@ def test_server_with_older_routes_only_holds_the_same(tmp_path):
         again = record_langsmith_experiment("capitals", FIXTURE, langsmith=langsmith)
 
     assert (counts(first), counts(again)) == ((5, (5, 0), (5, 0), 4), (5, (0, 5), (0, 5), 0))
-    assert langsmith.missing == {"multipart", "v2"}
+    assert langsmith.missing == {"multipart", "runs v2"}
 
 
 # ---------------------------------------------------------------- how it is called
@@ -566,7 +566,7 @@ def test_installed_package_records_with_three_packages(tmp_path, server):
     )
 
     assert {package["name"] for package in json.loads(listed.stdout)} == {
-        "langsmith-rest-experiments", "requests", "python-dotenv", "rfc8785",
+        "langsmith-rest-experiments", "requests", "python-dotenv", 
         "certifi", "charset-normalizer", "idna", "urllib3",
     }  # fmt: skip
     assert recorded.stdout == "1 False\n"

@@ -363,13 +363,13 @@ def test_refused_key_is_named_by_its_variable(monkeypatch, http, status):
 @pytest.mark.parametrize("body", ["<html>login</html>", "", "{"])
 def test_answer_that_is_not_json_points_at_the_endpoint(http, api, body):
     """A web page at the address of the API is the usual cause; an empty answer is none at all."""
-    http.get(f"{URL}/sessions/{SESSION_ID}", body=body)
+    http.get(f"{URL}/examples", body=body)
 
     if not body:
-        assert rest.read_session(api, SESSION_ID) is None
+        assert rest.list_examples(api, RUN_ID, []) is None
         return
     with pytest.raises(requests.HTTPError, match=f"not JSON: is {URL} the address of the API"):
-        rest.read_session(api, SESSION_ID)
+        rest.list_examples(api, RUN_ID, [])
 
 
 @pytest.mark.parametrize("answer", [{}, None, {"ok": True}])

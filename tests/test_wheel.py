@@ -104,7 +104,7 @@ def test_core_needs_two_packages(wheel, server, tmp_path):
     installed = uv("pip", "freeze", "--python", environment / "bin" / "python")
 
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
-    of_requests = {"certifi", "charset-normalizer", "idna", "urllib3", "rfc8785"}
+    of_requests = {"certifi", "charset-normalizer", "idna", "urllib3"}
     names = {re.split("[ =@]", line)[0] for line in installed.splitlines()}
     assert names - of_requests == {"langsmith-rest-experiments", "python-dotenv", "requests"}
 

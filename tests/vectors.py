@@ -38,7 +38,7 @@ CANONICAL = {
     "whole float": '{"x": 1.0}',
     "minus zero": '{"x": -0.0}',
     "float that needs an exponent": '{"x": 1e21}',
-    "float just below that": '{"x": 123456789012345680000.0}',
+    "largest float that is written as an integer": '{"x": 9223372036854774784.0}',
     "shortest digits": '{"x": [0.1, 0.30000000000000004, 5e-324, 1.7976931348623157e308, 4.50, 2e-3]}',
     "integer 2**53": '{"x": 9007199254740992}',
     "integer beyond 2**53, in its plain digits": '{"x": 9007199254740993}',

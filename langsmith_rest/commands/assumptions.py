@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 import rest
-from langsmith_rest.connection import LangSmith, call, encode, send
+from langsmith_rest.connection import LangSmith, call, send
 from langsmith_rest.evaluation import api as more
 from langsmith_rest.evaluation.runs_api import list_experiment_runs, query_runs
 from langsmith_rest.recording.bodies import parse_time, timestamp

@@ -18,7 +18,8 @@ class DryRun(requests.adapters.BaseAdapter):
         super().__init__()
         self.dataset = dataset
         self.requests: list[dict[str, Any]] = []
-        self._roots = 0
+        self._created: dict[str, Any] = {}
+        self._roots = self._feedback = 0
         self._lock = threading.Lock()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
@@ -32,15 +33,23 @@ class DryRun(requests.adapters.BaseAdapter):
         with self._lock:
             self.requests.append(sent)
             self._roots += sum(run["id"] == run["trace_id"] for run in runs_in(sent))
+            self._feedback += len(sent.get("parts", ()))
+            if sent["path"] == "/datasets" and is_json:
+                self._created = {**sent["body"], **self.dataset, "example_count": 0}
+            elif sent["path"] == "/examples/bulk":
+                self._created["example_count"] += len(sent["body"])
         answer = requests.Response()
         answer.status_code, answer.request, answer.url = 200, request, request.url or ""
         answer._content = json.dumps(self._answer(sent)).encode()
+        answer.headers["Content-Type"] = "application/json"
         return answer
 
     def _answer(self, sent: dict[str, Any]) -> Any:
+        if "include_stats" in sent["path"]:
+            return {"run_count": self._roots, "feedback_stats": {"all": {"n": self._feedback}}}
         if sent["method"] == "GET":
-            return {"run_count": self._roots} if "include_stats" in sent["path"] else []
-        return {**sent["body"], **self.dataset} if sent["path"] == "/datasets" else sent.get("body")
+            return [self._created] if sent["path"].startswith("/datasets") and self._created else []
+        return {**self._created, "example_count": 0} if sent["path"] == "/datasets" else sent.get("body")
 
     def close(self) -> None:
         pass
@@ -55,6 +64,7 @@ NO_ID = "00000000-0000-0000-0000-000000000000"
 NO_DATASET = {"id": NO_ID, "tenant_id": NO_ID}
 STAGES = (
     "GET /datasets",
+    "GET /sessions?name",
     "POST /datasets",
     "POST /sessions",
     "POST /examples",
@@ -77,6 +87,7 @@ def sent_requests(api: connection.LangSmith) -> list[dict[str, Any]]:
     adapter: Any = api.session.get_adapter(api.url)
     lines = [f"{sent['method']} {sent['path']}" for sent in adapter.requests]
     stages = [next((at for at, start in enumerate(STAGES) if line.startswith(start)), len(STAGES)) for line in lines]
+    stages = [len(STAGES) if lines[at] in lines[:at] and not stage else stage for at, stage in enumerate(stages)]
     return [sent for _, _, sent in sorted(zip(stages, range(len(lines)), adapter.requests, strict=True))]
 
 

@@ -11,7 +11,6 @@ import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 
@@ -137,7 +136,7 @@ def target_of(api: LangSmith, options: argparse.Namespace) -> upload.Target | No
 
 
 def is_local(api: LangSmith) -> bool:
-    return urlsplit(api.url).hostname in connection.LOOPBACK
+    return connection.is_loopback(api.url)
 
 
 def say_what_follows(api: LangSmith, dataset_id: str, dataset: str, say: Say) -> None:

@@ -5,9 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
-import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import PAGE
@@ -38,11 +36,9 @@ def list_experiment_runs(
     preview = not {"INPUTS", "OUTPUTS"} & set(selects)
     old: dict[str, Any] = {"session_ids": list(session_ids), "limit": PAGE, "offset": 0, "preview": preview}
     while True:
-        page = rest.read(
-            api,
-            ("POST", f"/api/v2/datasets/{dataset_id}/experiment-runs", new),
-            ("POST", f"/datasets/{dataset_id}/runs", old),
-        )
+        v2 = ("POST", f"/api/v2/datasets/{dataset_id}/experiment-runs", {"json": new})
+        v1 = ("POST", f"/datasets/{dataset_id}/runs", {"json": old})
+        page = connection.either(api, "experiment runs", v2=v2, v1=v1)
         is_new = isinstance(page, dict)
         examples = page["items"] if is_new else page
         for example in examples:
@@ -81,22 +77,26 @@ def query_runs(
     v2 is served; v1 knows no such bound, so more may come.
     """
     until = until or datetime.now(UTC) + timedelta(minutes=5)
-    bounds = {"min_start_time": since.isoformat(), "max_start_time": until.isoformat()}  # v2 looks back 24 h only
-    new = {"project_ids": [project_id], "page_size": page_size, "selects": list(selects), **bounds, **conditions}
+    new = {"project_ids": [project_id], "page_size": page_size, "selects": list(selects), **conditions}
     old = {"session": [project_id], "limit": PAGE, "start_time": since.isoformat()}
     old |= {"select": [V1_SELECTS.get(name, name.lower()) for name in selects if name not in V2_ONLY]}
     old |= {V1_CONDITIONS.get(name, name): value for name, value in conditions.items()}
-    cursor: dict[str, str] = {}
-    while True:
-        take_turn(api)
-        v2, v1 = ("POST", "/api/v2/runs/query", {**new, **cursor}), ("POST", "/runs/query", {**old, **cursor})
-        page = rest.read(api, v2, v1)
-        runs = page["items"] if "items" in page else [v2_run(run) for run in page["runs"]]
-        yield from runs
-        following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
-        if not following or not runs:
+    for first, last in reversed(list(connection.spans(since, until))):  # v2 looks back 24 h unless it is told
+        bounds = {"min_start_time": first.isoformat(), "max_start_time": last.isoformat()}
+        cursor: dict[str, str] = {}
+        while True:
+            take_turn(api)
+            v2 = ("POST", "/api/v2/runs/query", {"json": {**new, **bounds, **cursor}})
+            v1 = ("POST", "/runs/query", {"json": {**old, **cursor}})
+            page = connection.either(api, "runs", v2=v2, v1=v1)
+            runs = page["items"] if "items" in page else [v2_run(run) for run in page["runs"]]
+            yield from runs
+            following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
+            if not following or not runs or following == cursor.get("cursor"):
+                break
+            cursor = {"cursor": following}
+        if "runs v2" in api.missing:  # v1 was asked for all of the time
             return
-        cursor = {"cursor": following}
 
 
 V1_SELECTS = {"METADATA": "extra", "PROJECT_ID": "session_id"}
@@ -108,7 +108,7 @@ queried: deque[float] = deque(maxlen=QUERIES)  # when the last ones were sent, b
 
 def take_turn(api: LangSmith) -> None:
     """Wait until another run query is within LangSmith's rate limit; a server on this machine has none."""
-    if urlsplit(api.url).hostname in connection.LOOPBACK:
+    if connection.is_loopback(api.url):
         return
     if len(queried) == QUERIES:
         time.sleep(max(0.0, queried[0] + QUERY_SECONDS - time.monotonic()))

@@ -2,7 +2,9 @@
 
 import uuid
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any
@@ -11,7 +13,8 @@ import rest
 from langsmith_rest import notebooks
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.batches import Batch
+from langsmith_rest.recording.batches import Batch, hundreds
+from langsmith_rest.recording.sending import known_examples
 from langsmith_rest.recording.sources import Source
 from langsmith_rest.recording.tally import Tally
 
@@ -30,6 +33,7 @@ class Recording:
     results: int = 0
     examples_created: int = 0
     examples_existing: int = 0
+    examples_updated: int = 0  # given another split or metadata
     runs_recorded: int = 0  # results whose runs were sent in this call
     runs_existing: int = 0  # results whose runs were there before
     feedback: int = 0  # created or changed in this call
@@ -67,19 +71,21 @@ class Account:
         self, recording: Recording, source: Source, on_progress: Callable[[int, int | None], None] | None
     ) -> None:
         self.recording, self.source, self.on_progress = recording, source, on_progress
-        self.known_runs = 0  # that the experiment had before this call
+        self.known_runs, self.is_resumed = 0, False  # what the experiment had before this call
         self.last_end = bodies.timestamp(bodies.EPOCH)
         self._refused: list[dict[str, Any]] = []  # by the server
-        self._numbers, self._ids = array("Q"), bytearray()  # of the results whose runs this call sent: 24 bytes each
+        # Of the results that this call sent: number, run id, how much feedback; 21 bytes each.
+        self._numbers, self._ids, self._feedback = array("I"), bytearray(), bytearray()
 
     def add(self, batch: Batch) -> None:
         """Add what became of a batch to what became of all."""
         for name, number in batch.counts.items():
             setattr(self.recording, name, getattr(self.recording, name) + number)
         for result in batch.results:
-            if result.is_sent and result.state == "recorded":
+            if (result.is_sent or result.feedback_sent) and result.state == "recorded":
                 self._numbers.append(result.number)
                 self._ids += bytes.fromhex(result.root.id.replace("-", ""))
+                self._feedback.append(min(result.feedback_sent, 255))
                 self.last_end = max(self.last_end, result.root.end_time)
         self._refused += batch.rejected
         self.recording.results += len(batch.results)
@@ -101,31 +107,71 @@ class Account:
             raise RecordingError(message, recording)
         return recording
 
-    def read_back(self, api: LangSmith, session: Mapping[str, Any]) -> None:
-        """Wait until the experiment has the runs that it should have; reject the results whose runs do not appear."""
-        expected = self.known_runs + len(self._numbers)
+    def read_back(
+        self, api: LangSmith, dataset: Mapping[str, Any], session: Mapping[str, Any], counted: Future[Any]
+    ) -> None:
+        """Wait until all that was sent can be read; reject the results of which something does not appear.
+
+        `counted` is the dataset as it is now.
+        """
         deadline, pause = monotonic() + READ_BACK_SECONDS, 0.2
-        while self._numbers and (count := rest.read_session(api, session["id"]).get("run_count") or 0) != expected:
+        while self._numbers:
             is_late = monotonic() + pause > deadline
-            if is_late or count > expected:  # when others record here, too, only the ids can tell
-                start = bodies.parse_time(session["start_time"]) or bodies.EPOCH
-                missing = self._missing_from(Tally(rest.list_run_ids(api, session["id"], start)))
-                if is_late or not missing:
-                    reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
-                    self._refused += [{"result": number, "reason": reason} for number in missing]
-                    return
+            stats = rest.read_session(api, session["id"])
+            missing = self._missing_runs(api, session, stats.get("run_count"), is_late)
+            missing = (
+                missing or self._missing_feedback(api, stats) or self._missing_examples(api, dataset, session, counted)
+            )
+            if not missing or is_late:
+                reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
+                self._refused += [{"result": number, "reason": reason} for number in missing]
+                return
             sleep(pause)
             pause = min(1.5 * pause, 10)
+
+    # Counts tell while nobody else records here; else, and where a server does not count, ids do.
+
+    def _missing_runs(self, api: LangSmith, session: Mapping[str, Any], count: int | None, is_late: bool) -> list[int]:
+        """The results whose runs cannot be read; before it is late, any of them when there are too few."""
+        expected = self.known_runs + self.recording.runs_recorded
+        if count == expected:
+            return []
+        if count is not None and count < expected and not is_late:
+            return self._numbers[:1].tolist()
+        start = bodies.parse_time(session["start_time"]) or bodies.EPOCH
+        known = Tally(rest.list_run_ids(api, session["id"], start))
+        return [number for number, i in zip(self._numbers, self._run_ids(), strict=True) if i not in known]
+
+    def _missing_feedback(self, api: LangSmith, stats: Mapping[str, Any]) -> list[int]:
+        counts = [found.get("n") or 0 for found in (stats.get("feedback_stats") or {}).values()]
+        if sum(counts) == self.recording.feedback and not self.is_resumed or not any(self._feedback):
+            return []
+        found = Counter[str]()
+        for some in hundreds(ids := list(self._run_ids())):
+            found.update(item["run_id"] for item in rest.list_feedback(api, some))
+        sent = zip(self._numbers, ids, self._feedback, strict=True)
+        return [number for number, i, count in sent if found[i] < count]
+
+    def _missing_examples(
+        self, api: LangSmith, dataset: Mapping[str, Any], session: Mapping[str, Any], counted: Future[Any]
+    ) -> list[int]:
+        created = self.recording.examples_created
+        before, after = dataset.get("example_count") or 0, (counted.result() or {}).get("example_count")
+        if not created or after == before + created:
+            return []
+        start = bodies.parse_time(session["start_time"]) or bodies.EPOCH
+        of_run = dict(rest.list_run_examples(api, session["id"], start))
+        known = Tally(known_examples(api, dataset["id"], sorted(set(of_run.values()))))
+        return [n for n, i in zip(self._numbers, self._run_ids(), strict=True) if of_run.get(i, i) not in known]
+
+    def _run_ids(self) -> Iterator[str]:
+        return (str(uuid.UUID(bytes=bytes(self._ids[at : at + 16]))) for at in range(0, len(self._ids), 16))
 
     def _complete(self) -> Recording:
         """The recording with the results that the source refused."""
         self.recording.results += len(self.source.rejected)
         self.recording.rejected = sorted(self._refused + self.source.rejected, key=lambda one: one["result"])
         return self.recording
-
-    def _missing_from(self, there: Tally) -> list[int]:
-        ids = (str(uuid.UUID(bytes=bytes(self._ids[at : at + 16]))) for at in range(0, len(self._ids), 16))
-        return [number for number, i in zip(self._numbers, ids, strict=True) if i not in there]
 
     def stopped(self, cause: Exception, under_way: list[Batch]) -> RecordingError:
         """The error that says why recording stopped, what is recorded, and what is not."""

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DNS = uuid.NAMESPACE_DNS.bytes
 ZERO, MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
+HOUR, MINUTE = r"([01]\d|2[0-3])", r"[0-5]\d"
+CLOCK = rf"{HOUR}:{MINUTE}(:{MINUTE}([.,]\d+)?)?([Zz]|[+-]{HOUR}(:?{MINUTE})?)?"
+TIME = re.compile(rf"\d{{4}}-\d\d-\d\d([Tt ]{CLOCK})?", re.ASCII)
 MARKS = ("score", "value", "comment")
+OF_THE_EXAMPLE = ("split", "example_metadata")  # these may change later, so no id depends on them
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -43,6 +48,13 @@ def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
         else:
             fields[name] = WRITERS[type(value)](value)
     return fields
+
+
+def run_text(fields: Mapping[str, str]) -> str:
+    """The text that the id of a result's run is made of."""
+    if any(name in fields for name in OF_THE_EXAMPLE):
+        fields = {name: text for name, text in fields.items() if name not in OF_THE_EXAMPLE}
+    return canonical_result(fields)
 
 
 def canonical_result(fields: Mapping[str, str]) -> str:
@@ -95,13 +107,27 @@ def moment(time: datetime) -> tuple[str, str, str]:
 
 
 def parse_time(value: str | datetime | None) -> datetime | None:
-    """Read an ISO 8601 text or a datetime as a time in UTC, which is also meant by one without offset; None stays."""
+    """Read a text of RFC 3339 or a datetime as a time in UTC, which is also meant by one without offset; None stays.
+
+    Also read are: a date alone, no seconds, a space or `t` instead of `T`, a comma, `z`, `+0200` and `+02`. Digits
+    beyond microseconds are dropped. Raises ValueError for any other text.
+    """
     if value is None:
         return None
-    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        if not TIME.fullmatch(value):
+            raise ValueError(f"{value[:40]!r} is not a time")
+        value = datetime.fromisoformat(value.upper())
+    time = value
     if time.tzinfo is UTC:
         return time
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def duration(run: Mapping[str, Any], start: datetime | None) -> timedelta:
+    """How long a run took, by its end or its `latency` in seconds; nothing when it says neither."""
+    end = parse_time(run.get("end_time"))
+    return end - start if start and end else timedelta(seconds=run.get("latency") or 0)
 
 
 def timestamp(time: datetime) -> str:
@@ -155,6 +181,18 @@ def new_example(dataset_id: str, fields: Mapping[str, str]) -> Example:
     return Example(i, canonical_result(body).encode())
 
 
+def changed_example(known: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any] | None:
+    """The change that gives an example the split and metadata of a result; None when it has them."""
+    metadata = dict(known.get("metadata") or {})
+    splits = metadata.pop("dataset_split", ["base"])
+    wanted = json.loads(fields["split"]) if "split" in fields else splits
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    wanted_metadata = json.loads(fields["example_metadata"]) if "example_metadata" in fields else metadata
+    if sorted(wanted) == sorted(splits) and wanted_metadata == metadata:
+        return None
+    return {"id": known["id"], "metadata": wanted_metadata, "split": wanted}
+
+
 # ---------------------------------------------------------------- runs
 
 
@@ -191,12 +229,13 @@ class Trace:
         parent: SentRun | None = None,
     ) -> None:
         """Add a run after those below it; `start` is when it starts unless it says so, `tie` what only roots have."""
-        end, metadata = start, fields.get("metadata", "{}")
-        if own_start := parse_time(run.get("start_time")):
+        metadata, own_start = fields.get("metadata", "{}"), parse_time(run.get("start_time"))
+        took = duration(run, own_start)
+        if own_start:
             start = own_start + self.shift
-            end = (parse_time(run.get("end_time")) or own_start) + self.shift
             if self.shift:
-                metadata = with_original_times(metadata, fields)
+                metadata = with_original_times(metadata, fields, own_start + took)
+        end = start + took
         i, (start_time, order, _) = run_id(name, start), moment(start)
         end_time = start_time if end == start else timestamp(end)
         trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
@@ -219,10 +258,10 @@ class Trace:
         self.runs.append(made)
 
 
-def with_original_times(metadata: str, fields: Mapping[str, str]) -> str:
-    """The metadata of a run that was moved, with the times that it had."""
-    start = fields["start_time"]
-    original = f'"original_start_time":{start},"original_end_time":{fields.get("end_time", start)}'
+def with_original_times(metadata: str, fields: Mapping[str, str], end: datetime) -> str:
+    """The metadata of a run that was moved, with the times that it had, as they were given."""
+    end_time = fields.get("end_time") or (f'"{timestamp(end)}"' if "latency" in fields else fields["start_time"])
+    original = f'"original_start_time":{fields["start_time"]},"original_end_time":{end_time}'
     return f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
 
 
@@ -236,7 +275,16 @@ def feedback_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     if isinstance(given, dict):
         given = list(long_form(given))
-    return [item for item in given if item.get("error") or any(item.get(name) is not None for name in MARKS)]
+    return [
+        {**item, "score": rounded(item["score"])} if isinstance(item.get("score"), float) else item
+        for item in given
+        if item.get("error") or any(item.get(name) is not None for name in MARKS)
+    ]
+
+
+def rounded(score: Any) -> Any:
+    """A score as LangSmith takes it: with at most 4 decimals, ties to even; it refuses more precise ones."""
+    return round(score, 4) + 0.0 if isinstance(score, float) else score  # + 0.0: no minus zero
 
 
 def long_form(scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

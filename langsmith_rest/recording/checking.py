@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from langsmith_rest.recording.bodies import canonical_fields, canonical_result, long_form, parse_time
+from langsmith_rest.recording.bodies import canonical_fields, duration, long_form, parse_time, run_text
 from langsmith_rest.recording.results import ALIASES, Unreadable
 from langsmith_rest.wording import alike, counted
 
@@ -16,15 +16,14 @@ MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
 MAX_DEPTH = 64
 LISTED_PROBLEMS = 20
 CLOCK_SKEW = timedelta(minutes=5)
+LONGEST = timedelta(days=36525)  # nanoseconds in 64 bits hold 292 years
 RUN_TYPES = ("chain", "embedding", "llm", "parser", "prompt", "retriever", "tool")
 
-
-def is_object(value: Any) -> bool:
-    return isinstance(value, dict)
+Kind = tuple[Callable[[Any], bool], str]  # whether a value is of it, and what is expected
 
 
-def is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def is_a(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds)
 
 
 def are_texts(value: Any) -> bool:
@@ -33,7 +32,7 @@ def are_texts(value: Any) -> bool:
 
 def is_time(value: Any) -> bool:
     try:
-        return parse_time(value) is not None and (not isinstance(value, str) or value.isascii())
+        return parse_time(value) is not None
     except (AttributeError, OverflowError, TypeError, ValueError):
         return False
 
@@ -45,29 +44,31 @@ def is_uuid(value: Any) -> bool:
         return False
 
 
-OBJECT = (is_object, "an object")
-TIME = (is_time, "an ISO 8601 time, such as 2026-08-21T09:15:30.123456+00:00")
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+def is_latency(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST.total_seconds()
+
+
+OBJECT: Kind = (is_a(dict), "an object")
+TIME: Kind = (is_time, "an ISO 8601 time, such as 2026-08-21T09:15:30.123456+00:00")
+FIELDS: dict[str, Kind] = {
     "inputs": OBJECT,
     "outputs": OBJECT,
     "reference_outputs": OBJECT,
     "start_time": TIME,
     "end_time": TIME,
-    "error": (is_text, "text"),
+    "latency": (is_latency, "a number of seconds from 0 up to 100 years"),
+    "error": (is_a(str), "text"),
     "metadata": OBJECT,
-    "feedback": (
-        lambda value: isinstance(value, (list, dict)),
-        "a list of {key, score, value, comment} or {key: score}",
-    ),
-    "name": (lambda value: is_text(value) and 0 < len(value) <= 128, "text of 1 to 128 characters"),
+    "feedback": (is_a(list, dict), "a list of {key, score, value, comment} or {key: score}"),
+    "name": (lambda value: isinstance(value, str) and 0 < len(value) <= 128, "text of 1 to 128 characters"),
     "run_type": (lambda value: value in RUN_TYPES, f"one of {', '.join(RUN_TYPES)}"),
     "tags": (are_texts, "a list of texts"),
-    "child_runs": (lambda value: isinstance(value, list), "a list of runs"),
+    "child_runs": (is_a(list), "a list of runs"),
     "example_id": (is_uuid, "the UUID of an example, in lower case"),
-    "split": (lambda value: is_text(value) or are_texts(value), "text or a list of texts"),
+    "split": (lambda value: isinstance(value, str) or are_texts(value), "text or a list of texts"),
     "example_metadata": OBJECT,
 }
-TIMES = {"start_time", "end_time"}
+TIMES = {"start_time", "end_time", "latency"}
 RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata")
 CHILD_FIELDS = tuple(name for name in FIELDS if name not in RESULT_ONLY)
 JSON_FIELDS = FIELDS.keys() - TIMES - {"child_runs", "feedback"}
@@ -81,7 +82,7 @@ ELSEWHERE = {  # what is no field here, but has a place: field -> the field it g
         for name in ("ground_truth", "reference", "label")
     },
     **{name: ("feedback", f"put it into 'feedback': {{'{name}': ...}}") for name in ("score", "correct", "rating")},
-    **dict.fromkeys(("latency", "duration"), ("end_time", "give 'start_time' and 'end_time'")),
+    "duration": ("latency", "give 'latency' in seconds, or 'start_time' and 'end_time'"),
     "model": ("metadata", "put it into 'metadata' as 'ls_model_name'"),
     "tokens": ("metadata", "put them into 'metadata': {'usage_metadata': {'total_tokens': ...}}"),
     "results": ("inputs", "put its objects alone into the file, one per line, or as one array"),
@@ -99,20 +100,18 @@ def listed(problems: list[str], source: str) -> str:
 
 
 def prepare(result: Any) -> tuple[dict[str, str], bytes, list[str]]:
-    """The canonical fields of a sound result, and their bytes; or in words all that keeps it from being recorded."""
+    """The canonical fields of a sound result, and what its run's id is made of; or all that is wrong with it."""
     if isinstance(result, Unreadable):
         return {}, b"", [str(result)]
-    problems: list[str] = []
+    fields, encoded, problems = {}, b"", list[str]()
     check_run(result, "", None, problems)
-    if problems:
-        check_json(result, "", problems)
-        return {}, b"", [printable(problem) for problem in problems]
-    fields, encoded = {}, b""
     try:
-        fields = canonical_fields(result)
-        encoded = canonical_result(fields).encode()
-        if len(encoded) < MAX_RUN_BYTES and encoded.count(b"{") + encoded.count(b"[") < MAX_DEPTH:
-            return fields, encoded, problems
+        if not problems:
+            fields = canonical_fields(result)
+            encoded = run_text(fields).encode()
+            size = len(encoded) + len(fields.get("example_metadata", "").encode())
+            if size < MAX_RUN_BYTES and encoded.count(b"{") + encoded.count(b"[") < MAX_DEPTH:
+                return fields, encoded, problems
     except (AttributeError, TypeError, ValueError, RecursionError, StopIteration):
         pass
     check_json(result, "", problems)  # slower, but it knows where
@@ -128,10 +127,12 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
         return
     bad = []
     for name, value in run.items():
+        if value is None and isinstance(name, str):  # as if it were left out
+            continue
         if name not in FIELDS or where and name in RESULT_ONLY:
             problems.append(unknown_field(name, CHILD_FIELDS if where else tuple(FIELDS), where))
             bad.append(name)
-        elif value is not None and not FIELDS[name][0](value):
+        elif not FIELDS[name][0](value):
             problems.append(f"'{where}{name}' is {named(value)}, expected {FIELDS[name][1]}")
             bad.append(name)
     if run.get("inputs") is None:
@@ -154,14 +155,24 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
 def check_times(run: dict[str, Any], where: str, parent_start: datetime | None, problems: list[str]) -> datetime | None:
     start, end = parse_time(run.get("start_time")), parse_time(run.get("end_time"))
     now = datetime.now(UTC) + CLOCK_SKEW
+    if end and not start:
+        problems.append(f"'{where}end_time' needs a 'start_time'")
+        return None
+    if end and run.get("latency") is not None:
+        problems.append(f"'{where}latency' and 'end_time' both say how long it took: keep one")
     for field, time in (("start_time", start), ("end_time", end)):
         if time and time > now:
             problems.append(f"'{where}{field}' {run[field]} is in the future (a time without an offset is read as UTC)")
-    if end and not start:
-        problems.append(f"'{where}end_time' needs a 'start_time'")
-    elif start and end and end < start:
+    if not start:
+        return None
+    took = duration(run, start)
+    if not end and start < now < start + took:
+        problems.append(f"'{where}latency' {run['latency']} ends in the future")
+    if took < timedelta(0):
         problems.append(f"'{where}end_time' is earlier than 'start_time'")
-    elif start and parent_start and start < parent_start:
+    elif took > LONGEST:
+        problems.append(f"'{where}end_time' is more than 100 years after 'start_time'")
+    elif parent_start and start < parent_start:
         problems.append(f"'{where}start_time' is earlier than that of its parent")
     return start
 
@@ -174,8 +185,8 @@ def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
             continue
         key, score, comment = item.get("key"), item.get("score"), item.get("comment")
         here = f"{where}feedback" + (f".{key}"[:100] if is_short else f"[{index}]")
-        for field in item:
-            if field not in FEEDBACK_FIELDS:
+        for field, value in item.items():
+            if field not in FEEDBACK_FIELDS and value is not None:
                 problems.append(unknown_field(field, FEEDBACK_FIELDS, f"{here}."))
         if not isinstance(key, str) or not 0 < len(key) <= 180:
             problems.append(f"'{here}.key' is {named(key)}, expected text of 1 to 180 characters")
@@ -255,6 +266,8 @@ def json_size(value: Any, path: Path, problems: list[str], depth: int = 1) -> in
     elif isinstance(value, float):
         if not math.isfinite(value):
             problems.append(f"{in_words(path)} is {json.dumps(value)}, which JSON cannot hold")
+        elif abs(value) < 1e21 and not -(2.0**63) <= value < 2.0**63:  # canonical JSON writes it as an integer
+            problems.append(f"{in_words(path)} is a number beyond 64 bits, expected a smaller one (or text)")
     elif value is not None:
         problems.append(f"{in_words(path)} is {named(value)}, which JSON cannot hold")
     return 8

@@ -43,16 +43,18 @@ class Delivery:
     def __enter__(self) -> "Delivery":
         return self
 
-    def meanwhile(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    def meanwhile(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
         """Do something while the loop goes on."""
-        return self._pool.submit(work, *arguments)
+        return self._pool.submit(work, *arguments, **named)
 
-    def open(self, dataset: Mapping[str, Any], is_new: bool, session: dict[str, Any]) -> None:
-        """Create the experiment, or find the one of that name, while examples travel already."""
+    def open(
+        self, dataset: Mapping[str, Any], is_new: bool, session: dict[str, Any], found: dict[str, Any] | None
+    ) -> None:
+        """Create the experiment unless it was found, while examples travel already."""
         if monotonic() - self._began > NEAR_SECONDS:
             self._abreast = MOST_ABREAST
-        self._session = session
-        self._opening = self._pool.submit(open_session, self.api, session)
+        self._session: Mapping[str, Any] = found or session
+        self._opening = self._pool.submit(open_session, self.api, session, found)
         self._sender = Sender(self.api, dataset["id"], is_new, self._opening)
         Thread(target=self._flush_in_time, daemon=True).start()
 
@@ -85,7 +87,7 @@ class Delivery:
                 self._send()
         self._settle(0)
         opened = self._opening.result()
-        self.account.known_runs = len(opened.existing)
+        self.account.known_runs, self.account.is_resumed = len(opened.existing), opened.is_resumed
         return opened.session
 
     def _send(self) -> None:

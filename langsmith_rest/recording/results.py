@@ -15,8 +15,9 @@ class Result(TypedDict):
     inputs: dict[str, Any]
     outputs: NotRequired[dict[str, Any] | None]
     reference_outputs: NotRequired[dict[str, Any] | None]
-    start_time: NotRequired[str | datetime | None]  # ISO 8601; without an offset it means UTC
+    start_time: NotRequired[str | datetime | None]  # RFC 3339; without an offset it means UTC
     end_time: NotRequired[str | datetime | None]
+    latency: NotRequired[float | None]  # seconds, instead of end_time
     error: NotRequired[str | None]
     metadata: NotRequired[dict[str, Any] | None]  # ls_provider, ls_model_name, usage_metadata give tokens and cost
     feedback: NotRequired[
@@ -91,6 +92,7 @@ class Prepared:
     feedback: Sequence[Feedback] = ()
     makes_example: bool = False  # whether it is the first result of its example
     is_sent: bool = False  # whether its runs are sent in this call
+    feedback_sent: int = 0  # how much feedback of its root is sent in this call
     state: str = field(default="")  # "recorded" or "rejected" in the end
 
     @property

@@ -33,28 +33,26 @@ class Opened(NamedTuple):
     is_resumed: bool
 
 
-def open_session(api: LangSmith, session: dict[str, Any]) -> Opened:
-    """Create the experiment, or find the one of that name and its runs.
-
-    Raises LookupError when the name belongs to another dataset.
-    """
+def open_session(api: LangSmith, session: dict[str, Any], found: dict[str, Any] | None) -> Opened:
+    """Create the experiment, unless it was `found` before; then, and if somebody else is quicker, find its runs."""
     try:
-        return Opened(rest.create_session(api, session), Tally(), False)
+        if not found:
+            return Opened(rest.create_session(api, session), Tally(), False)
     except requests.HTTPError as error:
         if error.response.status_code != 409:
             raise
         found = rest.find_session(api, name=session["name"]) or rest.find_session(api, id=session["id"])
         if not found:
             raise
-    refuse_taken(found, session["reference_dataset_id"])
+        refuse_taken(found, session["reference_dataset_id"])
     start = bodies.parse_time(found["start_time"]) or bodies.EPOCH
     return Opened(found, Tally(rest.list_run_ids(api, found["id"], start)), True)
 
 
-def refuse_taken(session: Mapping[str, Any], dataset_id: str) -> None:
+def refuse_taken(session: Mapping[str, Any], dataset_id: str | None) -> None:
     """Raise LookupError when an experiment does not belong to this dataset."""
     owner = session.get("reference_dataset_id")
-    if owner != dataset_id:
+    if not owner or owner != dataset_id:
         by = f"dataset {owner}" if owner else "a project without a dataset"
         raise LookupError(f"The experiment name {session['name']!r} is taken by {by}: record under another name.")
 
@@ -88,12 +86,27 @@ class Sender:
         made = {result.example.id: result.example for result in batch.results if result.makes_example}
         asked = [*given, *(() if self.is_new_dataset else made)]
         known = known_examples(self.api, self.dataset_id, asked)
+        self.update_examples(batch, known)
         missing = [example for i, example in made.items() if i not in known]
         created, refused = create_examples(self.api, self.dataset_id, missing)
         batch.counts["examples_created"] += created
         batch.counts["examples_existing"] += len(made) - created - len(refused)
         self.refused_examples |= {i: f"its example was refused: {reason}" for i, reason in refused.items()}
-        self.refused_examples |= {i: f"example {i} is not in the dataset" for i in given - known - made.keys()}
+        self.refused_examples |= {i: f"example {i} is not in the dataset" for i in given - known.keys() - made.keys()}
+
+    def update_examples(self, batch: Batch, known: Mapping[str, Mapping[str, Any]]) -> None:
+        """Give examples that exist the split and the metadata that a result now says."""
+        found = [result for result in batch.results if result.makes_example and result.example.id in known]
+        changes = [(one, bodies.changed_example(known[one.example.id], one.fields)) for one in found]
+
+        def post(units: Sequence[tuple[Prepared, dict[str, Any]]]) -> None:
+            rest.update_examples(self.api, [change for _, change in units])
+            batch.counts["examples_updated"] += len(units)
+
+        def refuse(unit: tuple[Prepared, Any], reason: str) -> None:
+            batch.reject(unit[0], f"its split or example_metadata was refused: {reason}")
+
+        post_or_halve(post, [unit for unit in changes if unit[1]], refuse)
 
     def send_runs(self, batch: Batch) -> None:
         opened = self.opening.result()
@@ -101,6 +114,8 @@ class Sender:
             rebuild(batch, opened.session)
         too_late = bodies.timestamp(datetime.now(UTC) - LAST_CALL)
         for result in batch.results:
+            if result.state:
+                continue
             if reason := self.refused_examples.get(result.example.id):
                 batch.reject(result, reason)
             elif result.root.id in opened.existing:
@@ -130,6 +145,8 @@ class Sender:
             for some in hundreds([item for _, items in units for item in items]):
                 rest.create_feedback(self.api, {item.id: item.body for item in some})
             batch.counts["feedback"] += sum(len(items) for _, items in units)
+            for result, items in units:
+                result.feedback_sent = sum(item.run_id == result.root.id for item in items)
 
         def refuse(unit: tuple[Prepared, Sequence[Feedback]], reason: str) -> None:
             batch.reject(unit[0], f"recorded, but its feedback was refused: {reason}")
@@ -143,10 +160,16 @@ class Sender:
         for item in items:
             if item.id in known:
                 body = json.loads(item.body)
-                if any(known[item.id].get(name) != body.get(name) for name in bodies.MARKS):
+                if differs(known[item.id], body):
                     rest.update_feedback(self.api, body)
                     batch.counts["feedback"] += 1
         return known.keys() & {item.id for item in items}
+
+
+def differs(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether feedback says something else than it does on the server, which keeps scores as floats."""
+    pairs = [(known.get(name), body.get(name)) for name in bodies.MARKS]
+    return any(a != b and not (isinstance(a, float) and isinstance(b, int) and a == float(b)) for a, b in pairs)
 
 
 def rebuild(batch: Batch, session: Mapping[str, Any]) -> None:
@@ -159,9 +182,9 @@ def rebuild(batch: Batch, session: Mapping[str, Any]) -> None:
 # ---------------------------------------------------------------- examples
 
 
-def known_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> set[str]:
-    """Those of the ids that a dataset has."""
-    return {example["id"] for some in hundreds(ids) for example in rest.list_examples(api, dataset_id, some)}
+def known_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Those of the examples that a dataset has, by their ids."""
+    return {found["id"]: found for some in hundreds(ids) for found in rest.list_examples(api, dataset_id, some)}
 
 
 def create_examples(api: LangSmith, dataset_id: str, examples: Collection[Example]) -> tuple[int, dict[str, str]]:
@@ -177,7 +200,7 @@ def create_examples(api: LangSmith, dataset_id: str, examples: Collection[Exampl
                 rest.create_examples(api, request)
         except requests.HTTPError as error:
             ids = [example.id for example in some]
-            known = known_examples(api, dataset_id, ids) if error.response.status_code == 409 else set()
+            known = known_examples(api, dataset_id, ids) if error.response.status_code == 409 else {}
             if not known:
                 raise
             existing.update(known)

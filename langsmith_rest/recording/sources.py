@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from langsmith_rest.recording.bodies import canonical_result, default_name, parse_time, short_hash
+from langsmith_rest.recording.bodies import default_name, duration, parse_time, run_text, short_hash
 from langsmith_rest.recording.checking import listed, named, prepare
 from langsmith_rest.recording.results import Prepared
 from langsmith_rest.recording.tally import Tally
@@ -40,7 +40,7 @@ class Source:
         texts = Tally()
         try:
             for number, result, fields in self._numbered():
-                text = canonical_result(fields)
+                text = run_text(fields)
                 yield Prepared(number, result, fields, text, texts.add(text))
         except (GeneratorExit, KeyboardInterrupt):
             raise
@@ -54,10 +54,10 @@ class Source:
         raise NotImplementedError
 
     def _note_times(self, result: Mapping[str, Any]) -> None:
-        start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
+        start = parse_time(result.get("start_time"))
+        self.longest = max(duration(result, start), self.longest)
         if start:
             self.earliest = min(start, self.earliest or start)
-            self.longest = max((end or start) - start, self.longest)
 
     def _check(self, results: Iterable[Any]) -> Iterator[Numbered]:
         """Check every result and yield the sound ones.
@@ -134,7 +134,7 @@ class Stream(Source):
             if not self._first:
                 raise ValueError(f"There is nothing to record. {self.rejected or ''}".strip())
             self._note_times(self._first[0][1])
-            if self.earliest:
+            if self.earliest or self.longest:
                 self.longest = max(self.longest, LONGEST_STREAMED)
 
     def _numbered(self) -> Iterator[Numbered]:

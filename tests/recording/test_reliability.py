@@ -757,7 +757,7 @@ def test_requests_for_flat_results_into_a_new_dataset(monkeypatch, faults, api, 
 
     record_langsmith_experiment("d", results(count, child_runs=None, feedback=None), langsmith=api)
 
-    assert len(faults.seen) <= 6 + 2 * math.ceil(count / 100)
+    assert len(faults.seen) <= 8 + 2 * math.ceil(count / 100)
 
 
 def test_round_trips_that_wait_for_each_other(monkeypatch, faults, api):

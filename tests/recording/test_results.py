@@ -222,7 +222,7 @@ def test_field_that_is_not_what_it_should_be_is_refused(fields, problem):
 )
 def test_unknown_field_names_the_one_that_was_meant(field, near):
     """In Python, where no spelling of other tools is translated, too."""
-    assert problems_of([result(**{field: None})]) == [f"unknown field '{field}': did you mean '{near}'?"]
+    assert problems_of([result(**{field: 1})]) == [f"unknown field '{field}': did you mean '{near}'?"]
 
 
 @pytest.mark.parametrize(
@@ -233,13 +233,13 @@ def test_unknown_field_names_the_one_that_was_meant(field, near):
         ("prediction", "put it into 'outputs': {'prediction': ...}"),
         ("ground_truth", "put it into 'reference_outputs': {'ground_truth': ...}"),
         ("score", "put it into 'feedback': {'score': ...}"),
-        ("latency", "give 'start_time' and 'end_time'"),
+        ("duration", "give 'latency' in seconds, or 'start_time' and 'end_time'"),
         ("model", "put it into 'metadata' as 'ls_model_name'"),
     ],
 )
 def test_unknown_field_that_has_a_place_is_told_where(field, advice):
     """The words that people use for what goes into a field."""
-    assert problems_of([result(**{field: None})]) == [f"unknown field '{field}': {advice}"]
+    assert problems_of([result(**{field: 1})]) == [f"unknown field '{field}': {advice}"]
 
 
 @pytest.mark.parametrize(

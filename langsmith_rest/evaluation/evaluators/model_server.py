@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 
@@ -80,9 +79,6 @@ def connect(
     `patience` is LANGSMITH_PATIENCE_SECONDS if left out. Raises SetupError when there is neither key nor URL.
     """
     values = connection.settings()
-    patience = (
-        float(connection.pick(values, "PATIENCE_SECONDS") or connection.PATIENCE) if patience is None else patience
-    )
     base = url or values.get("OPENAI_BASE_URL")
     key = (values.get("OPENAI_API_KEY") or "" if api_key is None else api_key).strip(connection.STRAY)
     if not key and not base:
@@ -91,23 +87,9 @@ def connect(
             "(Ollama: http://127.0.0.1:11434/v1). Put it into the environment or into .env."
         )
     base = (base or DEFAULT_URL).rstrip("/")
-    if not connection.ENDPOINT_FORM.fullmatch(base):
-        raise connection.SetupError("OPENAI_BASE_URL must look like https://HOST/v1, without user or query.")
-    if not (key.isascii() and key.isprintable()):
-        raise connection.SetupError("OPENAI_API_KEY holds characters that no key has: copy it again.")
-    parts = urlsplit(base)
-    is_open = parts.scheme == "http" and parts.hostname not in connection.LOOPBACK
-    if is_open and key and connection.pick(values, "ALLOW_HTTP") != "1":
-        raise connection.SetupError(
-            f"OPENAI_API_KEY would go to {base} unencrypted: use https, or LANGSMITH_ALLOW_HTTP=1."
-        )
-    session = requests.Session()
-    session.headers.update({"Accept": "application/json", "User-Agent": "langsmith-rest"})
-    if key:
-        session.headers["Authorization"] = f"Bearer {key}"
-    session.proxies, session.verify = connection.proxies_and_certificates(session, base)
-    session.trust_env = False
-    session.mount(f"{parts.scheme}://", connection.PatientAdapter(patience))
+    connection.check_address("OPENAI_BASE_URL", base, "OPENAI_API_KEY", key, values)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    session = connection.open_session(base, headers, values, patience)
     opened = ModelServer(base, session, key, Path(cache) if cache else None, fresh, timeout)
     SPENT.append(opened.spent)
     return opened
