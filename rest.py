@@ -101,12 +101,10 @@ def list_run_ids(api: LangSmith, session_id: str, start_time: datetime) -> Itera
     return (run_id for run_id, _ in list_run_examples(api, session_id, start_time))
 
 
-def list_run_examples(
-    api: LangSmith, session_id: str, start_time: datetime
-) -> Iterator[tuple[str, str]]:
+def list_run_examples(api: LangSmith, session_id: str, start: datetime) -> Iterator[list[str]]:
     """Yield an experiment's root runs and their examples, by ids."""
     minutes = timedelta(minutes=5)  # clocks differ
-    for span in spans(start_time - minutes, datetime.now(UTC) + minutes):
+    for span in spans(start - minutes, datetime.now(UTC) + minutes):
         first, last = map(datetime.isoformat, span)
         new = {"project_ids": [session_id], "is_root": True, "page_size": 1000}
         new |= {"selects": ["ID", "REFERENCE_EXAMPLE_ID"]}
@@ -114,7 +112,7 @@ def list_run_examples(
         old = {"session": [session_id], "is_root": True, "limit": 100}
         old |= {"select": ["id", "reference_example_id"]}
         for run in run_pages(api, new, old):
-            yield run["id"], run.get("reference_example_id") or ""
+            yield [run["id"], run.get("reference_example_id") or ""]
         if "runs v2" in api.missing:  # v1 needs no times, so that was all
             return
 

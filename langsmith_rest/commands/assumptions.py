@@ -15,7 +15,7 @@ import rest
 from langsmith_rest.connection import LangSmith, call, send
 from langsmith_rest.evaluation import api as more
 from langsmith_rest.evaluation.runs_api import list_experiment_runs, query_runs
-from langsmith_rest.recording.bodies import parse_time, timestamp
+from langsmith_rest.recording.bodies import encode, parse_time, timestamp
 
 READABLE_SECONDS = 120  # how long runs may take until they can be read
 

@@ -160,7 +160,7 @@ class Account:
         if not created or after == before + created:
             return []
         start = bodies.parse_time(session["start_time"]) or bodies.EPOCH
-        of_run = dict(rest.list_run_examples(api, session["id"], start))
+        of_run = {run_id: i for run_id, i in rest.list_run_examples(api, session["id"], start)}
         known = Tally(known_examples(api, dataset["id"], sorted(set(of_run.values()))))
         return [n for n, i in zip(self._numbers, self._run_ids(), strict=True) if of_run.get(i, i) not in known]
 

@@ -292,7 +292,7 @@ def test_time_slightly_ahead_is_a_clock_that_runs_fast():
         ({"key": "k", "value": {1}}, "'feedback[0].value' is a Python set ({1}), which JSON cannot hold"),
         ({"key": "k", "comment": 3}, "'feedback[0].comment' is a number (3), expected text"),
         ({"key": "\ud800", "score": 1}, "'feedback[0].key' has a lone surrogate at character 1, expected valid Uni"),
-        ({"key": "k", "score": 1, "correction": 2}, "unknown field 'feedback[0].correction': known are key, score, v"),
+        ({"key": "k", "score": 1, "elephant": 2}, "unknown field 'feedback[0].elephant': known are key, score, v"),
         ({"key": "k", "scor": 1}, "unknown field 'feedback[0].scor': did you mean 'score'?"),
     ],
     ids=short,
