@@ -77,7 +77,7 @@ def result_of(sample: dict[str, Any], model: str, started: str | None) -> dict[s
     answer: dict[str, Any] | None = None if error else {"output": completion(sample.get("output") or {})}
     generated = [m for m in sample.get("messages") or [] if m.get("source") != "input" and m["role"] != "system"]
     if answer and len(generated) > 1:  # tools were called
-        answer["messages"] = generated
+        answer["messages"] = without_ids(generated)
     spent = (sample.get("model_usage") or {}).get(model) or {}
     kinds = "input_tokens", "output_tokens", "total_tokens", "total_cost", "input_tokens_cache_read"
     counts = usage(*(spent.get(kind) for kind in kinds))
@@ -87,7 +87,7 @@ def result_of(sample: dict[str, Any], model: str, started: str | None) -> dict[s
     facts = {name: sample.get(name) for name in ("id", "epoch", "uuid", "limit", "working_time")}
     facts["error_retries"] = [retry.get("message") for retry in sample.get("error_retries") or []]
     return {
-        "inputs": {"messages": said} if isinstance(said, list) else {"input": said},
+        "inputs": {"messages": without_ids(said)} if isinstance(said, list) else {"input": said},
         **present(
             outputs=answer,
             reference_outputs=present(target=sample.get("target")),
@@ -98,6 +98,11 @@ def result_of(sample: dict[str, Any], model: str, started: str | None) -> dict[s
             **times,
         ),
     }
+
+
+def without_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages without the ids that every run gives them, so that runs of one sample share its example."""
+    return [{name: value for name, value in one.items() if name not in ("id", "source")} for one in messages]
 
 
 def completion(output: dict[str, Any]) -> str:

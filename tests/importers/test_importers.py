@@ -223,6 +223,13 @@ def test_inspect_gives_an_experiment_per_log(name):
     assert ("did not finish" in found.summary) == (numbers["status"] != "success")
 
 
+def test_inspect_runs_of_one_task_share_examples():
+    """Message ids, which are new in every run, make no new example."""
+    logs = [results_of(read(f"inspect/{name}")) for name in ("log.eval", "log.json", "deflate.eval")]
+
+    assert examples([result for results in logs for result in results]) == examples(logs[0]) == 12
+
+
 def test_inspect_keeps_times_and_explanations():
     """The run starts and ends when the sample did, and an explanation is the comment of its score."""
     result = read("inspect/log.json").experiments[0].results[0]
