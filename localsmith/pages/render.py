@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 from difflib import SequenceMatcher
+from math import floor, log10
 from typing import Any
 
 from langsmith_rest.paired import probability
@@ -132,7 +133,9 @@ def cost(picodollars: float | None) -> str:
     if not picodollars:
         return NONE
     dollars = picodollars / 1e12
-    return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.4f}" if dollars >= 0.001 else f"${dollars:.2g}"
+    if dollars >= 0.001:
+        return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.4f}"
+    return f"${dollars:.{1 - floor(log10(dollars))}f}"  # two digits that matter
 
 
 def percent(share: float | None) -> str:

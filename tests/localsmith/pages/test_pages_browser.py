@@ -239,8 +239,8 @@ def test_j_and_k_go_through_the_examples(open_page, site):
         page.keyboard.press(key)
 
     assert page.evaluate("document.activeElement.textContent") == "#1"
-    page.get_by_label("Text").press("j")
-    assert page.get_by_label("Text").input_value() == "j"
+    page.get_by_label("Text", exact=True).press("j")
+    assert page.get_by_label("Text", exact=True).input_value() == "j"
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])

@@ -188,7 +188,7 @@ def test_help_lists_the_keys(compared):
     page.keyboard.press("/")
     page.keyboard.type("lima")
 
-    assert page.get_by_label("Text").input_value() == "lima"
+    assert page.get_by_label("Text", exact=True).input_value() == "lima"
 
 
 def test_what_an_address_leads_to_is_not_hidden(compared, site):
