@@ -15,6 +15,7 @@ KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
 }
 
 Fields = dict[str, str]
+PLAIN: dict[str, type] = {"text": str, "object": dict, "bool": bool, "int": int}
 
 
 def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = None) -> dict[str, Any]:
@@ -24,14 +25,18 @@ def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = No
     LangSmith tolerates them. Raises a 422 that points at the first field that is missing or of another kind.
     """
     loc = loc or ["body"]
-    found: dict[str, Any] = {}
     for name, kind in fields.items():
-        value = body.get(name)
-        if value is None:
-            if kind.endswith("!"):
-                raise invalid([*loc, name], "Field required", "missing")
+        if kind[-1] == "!" and body.get(name) is None:
+            raise invalid([*loc, name], "Field required", "missing")
+    found: dict[str, Any] = {}
+    for name, value in body.items():
+        if value is None or name not in fields:
             continue
-        found[name] = check_kind(value, kind.rstrip("!"), [*loc, name])
+        kind = fields[name].rstrip("!")
+        plain = PLAIN.get(kind)  # nearly every value, so without the words for an error
+        if type(value) is not plain:
+            value = check_kind(value, kind, [*loc, name])
+        found[name] = value
     return found
 
 

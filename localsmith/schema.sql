@@ -194,8 +194,9 @@ CREATE INDEX feedback_recent ON feedback (session_id, created_at);
 CREATE INDEX feedback_waiting ON feedback (run_id) WHERE is_root IS NULL AND run_id IS NOT NULL;
 CREATE INDEX feedback_of_comparison ON feedback (comparative_experiment_id, key, run_id) WHERE comparative_experiment_id IS NOT NULL;
 
--- What a session's root runs and their feedback add up to. Triggers keep it right, so that whatever writes is counted.
--- `changes` grows with every write: what was made of the rest is as good as before while it stays.
+-- What a session's root runs and their feedback add up to. New rows are counted by the request that brings them, many
+-- at a time (migrations.py); triggers count changes and deletes, of which there are few. `changes` grows with every
+-- write: what was made of the rest is as good as before while it stays.
 CREATE TABLE run_totals (
     session_id        TEXT PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
     runs              INTEGER NOT NULL,
@@ -210,19 +211,6 @@ CREATE TABLE run_totals (
     total_cost        INTEGER NOT NULL,
     changes           INTEGER NOT NULL
 ) WITHOUT ROWID;
-
-CREATE TRIGGER run_added AFTER INSERT ON runs WHEN NEW.is_root = 1 BEGIN
-    INSERT INTO run_totals VALUES (
-        NEW.session_id, 1, NEW.end_time IS NOT NULL, NEW.status = 'error', NEW.start_time, NEW.prompt_tokens,
-        NEW.completion_tokens, NEW.total_tokens, NEW.prompt_cost, NEW.completion_cost, NEW.total_cost, 1
-    ) ON CONFLICT (session_id) DO UPDATE SET
-        runs = runs + 1, finished = finished + excluded.finished, errors = errors + excluded.errors,
-        last_start = max(last_start, excluded.last_start),
-        prompt_tokens = prompt_tokens + excluded.prompt_tokens, completion_tokens = completion_tokens + excluded.completion_tokens,
-        total_tokens = total_tokens + excluded.total_tokens, prompt_cost = prompt_cost + excluded.prompt_cost,
-        completion_cost = completion_cost + excluded.completion_cost, total_cost = total_cost + excluded.total_cost,
-        changes = changes + 1;
-END;
 
 CREATE TRIGGER run_changed AFTER UPDATE ON runs WHEN NEW.is_root = 1 BEGIN
     UPDATE run_totals SET
@@ -265,17 +253,6 @@ CREATE TABLE feedback_totals (
     changes    INTEGER NOT NULL,
     PRIMARY KEY (session_id, key, overall)
 ) WITHOUT ROWID;
-
-CREATE TRIGGER feedback_added AFTER INSERT ON feedback
-WHEN NEW.session_id IS NOT NULL AND NEW.comparative_experiment_id IS NULL AND (NEW.is_root = 1 OR NEW.run_id IS NULL)
-BEGIN
-    INSERT INTO feedback_totals VALUES (
-        NEW.session_id, NEW.key, NEW.run_id IS NULL, 1, NEW.score IS NOT NULL,
-        NEW.score IS NOT NULL AND NEW.units IS NULL, coalesce(NEW.units, 0), NEW.value IS NOT NULL, 1
-    ) ON CONFLICT (session_id, key, overall) DO UPDATE SET
-        items = items + 1, scored = scored + excluded.scored, inexact = inexact + excluded.inexact,
-        units = units + excluded.units, valued = valued + excluded.valued, changes = changes + 1;
-END;
 
 CREATE TRIGGER feedback_removed AFTER DELETE ON feedback
 WHEN OLD.session_id IS NOT NULL AND OLD.comparative_experiment_id IS NULL AND (OLD.is_root = 1 OR OLD.run_id IS NULL)

@@ -41,13 +41,20 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def check_against_schemas(db: sqlite3.Connection, dataset_id: str, inputs: Any, outputs: Any) -> None:
-    """Refuse an example that breaks a schema of its dataset with a 422 that says where."""
+def schemas_of(db: sqlite3.Connection, dataset_id: str) -> dict[str, Any]:
+    """The schemas that a dataset has, of inputs and of outputs."""
     row = db.execute("SELECT body FROM datasets WHERE id = ?", (dataset_id,)).fetchone()
     stored = loads_or_none(row["body"]) or {}
-    for name, value in (("inputs", inputs), ("outputs", outputs)):
-        schema = stored.get(f"{name}_schema_definition")
-        if schema and value is not None and (found := next(Look(schema).problems(value, schema, name), None)):
+    schemas = {name: stored.get(f"{name}_schema_definition") for name in ("inputs", "outputs")}
+    return {name: schema for name, schema in schemas.items() if schema}
+
+
+def check_against_schemas(schemas: dict[str, Any], inputs: Any, outputs: Any) -> None:
+    """Refuse an example that breaks a schema of its dataset with a 422 that says where."""
+    values = {"inputs": inputs, "outputs": outputs}
+    for name, schema in schemas.items():
+        value = values[name]
+        if value is not None and (found := next(Look(schema).problems(value, schema, name), None)):
             raise invalid(["body", name], f"The dataset's schema of {name} is not met: {found}")
 
 

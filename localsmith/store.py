@@ -1,112 +1,25 @@
 """The SQLite file behind localsmith: opening it safely, and one transaction for requests that come together."""
 
-import contextlib
 import json
 import os
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from localsmith.migrations import FIRST, MIGRATIONS, schema
+
 FOLDER = ".localsmith"
 APPLICATION_ID = 0x4C534D31  # "LSM1": marks a file as ours, see PRAGMA application_id
 BUSY_TIMEOUT_MS = 15_000  # another process may hold the write lock; its transactions take milliseconds
-WAL_BYTES = 16 * 2**20  # the log keeps no more than this once it has been read to its end
+WAL_PAGES = 4000  # 16 MB: the log is written into the file when it is that long, and kept no longer than that
 PAGES_AT_ONCE = 2000  # 8 MB
 KEPT_PAGES = 250  # free pages that stay in the file for what comes next
-AMOUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cost", "completion_cost", "total_cost")
 ELSEWHERE = "Move it away, or use a store in another folder."
-SCHEMA = Path(__file__).with_name("schema.sql")
-
-Migration = Callable[[sqlite3.Connection], None]
-
-
-def add_evaluator_jobs(db: sqlite3.Connection) -> None:
-    for statement in schema():
-        if "evaluator_jobs" in statement:
-            db.execute(statement)
-
-
-def count_attempts(db: sqlite3.Connection) -> None:
-    rows = db.execute("SELECT rule_id, run_id, session_id, queued_at FROM evaluator_jobs").fetchall()
-    db.execute("DROP TABLE evaluator_jobs")  # rather than altered, so that all files have the same schema
-    add_evaluator_jobs(db)
-    db.executemany("INSERT INTO evaluator_jobs (rule_id, run_id, session_id, queued_at) VALUES (?, ?, ?, ?)", rows)
-
-
-def keep_totals(db: sqlite3.Connection) -> None:
-    """Add the tables of totals and what they need, and fill them from what is there."""
-    db.execute("ALTER TABLE feedback RENAME TO feedback_before")
-    _make_as_written(db)
-    columns = (
-        "seq, id, run_id, trace_id, comparative_experiment_id, feedback_group_id, key, score, value, comment,"
-        " correction, error, source_type, created_at, modified_at, received"
-    )
-    db.execute(
-        f"INSERT INTO feedback ({columns}, session_id, is_root) SELECT {columns},"
-        " coalesce((SELECT session_id FROM runs WHERE runs.id = run_id), session_id),"
-        " (SELECT is_root FROM runs WHERE runs.id = run_id) FROM feedback_before ORDER BY seq"
-    )
-    db.execute("DROP TABLE feedback_before")
-    db.execute(
-        "INSERT INTO experiment_numbers SELECT reference_dataset_id, max(test_run_number) FROM sessions"
-        " WHERE test_run_number IS NOT NULL GROUP BY reference_dataset_id"
-    )
-    # In two halves: sum() fails where the whole is beyond 64 bits.
-    sums = ", ".join(f"sum({name} >> 31) * 2147483648 + sum({name} & 2147483647)" for name in AMOUNTS)
-    db.execute(
-        "INSERT INTO run_totals SELECT session_id, count(*), count(end_time), sum(status = 'error'), max(start_time),"
-        f" {sums}, 1 FROM runs WHERE is_root = 1 GROUP BY session_id"
-    )
-    _note_early_usage(db)
-
-
-def _note_early_usage(db: sqlite3.Connection) -> None:
-    own = ", ".join(f"own_{name}" for name in AMOUNTS)
-    children = db.execute(
-        f"SELECT session_id, dotted_order, {own} FROM runs WHERE is_root = 0 AND (own_total_tokens OR own_total_cost)"
-    ).fetchall()
-    for session_id, dotted_order, *amounts in children:
-        for part in dotted_order.split(".")[:-1]:
-            if not db.execute("SELECT 1 FROM runs WHERE id = ?", (part[-36:],)).fetchone():
-                add_early_usage(db, part[-36:], session_id, amounts)
-
-
-def add_early_usage(db: sqlite3.Connection, run_id: str, session_id: str, amounts: list[int]) -> None:
-    """Keep what a run adds to an ancestor that is not here yet."""
-    db.execute(
-        "INSERT INTO early_usage VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id) DO UPDATE SET "
-        + ", ".join(f"{name} = {name} + excluded.{name}" for name in AMOUNTS),
-        (run_id, session_id, *amounts),
-    )
-
-
-def _make_as_written(db: sqlite3.Connection) -> None:
-    """Make what schema.sql has and the file lacks; indexes and triggers that differ are made anew."""
-    wanted = {statement.split()[2 + ("UNIQUE" in statement.split()[:2])]: statement for statement in schema()}
-    there = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    for kind, name, table, sql in there:
-        if kind in ("index", "trigger") and (table == "feedback_before" or f"{sql};" != wanted.get(name)):
-            db.execute(f"DROP {kind} {name}")
-    kept = {row["name"] for row in db.execute("SELECT name FROM sqlite_master")}
-    for name, statement in wanted.items():
-        if name not in kept:
-            db.execute(statement)
-
-
-# What older files need to become what schema.sql says, oldest first: (name, function). A new file gets
-# schema.sql as it is and every name recorded; so a change goes into schema.sql and into this list.
-MIGRATIONS: list[tuple[str, Migration]] = [
-    ("0002 evaluator jobs", add_evaluator_jobs),
-    ("0003 attempts of evaluator jobs", count_attempts),
-    ("0004 totals kept with each write", keep_totals),
-    ("0005 review queues", _make_as_written),
-]
-FIRST = "0001 first schema"
 
 
 class StoreError(Exception):
@@ -118,6 +31,7 @@ class Group:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
+        self.members = 0  # that have written
         self.error: Exception | None = None
         self.done = threading.Event()
 
@@ -176,9 +90,10 @@ class Store:
         with self._turn():
             group = self._group = self._group or self._begin()
             try:
-                group.db.execute("SAVEPOINT request")
+                if group.members:  # whose writes must stay when this request fails
+                    group.db.execute("SAVEPOINT request")
                 yield group.db
-                group.db.execute("RELEASE request")
+                group.members += 1
             except BaseException as error:
                 self._undo(group, error)
                 raise
@@ -239,10 +154,11 @@ class Store:
 
     def _undo(self, group: Group, error: BaseException) -> None:
         """Take back what one request of a group wrote; or what all did, where SQLite has done so by itself."""
-        if group.db.in_transaction:
+        if group.members and group.db.in_transaction:
             group.db.execute("ROLLBACK TO request")
-            group.db.execute("RELEASE request")
             return
+        if group.db.in_transaction:
+            group.db.execute("ROLLBACK")
         self._group = None
         self._give_back(group.db)
         group.end(error if isinstance(error, Exception) else sqlite3.OperationalError("interrupted"))
@@ -323,7 +239,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL may lose the last commits on power loss
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cache_size = -16000")  # 16 MB a connection at most
-    db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * 4096}")
     db.create_function("mentions", 2, _mentions, deterministic=True)
     db.create_function("same_json", 2, _same_json, deterministic=True)
     return db
@@ -350,7 +267,7 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     ours = [path.parent] if path.parent.name == FOLDER else []
     for place in (*ours, path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
-        with contextlib.suppress(OSError):  # somebody else's, or not there
+        with suppress(OSError):  # somebody else's, or not there
             if (mode := place.stat().st_mode) & 0o077:
                 place.chmod(mode & 0o700)
 
@@ -415,15 +332,3 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
 def _record(db: sqlite3.Connection, name: str) -> None:
     db.execute("INSERT INTO migrations VALUES (?, ?)", (name, time.time_ns() // 1000))
-
-
-def schema() -> list[str]:
-    """The statements of schema.sql, each from its first word on; `executescript` would commit the transaction."""
-    found, statement = [], ""
-    for line in SCHEMA.read_text(encoding="utf-8").splitlines(keepends=True):
-        if statement or not (line.isspace() or line.startswith("--")):
-            statement += line
-        if sqlite3.complete_statement(statement):
-            found.append(statement[: statement.rindex(";") + 1])
-            statement = ""
-    return found

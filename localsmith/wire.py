@@ -208,9 +208,13 @@ def _check_text(value: Any, loc: str) -> None:
         raise invalid([loc], "text holds a lone surrogate, which is not valid Unicode") from None
 
 
+# Made once: json.dumps makes an encoder for every call that is not all defaults.
+ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), allow_nan=False).encode
+
+
 def dumps(value: Any) -> str:
     """JSON as it is stored and sent."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return ENCODE(value)
 
 
 def dumps_or_none(value: Any) -> str | None:
@@ -222,7 +226,12 @@ def loads_or_none(text: str | None) -> Any:
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(dumps(value), status, headers, mimetype="application/json")
+    return json_answer(dumps(value), status, headers)
+
+
+def json_answer(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer that is JSON text already."""
+    return Response(text, status, headers, mimetype="application/json")
 
 
 def error_answer(family: Family, error: ApiError, path: str) -> Response:

@@ -3,14 +3,28 @@
 import sqlite3
 import uuid
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
+
+from flask import Response
 
 from localsmith.fields import Fields, check, check_choice, conflict
 from localsmith.lists import Query, Where, flag, mentions, metadata_filter, page, uuids
 from localsmith.runs.filters import EXAMPLE, compile_filter
-from localsmith.schemas import check_against_schemas
-from localsmith.wire import Call, as_time, as_uuid, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
+from localsmith.schemas import check_against_schemas, schemas_of
+from localsmith.wire import (
+    Call,
+    as_time,
+    as_uuid,
+    dumps,
+    dumps_or_none,
+    invalid,
+    iso,
+    json_answer,
+    loads_or_none,
+    not_found,
+)
 
 EXAMPLE_FIELDS: Fields = {
     "id": "uuid",
@@ -32,6 +46,7 @@ UPDATE_FIELDS: Fields = {
 SELECTS = "id created_at modified_at name dataset_id source_run_id metadata inputs outputs attachment_urls".split()
 
 Example = dict[str, Any]
+Row = dict[str, Any]
 
 
 def check_example(body: Any, loc: list[str | int]) -> Example:
@@ -53,7 +68,7 @@ def _with_split(metadata: dict[str, Any], split: list[str] | None, default: Any)
     return dumps({**metadata, "dataset_split": split or (default if known is None else known)})
 
 
-def example_json(row: sqlite3.Row, attachments: dict[str, Any] | None = None) -> Example:
+def example_json(row: sqlite3.Row | Row, attachments: dict[str, Any] | None = None) -> Example:
     return {
         "id": row["id"],
         "dataset_id": row["dataset_id"],
@@ -71,55 +86,87 @@ def example_json(row: sqlite3.Row, attachments: dict[str, Any] | None = None) ->
 # Writing
 
 
-def create_example(call: Call) -> Example:
-    return _create(call, [check_example(call.object(), ["body"])])[0]
+def create_example(call: Call) -> Response:
+    (example,) = _create(call, [check_example(call.object(), ["body"])])
+    return json_answer(example)
 
 
-def create_examples(call: Call) -> list[Example]:
+def create_examples(call: Call) -> Response:
     """Store a list of examples, all or none."""
     body = call.json()
     if not isinstance(body, list):
         raise invalid(["body"], "Input should be a valid list", "list_type")
-    return _create(call, [check_example(item, ["body", i]) for i, item in enumerate(body)])
+    made = _create(call, [check_example(item, ["body", i]) for i, item in enumerate(body)])
+    return json_answer(f"[{','.join(made)}]")
 
 
-def _create(call: Call, examples: list[Example]) -> list[Example]:
+def _create(call: Call, examples: list[Example]) -> list[str]:
+    """Store examples and return each as JSON, put together from the texts that were stored."""
+    rows = [encoded(example) for example in examples]
+    ids = {example["dataset_id"] for example in examples}
     with call.store.write() as db:
-        for dataset_id in {example["dataset_id"] for example in examples}:
-            if not db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset_id,)).fetchone():
-                raise not_found("Dataset")
-        ids = insert_examples(db, examples, call.switches.now())
-        found = {row["id"]: example_json(row) for row in _select(db, ids)}
-    return [found[example_id] for example_id in ids]
+        sql = "SELECT id, name FROM datasets WHERE id IN (SELECT value FROM json_each(?))"
+        names = {row["id"]: row["name"] for row in db.execute(sql, (dumps(list(ids)),))}
+        if ids - names.keys():
+            raise not_found("Dataset")
+        insert_rows(db, rows, call.switches.now())
+    return [_row_json(row, names[row["dataset_id"]]) for row in rows]
+
+
+def _row_json(row: Row, dataset_name: str) -> str:
+    """A stored row as JSON, as `example_json` would show it."""
+    texts = ("inputs", "outputs", "metadata")
+    shown = example_json({**row, **dict.fromkeys(texts), "dataset_name": dataset_name})
+    others = dumps({name: value for name, value in shown.items() if name not in texts})
+    spliced = ",".join('"' + name + '":' + (row[name] or "null") for name in texts)
+    return f"{others[:-1]},{spliced}}}"
+
+
+def encoded(example: Example) -> Row:
+    """A checked example as a row: what can be made of it before it is its turn to be written."""
+    return {
+        "id": example.get("id") or str(uuid.uuid4()),
+        "dataset_id": example["dataset_id"],
+        "created_at": example.get("created_at"),
+        "source_run_id": example.get("source_run_id"),
+        "inputs": dumps(example.get("inputs", {})),
+        "outputs": dumps_or_none(example.get("outputs")),
+        "metadata": _with_split(example.get("metadata", {}), example.get("split"), ["base"]),
+        "example": example,
+    }
 
 
 def insert_examples(db: sqlite3.Connection, examples: list[Example], now: int) -> list[str]:
     """Store new examples of datasets that are there and return their ids; 409 when one is taken."""
-    now = _next_moment(db, {example["dataset_id"] for example in examples}, now)
-    ids = [example.get("id") or str(uuid.uuid4()) for example in examples]
-    known = {row["id"] for row in _select(db, ids)}
+    rows = [encoded(example) for example in examples]
+    insert_rows(db, rows, now)
+    return [row["id"] for row in rows]
+
+
+COLUMNS = "id dataset_id position created_at modified_at source_run_id inputs outputs metadata".split()
+INSERT = f"INSERT INTO examples ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+
+
+def insert_rows(db: sqlite3.Connection, rows: list[Row], now: int) -> None:
+    """Store encoded examples of datasets that are there, with their positions and times; 409 when an id is taken."""
+    datasets = {row["dataset_id"] for row in rows}
+    now = _next_moment(db, datasets, now)
+    ids = [row["id"] for row in rows]
+    sql = "SELECT min(id) FROM examples WHERE ended_at IS NULL AND id IN (SELECT value FROM json_each(?))"
+    known = db.execute(sql, (dumps(ids),)).fetchone()[0]
     if known or len(set(ids)) < len(ids):
-        taken = min(known) if known else "sent twice"
-        raise conflict(f"Example with this id already exists: {taken}. Nothing was stored.")
-    positions = {example["dataset_id"]: _last_position(db, example["dataset_id"]) for example in examples}
-    rows = []
-    for example_id, example in zip(ids, examples, strict=True):
-        dataset_id = example["dataset_id"]
+        raise conflict(f"Example with this id already exists: {known or 'sent twice'}. Nothing was stored.")
+    positions = {dataset_id: _last_position(db, dataset_id) for dataset_id in datasets}
+    schemas = {dataset_id: schemas_of(db, dataset_id) for dataset_id in datasets}
+    for row in rows:
+        example, dataset_id = row["example"], row["dataset_id"]
         positions[dataset_id] += 1
+        row |= {"position": positions[dataset_id], "modified_at": now, "created_at": example.get("created_at", now)}
         if example.get("use_source_run_io") and example.get("source_run_id"):
             example = {**example, **_run_io(db, example["source_run_id"])}
-        check_against_schemas(db, dataset_id, example.get("inputs", {}), example.get("outputs"))
-        metadata = _with_split(example.get("metadata", {}), example.get("split"), ["base"])
-        inputs, outputs = dumps(example.get("inputs", {})), dumps_or_none(example.get("outputs"))
-        created = example.get("created_at", now)
-        source = example.get("source_run_id")
-        rows.append((example_id, dataset_id, positions[dataset_id], created, now, source, inputs, outputs, metadata))
-    db.executemany(
-        "INSERT INTO examples (id, dataset_id, position, created_at, modified_at, source_run_id, inputs, outputs,"
-        " metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
-    return ids
+            row |= {"inputs": dumps(example["inputs"]), "outputs": dumps_or_none(example["outputs"])}
+        check_against_schemas(schemas[dataset_id], example.get("inputs", {}), example.get("outputs"))
+    db.executemany(INSERT, map(itemgetter(*COLUMNS), rows))
 
 
 def _next_moment(db: sqlite3.Connection, dataset_ids: set[str], now: int) -> int:
@@ -193,7 +240,7 @@ def known_datasets(db: sqlite3.Connection, ids: Iterable[str]) -> set[str]:
 def _new_version(db: sqlite3.Connection, old: sqlite3.Row, fields: dict[str, Any], now: int) -> None:
     dataset_id = fields.get("dataset_id", old["dataset_id"])
     inputs = fields.get("inputs", loads_or_none(old["inputs"]))
-    check_against_schemas(db, dataset_id, inputs, fields.get("outputs", loads_or_none(old["outputs"])))
+    check_against_schemas(schemas_of(db, dataset_id), inputs, fields.get("outputs", loads_or_none(old["outputs"])))
     moved = dataset_id != old["dataset_id"]
     metadata = loads_or_none(old["metadata"])
     db.execute("UPDATE examples SET ended_at = ? WHERE version = ?", (now, old["version"]))

@@ -10,6 +10,7 @@ from typing import Any
 
 from localsmith.fields import Fields, check, check_choice, check_kind, check_length, conflict
 from localsmith.lists import Where, flag, page, uuids
+from localsmith.migrations import COUNT_FEEDBACK
 from localsmith.wire import ApiError, Call, Switches, dumps, dumps_or_none, invalid, iso, loads_or_none
 
 FEEDBACK: Fields = {
@@ -46,10 +47,7 @@ def check_feedback(body: Any, loc: list[str | int]) -> Feedback:
         check_choice(source["type"], SOURCES, [*loc, "feedback_source", "type"])
     if "run_id" not in item and "session_id" not in item:
         raise invalid(loc, "run_id or session_id is required", "missing")
-    sent = {name: value for name, value in body.items() if value is not None}
-    # The times of a repetition may differ from those of the first attempt; the rest may not.
-    same = {name: value for name, value in sent.items() if name not in ("created_at", "modified_at")}
-    item["received"] = json.dumps(same, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    item["received"] = dumps(body)
     item.setdefault("id", None)
     return item
 
@@ -122,7 +120,9 @@ def insert_feedback(db: sqlite3.Connection, items: list[Feedback], now: int) -> 
         session_id = run["session_id"] if run else item.get("session_id")
         where = (session_id if session_id in sessions or run else None, run["is_root"] if run else None)
         rows.append((item["id"], item.get("run_id"), *where, *_values(item, run, now)))
+    top = db.execute("SELECT coalesce(max(seq), 0) FROM feedback").fetchone()[0]
     db.executemany(INSERT, rows)
+    db.execute(COUNT_FEEDBACK, (top,))
     return [item["id"] for item in items if item["id"] in known]
 
 
@@ -150,7 +150,13 @@ def _values(item: Feedback, run: sqlite3.Row | None, now: int) -> tuple[Any, ...
 
 def is_same(db: sqlite3.Connection, item: Feedback) -> bool:
     row = db.execute("SELECT received FROM feedback WHERE id = ?", (item["id"],)).fetchone()
-    return bool(json.loads(row["received"]) == json.loads(item["received"]))  # 1 and 1.0 are the same score
+    return _content(row["received"]) == _content(item["received"])
+
+
+def _content(received: str) -> dict[str, Any]:
+    """What two sendings of one feedback agree in: the times may differ, and null is the same as absent."""
+    sent = json.loads(received).items()
+    return {name: value for name, value in sent if value is not None and name not in ("created_at", "modified_at")}
 
 
 # Reading

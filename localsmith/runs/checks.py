@@ -88,13 +88,14 @@ def check_fields(run: Any, where: str, *, nulls: bool = True) -> Run:
             if nulls:
                 continue
             raise unprocessable(f"{where}.{field}", "must not be null: leave the field out")
-        checked[field] = value
-        if field in IDS:
-            checked[field] = _run_id(value, f"{where}.{field}")
+        if field in OTHER_KINDS:
+            if not isinstance(value, OTHER_KINDS[field][0]):
+                raise unprocessable(f"{where}.{field}", f"must be of type {OTHER_KINDS[field][1]}")
+        elif field in IDS:
+            value = _run_id(value, where, field)
         elif field in TIMES:
-            checked[field] = _run_time(value, f"{where}.{field}")
-        elif field in OTHER_KINDS and not isinstance(value, OTHER_KINDS[field][0]):
-            raise unprocessable(f"{where}.{field}", f"must be of type {OTHER_KINDS[field][1]}")
+            value = _run_time(value, where, field)
+        checked[field] = value
     if "run_type" in checked and checked["run_type"] not in RUN_TYPES:
         raise unprocessable(f"{where}.run_type", f"must be one of {', '.join(RUN_TYPES)}")
     if len(checked.get("name", "")) > MAX_NAME:
@@ -106,18 +107,18 @@ def check_fields(run: Any, where: str, *, nulls: bool = True) -> Run:
     return checked
 
 
-def _run_id(value: Any, where: str) -> str:
+def _run_id(value: Any, where: str, field: str) -> str:
     try:
-        return as_uuid(value, [where])
+        return as_uuid(value, [])
     except ApiError:
-        raise unprocessable(where, "must be a UUID") from None
+        raise unprocessable(f"{where}.{field}", "must be a UUID") from None
 
 
-def _run_time(value: Any, where: str) -> int:
+def _run_time(value: Any, where: str, field: str) -> int:
     try:
-        return as_time(value, [where])
+        return as_time(value, [])
     except ApiError:
-        raise unprocessable(where, "must be a time in ISO 8601, or milliseconds since 1970") from None
+        raise unprocessable(f"{where}.{field}", "must be a time in ISO 8601, or milliseconds since 1970") from None
 
 
 def check_window(start_time: int, where: str, switches: Switches, now: int) -> None:
@@ -135,7 +136,7 @@ def check_order(run: Run, where: str) -> None:
     if not all(segments):
         raise bad_run(where, "invalid 'dotted_order': each part must be a time YYYYMMDDTHHMMSSffffffZ and a run id")
     parts = [
-        (match[1] + match[2].ljust(6, "0"), _run_id(match[3], f"{where}.dotted_order")) for match in segments if match
+        (match[1] + match[2].ljust(6, "0"), _run_id(match[3], where, "dotted_order")) for match in segments if match
     ]
     times, ids = zip(*parts, strict=True)
     parent = ids[-2] if len(ids) > 1 else None
@@ -164,7 +165,7 @@ def place(db: sqlite3.Connection, run: Run) -> None:
         if "parent_run_id" not in run:
             run.setdefault("trace_id", run_id)
         return
-    moment = iso(_run_time(run["start_time"], "run.start_time")) or ""
+    moment = iso(_run_time(run["start_time"], "run", "start_time")) or ""
     above = ""
     if "parent_run_id" in run:
         parent = db.execute(

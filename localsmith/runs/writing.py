@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from localsmith.hosted.queue import queue_new_runs
+from localsmith.migrations import COUNT_RUNS, add_early_usage
 from localsmith.runs.checks import (
     DEFAULT_PROJECT,
     IDS,
@@ -20,7 +21,6 @@ from localsmith.runs.checks import (
     own_usage,
     unprocessable,
 )
-from localsmith.store import add_early_usage
 from localsmith.wire import dumps, dumps_or_none, iso, loads_or_none
 
 COLUMNS = (
@@ -95,6 +95,7 @@ def insert_runs(db: sqlite3.Connection, rows: list[Row], now: int) -> int:
     run_values, body_values = itemgetter(*COLUMNS), itemgetter(*BODY_COLUMNS)
     db.executemany(INSERT_RUN, [(*run_values(row), *totals[row["id"]]) for row in fresh.values()])
     db.executemany(INSERT_BODY, map(body_values, fresh.values()))
+    db.execute(COUNT_RUNS, (top,))
     db.execute(
         "UPDATE feedback SET (session_id, trace_id, is_root) ="
         " (SELECT session_id, trace_id, is_root FROM runs WHERE runs.id = feedback.run_id)"
