@@ -65,9 +65,9 @@ class Page:
         return min(self.offset + self.size, self.total)
 
 
-def page_of(total: int, size: int = PAGE_SIZE) -> Page:
-    """The page the address asks for, or the nearest there is."""
-    number = request.args.get("page", "1")
+def page_of(total: int, size: int = PAGE_SIZE, name: str = "page") -> Page:
+    """The page that `name` in the address asks for, or the nearest there is."""
+    number = request.args.get(name, "1")
     wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 1
     last = max(1, -(-total // size))
     return Page(min(max(wanted, 1), last), total, size)

@@ -22,11 +22,13 @@ def show_datasets(tenant: str = "") -> str:
             f" FROM datasets d {where} ORDER BY last_used DESC, d.created_at DESC, d.id LIMIT ?2 OFFSET ?3",
             (like(query), page.size, page.offset),
         ).fetchall()
+        of_projects = "WHERE reference_dataset_id IS NULL AND name LIKE ? ESCAPE '\\'"
+        count = db.execute(f"SELECT count(*) FROM sessions s {of_projects}", (like(query),)).fetchone()[0]
+        more = page_of(count, name="projects")
         projects = db.execute(
             "SELECT id, name, start_time,"
-            " (SELECT count(*) FROM runs r WHERE r.session_id = s.id AND is_root = 1) AS runs"
-            " FROM sessions s WHERE reference_dataset_id IS NULL AND name LIKE ? ESCAPE '\\'"
-            " ORDER BY start_time DESC, created_at DESC, id LIMIT 100",
-            (like(query),),
+            " coalesce((SELECT runs FROM run_totals WHERE session_id = s.id), 0) AS runs"
+            f" FROM sessions s {of_projects} ORDER BY start_time DESC, created_at DESC, id LIMIT ? OFFSET ?",
+            (like(query), more.size, more.offset),
         ).fetchall()
-    return render_template("datasets.html", query=query, datasets=datasets, projects=projects, page=page)
+    return render_template("datasets.html", query=query, datasets=datasets, projects=projects, page=page, more=more)

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ ADDED = ("original_start_time", "original_end_time")  # by a recorder that had t
 AT_ONCE = 100  # traces read into memory at a time
 
 Result = dict[str, Any]
+Results = Callable[[], Iterable[Result]]  # the same ones each time, so that none has to be kept
 
 
 def export_json_lines(tenant: str, session_id: str) -> Response:
@@ -35,15 +36,15 @@ def _send(session_id: str, suffix: str, mimetype: str, lines: Any) -> Response:
 
     def stream() -> Iterator[str]:
         with store().read() as db:  # one moment of the store from the first line to the last
-            yield from lines(results_of(db, session["id"]))
+            yield from lines(lambda: results_of(db, session["id"]))
 
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", session["name"])[:100].strip("._") or "experiment"
     headers = {"Content-Disposition": f'attachment; filename="{name}.{suffix}"'}
     return Response(stream_with_context(stream()), headers=headers, content_type=mimetype)
 
 
-def json_lines(results: Iterable[Result]) -> Iterator[str]:
-    for result in results:
+def json_lines(results: Results) -> Iterator[str]:
+    for result in results():
         yield dumps(result) + "\n"
 
 
@@ -80,14 +81,7 @@ def _results(db: sqlite3.Connection, traces: list[str], session_start: int) -> I
         (wanted,),
     ):
         feedback.setdefault(row["run_id"], []).append(_feedback(row))
-    examples = {
-        row["id"]: row
-        for row in db.execute(
-            "SELECT id, inputs, outputs, metadata FROM examples WHERE ended_at IS NULL AND id IN"
-            " (SELECT reference_example_id FROM runs WHERE trace_id IN (SELECT value FROM json_each(?)))",
-            (wanted,),
-        )
-    }
+    examples = _versions(db, [run["reference_example_id"] for run in runs if run["is_root"]])
     made: dict[str, Result] = {}
     shifts: dict[str, int | None] = {}
     for run in runs:
@@ -97,10 +91,29 @@ def _results(db: sqlite3.Connection, traces: list[str], session_start: int) -> I
         made[run["id"]] = result
         parent = made.get(run["parent_run_id"] or "")
         if run["is_root"]:
-            _add_example(result, examples.get(run["reference_example_id"]))
+            _add_example(result, _version_of(run, examples.get(run["reference_example_id"], [])))
         elif parent is not None:
             parent.setdefault("child_runs", []).append(result)
     yield from (made[trace] for trace in traces if trace in made)
+
+
+def _versions(db: sqlite3.Connection, ids: list[str]) -> dict[str, list[sqlite3.Row]]:
+    """Every version of these examples, oldest first, but for those whose content is erased."""
+    found: dict[str, list[sqlite3.Row]] = {}
+    for row in db.execute(
+        "SELECT id, modified_at, inputs, outputs, metadata FROM examples"
+        " WHERE id IN (SELECT value FROM json_each(?)) AND metadata <> '{}' ORDER BY version",
+        (json.dumps(ids),),
+    ):
+        found.setdefault(row["id"], []).append(row)
+    return found
+
+
+def _version_of(run: sqlite3.Row, versions: list[sqlite3.Row]) -> sqlite3.Row | None:
+    """The version that a run was made with: one with its inputs where there is one, and the newest before it began."""
+    same = [version for version in versions if version["inputs"] == run["inputs"]] or versions
+    before = [version for version in same if version["modified_at"] <= run["start_time"]]
+    return before[-1] if before else same[0] if same else None
 
 
 def _shift(root: sqlite3.Row, session_start: int) -> int | None:
@@ -165,25 +178,55 @@ def _add_example(result: Result, example: sqlite3.Row | None) -> None:
 
 # CSV
 
+COMMENT = " comment"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = ("inputs", "reference_outputs", "outputs", "error", "start_time", "end_time", "latency_s", "metadata")
+# What a reader of the file takes for something else than a metric: the fields of a result, and other names for them.
+RESERVED = {
+    *COLUMNS,
+    *("feedback", "name", "run_type", "tags", "child_runs", "example_id", "split", "example_metadata", "latency"),
+    *("input", "output", "actual_output", "actual_outputs", "expected", "expected_output", "expected_outputs"),
+    *("target", "scores", "reference"),
+}
 
 
-def csv_lines(results: Iterable[Result]) -> Iterator[str]:
-    """One line per trace, with a column for the score and one for the comment of each metric."""
-    rows = list(results)  # which columns there are depends on every row
-    metrics = sorted({item["key"] for row in rows for item in row.get("feedback", [])})
+def csv_lines(results: Results) -> Iterator[str]:
+    """One line per trace, with a column for the score and one for the comment of each metric.
+
+    Where a column could not be read back as it was (a text that looks like a number, a metric called "error", two
+    scores of one name), all scores stand in one column, `feedback`, as JSON.
+    """
+    metrics: set[str] = set()
+    plain = True
+    for row in results():
+        keys = [item["key"] for item in row.get("feedback", [])]
+        metrics.update(keys)
+        plain = plain and len(set(keys)) == len(keys) and all(map(_is_plain, row.get("feedback", [])))
+    plain = plain and not any(n in RESERVED or n.endswith(COMMENT) or n[:1] in FORMULA for n in metrics)
+    names = [name for metric in sorted(metrics) for name in (metric, f"{metric}{COMMENT}")] if plain else ["feedback"]
     yield "\ufeff"  # without it, Excel takes UTF-8 for something else
-    yield _line([*COLUMNS, *(name for metric in metrics for name in (metric, f"{metric} comment"))])
-    for row in rows:
-        feedback = row.get("feedback", [])
-        given = {item["key"]: item for item in sorted(feedback, key=lambda item: "error" not in item)}
-        cells = [_cell(row.get(column)) for column in COLUMNS]
-        cells[COLUMNS.index("latency_s")] = _seconds(row)
-        for metric in metrics:
-            item = given.get(metric, {})
+    yield _line([*COLUMNS, *names])
+    for row in results():
+        cells = {column: row.get(column) for column in (*COLUMNS, "feedback")} | {"latency_s": _seconds(row)}
+        for item in row.get("feedback", []) if plain else ():
             failed = "error" if "error" in item else None
-            cells += [_cell(item.get("score", item.get("value", failed))), _cell(item.get("comment"))]
-        yield _line(cells)
+            cells[item["key"]] = item.get("score", item.get("value", failed))
+            cells[f"{item['key']}{COMMENT}"] = item.get("comment")
+        yield _line([_cell(cells.get(name)) for name in (*COLUMNS, *names)])
+
+
+def _is_plain(item: Result) -> bool:
+    """Whether a cell of a score says all of it: a number, a text that is read as nothing else, or a failure."""
+    said = [item[name] for name in ("score", "value", "error") if name in item]
+    if len(said) != 1 or "score" in item or "error" in item:
+        return len(said) < 2
+    value = item["value"]
+    try:
+        return isinstance(value, str) and value not in ("", "error") and json.loads(value) is NotImplemented
+    except ValueError:
+        return value[:1] not in FORMULA and value[:1] not in "{['"
+    except RecursionError:
+        return False
 
 
 def _line(cells: list[Any]) -> str:
@@ -198,7 +241,7 @@ def _cell(value: Any) -> Any:
 
 def _harmless(cell: Any) -> Any:
     """Text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    if isinstance(cell, str) and cell[:1] in FORMULA:
         return "'" + cell
     return cell
 

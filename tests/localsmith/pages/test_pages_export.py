@@ -2,12 +2,14 @@
 
 import csv
 import io
+import json
 import re
 
 import pytest
 from pages_seed import HOSTILE, TENANT, Seed, capitals, json_lines, page, words
 
 import localsmith
+from langsmith_rest.recording import csv_files
 from langsmith_rest.recording.sources import source_of
 
 
@@ -109,7 +111,75 @@ def test_csv_holds_no_formula(client, seed):
 
     head, row = csv.reader(io.StringIO(export(client, session, "csv").lstrip("\ufeff")))
 
-    assert "'@SUM(1)" in head and "'=1+1" in row and "'-2+3" in row and "-1" in row
+    assert not [cell for cell in (*head, *row) if cell[:1] in "=+-@" and cell]
+    assert "'=1+1" in row and json.loads(row[-1])[0]["key"] == "@SUM(1)"
+
+
+ODD = [
+    {"key": "k", "value": "0.50"},
+    {"key": "k", "value": "true"},
+    {"key": "k", "value": "error"},
+    {"key": "k", "value": "[1]"},
+    {"key": "k", "value": "'=x"},
+    {"key": "k", "value": 3},
+    {"key": "k", "score": 1, "value": "yes"},
+    {"key": "error", "score": 1},
+    {"key": "inputs", "score": 1},
+    {"key": "k comment", "score": 1},
+    {"key": "=k", "score": 1},
+    {"key": "k", "error": True, "comment": "timeout"},
+    {"key": "k", "score": -0.25, "comment": "=1+1"},
+    {"key": "k", "value": "plain"},
+]
+
+
+@pytest.mark.parametrize("item", ODD, ids=map(str, ODD))
+def test_feedback_comes_back_from_csv_as_it_was(client, seed, item):
+    """Texts that look like numbers or words of ours, metrics named like fields, and failures."""
+    session = seed.session("csv", seed.dataset("csv"))
+    seed.run(session, outputs={"a": 1}, feedback=[item, {"key": "other", "score": 0.5}])
+
+    text = export(client, session, "csv")
+
+    lines = [line for line in csv_files.json_lines(io.BytesIO(text.encode())) if line.strip()]
+    assert sorted(json.loads(lines[0])["feedback"], key=str) == sorted([item, {"key": "other", "score": 0.5}], key=str)
+
+
+def test_export_gives_the_example_as_the_run_saw_it(client, seed):
+    """An example that was edited, or deleted, after the run changes nothing of what was recorded."""
+    dataset = seed.dataset("edited")
+    (example,) = seed.examples(dataset, [({"q": "old"}, {"a": "old"})])
+    session = seed.session("edited", dataset)
+    seed.run(session, example, inputs={"q": "old"}, outputs={"a": 1})
+    for change in (("PATCH", {"inputs": {"q": "new"}, "outputs": {"a": "new"}}), ("DELETE", None)):
+        client.open(f"/examples/{example}", method=change[0], json=change[1], headers={"x-api-key": "any"})
+
+        (result,) = json_lines(export(client, session, "jsonl"))
+
+        assert (result["inputs"], result["reference_outputs"]) == ({"q": "old"}, {"a": "old"})
+
+
+def test_times_at_the_ends_of_the_calendar_end_no_export_and_no_page(client, seed):
+    dataset = seed.dataset("calendar")
+    session = seed.session("calendar", dataset, start_time="9999-12-31T23:59:59.999999+00:00")
+    extra = {"metadata": {"original_start_time": "0001-01-01T00:00:00+14:00"}}
+    seed.run(session, outputs={"a": 1}, extra=extra)
+
+    assert len(json_lines(export(client, session, "jsonl"))) == 1
+    assert client.get("/").status_code == client.get(f"/o/{TENANT}/datasets/{dataset}").status_code == 200
+
+
+def test_every_project_can_be_reached(client, seed):
+    """A page at a time, beside the pages of datasets."""
+    for n in range(103):
+        client.post("/sessions", json={"name": f"project {n:03}"}, headers={"x-api-key": "any"})
+
+    seen = set()
+    for number in (1, 2, 3):
+        html = client.get(f"/?projects={number}").get_data(as_text=True)
+        seen |= set(re.findall(r">(project \d+)<", html))
+
+    assert len(seen) == 103 and "101–103 of 103" in html
 
 
 def test_report_is_one_file(client, seed):
