@@ -130,6 +130,15 @@ def start(path: Path, port: int, **switches: Any) -> Any:
         raise SetupError(reason) from None
 
 
+def back_up(file: Path) -> None:
+    """Copy the store, as it is at this moment, into a new file; servers may go on writing to it."""
+    localsmith = package()
+    try:
+        localsmith.backup(database(), file)
+    except localsmith.StoreError as error:
+        raise SetupError(str(error)) from None
+
+
 # ---------------------------------------------------------------- where the pages are
 
 

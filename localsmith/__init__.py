@@ -9,10 +9,10 @@ import sys
 try:
     from localsmith.app import create_app
     from localsmith.server import Server, serve
-    from localsmith.store import Store, StoreError
+    from localsmith.store import Store, StoreError, backup
 except ModuleNotFoundError as error:
     if sys.argv[:1] != ["-m"]:  # that is `python -m localsmith`, whose own code is not reached
         raise
     sys.exit(f"localsmith needs {error.name}: install the extra 'local' (langsmith-rest-experiments[local]).")
 
-__all__ = ["Server", "Store", "StoreError", "create_app", "serve"]
+__all__ = ["Server", "Store", "StoreError", "backup", "create_app", "serve"]

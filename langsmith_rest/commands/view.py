@@ -16,7 +16,8 @@ from langsmith_rest.wording import Say, typed
 DESCRIPTION = "Serve the local store: its pages, and the same REST API as LangSmith."
 EXAMPLES = """examples:
   %(prog)s --open
-  %(prog)s --export report.html before after"""
+  %(prog)s --export report.html before after
+  %(prog)s --backup copy.db"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--run-evaluators", action="store_true", help="run uploaded evaluators: executes code")
     export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE; --export=-.csv: to stdout"
     add("--export", metavar="FILE", help=export)
+    backup = "instead, write a copy of the whole store to FILE; a `view` that runs, and what records, go on"
+    add("--backup", metavar="FILE", help=backup)
     add("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
 
 
@@ -40,6 +43,12 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Serve the store until interrupted, or export from it; print the address, or the file."""
     if options.export:
         return export(Path(options.export), options.experiments)
+    if options.backup:
+        if options.experiments:
+            raise ValueError("--backup FILE copies the whole store: name no EXPERIMENT.")
+        local.back_up(Path(options.backup))
+        print(options.backup)
+        return 0
     if options.experiments:
         raise ValueError("EXPERIMENT goes with --export FILE; the pages show all of them.")
     path = local.database()

@@ -1,6 +1,7 @@
 """The command `view`: serving the store, and exporting from it."""
 
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -47,6 +48,39 @@ def test_port_in_use_is_misuse(run, server):
 
     assert (code, out) == (2, "")
     assert err.startswith(f"main.py view: Port {server.port} is in use by another program: choose another with --port")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such signal")
+def test_view_that_is_told_to_end_leaves_a_store_that_can_be_copied(run):
+    """SIGTERM, as from a service manager: the file alone holds everything."""
+    run()
+
+    with start("view", "--port", "0") as process:
+        url = process.stdout.readline().decode().strip()
+        requests.get(url, timeout=10)
+        process.terminate()
+        process.communicate(timeout=10)
+
+    assert process.returncode == 0
+    assert not Path(".localsmith/localsmith.db-wal").exists()
+
+
+def test_backup_of_a_store_that_is_served_is_a_store(run):
+    """The copy holds what was recorded, and a second one does not replace it."""
+    run()
+
+    with start("view", "--port", "0") as process:
+        process.stdout.readline()
+        done, again = run("view", "--backup", "copy.db"), run("view", "--backup", "copy.db")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+
+    assert done[:2] == (0, "copy.db\n")
+    assert again[0] == 2 and "copy.db exists: name another file" in again[2]
+    store = localsmith.Store("copy.db")
+    with store.read() as db:
+        assert db.execute("SELECT count(*) FROM runs").fetchone()[0] > 0
+    store.close()
 
 
 @pytest.fixture

@@ -380,6 +380,27 @@ def test_a_changed_score_shows_what_it_was(client, seed):
     assert "by hand, was 0" in html and "said Lyon" in html
 
 
+def test_score_by_hand_beside_several_evaluators_is_one(client, seed):
+    """Given twice, it is changed and not given again; the evaluators' scores stay."""
+    session = seed.session("two judges", seed.dataset("two judges"))
+    run = seed.run(session, outputs={"a": 1}, feedback=[{"key": "correct", "score": 0}, {"key": "correct", "score": 1}])
+
+    for score in ("0,5", "0.25"):
+        give_score(client, run, key="correct", score=score)
+
+    found = client.get(f"/feedback?run={run['id']}", headers={"x-api-key": "any"}).get_json()
+    assert sorted(item["score"] for item in found) == [0, 0.25, 1]
+
+
+def test_comma_that_may_mean_thousands_is_asked_about(client, seed):
+    session = seed.session("commas", seed.dataset("commas"))
+    run = seed.run(session, outputs={"a": 1})
+
+    answers = [give_score(client, run, key="k", score=text).status_code for text in ("1,000", "0,500", "12,5")]
+
+    assert answers == [400, 303, 303]
+
+
 @pytest.mark.parametrize(
     "form",
     [{"key": "", "score": "1"}, {"key": "k" * 181, "score": "1"}, {"key": "k", "score": "nan"}, {"key": "k"}],
