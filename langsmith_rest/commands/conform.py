@@ -27,11 +27,12 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `conform` takes."""
-    parser.usage = "%(prog)s [-h] [--level N] [--only TEXT] [--json] -- COMMAND"
+    parser.usage = "%(prog)s [-h] [--level N] [--only TEXT] [--skip TEXT] [--json] -- COMMAND"
     parser.add_argument(
         "--level", type=int, choices=LEVELS, default=2, help="the level to reach (default: %(default)s)"
     )
     parser.add_argument("--only", metavar="TEXT", help="play only the scenarios whose names contain TEXT")
+    parser.add_argument("--skip", metavar="TEXT", help="leave out those whose names contain TEXT")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("port", nargs=argparse.REMAINDER, metavar="COMMAND", help="how the port is run")
 
@@ -40,7 +41,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     command = options.port[1:] if options.port[:1] == ["--"] else options.port
     check_command(command)
     verdicts = []
-    for verdict in played(command, options.level, options.only or ""):
+    for verdict in played(command, options):
         verdicts.append(verdict)
         if not options.json:
             mark = "FAIL" if verdict.problems else "pass"
@@ -69,15 +70,21 @@ def check_command(command: Sequence[str]) -> None:
         raise ValueError(f"{command[0]}: there is no such command.")
 
 
-def played(command: Sequence[str], level: int, only: str) -> Iterator[Any]:
-    """Play the scenarios up to a level, some at once (they mostly wait); give their verdicts in order."""
+def played(command: Sequence[str], options: argparse.Namespace) -> Iterator[Any]:
+    """Play the scenarios that are asked for, some at once (they mostly wait); give their verdicts in order."""
     serve = local.package().serve
     from langsmith_rest.conformance import scenarios  # which needs the store's packages
 
     logging.getLogger("waitress").setLevel(logging.CRITICAL)  # it complains of answers that are cut on purpose
-    chosen = [one for one in scenarios.load("scenarios.json") if one["level"] <= level and only in one["name"]]
+
+    def is_asked_for(scenario: dict[str, Any]) -> bool:
+        name = scenario["name"]
+        is_skipped = options.skip and options.skip in name
+        return scenario["level"] <= options.level and (options.only or "") in name and not is_skipped
+
+    chosen = [scenario for scenario in scenarios.load("scenarios.json") if is_asked_for(scenario)]
     with ThreadPoolExecutor(scenarios.ABREAST) as pool:
-        yield from pool.map(lambda one: scenarios.play(one, command, serve), chosen)
+        yield from pool.map(lambda scenario: scenarios.play(scenario, command, serve), chosen)
 
 
 def level_reached(verdicts: Sequence[Any], wanted: int) -> int:

@@ -141,8 +141,8 @@ def run_port(stage: Stage, step: dict[str, Any]) -> None:
         count = sum(bool(re.match(pattern, one.call)) for one in seen)
         if not least <= count <= (most if most is not None else count):
             stage.problems.append(f"{count} requests {pattern}, expected {least} to {most}")
-    if "pause" in step and seen[1].began - seen[0].began < step["pause"]:
-        stage.problems.append(f"asked again after {seen[1].began - seen[0].began:.1f} s, expected {step['pause']} s")
+    if "pause" in step and (pause := pause_after_fault(seen)) < step["pause"]:
+        stage.problems.append(f"asked again after {pause:.1f} s, expected {step['pause']} s")
     if "abreast" in step and (most := most_at_once(seen)) < step["abreast"]:
         stage.problems.append(f"at most {most} requests at once, expected {step['abreast']}")
 
@@ -160,6 +160,13 @@ def check_end(stage: Stage, step: dict[str, Any], ended: port.Ended) -> None:
             stage.problems.append(f"its output does not say {pattern}: {ended.output[-300:].strip()!r}")
     if port.KEY in ended.output:
         stage.problems.append("it printed the key")
+
+
+def pause_after_fault(seen: Sequence[Any]) -> float:
+    """Seconds from the first request that failed until the same was asked again."""
+    failed = next(one for one in seen if one.fault)
+    again = next((one for one in seen if one.call == failed.call and one.began > failed.began), failed)
+    return again.began - failed.began
 
 
 def most_at_once(seen: Sequence[Any]) -> int:

@@ -16,7 +16,7 @@ RUN_FIELDS = (
 FIELDS = {
     "example": ("id", "inputs", "outputs", "metadata"),
     "run": tuple(name.lower() for name in RUN_FIELDS),
-    "feedback": ("id", "run_id", "key", "score", "value", "comment", "error"),
+    "feedback": ("id", "run_id", "key", "score", "value", "comment", "error", "correction", "feedback_source"),
 }
 SHOWN = 3  # differences that are named
 

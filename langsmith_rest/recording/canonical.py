@@ -46,7 +46,7 @@ def write_float(value: float) -> str:
     power = int(exponent)
     sign, digits = "-" if value < 0 else "", mantissa.lstrip("-").replace(".", "")
     if 0 < power < 21:
-        if not -(2.0**63) <= value < 2.0**63:
+        if not -(2.0**63) < value < 2.0**63:
             raise ValueError("an integer beyond 64 bits")
         return sign + digits.ljust(power + 1, "0")
     if -7 < power < 0:

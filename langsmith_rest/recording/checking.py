@@ -266,7 +266,7 @@ def json_size(value: Any, path: Path, problems: list[str], depth: int = 1) -> in
     elif isinstance(value, float):
         if not math.isfinite(value):
             problems.append(f"{in_words(path)} is {json.dumps(value)}, which JSON cannot hold")
-        elif abs(value) < 1e21 and not -(2.0**63) <= value < 2.0**63:  # canonical JSON writes it as an integer
+        elif abs(value) < 1e21 and not -(2.0**63) < value < 2.0**63:  # canonical JSON writes it as an integer
             problems.append(f"{in_words(path)} is a number beyond 64 bits, expected a smaller one (or text)")
     elif value is not None:
         problems.append(f"{in_words(path)} is {named(value)}, which JSON cannot hold")

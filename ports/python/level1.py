@@ -55,9 +55,9 @@ def jcs(x):
 
 
 def times(result, default=None):
-    found = [datetime.fromisoformat(result[name]) for name in ("start_time", "end_time") if result.get(name)]
+    found = [datetime.fromisoformat(result[name].upper()) for name in ("start_time", "end_time") if result.get(name)]
     found = [time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC) for time in found] or [default]
-    return found[0], found[-1]
+    return found[0], found[-1] + timedelta(seconds=result.get("latency", 0))
 
 
 file, dataset_name, name = sys.argv[1:]
@@ -86,27 +86,27 @@ for at in range(0, len(results), 100):
         own, own_end = times(result, opened)
         start, metadata = max(own, opened), dict(result.get("metadata", {}))
         if start > own:
-            metadata["original_start_time"] = result["start_time"]
-            metadata["original_end_time"] = result.get("end_time", result["start_time"])
-        end = start + (own_end - own)
-        text = jcs({field: value for field, value in result.items() if field != "feedback"})
+            end = own_end.isoformat(timespec="microseconds") if "latency" in result else result["start_time"]
+            metadata |= {"original_start_time": result["start_time"], "original_end_time": result.get("end_time", end)}
+        end = (start + (own_end - own)).isoformat()
+        text = jcs({k: v for k, v in result.items() if k not in ("feedback", "split", "example_metadata")})
         seed = f"{session['id']}-{example['id']}-{text}-{next(repetitions[text])}"
         digits = f"{(start - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1):012x}"
         i, kind = f"{digits[:8]}-{digits[8:]}-7{str(uuid5(NAMESPACE_DNS, seed))[15:]}", result.get("run_type", "llm")
         ties = {"trace_id": i, "session_id": session["id"], "start_time": start.isoformat()}
         run = {"id": i, "dotted_order": f"{start:%Y%m%dT%H%M%S%fZ}{i}", "name": kind, "run_type": kind, **ties}
-        run |= {"end_time": end.isoformat(), "reference_example_id": example["id"], "extra": {"metadata": metadata}}
+        run |= {"end_time": end, "reference_example_id": example["id"], "extra": {"metadata": metadata}}
         fields = ("name", "inputs", "outputs", "error", "tags")
         runs.append(run | {field: result[field] for field in fields if field in result})
         given, keys = result.get("feedback", []), defaultdict(count)
         if isinstance(given, dict):  # {key: score}
             given = [{"key": key, "value" if isinstance(mark, str) else "score": mark} for key, mark in given.items()]
         for item in given:
-            item = {field: value for field, value in item.items() if value is not None}
+            item = {k: round(v, 4) if k == "score" else v for k, v in item.items() if v is not None}
             if item.get("error") or item.keys() & {"score", "value", "comment"}:
                 key = f"{item['key']}-error" if item.get("error") else item["key"]
                 item |= {"id": str(uuid5(NAMESPACE_DNS, f"{i}-{key}-{next(keys[key])}")), "run_id": i}
-                feedback.append({**item, **ties, "feedback_source": {"type": "api"}})
+                feedback.append({"feedback_source": {"type": "api"}, **item, **ties})
     for _ in range(2):  # the second time for those that were there after all: 409, and then none is created
         there = call("GET", "/examples", params={"dataset": dataset_id, "id": list(examples), "limit": 100})
         if missing := [examples[i] for i in examples if i not in {example["id"] for example in there}]:

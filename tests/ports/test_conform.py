@@ -61,6 +61,9 @@ def test_a_right_port_passes(tmp_path, capsys):
         ("Retry-After in seconds", ("pause = float(answer", "_ = float(answer"), "asked again after"),
         ("a redirect", ("allow_redirects=False", "allow_redirects=True"), "requests .* /elsewhere, expected 0 to 0"),
         ("lost once", ('call("POST", "/runs/batch", (409,)', 'call("POST", "/runs/batch", ()'), "exit 1, expected 0"),
+        ("a new dataset", ('{"x-api-key": KEY, ', "{"), "exit 1, expected 0"),
+        ("a new dataset", ("application/json; length={len(data)}", "application/json"), "exit 1, expected 0"),
+        ("start of its own", ("opened, repetitions = times(session)[0], ", "repetitions = "), "run ids missing"),
         ("project", ('session["reference_dataset_id"] != dataset_id', "False"), "exit 0, expected 1"),
     ],
 )  # fmt: skip

@@ -1,0 +1,142 @@
+"""The golden vectors catch every mistake that changes an id or a body: our own code is made wrong in many ways."""
+
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from places import FIXTURES, ROOT
+
+BODIES = "langsmith_rest/recording/bodies.py"
+CANONICAL = "langsmith_rest/recording/canonical.py"
+SOURCES = "langsmith_rest/recording/sources.py"
+# What is done wrong: the file, the text, and what stands there instead.
+MUTATIONS = {
+    # ids
+    "example_id is ignored": (BODIES, 'if given := result.given.get("example_id"):', "if given := None:"),
+    "a null reference is null": (BODIES, "get('reference_outputs', '{}')", "get('reference_outputs', 'null')"),
+    "n of a run is always 0": (SOURCES, "texts.add(text)", "0"),
+    "n of a run begins with 1": (BODIES, "{result.occurrence}", "{result.occurrence + 1}"),
+    "the split belongs to the run's id": (BODIES, 'OF_THE_EXAMPLE = ("split", ', "OF_THE_EXAMPLE = ("),
+    "example_metadata belongs to the run's id": (BODIES, '("split", "example_metadata")  #', '("split",)  #'),
+    "feedback belongs to the run's id": (BODIES, 'if value is None or name == "feedback":', "if value is None:"),
+    "nulls belong to the run's id": (BODIES, 'if value is None or name == "feedback":', 'if name == "feedback":'),
+    "children keep their feedback in the run's id": (
+        BODIES,
+        "canonical_result(canonical_fields(child)) for child in value",
+        "WRITERS[dict](child) for child in value",
+    ),
+    "milliseconds are rounded": (BODIES, "(time - EPOCH) // MILLISECOND:", "round((time - EPOCH) / MILLISECOND):"),
+    "a run's id has version 5": (BODIES, "{milliseconds[8:]}-7", "{milliseconds[8:]}-5"),
+    "children are counted from 1": (BODIES, 'f"{i}-{index}"', 'f"{i}-{index + 1}"'),
+    "n of feedback is always 0": (BODIES, "{run.id}-{key}-{counts[key]}", "{run.id}-{key}-0"),
+    "failures and scores are counted together": (BODIES, "f\"{item['key']}-error\" if", "item['key'] if"),
+    "feedback that is not sent is counted": (
+        BODIES,
+        'if item.get("error") or any(item.get(name) is not None for name in MARKS)',
+        "if item",
+    ),
+    "the hash of a name leaves the dataset out": (BODIES, "results_hash + short_hash", "results_hash + 0 * short_hash"),
+    "the hash of a name is the last 4 bytes": (BODIES, ".digest()[:4]", ".digest()[-4:]"),
+    "keys are sorted by code points": (CANONICAL, 'name.encode("utf-16-be")', "name"),
+    "exponents begin at 1e16": (CANONICAL, "if 0 < power < 21:", "if 0 < power < 16:"),
+    "small numbers have exponents from 1e-5 on": (CANONICAL, "if -7 < power < 0:", "if -5 < power < 0:"),
+    # times
+    "digits beyond microseconds are rounded": (
+        BODIES,
+        "value = datetime.fromisoformat(value.upper())",
+        r'value = datetime.fromisoformat(re.sub(r"\.\d{7,}", lambda m: f"{float(m[0]):.6f}"[1:], value.upper()))',
+    ),
+    "the session's start is not whole": (BODIES, "return start.replace(microsecond=0)", "return start"),
+    "the window has 24 hours": (BODIES, "WINDOW = timedelta(hours=20)", "WINDOW = timedelta(hours=24)"),
+    "a moved trace starts a second late": (
+        BODIES,
+        "max(start - own_start, ZERO) if",
+        "start - own_start + timedelta(seconds=1) if",
+    ),
+    "a moved end stays": (BODIES, "        end = start + took\n", "        end = (own_start or start) + took\n"),
+    "a run without an end takes a second": (
+        BODIES,
+        'timedelta(seconds=run.get("latency") or 0)',
+        'timedelta(seconds=run.get("latency") or 1)',
+    ),
+    "latency is ignored": (BODIES, 'timedelta(seconds=run.get("latency") or 0)', "ZERO"),
+    "original_end_time is left out without an end": (
+        BODIES,
+        ""","original_end_time":{end_time}'""",
+        """' + (f',"original_end_time":{end_time}' if "end_time" in fields else "")""",
+    ),
+    "a child without times gets original ones": (
+        BODIES,
+        "        end = start + took\n",
+        "        end = start + took\n        if self.shift and not own_start:\n"
+        """            metadata = with_original_times(metadata, {"start_time": "null"}, end)\n""",
+    ),
+    # bodies
+    "the default name is the run": (BODIES, 'fields.get("name", run_type)', 'fields.get("name", json.dumps("run"))'),
+    "the default run_type is chain": (BODIES, """else '"llm"')""", """else '"chain"')"""),
+    "the split is not sent": (BODIES, ', ("split", "split")):', "):"),
+    "example_metadata is not sent": (BODIES, '(("metadata", "example_metadata"), ', "("),
+    "the reference is not sent": (BODIES, '("outputs", "reference_outputs"), ', ""),
+    "tags are not sent": (BODIES, '("inputs", "outputs", "error", "tags")', '("inputs", "outputs", "error")'),
+    "errors are not sent": (BODIES, '("inputs", "outputs", "error", "tags")', '("inputs", "outputs", "tags")'),
+    "children are tied to the example": (BODIES, '{index}", start, "", made)', '{index}", start, tie, made)'),
+    "children do not name their parent": (BODIES, "        if parent:\n", "        if False:\n"),
+    "the root comes first": (BODIES, "        self.runs.append(made)", "        self.runs.insert(0, made)"),
+    "a child's order is its own alone": (BODIES, 'f"{parent.dotted_order}.{order}{i}"', 'f"{order}{i}"'),
+    "feedback has no value": (BODIES, "if value is not None},", 'if value is not None and name != "value"},'),
+    "feedback has no comment": (BODIES, "if value is not None},", 'if value is not None and name != "comment"},'),
+    "feedback has no error": (BODIES, "if value is not None},", 'if value is not None and name != "error"},'),
+    "a short text is a score": (
+        BODIES,
+        "given = list(long_form(given))",
+        'given = [{"key": key, "score": given[key]} for key in given]',
+    ),
+    "a child's feedback has the child's trace": (BODIES, '"trace_id": run.trace_id,', '"trace_id": run.id,'),
+    "feedback starts when its run ends": (BODIES, '"start_time": run.start_time,', '"start_time": run.end_time,'),
+    "scores are not rounded": (BODIES, "return round(score, 4) + 0.0 if", "return score if"),
+    "ties are rounded up": (BODIES, "return round(score, 4) + 0.0 if", "return int(score * 10_000 + 0.5) / 10_000 if"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory):
+    """For each mutation, and for none, whether the golden files come out otherwise."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in ("recorder.py", "rest.py", "tests/vectors.py"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tree / name)
+    shutil.copytree(ROOT / "langsmith_rest", tree / "langsmith_rest", ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "fixtures").mkdir()
+    shutil.copy(FIXTURES / "results.jsonl", tree / "fixtures")
+
+    def made(name):
+        copy = tmp_path_factory.mktemp("mutant") / "tree"
+        shutil.copytree(tree, copy)
+        if name:
+            file, old, new = MUTATIONS[name]
+            text = (copy / file).read_text()
+            assert text.count(old) == 1, f"{name}: {old!r} is {text.count(old)} times in {file}"
+            (copy / file).write_text(text.replace(old, new))
+        done = subprocess.run([sys.executable, "tests/vectors.py", "."], cwd=copy, capture_output=True, text=True)
+        if done.returncode:
+            return done.stderr.splitlines()[-1]
+        return (copy / "vectors.json").read_bytes() != (FIXTURES / "vectors.json").read_bytes()
+
+    names = [None, *MUTATIONS]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(names, pool.map(made, names), strict=True))
+
+
+@pytest.mark.slow
+def test_code_as_it_is_makes_the_golden_vectors(changes):
+    """Else no mutation would say anything."""
+    assert changes[None] is False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutation_is_caught(changes, name):
+    """The vectors come out otherwise, so a port that does this fails them. (Code that cannot run proves nothing.)"""
+    assert changes[name] is True, changes[name]

@@ -1,0 +1,109 @@
+"""Every port under ports/ is certified for the level that its head names, and keeps the shape of its head."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from places import FIXTURES, MAIN, ROOT
+
+from langsmith_rest.commands import main
+
+PORTS = ROOT / "ports"
+PLACES = ("{file}", "{dataset}", "{experiment}")
+
+
+def python(folder):
+    return (sys.executable, PORTS / "python" / "level1.py")
+
+
+def javascript(folder):
+    return ("node", PORTS / "javascript" / "record.mjs")
+
+
+def go(folder):
+    subprocess.run(["go", "build", "-o", folder / "level1", PORTS / "go" / "level1.go"], check=True, cwd=folder)
+    return (folder / "level1",)
+
+
+def java(folder):
+    subprocess.run(["javac", "-d", folder, PORTS / "java" / "Level1.java"], check=True)
+    return ("java", "-Xshare:auto", "-cp", folder, "Level1")
+
+
+def bash(folder):
+    return ("bash", PORTS / "bash" / "level1.sh")
+
+
+# The command of each port, its file, its level, and what it needs on this machine.
+CERTIFIED = [
+    pytest.param(python, "python/level1.py", 1, (), id="python"),
+    pytest.param(javascript, "javascript/record.mjs", 2, ("node",), id="javascript"),
+    pytest.param(go, "go/level1.go", 1, ("go",), id="go"),
+    pytest.param(java, "java/Level1.java", 1, ("javac", "java"), id="java"),
+    pytest.param(bash, "bash/level1.sh", 1, ("curl", "jq", "awk", "sha1sum"), id="bash"),
+]
+
+
+def need(tools):
+    for tool in tools:
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not on this machine")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "file", "level", "tools"), CERTIFIED)
+def test_port_is_certified(tmp_path, capsys, command, file, level, tools):
+    """`conform` finds nothing wrong with it, at its level."""
+    need(tools)
+
+    code = main.main(["conform", "--level", str(level), "--", *map(str, command(tmp_path)), *PLACES])
+
+    assert code == 0, [line for line in capsys.readouterr().out.splitlines() if "FAIL" in line or "happened" in line]
+
+
+@pytest.mark.slow
+def test_our_own_recorder_is_certified(capsys):
+    """At all levels, but for the lines, which are its own verdicts (test_conform holds them against the checks)."""
+    ours = [sys.executable, str(MAIN), "record", "{file}", "--dataset", "{dataset}", "--experiment", "{experiment}"]
+
+    main.main(["conform", "--level", "3", "--json", "--skip", "lines that", "--", *ours])
+    found = json.loads(capsys.readouterr().out)
+
+    assert [(one["name"], one["problems"]) for one in found["scenarios"] if one["problems"]] == []
+    assert found["level"] == 3
+
+
+@pytest.mark.parametrize(("command", "file", "level", "tools"), CERTIFIED)
+def test_head_of_a_port_says_how_it_is_run(command, file, level, tools):
+    """What it is, how to run it, its level, what it leaves out, its exit codes: in five lines."""
+    head = (PORTS / file).read_text().splitlines()[:6]
+
+    assert any(re.search(r"Run: +LANGSMITH_ENDPOINT=", line) for line in head)
+    assert any(re.search(rf"Level: +{level} of PORTING.md", line) for line in head)
+    assert any("Leaves out: " in line for line in head)
+
+
+def test_ports_are_those_that_are_certified():
+    """No file lies there untested, and PORTING.md and the README name each with its lines and its level."""
+    files = {path.relative_to(PORTS).as_posix() for path in PORTS.rglob("*") if path.is_file()}
+    assert files == {param.values[1] for param in CERTIFIED}
+
+    for page in ("PORTING.md", "README.md"):
+        text = (ROOT / page).read_text()
+        for param in CERTIFIED:
+            _, file, level, _ = param.values
+            row = rf"\(ports/{re.escape(file)}\) \| {len((PORTS / file).read_text().splitlines())} \| {level} \|"
+            assert re.search(row, text), f"{page}: {row}"
+
+
+def test_javascript_port_agrees_with_the_golden_vectors():
+    """Canonical JSON, ids, times and bodies, case by case."""
+    need(("node",))
+    command = ["node", PORTS.parent / "tests" / "ports" / "vectors.mjs", FIXTURES / "vectors.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"\d{3} vectors agree\n", done.stdout), done.stdout
