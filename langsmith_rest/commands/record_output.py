@@ -14,7 +14,7 @@ import recorder
 import rest
 from langsmith_rest import connection
 from langsmith_rest.evaluation.running.scores import Scores
-from langsmith_rest.recording.bodies import feedback_of, parse_time
+from langsmith_rest.recording.bodies import duration, feedback_of, parse_time
 from langsmith_rest.wording import Say, alike, clean, counted
 
 OLD_RESULTS = 'docs/record.md, "Old results"'
@@ -89,9 +89,8 @@ def summary(results: Iterable[Any]) -> Summary:
     for result in results:
         for item in feedback_of(result):
             found.scores.add(item)
-        start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
-        if start and end:
-            found.latencies.append((end - start).total_seconds())
+        if result.get("end_time") or result.get("latency") is not None:
+            found.latencies.append(duration(result, parse_time(result.get("start_time"))).total_seconds())
         found.tokens += count_tokens(result)
         found.errors += bool(result.get("error"))
     return found

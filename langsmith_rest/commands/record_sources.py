@@ -20,7 +20,6 @@ from langsmith_rest.evaluation.backtesting.masking import Mask, guarded, masked,
 from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
-from langsmith_rest.importers.parts import timed
 from langsmith_rest.recording import csv_files
 from langsmith_rest.recording.files import ResultFile, rename
 from langsmith_rest.recording.sources import CheckedFile
@@ -106,7 +105,7 @@ def imported(name: str, found: importers.Found, say: Say) -> list[Opened]:
     say(f"{name}: {found.summary}")
     sources = []
     for experiment in found.experiments:
-        results = Results(map(timed, experiment.results))
+        results = Results(experiment.results)
         results.name = name if len(found.experiments) == 1 else f"{name}, {experiment.name}"
         sources.append(Opened(results, experiment.name, experiment.dataset, experiment.metadata))
     return sources

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from langsmith_rest.importers.parts import timed
 from langsmith_rest.recording.checking import FIELDS
 from langsmith_rest.recording.results import ALIASES
 
@@ -17,7 +16,7 @@ TIMES = ("start_time", "end_time")
 SECONDS = {"latency": 1, "latency_ms": 1000}  # how many of them make a second
 PARTS = ("score", "value", "comment", "error")
 AS_NUMBERS = ("feedback", "metadata", "example_metadata", "latency", "latency_ms", *TIMES)  # where texts of CSV may be
-TARGETS = (*FIELDS, *SECONDS, *ALIASES)
+TARGETS = (*FIELDS, "latency_ms", *ALIASES)
 MILLISECONDS = 1e11  # a time since 1970 beyond this counts milliseconds
 MISSING: Any = object()
 
@@ -83,7 +82,7 @@ class Mapper:
                 value = from_text(rule.target[0], value)
             if value is not None and not (self.is_text and value == "") and not is_nan(value):
                 put(result, rule.target, value)
-        return timed(result)
+        return result
 
     def problems(self) -> list[str]:
         """What is wrong with the rules, known once all rows are through."""

@@ -5,10 +5,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import IO, Any
 
-from langsmith_rest.recording.bodies import parse_time
 from langsmith_rest.wording import counted, shortened
 
 REFERENCES = ("expected", "expected_output", "reference", "ideal", "correct_label", "ground_truth")
@@ -105,18 +104,6 @@ def usage(
     if cached:
         found["input_token_details"] = {"cache_read": int(cached)}
     return (found | ({"total_cost": cost} if cost else {})) or None
-
-
-def timed(result: dict[str, Any]) -> dict[str, Any]:
-    """The result with an end instead of a `latency`; without a start, the latency is kept in the metadata."""
-    latency = result.get("latency")
-    if not isinstance(latency, int | float):
-        return result
-    timed = {name: value for name, value in result.items() if name != "latency"}
-    start = parse_time(result.get("start_time"))
-    if start:
-        return timed | {"end_time": (start + timedelta(seconds=latency)).isoformat()}
-    return timed | {"metadata": {**(result.get("metadata") or {}), "latency_s": latency}}
 
 
 def at(seconds: float | None) -> str | None:

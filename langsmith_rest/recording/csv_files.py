@@ -14,7 +14,7 @@ from langsmith_rest.recording.results import ALIASES
 Convert = Callable[[dict[str, str]], Any]  # what makes a result of a row
 DELIMITERS = ",;\t|"
 COMMENT = " comment"
-IGNORED = "latency_s"  # follows from the times
+SECONDS = "latency_s"  # the latency in exports; it follows from the times where there are any
 FORMULA = "=+-@\t\r"  # an apostrophe before these keeps spreadsheets from calculating
 
 
@@ -56,17 +56,21 @@ def open_table(text: Iterator[str]) -> "csv.DictReader[str]":
 def converter(names: list[str]) -> Convert:
     """The function that makes a result of a row of these columns; raises ValueError for unknown ones."""
     metrics = [name for name in names if f"{name}{COMMENT}" in names]
-    marks = {IGNORED, *metrics, *(f"{name}{COMMENT}" for name in metrics)}
+    marks = {SECONDS, "latency", *metrics, *(f"{name}{COMMENT}" for name in metrics)}
     if unknown := [name for name in names if name not in marks | FIELDS.keys() | ALIASES.keys()]:
         raise ValueError("; ".join(map(advice, unknown)))
     if metrics and (other := next((name for name in names if name in ("feedback", "scores")), None)):
         raise ValueError(f"{other!r} and the column {metrics[0]!r} both hold scores: keep one kind")
+
+    took = "latency" if "latency" in names else SECONDS if SECONDS in names and "start_time" not in names else None
 
     def convert(row: dict[str, str]) -> dict[str, Any]:
         result = {name: value_of(cell) for name, cell in row.items() if cell and name not in marks}
         feedback = [scored(name, row[name], row[f"{name}{COMMENT}"]) for name in metrics]
         if found := [item for item in feedback if len(item) > 1]:
             result["feedback"] = found
+        if took and row[took]:
+            result["latency"] = number_of(row[took])
         return result
 
     return convert
@@ -86,6 +90,14 @@ def value_of(cell: str) -> Any:
         except ValueError:
             pass
     return cell[1:] if cell[:1] == "'" and cell[1:2] and cell[1] in FORMULA else cell
+
+
+def number_of(cell: str) -> Any:
+    """The number of a cell, else its text, which will be refused."""
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
 
 
 def scored(key: str, cell: str, comment: str) -> dict[str, Any]:

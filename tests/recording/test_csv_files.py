@@ -93,6 +93,19 @@ def test_what_is_wrong_is_said_before_anything_is_sent(in_folder, capsys, lines,
     assert not (in_folder / ".localsmith").exists()
 
 
+@pytest.mark.parametrize("column", ["latency", "latency_s"])
+def test_a_column_says_how_long_it_took(in_folder, capsys, column):
+    """Seconds, under either name; beside times, what exports write is ignored."""
+    name = written(in_folder, f"input,output,{column}", "2+2,4,0.5", "3+3,6,")
+
+    assert main.main(["record", name]) == 0
+    assert "latency     0.50 s (p50)" in capsys.readouterr().out
+
+    name = written(in_folder, "input,output,latency", "2+2,4,quick")
+    assert main.main(["record", name]) == 2
+    assert "'latency' is the text 'quick'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_cells_may_be_separated_by_other_marks(in_folder, capsys, mark):
     """What separates most cells of the first line separates all of them."""
