@@ -3,3 +3,7 @@
 
 class SetupError(Exception):
     """There is no usable key, endpoint or local store; the message says what to do."""
+
+
+class NotFound(LookupError):
+    """What was named does not exist; the message offers what does."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from langsmith_rest.errors import SetupError
+from langsmith_rest.errors import NotFound, SetupError
 
 try:
     import fcntl
@@ -90,13 +90,13 @@ def token_headers(url: str) -> dict[str, str]:
 def served(*, must_exist: bool = False, any_age: bool = False) -> Iterator[tuple[str, str]]:
     """The addresses of the API and of the pages, for as long as the context lasts.
 
-    `any_age` takes runs that LangSmith would refuse as too old. Raises LookupError when there is no store and it
+    `any_age` takes runs that LangSmith would refuse as too old. Raises NotFound when there is no store and it
     `must_exist`, as for reading, and SetupError when it cannot be opened.
     """
     path = database()
     if must_exist and not path.exists():
         looked = f"There is no local store in {Path.cwd()} or in a folder above it"
-        raise LookupError(f"{looked}: go to the folder you recorded in.")
+        raise NotFound(f"{looked}: go to the folder you recorded in.")
     if (url := running_view(path)) and not any_age:
         yield url, url
         return

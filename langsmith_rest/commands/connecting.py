@@ -25,7 +25,7 @@ def connect(
 ) -> Iterator[connection.LangSmith]:
     """Connect to what is configured; when nothing is, or the endpoint `local`, to the local store.
 
-    Raises LookupError when that store does not exist and `must_exist`, as for reading. `any_age` lets it take runs that
+    Raises NotFound when that store does not exist and `must_exist`, as for reading. `any_age` lets it take runs that
     LangSmith would refuse as too old.
     """
     if not is_local():

@@ -118,7 +118,7 @@ def explain(error: Exception, options: argparse.Namespace) -> tuple[str, int, di
 
     import requests
 
-    from langsmith_rest.connection import SetupError
+    from langsmith_rest.errors import NotFound, SetupError
     from recorder import RecordingError
 
     if isinstance(error, RecordingError):
@@ -127,8 +127,10 @@ def explain(error: Exception, options: argparse.Namespace) -> tuple[str, int, di
         return str(error), MISUSE if is_bad_filter(error, options) else REFUSED, {}
     if isinstance(error, SetupError | ValueError):
         return str(error), MISUSE, {}
+    if isinstance(error, NotFound):
+        return str(error), MISUSE, {}
     if type(error) is LookupError:  # KeyError and IndexError are bugs
-        return error.args[0], MISUSE if options.command in GATES else REFUSED, {}
+        return str(error), MISUSE if options.command in GATES else REFUSED, {}
     if isinstance(error, OSError) and error.filename is not None:
         return str(error), MISUSE, {}
     if isinstance(error, OSError):

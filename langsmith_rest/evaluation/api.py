@@ -13,6 +13,7 @@ import requests
 import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
+from langsmith_rest.errors import NotFound
 
 PAGE = 100  # the most that a list endpoint gives at once
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -29,7 +30,7 @@ def read_dataset(api: LangSmith, dataset_id: str) -> dict:
     except requests.HTTPError as error:
         if error.response.status_code != 404:
             raise
-        raise LookupError(f"No dataset has the id {dataset_id}.") from None
+        raise NotFound(f"No dataset has the id {dataset_id}.") from None
 
 
 def find_dataset(api: LangSmith, name: str) -> dict:
@@ -37,7 +38,7 @@ def find_dataset(api: LangSmith, name: str) -> dict:
     if found := rest.find_dataset(api, name):
         return found
     known = [dataset["name"] for _, dataset in zip(range(1000), list_datasets(api), strict=False)]
-    raise LookupError(f"No dataset {name!r}{offer(name, known) or ': there are none yet.'}")
+    raise NotFound(f"No dataset {name!r}{offer(name, known) or ': there are none yet.'}")
 
 
 def server_time(api: LangSmith) -> datetime:
@@ -85,7 +86,7 @@ def find_experiment(api: LangSmith, name: str, dataset_id: str | None = None) ->
     if not found and (back := LATEST.fullmatch(name)):
         return find_latest(api, int(back[1] or 0), dataset_id)
     if not found:
-        raise LookupError(f"No experiment {name!r}{near_names(api, name, dataset_id)}")
+        raise NotFound(f"No experiment {name!r}{near_names(api, name, dataset_id)}")
     return found[0]
 
 
@@ -96,7 +97,7 @@ def find_latest(api: LangSmith, back: int, dataset_id: str | None) -> dict:
     if len(newest) > back:
         return newest[back]
     where = "in this dataset" if dataset_id else "there"
-    raise LookupError(f"No experiment 'latest~{back}': the number of experiments {where} is {len(newest)}.")
+    raise NotFound(f"No experiment 'latest~{back}': the number of experiments {where} is {len(newest)}.")
 
 
 def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:
@@ -117,7 +118,7 @@ def find_project(api: LangSmith, name: str) -> dict:
     known = [
         session["name"] for _, session in zip(range(1000), list_sessions(api, reference_free="true"), strict=False)
     ]
-    raise LookupError(f"No project {name!r}{offer(name, known) or ': there are none yet.'}")
+    raise NotFound(f"No project {name!r}{offer(name, known) or ': there are none yet.'}")
 
 
 def offer(name: str, known: Sequence[str]) -> str:

@@ -240,7 +240,7 @@ def test_names_are_exact_and_the_near_ones_are_told(store, evaluators, arguments
 
     code, _, err = evaluators("upload", HOSTED, "--function", function, *arguments)
 
-    assert code == 1 and words in err
+    assert code == 2 and words in err
     assert store.get("/runs/rules") == []
 
 

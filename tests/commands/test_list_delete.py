@@ -78,7 +78,7 @@ def test_list_says_that_there_is_more(store, capsys):
 
 
 def test_list_of_an_unknown_dataset_names_near_ones(store, capsys):
-    assert "Did you mean 'capitals'" in run(capsys, "list", "capital", code=1).err
+    assert "Did you mean 'capitals'" in run(capsys, "list", "capital", code=2).err
 
 
 def test_latest_is_the_experiment_that_started_last(store, capsys):

@@ -124,7 +124,7 @@ def test_experiment_is_exported_to_stdout_as_csv(recorded, capfd):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--export", "out.html", "c"], 1, "No experiment 'c'"),
+        (["--export", "out.html", "c"], 2, "No experiment 'c'"),
         (["--export", "out.html"], 2, "name experiments"),
         (["--export", "out.csv", "a", "b"], 2, "name one experiment"),
         (["--export", "out.pdf", "a"], 2, "must end in .html"),

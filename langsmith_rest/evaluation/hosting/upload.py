@@ -8,6 +8,7 @@ import requests
 
 from langsmith_rest import local
 from langsmith_rest.connection import LangSmith, call, send
+from langsmith_rest.errors import NotFound
 from langsmith_rest.evaluation.api import UUID, find_dataset, find_project, offer, read_dataset
 
 # What a PATCH sends back as it was, since LangSmith does not say whether it keeps what is left out.
@@ -81,7 +82,7 @@ def find_evaluator(api: LangSmith, name: str, target: Target | None) -> dict:
     if not found:
         where = f" on {target}" if target else ""
         names = list(dict.fromkeys(rule["display_name"] for rule in known))
-        raise LookupError(f"No evaluator {name!r}{where}{offer(name, names) or ': there are none.'}")
+        raise NotFound(f"No evaluator {name!r}{where}{offer(name, names) or ': there are none.'}")
     return found[0]
 
 
