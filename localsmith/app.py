@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.http import http_date
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Rule
 
 from localsmith.errors import answer_error
 from localsmith.hosted.token import HEADER
@@ -268,13 +268,21 @@ def _register(app: Flask, state: Localsmith, route: Route) -> None:
         return response
 
     for address in addresses(route.path):
-        app.add_url_rule(
-            re.sub(r"<(\w+)>", lambda match: match[0] if match[1] in TEXTS else f"<id:{match[1]}>", address),
-            endpoint=f"{route.method} {address}",
-            view_func=view,
-            methods=[route.method],
-            provide_automatic_options=False,
-        )
+        rule = re.sub(r"<(\w+)>", lambda match: match[0] if match[1] in TEXTS else f"<id:{match[1]}>", address)
+        endpoint = f"{route.method} {address}"
+        app.url_map.add(ApiRule(rule, endpoint=endpoint, methods=[route.method]))
+        app.view_functions[endpoint] = view
+
+
+class ApiRule(Rule):
+    """An address of the API. It is matched, never built: compiling what builds it would take most of the start-up."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Any:
+        return cannot_be_built
+
+
+def cannot_be_built(rule: Rule, **_: object) -> None:
+    raise NotImplementedError(f"{rule} is matched only")
 
 
 def check_token(token: str) -> None:
