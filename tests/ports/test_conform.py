@@ -1,6 +1,7 @@
 """The command `conform`: what it says of ports that are right, wrong or not there."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -124,6 +125,16 @@ def test_scenarios_are_named_once_and_say_what_is_expected():
     assert len({(one["level"], one["name"]) for one in found}) == len(found)
     assert {step["do"] for one in found for step in one["steps"]} == scenarios.STEPS.keys()
     assert all(one["expected"] and one["level"] in (1, 2, 3) for one in found)
+
+
+def test_porting_md_names_every_scenario_under_its_level():
+    """So that a reader knows what is tried before it is run."""
+    text = " ".join((ROOT / "PORTING.md").read_text().split())
+    parts = dict(re.findall(r"- \*\*Level (\d)\*\*: (.*?)\.(?= - \*\*Level| Every rule)", text))
+
+    for level in (1, 2, 3):
+        names = [one["name"] for one in scenarios.load("scenarios.json") if one["level"] == level]
+        assert parts[str(level)] == "; ".join(names)
 
 
 def test_templates_are_filled_in(tmp_path):
