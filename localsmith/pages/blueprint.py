@@ -18,8 +18,10 @@ from localsmith.pages.dataset import show_dataset, show_example
 from localsmith.pages.datasets import show_datasets
 from localsmith.pages.export import export_csv, export_json_lines
 from localsmith.pages.project import show_project
+from localsmith.pages.queueing import fill_queue
 from localsmith.pages.render import FILTERS
 from localsmith.pages.report import show_report
+from localsmith.pages.review import give_review, show_review
 from localsmith.pages.run import show_run
 from localsmith.pages.scores import give_score
 from localsmith.wire import ApiError
@@ -45,12 +47,15 @@ VIEWS: list[Callable[..., str | WerkzeugResponse]] = [
     export_csv,
     show_run,
     show_attachment,
+    show_review,
 ]
 for view in VIEWS:
     blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view)
 for path in ("/", "/o/<tenant>", "/o/<tenant>/projects"):
     blueprint.add_url_rule(path, endpoint="show_datasets", view_func=show_datasets)
-blueprint.add_url_rule(PATHS["give_score"], endpoint="give_score", view_func=give_score, methods=["POST"])
+FORMS: list[Callable[..., WerkzeugResponse]] = [give_score, give_review, fill_queue]
+for view in FORMS:
+    blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view, methods=["POST"])
 
 
 @blueprint.route("/o/<path:rest>")

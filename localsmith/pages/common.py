@@ -121,6 +121,9 @@ PATHS = {  # the addresses of LangSmith's own pages, and what we add to them
     "export_csv": "/o/<tenant>/projects/p/<session_id>/export.csv",
     "show_run": "/o/<tenant>/projects/p/<session_id>/r/<run_id>",
     "show_attachment": "/o/<tenant>/attachments/<owner_id>",
+    "fill_queue": "/o/<tenant>/datasets/<dataset_id>/compare/queue",
+    "show_review": "/o/<tenant>/annotation-queues/<queue_id>",
+    "give_review": "/o/<tenant>/annotation-queues/<queue_id>/items/<item_id>",
     "give_score": "/o/<tenant>/runs/<run_id>/scores",
 }
 

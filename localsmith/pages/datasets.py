@@ -31,4 +31,12 @@ def show_datasets(tenant: str = "") -> str:
             f" FROM sessions s {of_projects} ORDER BY start_time DESC, created_at DESC, id LIMIT ? OFFSET ?",
             (like(query), more.size, more.offset),
         ).fetchall()
-    return render_template("datasets.html", query=query, datasets=datasets, projects=projects, page=page, more=more)
+        queues = db.execute(
+            "SELECT q.id, q.name, q.created_at, (SELECT count(*) FROM queue_items WHERE queue_id = q.id) AS items,"
+            " (SELECT count(DISTINCT item_id) FROM queue_reviews r JOIN queue_items i ON i.id = r.item_id"
+            "   WHERE i.queue_id = q.id AND r.status = 'completed') AS reviewed"
+            " FROM annotation_queues q WHERE q.name LIKE ? ESCAPE '\\' ORDER BY q.created_at DESC, q.id LIMIT 100",
+            (like(query),),
+        ).fetchall()
+    lists = {"datasets": datasets, "projects": projects, "queues": queues}
+    return render_template("datasets.html", query=query, page=page, more=more, **lists)

@@ -22,12 +22,12 @@ from localsmith.wire import dumps_or_none
 def give_score(tenant: str, run_id: str) -> Response:
     """Give a run a score, in numbers or words, and a comment, or change or take back those it has; then go back to
     where that was done. A page that only wants to show what is new asks for `part=scores`."""
-    _refuse_foreign()
+    refuse_foreign()
     key = request.form.get("key", "").strip()
     if not key:
         raise BadRequest("A score needs a name.")
     given = Given(
-        _score(request.form.get("score", "")),
+        parse_score(request.form.get("score", "")),
         request.form.get("value", "").strip() or None,
         request.form.get("comment", "").strip() or None,
     )
@@ -53,7 +53,7 @@ class Given:
     comment: str | None
 
 
-def _refuse_foreign() -> None:
+def refuse_foreign() -> None:
     """Let only our own pages post. The guard of the app refuses every request that says it comes from elsewhere;
     a form must say, too, that it comes from here, and every browser of today does."""
     own = f"{request.scheme}://{request.host}".lower()
@@ -61,7 +61,7 @@ def _refuse_foreign() -> None:
         raise Forbidden("Scores are only taken from localsmith's own pages.")
 
 
-def _score(text: str) -> float | None:
+def parse_score(text: str) -> float | None:
     if not text.strip():
         return None
     try:

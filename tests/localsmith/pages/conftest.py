@@ -34,7 +34,7 @@ def site(tmp_path_factory):
     path = tmp_path_factory.mktemp("site") / "site.db"
     app = localsmith.create_app(path)
     seed = Seed(app.test_client())
-    made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed) | fine(seed)
+    made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed) | fine(seed) | reviewed(seed)
     app.extensions["localsmith"].store.close()
     with localsmith.serve(path) as server:
         yield server.url, made
@@ -60,6 +60,30 @@ def agents(seed):
         "long": long_root,
         "failing": failing,
     }
+
+
+def reviewed(seed):
+    """A review queue of hostile answers, with questions of every kind."""
+    texts = [text for text in HOSTILE if "\x00" not in text]
+    dataset = seed.dataset("reviewed")
+    session = seed.session("secret model", dataset)
+    examples = seed.examples(dataset, [({"q": text}, {"a": text}) for text in texts])
+    runs = [
+        seed.run(session, e, outputs={"a": t}, feedback=[{"key": "judge", "score": 1}])
+        for e, t in zip(examples, texts, strict=True)
+    ]
+    configs = {
+        "tone": {"type": "categorical", "categories": [{"value": 0, "label": "rude"}, {"value": 1, "label": "kind"}]},
+        "stars": {"type": "continuous", "min": 1, "max": 5},
+        "why": {"type": "freeform"},
+    }
+    for key, config in configs.items():
+        seed.post("/feedback-configs", {"feedback_key": key, "feedback_config": config})
+    rubric = [{"feedback_key": key, "description": texts[0]} for key in configs]
+    body = {"name": "hostile queue", "rubric_items": rubric, "rubric_instructions": texts[1]}
+    queue = seed.post("/annotation-queues", body)["id"]
+    seed.post(f"/annotation-queues/{queue}/runs", [run["id"] for run in runs])
+    return {"queue": queue}
 
 
 def fine(seed):

@@ -31,6 +31,8 @@ def paths(made):
         "four experiments": f"datasets/{made['wide']}/compare?selectedSessions={','.join(made['wide sessions'][:4])}",
         "six experiments": all_six,
         "six compact": f"{all_six}&view=compact",
+        "review": f"annotation-queues/{made['queue']}",
+        "review, open": f"annotation-queues/{made['queue']}?open=1",
         "bad dataset": f"datasets/{made['bad']}",
         "bad examples": f"datasets/{made['bad']}?tab=examples&q=%3Cscript%3E",
         "bad example": f"datasets/{made['bad']}/e/{made['bad example']}",
@@ -43,7 +45,7 @@ def paths(made):
 
 
 KINDS = list(paths({key: "" for key in ("dataset first second third agents agent project pairs sides").split()} | {
-    "comparative": "", "wide": "", "wide sessions": "",
+    "comparative": "", "queue": "", "wide": "", "wide sessions": "",
     "bad": "", "bad session": "", "bad example": "", "examples": [""], "step": {"id": ""},
     "bad run": {"id": ""}}))  # fmt: skip
 

@@ -1,0 +1,64 @@
+"""Putting rows of a comparison into a review queue: those that the filters leave, or a random sample of them."""
+
+import json
+import random
+import sqlite3
+import uuid
+
+from flask import current_app, redirect, request
+from werkzeug.exceptions import BadRequest
+from werkzeug.wrappers import Response
+
+from localsmith.pages.common import find, link, reading, store
+from localsmith.pages.comparison import ComparisonPage, chosen, compare, question_of
+from localsmith.pages.facets import with_facets
+from localsmith.pages.scores import refuse_foreign
+from localsmith.routes.queue_items import add_item
+from localsmith.wire import dumps
+
+MOST = 5000
+
+
+def fill_queue(tenant: str, dataset_id: str) -> Response:
+    """Make a queue of the rows that this address shows and go to review it."""
+    refuse_foreign()
+    key, name = request.form.get("key", "").strip() or "human", request.form.get("name", "").strip()
+    sample, seed = (request.form.get(field, "") for field in ("sample", "seed"))
+    if (sample and not sample.isdecimal()) or (seed and not seed.isdecimal()):
+        raise BadRequest("Sample and seed are whole numbers.")
+    with reading() as (db, kept):
+        dataset = find(db, "datasets", dataset_id, "dataset")
+        comparison = compare(db, kept, dataset["id"], question_of(request.args))
+        if comparison is None:
+            raise BadRequest("None of these experiments belongs to this dataset.")
+        examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
+        is_random = len(examples) == len(comparison.examples)
+        if sample:
+            examples = random.Random(int(seed or 0)).sample(examples, min(int(sample), len(examples)))
+        runs = _runs(db, comparison, examples)
+    if not 0 < len(runs) <= MOST:
+        raise BadRequest(f"{len(runs):,} answers are no queue: choose between 1 and {MOST:,}.")
+    question = request.form.get("question", "").strip() or "Is the answer right?"
+    body = {
+        "rubric_items": [{"feedback_key": key, "description": question}],
+        "metadata": {"sampling": "random" if is_random else "filtered", "seed": int(seed or 0)},
+    }
+    queue_id, now = str(uuid.uuid4()), current_app.extensions["localsmith"].switches.now()
+    with store().write() as db:
+        row = (queue_id, name or f"{key} of {dataset['name']}", now, now, dumps(body))
+        db.execute("INSERT INTO annotation_queues VALUES (?, ?, ?, ?, ?)", row)
+        for run_id in runs:
+            add_item(db, queue_id, {"run_id": run_id}, now)
+    return redirect(link("show_review", queue_id=queue_id), 303)
+
+
+def _runs(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[str]) -> list[str]:
+    """The last run of each of these examples, of the experiment that the filter is about, or of every candidate."""
+    looked_at = comparison.looked_at
+    sides = [side for side in looked_at if not side.is_baseline] or looked_at
+    seqs = [
+        side.columns.seqs[side.columns.runs_of(e)[-1]] for e in examples for side in sides if side.columns.runs_of(e)
+    ]
+    rows = db.execute("SELECT seq, id FROM runs WHERE seq IN (SELECT value FROM json_each(?))", (json.dumps(seqs),))
+    ids = {row["seq"]: row["id"] for row in rows}
+    return [ids[seq] for seq in seqs if seq in ids]
