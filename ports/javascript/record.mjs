@@ -310,6 +310,7 @@ function checkJson(value, where, depth = 1) {
 const API = (process.env.LANGSMITH_ENDPOINT ?? "https://api.smith.langchain.com").trim().replace(/\/+$/, "");
 const ROOT = API.replace(/\/api(\/v1)?$/, "");
 const KEY = process.env.LANGSMITH_API_KEY ?? "no-key";
+const WORKSPACE = process.env.LANGSMITH_WORKSPACE_ID && { "X-Tenant-Id": process.env.LANGSMITH_WORKSPACE_ID };
 const PATIENCE = Number(process.env.LANGSMITH_PATIENCE_SECONDS ?? 120) * 1000;
 const JSON_TYPE = { "Content-Type": "application/json" };
 const MAY_PASS = [408, 425, 429, 500, 502, 503, 504], GONE = [404, 405, 410, 501];
@@ -318,7 +319,7 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 // The status and the JSON of an answer: of a 2xx, or of a status in `fine`. What may pass is sent again.
 async function send(method, path, { json, body, headers, fine = [], pages = false } = {}) {
   const url = (path.startsWith("/api/v2/") ? ROOT : API) + path;
-  const given = { "x-api-key": KEY, Accept: "application/json", ...(json && JSON_TYPE), ...headers };
+  const given = { "x-api-key": KEY, Accept: "application/json", ...WORKSPACE, ...(json && JSON_TYPE), ...headers };
   const until = Date.now() + PATIENCE;
   for (let pause = 250; ; pause = Math.min(2 * pause, 15_000)) {
     let wait = pause * (0.5 + Math.random() / 2), why;
