@@ -9,7 +9,9 @@ def need_somebody(yes: bool) -> None:
 
 
 def ask(question: str) -> None:
-    """Ask on the terminal; raises LookupError unless the answer is yes."""
+    """Ask on the terminal; raises LookupError unless the answer is yes, ValueError when there is nobody to ask."""
+    if not sys.stdin.isatty():
+        raise ValueError(f"{question} There is no terminal to ask at, so nothing was changed; --yes agrees.")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise LookupError("Nothing was changed.")

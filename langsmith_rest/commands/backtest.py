@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -40,7 +41,7 @@ from langsmith_rest.evaluation.running.files import load_evaluators, load_functi
 from langsmith_rest.evaluation.running.preferences import Preferences
 from langsmith_rest.recording.bodies import parse_time
 from langsmith_rest.recording.files import ResultFile
-from langsmith_rest.wording import Say, clean, counted, program, typed
+from langsmith_rest.wording import Say, clean, counted, program, shortened, typed
 from recorder import Recording
 
 DESCRIPTION = """Choose runs of a production project, make their inputs a dataset and the runs a baseline, run
@@ -95,10 +96,10 @@ def check_options(options: argparse.Namespace) -> None:
     if options.demo:
         if given := [name for name in DEMO if getattr(options, name)]:
             raise ValueError(f"--demo sets --{given[0]} itself: drop one of them.")
-        options.project, options.load = "tweet-writer", os.path.relpath(FIXTURES / "production_runs.jsonl")
+        options.project, options.load = "tweet-writer", in_fixtures("production_runs.jsonl")
         options.dataset, options.filter = "tweet-topics", "eq(error, null)"
         options.children = options.feedback = True
-        options.mask, options.evaluators = in_tweets("without_addresses"), [os.path.relpath(FIXTURES / "tweets.py")]
+        options.mask, options.evaluators = in_tweets("without_addresses"), [in_fixtures("tweets.py")]
         options.target = [in_tweets("terse"), in_tweets("lively")]
     if not options.project:
         raise ValueError("--project is missing: name the project whose runs are taken (or try --demo).")
@@ -129,7 +130,14 @@ def flags_of(options: argparse.Namespace) -> Iterator[str]:
 
 
 def in_tweets(name: str) -> str:
-    return f"{os.path.relpath(FIXTURES / 'tweets.py')}:{name}"
+    return f"{in_fixtures('tweets.py')}:{name}"
+
+
+def in_fixtures(name: str) -> str:
+    """The path of a sample file, relative where it can be: on Windows, not to another drive."""
+    with contextlib.suppress(ValueError):
+        return os.path.relpath(FIXTURES / name)
+    return str(FIXTURES / name)
 
 
 @dataclass
@@ -150,6 +158,20 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     check_options(options)
     if options.demo:
         say(f"The demo is: {typed('backtest')} {shlex.join(flags_of(options))}")
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever the code under test prints
+        found = run_steps(connect, say, options)
+    if isinstance(found, str):
+        print(found)
+        return 0
+    went_well = report(found, say, options.json)
+    if found.problem:
+        say(f"{program()} backtest: {found.problem}")
+        return 2
+    return exit_code(found.comparison, options.inconclusive_exit) or int(not went_well)
+
+
+def run_steps(connect: Connect, say: Say, options: argparse.Namespace) -> "Backtest | str":
+    """Load what is to be loaded, then do the steps; the address of the project when that is all."""
     evaluators = [function for reference in options.evaluators for function in load_evaluators(reference)]
     pairwise = [function for one in options.pairwise for function in load_evaluators(one, known=PAIRWISE, say=say)]
     say_near_misses(options, [evaluator.key for evaluator in ready(evaluators, RUN)], say)
@@ -169,14 +191,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
             if loaded.moved:
                 say(f"moved      {loaded}")
             if not targets:
-                print(project_url(api, loaded.project))
-                return 0
-        found = backtest(api, options, targets, evaluators, pairwise, mask, say)
-    went_well = report(found, say, options.json)
-    if found.problem:
-        say(f"{program()} backtest: {found.problem}")
-        return 2
-    return exit_code(found.comparison, options.inconclusive_exit) or int(not went_well)
+                return project_url(api, loaded.project)
+        return backtest(api, options, targets, evaluators, pairwise, mask, say)
 
 
 def say_near_misses(options: argparse.Namespace, keys: list[str], say: Say) -> None:
@@ -284,10 +300,14 @@ def report(found: Backtest, say: Say, as_json: bool) -> bool:
     for rejected in found.baseline.rejected[:20]:
         say(f"run {rejected[SOURCE]} was not copied: {clean(rejected['reason'])}")
     for evaluation in found.evaluations:
-        evaluate_report.say_failures(evaluation.scores.failures, evaluation.scores.reasons, say)
+        where = f" in {evaluation.experiment_name}"
+        evaluate_report.say_failures(evaluation.scores.failures, evaluation.scores.reasons, say, where)
+        if evaluation.first_error:
+            why = clean(shortened(evaluation.first_error, 300))
+            say(f"The target failed in {counted(evaluation.errors, 'run')}{where}. The first: {why}")
     for preferred in found.preferences:
-        evaluate_report.say_failures(preferred.errors, preferred.reasons, say)
-    failed = any(one.evaluator_errors or one.rejected for one in found.evaluations)
+        evaluate_report.say_failures(preferred.errors, preferred.reasons, say, f" in {preferred.name}")
+    failed = any(one.evaluator_errors or one.rejected or one.first_error for one in found.evaluations)
     return not (found.baseline.rejected or failed or any(one.errors for one in found.preferences))
 
 

@@ -1,7 +1,10 @@
 """The command `evaluate`: its flags, what it prints, and what it says when it is interrupted."""
 
 import argparse
+import contextlib
 import json
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
@@ -14,6 +17,7 @@ from langsmith_rest.evaluation.evaluators.llm import POSITION_BIAS, SHOWN_FIRST
 from langsmith_rest.evaluation.evaluators.model_server import total_spent
 from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, ready
 from langsmith_rest.evaluation.running.data import is_file
+from langsmith_rest.evaluation.running.estimate import Estimate, estimate
 from langsmith_rest.evaluation.running.evaluate import evaluate
 from langsmith_rest.evaluation.running.evaluation import Evaluation, Progress
 from langsmith_rest.evaluation.running.files import load_evaluators, load_function
@@ -26,6 +30,7 @@ EXAMPLES = """examples:
   %(prog)s my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
   %(prog)s v2-1a2b3c4d --evaluators 'langsmith_rest:exact_match,mentions("Lima")'
   %(prog)s --pairwise v1 v2 --evaluators evals.py:prefer"""
+SHOWN_REASONS = 3  # of the failures of one evaluator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pairwise", nargs="+", metavar="EXPERIMENT", help="judge these experiments side by side instead")
     add("--data", metavar="DATA", help="the dataset (name or id), or a JSON lines file that becomes one")
     add("--dataset", metavar="NAME", help="what the dataset of a file is called (default: the file's stem)")
+    add("--limit", type=positive, metavar="N", help="only the first N examples, or recorded runs")
     add("--splits", metavar="NAME,NAME", help="only the examples of these splits")
     add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="or MODULE:NAME; repeatable")
     add("--summary-evaluators", action="append", default=[], metavar="FILE.py:NAME,...", help="see all runs at once")
@@ -47,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="of the experiment; repeatable")
     add("--randomize-order", action="store_true", help="pairwise: show the answers in random order")
     add("--seed", type=int, default=0, metavar="N", help="of that order (default: %(default)s)")
+    add("--estimate", action="store_true", help="count what model judges would cost; run and ask nothing")
+    add("--price", type=price, metavar="IN,OUT", help="for --estimate: dollars for a million tokens, in and out")
     add("--fresh", action="store_true", help="ask model judges again, whatever their cache has")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 
@@ -55,6 +63,17 @@ def positive(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is too small: expected a number from 1")
     return int(text)
+
+
+def price(text: str) -> tuple[float, float]:
+    """Dollars for a million tokens that a model reads, and writes."""
+    read, comma, written = text.partition(",")
+    try:
+        return float(read), float(written if comma else read)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no price: expected dollars a million, such as 0.15,0.6"
+        ) from None
 
 
 OF_RUNS = ("experiment", "splits", "dataset", "retry_errors", "ignore_errors", "repetitions")
@@ -79,6 +98,8 @@ def check_options(options: argparse.Namespace) -> None:
     idle = [*OF_RUNS, "data", "summary_evaluators"] if options.pairwise else [*OF_RUNS, *OF_BOTH, *OF_PAIRS]
     if runs_target:
         idle, why = [*OF_PAIRS], "without --pairwise"
+    if options.price and not options.estimate:
+        raise ValueError("--price has no effect without --estimate: drop it.")
     for flag in idle:
         if getattr(options, flag):
             raise ValueError(f"--{flag.replace('_', '-')} has no effect {why}: drop it.")
@@ -91,6 +112,17 @@ def is_function(target: str) -> bool:
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Do what the flags ask for, print it, and return the exit code."""
     check_options(options)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever the code under test prints
+        found = evaluate_as_asked(connect, say, options)
+    if isinstance(found, Estimate):
+        print(json.dumps(found.as_json()) if options.json else found)
+        if found.uses_references:
+            say("The answers are not known yet: each reference stands in for one.")
+        return 0
+    return 0 if report(found, say, options.json) else 1
+
+
+def evaluate_as_asked(connect: Connect, say: Say, options: argparse.Namespace) -> Evaluation | Preferences | Estimate:
     known = PAIRWISE if options.pairwise else RUN
     chosen = [load_evaluators(reference, known=known, say=say) for reference in options.evaluators]
     evaluators = [function for some in chosen for function in some]
@@ -105,8 +137,14 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     judge.FRESH.set() if options.fresh else judge.FRESH.clear()
     makes_data = runs_target and is_file(options.data)
     purpose = "recording into" if runs_target else "scoring runs of"
+    splits = [split.strip() for split in options.splits.split(",") if split.strip()] if options.splits else None
     with connect(purpose, must_exist=not makes_data) as api, progress(say) as on_progress:
-        found: Evaluation | Preferences = evaluate(
+        if options.estimate:
+            return estimate(
+                api, target, options.data, evaluators, splits=splits, limit=options.limit,
+                repetitions=options.repetitions or 1, price=options.price,
+            )  # fmt: skip
+        return evaluate(
             target,
             options.data,
             evaluators,
@@ -117,7 +155,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
             num_repetitions=options.repetitions or 1,
             metadata=options.metadata,
             description=options.description,
-            splits=options.splits.split(",") if options.splits else None,
+            splits=splits,
+            limit=options.limit,
             error_handling="ignore" if options.ignore_errors else "log",
             retry_errors=options.retry_errors,
             dataset_name=options.dataset,
@@ -126,7 +165,6 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
             langsmith=api,
             on_progress=on_progress,
         )
-    return 0 if report(found, say, options.json) else 1
 
 
 @contextmanager
@@ -166,17 +204,36 @@ def report(found: Evaluation | Preferences, say: Say, as_json: bool) -> bool:
     for line in alike((f"result {rejected['result']}", rejected["reason"]) for rejected in found.rejected):
         say(line)
     say_failures(found.scores.failures, found.scores.reasons, say)
+    is_failed = say_failed_runs(found, say)
     say_doubts(found, say)
     for name in found.silent:
         again = typed(f"evaluate {found.experiment_name} --evaluators ...")
         say(f"No feedback is called {name!r}. If that evaluator is new, let it score what is recorded: {again}")
-    return not (found.rejected or found.evaluator_errors)
+    return not (found.rejected or found.evaluator_errors or is_failed)
 
 
-def say_failures(errors: Mapping[str, int], reasons: Mapping[str, str], say: Say) -> None:
+def say_failed_runs(found: Evaluation, say: Say) -> bool:
+    """Say in how many runs the target failed, and why at first; returns whether such runs are recorded."""
+    runs = found.done + found.existing + found.left_out
+    if found.first_error:
+        why = clean(shortened(found.first_error, 300))
+        say(f"The target failed in {found.errors + found.left_out:,} of {counted(runs, 'run')}. The first: {why}")
+    elif runs and found.errors:
+        say(f"The target failed in {found.errors:,} of {counted(runs, 'run')}; --retry-errors runs these again.")
+    return bool(runs and found.errors)
+
+
+def say_failures(errors: Mapping[str, int], reasons: Mapping[str, Counter[str]], say: Say, where: str = "") -> None:
+    """Say which evaluators failed how often, and the most frequent reasons; `where` names the experiment."""
     for key, number in errors.items():
-        why = clean(shortened(reasons[key], 300))
-        say(f"The evaluator {key} failed {counted(number, 'time')}, with the reason in its feedback. The first: {why}")
+        head = f"The evaluator {key} failed {counted(number, 'time')}{where}, with the reason in its feedback."
+        [first, *others] = reasons[key].most_common(SHOWN_REASONS)
+        if not others:
+            say(f"{head} It says: {clean(shortened(first[0], 300))}")
+            continue
+        lines = [f"  {counted(times, 'time')}: {clean(shortened(why, 300))}" for why, times in (first, *others)]
+        more = len(reasons[key]) - len(lines)
+        say("\n".join([head, *lines, *([f"  and {counted(more, 'other reason')}"] if more > 0 else [])]))
 
 
 def say_doubts(found: Evaluation, say: Say) -> None:
@@ -186,6 +243,10 @@ def say_doubts(found: Evaluation, say: Say) -> None:
         nothing = f", {found.nothing:,} of them None: does the target return its answer?" if found.nothing else "."
         bare = f"{counted(found.bare, 'answer')} {'was no dictionary' if found.bare == 1 else 'were no dictionaries'}"
         say(f"{bare}: recorded as {{'output': ...}}{nothing}")
+    for key, number in found.scores.texts.items():
+        if number:
+            are = "is a text that looks like a number" if number == 1 else "are texts that look like numbers"
+            say(f"{counted(number, 'score')} of {key!r} {are}, recorded as categories: return numbers to get a mean.")
     if found.target_changed:
         old = "was not run: these are the answers of the old one. Another --experiment runs it."
         both = "the experiment holds answers of both now. Another --experiment keeps them apart."

@@ -16,7 +16,7 @@ import requests
 
 import rest
 from langsmith_rest import connection
-from langsmith_rest.commands.asking import agree, ask, need_somebody
+from langsmith_rest.commands.asking import agree, ask
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import find_experiment, list_sessions
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("name", metavar="NAME", help="of the evaluator, or its id")
     run.add_argument("--experiment", required=True, metavar="NAME", help="name or id")
     for command in (listing, code, judge, delete, run):
-        of = command.add_mutually_exclusive_group(required=command in (code, judge))
+        of = command.add_mutually_exclusive_group()
         of.add_argument("--dataset", metavar="NAME", help="attached to this dataset: it gets (run, example)")
         of.add_argument("--project", metavar="NAME", help="attached to this project: it gets (run)")
     for command in (code, judge):
@@ -80,7 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--sample-rate", "--sampling-rate", type=share, dest="sampling_rate", metavar="RATE", help=rate
         )
-        command.add_argument("--replace", action="store_true", help="the one of that name, in place")
+        command.add_argument(
+            "--replace", action="store_true", help="replace the evaluator of that name, in place; asks first"
+        )
     for command in (code, judge, delete):
         command.add_argument("--yes", action="store_true", help="do not ask; for automation only")
     for command in (listing, test, code, judge, delete, run):
@@ -95,8 +97,6 @@ def share(text: str) -> float:
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Check all that can be checked here, then connect and do it."""
-    if options.action == "delete" or getattr(options, "replace", False):
-        need_somebody(options.yes)
     if options.action == "list":
         with connect("reading", must_exist=True) as api:
             return show_list(upload.list_evaluators(api, target_of(api, options)), options.json)
@@ -111,14 +111,26 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if options.action == "run":
         with connect("scoring in", must_exist=True) as api:
             return run_on_experiment(api, options, say)
-    kind = "dataset" if options.dataset is not None else "project"
     if options.action == "upload":
         options.name = options.name or options.function
+    if options.dataset is None and options.project is None:
+        find_place(connect, options)
+    kind = "dataset" if options.dataset is not None else "project"
+    if options.action == "upload":
         content = upload.code_content(perform_eval(read_source(options.file), options.function, kind, options.file))
     else:
         content = judge_content(options.prompt, options.schema, options.model, options.name, kind)
     with connect("uploading to", must_exist=True) as api:
         return upload_to(api, content, options, say)
+
+
+def find_place(connect: Connect, options: argparse.Namespace) -> None:
+    """Take the place of the evaluator that is to be replaced; raises ValueError when none is named."""
+    if not options.replace:
+        raise ValueError("Name what the evaluator is attached to: --dataset NAME or --project NAME.")
+    with connect("reading", must_exist=True) as api:
+        rule = upload.find_evaluator(api, options.name, None)
+    options.dataset, options.project = rule.get("dataset_id"), rule.get("session_id")
 
 
 def read_source(file: str) -> str:
@@ -184,7 +196,7 @@ def delete(api: LangSmith, options: argparse.Namespace, say: Say) -> int:
     rule = upload.find_evaluator(api, options.name, target_of(api, options))
     (agree if options.yes else ask)(f"Delete {rule['display_name']!r} of {upload.target_of(rule)}?")
     upload.delete_rule(api, rule["id"])
-    say(f"Deleted {rule['display_name']!r} of {upload.target_of(rule)}; what it scored stays.")
+    say(f"Deleted {rule['display_name']!r} of {upload.target_of(rule)}; existing scores are kept.")
     if options.json:
         print(json.dumps({"outcome": "deleted", **as_json(rule)}))
     return 0
@@ -274,7 +286,7 @@ def try_out(code: str, name: str, run: dict, example: dict, experiment: str, say
         with contextlib.redirect_stdout(sys.stderr):
             exec(compile(code, "<evaluator>", "exec", dont_inherit=True), names)
             returned = names[ENTRY](run, example)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = error.__traceback__ and error.__traceback__.tb_next
         say("".join(traceback.format_exception(error.with_traceback(frames))).strip())
         return 1

@@ -54,8 +54,10 @@ class Stop(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         self.under_way: set[Future[Any]] = set()
+        self.is_cancelled = False
 
     def cancel(self) -> None:
+        self.is_cancelled = True
         self.set()
         for future in list(self.under_way):
             future.cancel()
@@ -77,6 +79,8 @@ def awaiting(loop: asyncio.AbstractEventLoop | None, stop: Stop) -> Iterator[Awa
             coroutine.close()
             raise Unfinished from None
         stop.under_way.add(future)
+        if stop.is_cancelled:  # meanwhile
+            future.cancel()
         try:
             returned, error = future.result()
         except CancelledError:

@@ -275,14 +275,58 @@ def test_nothing_is_destroyed_without_a_yes(store, evaluators, terminal):
 
 
 @pytest.mark.parametrize("command", ["delete", "replace"])
-def test_without_a_terminal_it_takes_yes(store, evaluators, monkeypatch, sent, command):
-    """Refused before any request, since nobody can be asked."""
+def test_without_a_terminal_it_takes_yes(store, evaluators, monkeypatch, command):
+    """Refused, since nobody can be asked; nothing is changed."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    store.dataset("capitals")
+    upload(evaluators)
+    before = store.get("/runs/rules")
 
-    code, _, err = evaluators("delete", "mentions") if command == "delete" else upload(evaluators, "--replace")
+    change = ("--replace", "--sample-rate", "0.5")
+    code, _, err = evaluators("delete", "mentions") if command == "delete" else upload(evaluators, *change)
 
-    assert (code, sent) == (2, set())
-    assert "--yes is for automation" in err
+    assert (code, store.get("/runs/rules")) == (2, before)
+    assert "There is no terminal to ask at, so nothing was changed; --yes agrees." in err
+
+
+def test_replacing_without_a_terminal_is_refused_only_where_something_would_be_lost(store, evaluators, monkeypatch):
+    """The first upload creates, the same one again changes nothing: neither asks."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    store.dataset("capitals")
+
+    created = upload(evaluators, "--replace")
+    again = upload(evaluators, "--replace")
+
+    assert (created[0], created[1].split()[0]) == (0, "created")
+    assert (again[0], again[1].split()[0]) == (0, "unchanged")
+
+
+def test_a_replacement_finds_its_place_by_the_name(store, evaluators):
+    """With --replace, neither dataset nor project has to be named again; without, one has to be."""
+    store.dataset("capitals")
+    upload(evaluators)
+
+    replaced = evaluators("upload", HOSTED, *MENTIONS, "--replace", "--yes", "--sample-rate", "0.5")
+    nowhere = evaluators("upload", HOSTED, *MENTIONS)
+
+    assert (replaced[0], replaced[1].split()) == (0, ["replaced", "mentions", "code", "dataset", "capitals", "0.5"])
+    assert nowhere[0] == 2 and "--dataset NAME or --project NAME" in nowhere[2]
+
+
+def test_a_judge_in_code_is_told_of_upload_judge(store, evaluators):
+    """The sandbox has no network, so a judge goes up as a prompt and a schema."""
+    file = write(
+        "judged.py",
+        "from langchain_openai import ChatOpenAI",
+        "judge = ChatOpenAI(model='m')",
+        "def polite(run, example):",
+        "    return {'score': judge.invoke('x')}",
+    )
+
+    code, _, err = evaluators("upload", file, "--function", "polite", "--dataset", "capitals")
+
+    assert code == 2
+    assert "the package 'langchain_openai' is not there" in err and "evaluators upload-judge" in err
 
 
 def test_deleting_with_yes_asks_nobody(store, evaluators):
@@ -293,7 +337,7 @@ def test_deleting_with_yes_asks_nobody(store, evaluators):
     again = evaluators("delete", "mentions", "--yes")
 
     assert (code, json.loads(out)["outcome"]) == (0, "deleted")
-    assert "what it scored stays" in err
+    assert "existing scores are kept" in err
     assert again[0] == 1 and "No evaluator 'mentions': there are none." in again[2]
 
 

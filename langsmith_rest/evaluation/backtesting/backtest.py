@@ -93,9 +93,8 @@ def try_mask(api: LangSmith, runs: Runs, with_steps: bool, mask: Mask) -> None:
     for root, steps in read_traces(api, runs.project["id"], [first], with_steps).values():
         try:
             copy_of(root, steps, timedelta(0), EPOCH, mask)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ValueError(f"The mask failed on run {first.id}, so nothing was created: {reason}") from error
+        except ValueError as error:
+            raise ValueError(f"Run {first.id} cannot be masked, so nothing was created: {error}") from error
 
 
 def nothing_found(runs: Runs) -> str:
@@ -142,7 +141,7 @@ class Copying:
             traces = read_traces(self.api, self.project_id, some, self.load_child_runs)
             for gone in {one.id for one in some} - traces.keys():
                 self.reject(gone, "it was there when runs were chosen, but is no longer")
-            results = [self.copy(*traces[one.id]) for one in some if one.id in traces]
+            results = [result for one in some if one.id in traces and (result := self.copy(*traces[one.id]))]
             tied = [(result, self.example(result)) for result in results]
             examples = {example.id: example for _, example in reversed(tied) if example}
             known = known_examples(self.api, self.dataset_id, list(examples))
@@ -172,10 +171,14 @@ class Copying:
         example_id, body = bodies.new_example(self.dataset_id, fields)
         return Example(example_id, body[:-1] + f',"source_run_id":"{result["metadata"][SOURCE]}"}}'.encode())
 
-    def copy(self, root: dict, steps: "Steps") -> dict[str, Any]:
-        """A root run as a result, moved as a whole to where LangSmith takes it."""
+    def copy(self, root: dict, steps: "Steps") -> dict[str, Any] | None:
+        """A root run as a result, moved as a whole to where LangSmith takes it; None when it cannot be masked."""
         shift = max(self.earliest - as_time(root), timedelta(0))
-        result = copy_of(root, steps, shift, as_time(root), self.mask)
+        try:
+            result = copy_of(root, steps, shift, as_time(root), self.mask)
+        except ValueError as error:
+            self.reject(root["id"], str(error))
+            return None
         if not result["child_runs"] and root.get("total_tokens") and result["run_type"] != "llm":
             result["metadata"]["source_run_type"] = result["run_type"]
             result["run_type"] = "llm"  # tokens and cost, here those of steps that stay behind, count in these only

@@ -36,6 +36,13 @@ def copy_all_feedback(api: LangSmith, experiment_id: str, mask: Mask | None) -> 
 
 def feedback_copy(item: dict, run: dict, experiment_id: str, mask: Mask | None) -> dict[str, Any]:
     """Feedback of a production run as that of its copy, under an id that evaluators of the same key do not use."""
+    try:
+        return masked_copy(item, run, experiment_id, mask)
+    except ValueError as error:
+        raise ValueError(f"Feedback {item['key']!r} of run {item['run_id']} cannot be copied: {error}") from error
+
+
+def masked_copy(item: dict, run: dict, experiment_id: str, mask: Mask | None) -> dict[str, Any]:
     marks = {name: item[name] for name in (*bodies.MARKS, "correction", "error") if item.get(name) is not None}
     return {
         "id": bodies.uuid5(f"{run['id']}-{item['id']}"),

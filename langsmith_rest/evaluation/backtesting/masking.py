@@ -3,22 +3,27 @@
 from collections.abc import Callable
 from typing import Any
 
+from langsmith_rest.evaluation.evaluators.calling import reason_of
+
 Mask = Callable[[str], str]
 
 
 def masked(value: Any, mask: Mask) -> Any:
     """A JSON value with every text in it, keys included, masked."""
     if isinstance(value, str):
-        text = mask(value)
+        try:
+            text = mask(value)
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"the mask failed: {reason_of(error)}") from error
         if not isinstance(text, str):
-            raise ValueError(f"The mask returned {type(text).__name__}, expected text.")
+            raise ValueError(f"the mask returned {type(text).__name__}, expected text.")
         return text
     if isinstance(value, list):
         return [masked(item, mask) for item in value]
     if isinstance(value, dict):
         found = {masked(name, mask): masked(item, mask) for name, item in value.items()}
         if len(found) < len(value):
-            raise ValueError("The mask makes two names of one object the same: let it keep them apart.")
+            raise ValueError("the mask makes two names of one object the same: let it keep them apart.")
         return found
     return value
 

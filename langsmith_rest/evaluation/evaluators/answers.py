@@ -20,6 +20,12 @@ Evaluate = Callable[..., Found]
 TEXT_FIELDS = ("answer", "output", "text", "response", "content", "result")
 
 
+def for_answers(evaluator: Evaluate) -> Evaluate:
+    """Mark an evaluator as one that does not score a run without an answer."""
+    evaluator.needs_an_answer = True  # type: ignore[attr-defined]
+    return evaluator
+
+
 def not_scored(key: str, why: str) -> Found:
     return {"key": key, "score": None, "comment": why}
 
@@ -55,6 +61,7 @@ def message_text(message: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- against a reference
 
 
+@for_answers
 def exact_match(*, outputs: dict, reference_outputs: dict) -> Found:
     """1 when the answer equals the reference, 0 when it differs; not scored without a reference."""
     return exact("exact_match")(outputs=outputs, reference_outputs=reference_outputs)
@@ -233,7 +240,7 @@ def tokens_of(run: Any) -> int:
 def named(evaluator: Evaluate, key: str) -> Evaluate:
     """Give a made evaluator the name that its failures are recorded under."""
     evaluator.__name__ = key
-    return evaluator
+    return for_answers(evaluator)
 
 
 evaluators = [exact_match]  # what needs no settings

@@ -4,19 +4,26 @@ import copy
 import inspect
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langsmith_rest.evaluation.evaluators.returns import Item, feedback_items
 from langsmith_rest.evaluation.evaluators.signatures import Evaluator
 from langsmith_rest.evaluation.loops import Await, Unfinished, run_here
 
+Said = list[tuple[str, list[Item]]]  # what each evaluator said, by its name
+
 
 def score(evaluator: Evaluator, values: Mapping[str, Any], wait: Await = run_here) -> list[Item]:
     """What an evaluator says, as feedback; one that fails says so with `error` and the reason, and stops nothing.
 
-    It gets a copy of the values, so that it cannot change what others see, or what is recorded.
+    It gets a copy of the values, so that it cannot change what others see, or what is recorded. A run that failed has
+    no answer: ready-made evaluators do not score it, and one that fails on it does not count as failed.
     """
+    has_failed = bool((values.get("run") or {}).get("error"))
+    not_scored: list[Item] = [{"key": evaluator.key, "comment": "not scored: the run failed"}]
+    if has_failed and getattr(evaluator.function, "needs_an_answer", False):
+        return not_scored
     try:
         returned = awaited(evaluator(copied(evaluator, values)), wait)
         return list(feedback_items(returned, evaluator.key))
@@ -25,7 +32,22 @@ def score(evaluator: Evaluator, values: Mapping[str, Any], wait: Await = run_her
     except BaseException as error:
         if is_interrupt(error):
             raise
-        return [failure(evaluator.key, error)]
+        return not_scored if has_failed else [failure(evaluator.key, error)]
+
+
+def score_all(evaluators: Sequence[Evaluator], values: Mapping[str, Any], wait: Await = run_here) -> Said:
+    """What each evaluator says; a key that another one gave already is a failure, since both would be one score."""
+    said: Said = []
+    owners: dict[str, str] = {}
+    for evaluator in evaluators:
+        items = score(evaluator, values, wait)
+        taken = next((item["key"] for item in items if owners.get(item["key"], evaluator.key) != evaluator.key), None)
+        if taken is not None:
+            reason = f"the evaluator {owners[taken]!r} gives the key {taken!r} as well: return another key"
+            items = [{"key": evaluator.key, "error": True, "comment": f"ValueError: {reason}"}]
+        owners |= {item["key"]: evaluator.key for item in items}
+        said.append((evaluator.key, items))
+    return said
 
 
 def copied(evaluator: Evaluator, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
-from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, bind, meant_by
+from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, bind, meant_by, signature_of
 
 AnyFunction = Callable[..., Any]
 
@@ -26,7 +26,7 @@ def choose(
     They are functions written there, or what is assigned to a public name there, that take what an evaluator of that
     kind is given, the answer included. Raises ValueError for a function with parameters that are nearly these.
     """
-    own, for_summary = own_names(module), list(getattr(module, "summary_evaluators", []))
+    own, for_summary = own_names(module), listed_in(module, "summary_evaluators") or []
     taken: dict[str, AnyFunction] = {}
     left_out: dict[str, list[str]] = {}
     seen: list[Any] = []
@@ -57,6 +57,12 @@ def said(path: str, taken: dict[str, AnyFunction], left_out: dict[str, list[str]
     return f"{path}: evaluators are {', '.join(taken) or 'none'}{others and f'; left out are {others}'}."
 
 
+def listed_in(module: ModuleType, name: str) -> list[AnyFunction] | None:
+    """The list of that name, if the file itself assigns one: `from ... import *` may bring that of another."""
+    found = getattr(module, name, None)
+    return list(found) if isinstance(found, list | tuple) and name in own_names(module) else None
+
+
 def own_names(module: ModuleType) -> set[str]:
     """The names that a file defines or assigns, not those that it imports."""
     with contextlib.suppress(OSError, TypeError):  # of what has no source, nothing
@@ -77,7 +83,7 @@ def unfit(function: AnyFunction, known: tuple[str, ...]) -> str | None:
 
 
 def required(function: AnyFunction) -> list[str]:
-    parameters = inspect.signature(function).parameters.values()
+    parameters = signature_of(function).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
@@ -103,7 +109,7 @@ def names_in(code: CodeType) -> Iterator[str]:
 def kind_of(function: AnyFunction) -> tuple[str, ...]:
     """What a function seems to be written for, as its parameters, their annotations and its code tell."""
     try:
-        parameters = inspect.signature(function).parameters
+        parameters = signature_of(function).parameters
     except (TypeError, ValueError):
         return RUN
     lists = {name for name, one in parameters.items() if A_LIST.match(annotation_of(one)) and name in MANY_ANSWERS}

@@ -1,19 +1,34 @@
 """A question to a model whose answer is a verdict: data kept apart from instructions, repaired once, cached on disk."""
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from langsmith_rest.connection import log
 from langsmith_rest.evaluation.evaluators.model_server import JudgeError, Message, ModelServer, complete
 from langsmith_rest.evaluation.evaluators.verdicts import misfits, read_verdict
 from langsmith_rest.recording.canonical import canonical
 
 FRESH = threading.Event()  # while set, every judge of this process asks again (`main.py evaluate --fresh`)
+
+ESTIMATED: list[list[tuple[int, bool]]] = []  # the characters of each question, and whether its verdict is known
+
+
+@contextlib.contextmanager
+def estimating() -> Iterator[list[tuple[int, bool]]]:
+    """Within this, questions are counted, and nobody is asked."""
+    questions: list[tuple[int, bool]] = []
+    ESTIMATED.append(questions)
+    try:
+        yield questions
+    finally:
+        ESTIMATED.remove(questions)
 
 
 def ask(judge: ModelServer, messages: list[Message], schema: dict[str, Any], model: str) -> dict[str, Any]:
@@ -22,8 +37,12 @@ def ask(judge: ModelServer, messages: list[Message], schema: dict[str, Any], mod
     An answer that does not fit is sent back once, with what is wrong. Raises JudgeError when there is no verdict;
     failures are never cached.
     """
-    question = {"model": model, "messages": messages, "schema": schema}
+    question = {"server": judge.url, "model": model, "messages": messages, "schema": schema}
     name = hashlib.sha256(canonical(question).encode()).hexdigest()
+    if ESTIMATED:
+        is_known = not judge.fresh and read_cache(judge.cache, name) is not None
+        ESTIMATED[-1].append((len(json.dumps(question, ensure_ascii=False)), is_known))
+        raise JudgeError("nobody was asked, this is an estimate")
     found = None if judge.fresh or FRESH.is_set() else read_cache(judge.cache, name)
     if found is not None and not misfits(found, schema):
         with judge.lock:
@@ -78,7 +97,10 @@ def write_cache(folder: Path | None, name: str, verdict: dict[str, Any]) -> None
     """Keep a verdict; a file appears whole or not at all, so that processes may share the folder."""
     if folder is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False) as file:
-        json.dump({"verdict": verdict}, file, ensure_ascii=True)
-    os.replace(file.name, folder / f"{name}.json")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False) as file:
+            json.dump({"verdict": verdict}, file, ensure_ascii=True)
+        os.replace(file.name, folder / f"{name}.json")
+    except OSError as error:  # a paid verdict counts all the same
+        log.warning("Verdicts of judges cannot be kept in %s (%s): each is asked for again.", folder, error.strerror)

@@ -15,6 +15,7 @@ from langsmith_rest.evaluation.evaluators import judge
 from langsmith_rest.evaluation.evaluators.answers import Evaluate, named, not_scored, text_of
 from langsmith_rest.evaluation.evaluators.model_server import ModelServer, default_model, default_server
 from langsmith_rest.evaluation.evaluators.trajectories import steps_of
+from langsmith_rest.evaluation.evaluators.verdict_schemas import verdict_schema_of
 from langsmith_rest.evaluation.evaluators.verdicts import check_schema
 
 Scale = type[bool] | tuple[float, float] | Sequence[str]
@@ -28,7 +29,7 @@ ROLE = "You are a careful, strict judge of the answers of another system. First 
 def llm_judge(
     prompt: str,
     *,
-    schema: dict[str, Any] | None = None,
+    schema: Any = None,
     scale: Scale = bool,
     model: str | None = None,
     key: str = "llm_judge",
@@ -37,22 +38,24 @@ def llm_judge(
     """Make an evaluator that answers `prompt` about inputs, outputs and reference.
 
     `scale`: bool (yes or no), (low, high) for whole numbers if both are, or a list of categories, which become
-    the feedback's `value`. Or `schema`: an object whose fields each become feedback, `score` and `value` under `key`,
-    and `reasoning` their comment. `model` defaults to OPENAI_MODEL, else a small one of OpenAI.
+    the feedback's `value`. Or `schema` (a JSON schema, a TypedDict or a pydantic model): an object whose fields each
+    become feedback, `score` and `value` under `key`, and `reasoning` as their comment. `model` defaults to
+    OPENAI_MODEL, else a small one of OpenAI.
     """
-    schema = schema or verdict_schema(scale)
-    check_schema(schema)
+    wanted = verdict_schema(scale) if schema is None else verdict_schema_of(schema)
+    check_schema(wanted)
 
     def evaluator(*, inputs: dict, outputs: dict, reference_outputs: dict) -> Any:
         parts = [("inputs", inputs), ("answer", outputs)]
         parts += [("reference", reference_outputs)] if reference_outputs else []
-        return feedback(ask(prompt, parts, schema, model, connection), key)
+        return feedback(ask(prompt, parts, wanted, model, connection), key)
 
     return asking(evaluator, key, connection)
 
 
 def asking(evaluator: Evaluate, key: str, connection: ModelServer | None) -> Evaluate:
     """Name an evaluator, and let it say before anything runs whether a model can be asked at all."""
+    evaluator.asks_a_model = True  # type: ignore[attr-defined]
     if connection is None:
         evaluator.setup = default_server  # type: ignore[attr-defined]
     return named(evaluator, key)

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,7 @@ def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
     if not callable(function):
         raise ValueError(f"{function!r} is not an evaluator: expected a function.")
     key = name_of(function, "target" if known is TARGET else NAMELESS)
-    parameters = list(inspect.signature(function).parameters.values())
+    parameters = [p for p in signature_of(function).parameters.values() if p.name not in bound_names(function)]
     if known is TARGET and not parameters:
         raise ValueError(f"'{key}' takes no parameters: a target is called with the inputs of each example.")
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -75,6 +76,24 @@ def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
     advice = f"did you mean '{meant}'?" if meant else f"known are {', '.join(known)}"
     by_place = f"{len(places)} by place: {', '.join(places)}" if len(places) > 1 else f"one by place: {places[0]}"
     raise ValueError(f"'{key}' has the parameter '{wrong}': {advice} (or {by_place}).")
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature, its annotations as texts: from Python 3.14 on, reading them may need what is not imported."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.STRING)
+    return inspect.signature(function)
+
+
+def bound_names(function: Any) -> set[str]:
+    """The parameters that `functools.partial` has given a value already."""
+    names: set[str] = set()
+    while isinstance(function, functools.partial):
+        names |= function.keywords.keys()
+        function = function.func
+    return names
 
 
 def meant_by(name: str, known: tuple[str, ...]) -> str | None:

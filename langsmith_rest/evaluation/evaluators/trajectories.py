@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langsmith_rest.evaluation.evaluators.answers import Evaluate, Found, exact, named, not_scored
+from langsmith_rest.evaluation.evaluators.answers import Evaluate, Found, exact, for_answers, named, not_scored
 
-Call = dict[str, Any]  # {"name", "args"}
+Call = dict[str, Any]  # {"name", "args", "arguments"}, the latter as text
 MODES = ("strict", "unordered", "subset", "superset")
 
 
@@ -16,7 +16,9 @@ MODES = ("strict", "unordered", "subset", "superset")
 
 
 def extract_tool_calls(run: Any) -> list[Call]:
-    """The tool calls of a run, or of outputs alone, as [{"name", "args"}] in order.
+    """The tool calls of a run, or of outputs alone, as [{"name", "args", "arguments"}] in order.
+
+    `args` is an object, `arguments` the same as a text of JSON, as in LangSmith's own evaluators.
 
     They are found in the messages of its outputs (Chat Completions, Responses, Anthropic and LangChain forms). Where
     those hold none, in its steps: those of type tool, or else the messages of those of type llm.
@@ -31,7 +33,7 @@ def extract_tool_calls(run: Any) -> list[Call]:
     steps = list(steps_of(run))
     tools = [step for step in steps if str(step.get("run_type")).lower() == "tool"]
     if tools:
-        return [{"name": tool.get("name") or "tool", "args": tool.get("inputs") or {}} for tool in tools]
+        return [call_of(tool.get("name") or "tool", tool.get("inputs") or {}) for tool in tools]
     return [
         call for step in steps if str(step.get("run_type")).lower() == "llm" for call in calls_in(step.get("outputs"))
     ]
@@ -61,7 +63,8 @@ def calls_in(outputs: Any) -> Iterator[Call]:
             if isinstance(function, Mapping) and function.get("name"):
                 yield call_of(function["name"], function.get("arguments", function.get("args")))
         return
-    for name in ("messages", "choices", "message", "output", "content", "generations"):
+    # `kwargs`: a message as LangChain serialises it, {"lc": 1, "type": "constructor", "kwargs": {...}}.
+    for name in ("messages", "choices", "message", "output", "content", "generations", "kwargs"):
         if isinstance(outputs.get(name), list | Mapping):
             yield from calls_in(outputs[name])
 
@@ -72,7 +75,8 @@ def call_of(name: Any, args: Any) -> Call:
             args = json.loads(args or "{}")
         except ValueError:
             args = {"arguments": args}
-    return {"name": str(name), "args": args if isinstance(args, dict) else {} if args is None else {"arguments": args}}
+    args = args if isinstance(args, dict) else {} if args is None else {"arguments": args}
+    return {"name": str(name), "args": args, "arguments": json.dumps(args, ensure_ascii=False)}
 
 
 def steps_in(outputs: Any, field: str) -> list[Call] | None:
@@ -198,6 +202,7 @@ DATA_SQL = re.compile(
 COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
+@for_answers
 def schema_before_query(*, outputs: dict, run: Any = None) -> Found:
     """1 when the agent looked at the database's schema before its first data query, 0 when it queried blindly.
 

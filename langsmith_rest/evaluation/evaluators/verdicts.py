@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from langsmith_rest.connection import log
+
 KINDS: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -23,7 +25,27 @@ def read_verdict(reply: str, schema: dict[str, Any]) -> tuple[dict[str, Any], li
         verdict = json.loads(reply[start : end + 1] if start >= 0 else reply)
     except (ValueError, RecursionError) as error:
         return {}, [f"it is not JSON ({error})" if reply.strip() else "it is empty"]
-    return verdict, misfits(verdict, schema)
+    kept, dropped = without_surplus(verdict, schema)
+    if dropped:
+        log.warning("A judge answered with fields that nobody asked for, which are left out: %s", ", ".join(dropped))
+    return kept, misfits(kept, schema)
+
+
+def without_surplus(value: Any, schema: dict[str, Any]) -> tuple[Any, list[str]]:
+    """A value without the fields that its schema does not allow, and the names of these."""
+    if isinstance(value, list) and "items" in schema:
+        found = [without_surplus(item, schema["items"]) for item in value]
+        return [item for item, _ in found], [name for _, names in found for name in names]
+    if not isinstance(value, dict):
+        return value, []
+    properties = schema.get("properties", {})
+    surplus = [] if schema.get("additionalProperties") is not False else [n for n in value if n not in properties]
+    kept, dropped = {}, list(surplus)
+    for name in value:
+        if name not in surplus:
+            kept[name], names = without_surplus(value[name], properties.get(name, {}))
+            dropped += names
+    return kept, dropped
 
 
 def check_schema(schema: dict[str, Any]) -> None:

@@ -36,7 +36,10 @@ def without_annotations(source: str) -> str:
         elif isinstance(node, FUNCTION) and node.returns:
             before = operators[: bisect_left(operators, (begin(node.returns),))]
             first = next(place for place, text in reversed(before) if text == "->")
-            edits.append((len(data[:first].rstrip()), following(operators, first, (":",)), ""))
+            head = data[:first].rstrip()
+            while head.endswith(b"\\"):  # the line goes on
+                head = head[:-1].rstrip()
+            edits.append((len(head), following(operators, first, (":",)), ""))
         elif isinstance(node, ast.AnnAssign):
             after = operators[bisect_left(operators, (end(node.target),)) :]
             colon = next(place for place, text in after if text == ":")

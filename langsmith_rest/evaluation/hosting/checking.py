@@ -168,10 +168,17 @@ def check_import(node: ast.Import | ast.ImportFrom, optional: bool) -> Iterator[
         if found := parents & NETWORK:
             # `import urllib.request` gives all of urllib; whether that part of it is used, its attributes say.
             if isinstance(node, ast.ImportFrom) or alias.asname or "." not in min(found):
-                yield node.lineno, f"{min(found)} needs a network, and there is none"
+                yield node.lineno, f"{min(found)} needs a network, and there is none{instead(package)}"
         elif not is_library and package not in PACKAGES:
             there = f"the standard library, {', '.join(sorted(PACKAGES.values()))}"
-            yield node.lineno, f"the package '{package}' is not there ({there} are): do without, or copy what is needed"
+            advice = instead(package) or ": do without, or copy what is needed"
+            yield node.lineno, f"the package '{package}' is not there ({there} are){advice}"
+
+
+def instead(package: str) -> str:
+    """What to do about the packages that model judges are written with."""
+    is_judge = package in ("openai", "anthropic") or package.startswith("langchain")
+    return ". A model judge goes up as a prompt and a schema: `evaluators upload-judge`" if is_judge else ""
 
 
 def catches(handler: ast.ExceptHandler, errors: set[str]) -> bool:

@@ -36,6 +36,10 @@ class Top:
         self.effects = (changed_names(later) | passed_names(later)) & self.needs.keys()
         self.effects |= self.binds - {self.defines} if self.defines else set()
         self.calls_on = called_names(later)
+        self.changes |= changed_by_builtins(now)
+        self.changed_parameters = parameters_changed(node) if isinstance(node, FUNCTION) else set()
+        self.given = list(given_names(now))
+        self.holds = held_names(node)
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute) and (owner := base(node.value)):
             self.defines, self.effects = next(iter(self.binds), ""), {owner.id}  # register = REGISTRY.append
 
@@ -52,7 +56,15 @@ def read_statements(nodes: Iterable[ast.stmt]) -> list[Top]:
     for top in tops:
         top.changes |= top.passes - known.keys()
         top.changes.update(*(known[name].effects for name in top.calls & known.keys()))
-        top.changes &= changing
+        for function, place, name in top.given:
+            if function in known and place in known[function].changed_parameters:
+                top.changes.add(name)
+        for _ in range(len(tops)):  # E = D: what changes E changes D
+            held = {name for other in tops if other.binds & top.changes for name in other.holds}
+            if held <= top.changes:
+                break
+            top.changes |= held
+        top.changes &= changing | changed_by_builtins(executed(top.node))
     return tops
 
 
@@ -122,6 +134,51 @@ def passed_names(nodes: Iterable[ast.AST]) -> set[str]:
         for part in (*call.args, *(keyword.value for keyword in call.keywords))
     ]
     return {part.id for part in given if isinstance(part, ast.Name)}
+
+
+def changed_by_builtins(nodes: Iterable[ast.AST]) -> set[str]:
+    """Names given to `setattr`, `delattr` or `next`, which change what they are given."""
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    changed = [node.args[0] for node in calls if node.func.id in CHANGING and node.args]  # type: ignore[attr-defined]
+    return {name.id for name in map(base, changed) if name}
+
+
+def given_names(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, int | str, str]]:
+    """Yield which function is given which name, and where: positionally, or as which keyword."""
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            places: list[tuple[int | str, ast.expr]] = [*enumerate(node.args)]
+            places += [(keyword.arg, keyword.value) for keyword in node.keywords if keyword.arg]
+            for place, value in places:
+                if name := base(value):
+                    yield node.func.id, place, name.id
+
+
+def parameters_changed(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[int | str]:
+    """The parameters that calling a function may change, or pass on, by position and by name."""
+    inside = list(ast.walk(function))
+    touched = changed_names(inside) | changed_by_builtins(inside) | {name for _, _, name in given_names(inside)}
+    positional = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    named = {*positional, *(one.arg for one in function.args.kwonlyargs)} & touched
+    return {*named, *(place for place, name in enumerate(positional) if name in touched)}
+
+
+def held_names(node: ast.stmt) -> set[str]:
+    """The names whose values an assignment gives another name, or puts into a list or an object."""
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    held: set[str] = set()
+    parts = [value] if value else []
+    while parts:
+        part = parts.pop()
+        if isinstance(part, ast.Name):
+            held.add(part.id)
+        elif isinstance(part, ast.List | ast.Tuple | ast.Set):
+            parts += part.elts
+        elif isinstance(part, ast.Dict):
+            parts += part.values
+        elif isinstance(part, ast.Attribute | ast.Subscript):
+            parts.append(part.value)
+    return held
 
 
 def called_names(nodes: Iterable[ast.AST]) -> set[str]:

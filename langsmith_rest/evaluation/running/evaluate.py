@@ -1,7 +1,6 @@
 """Run a system over a dataset and score it, score an experiment, or judge two of them pairwise."""
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -98,18 +97,20 @@ async def aevaluate(target: Any, data: Any = None, evaluators: Any = (), summary
     stop = Stop()
     options = {"stop": stop, **options, "loop": asyncio.get_running_loop()}
 
-    def work() -> Any:
+    def work() -> tuple[Any, BaseException | None]:
         try:
-            return evaluate(target, data, evaluators, summary_evaluators, **options)
-        except StopIteration as error:  # which no future can hold
-            raise RuntimeError(f"StopIteration: {error}") from error
+            return evaluate(target, data, evaluators, summary_evaluators, **options), None
+        except BaseException as error:  # a StopIteration is lost in a future, a KeyboardInterrupt ends the loop
+            return None, error
 
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        return await asyncio.shield(working)
+        found, error = await asyncio.shield(working)
     except asyncio.CancelledError:
         stop.cancel()
         options["stop"].set()
-        with contextlib.suppress(Exception, KeyboardInterrupt):
-            await working
+        await working
         raise
+    if error is not None:
+        raise error
+    return found

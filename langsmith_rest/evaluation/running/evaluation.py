@@ -25,6 +25,7 @@ class Evaluation:
     done: int = 0  # runs of the target that this call made
     existing: int = 0  # runs that the experiment had before
     errors: int = 0  # runs of the experiment in which the target failed
+    first_error: str = ""  # why the target failed for the first time in this call
     left_out: int = 0  # failed runs of this call that are not recorded
     scored: int = 0  # recorded runs that this call scored
     feedback: Counter[str] = field(default_factory=Counter)  # created, updated, deleted
@@ -45,6 +46,7 @@ class Evaluation:
         names = ("dataset_id", "dataset_name", "experiment_id", "experiment_name", "url", "planned", "done", "existing")
         more = ("errors", "left_out", "scored", "evaluator_errors", "rejected", "doubled", "target_changed")
         found = {name: getattr(self, name) for name in (*names, *more)}
+        found |= {"first_error": self.first_error} if self.first_error else {}
         return {**found, "feedback": dict(self.feedback), "scores": self.scores.as_json()}
 
     def rows(self) -> list[dict[str, Any]]:

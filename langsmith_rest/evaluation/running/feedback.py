@@ -7,9 +7,9 @@ from typing import Any
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import chunks, delete_feedback
+from langsmith_rest.evaluation.evaluators.calling import Said
 from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.returns import Item
-from langsmith_rest.evaluation.running.scores import Said
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.results import SentRun
 
@@ -63,4 +63,10 @@ def is_over(known: Mapping[str, Any], worked: set[Worked], prefix: str) -> bool:
 
 
 def is_changed(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
-    return any(known.get(name) != body.get(name) for name in bodies.MARKS)
+    return any(not same(known.get(name), body.get(name)) for name in bodies.MARKS)
+
+
+def same(known: Any, mark: Any) -> bool:
+    """Whether a server that keeps numbers as 64-bit floats would give `mark` back as `known`."""
+    numbers = isinstance(known, int | float) and isinstance(mark, int | float)
+    return float(known) == float(mark) if numbers else bool(known == mark)

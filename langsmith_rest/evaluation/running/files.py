@@ -13,6 +13,7 @@ from typing import Any
 
 from langsmith_rest.evaluation.api import offer
 from langsmith_rest.evaluation.evaluators import choosing
+from langsmith_rest.evaluation.evaluators.calling import reason_of
 from langsmith_rest.evaluation.evaluators.signatures import RUN
 from langsmith_rest.wording import Say
 
@@ -24,8 +25,8 @@ def load_function(reference: str) -> Callable[..., Any]:
 
 
 def function_of(module: ModuleType, path: str, name: str) -> Callable[..., Any]:
-    function = getattr(module, name, None)
-    if not callable(function):
+    function: Any = getattr(module, name, None)
+    if not callable(function) and not callable(getattr(function, "invoke", getattr(function, "ainvoke", None))):
         raise ValueError(f"{path} has no function '{name}'{offer(name, list(functions_of(module)))}")
     if getattr(function, "__name__", "") == "<lambda>":
         function.__name__ = name
@@ -54,7 +55,7 @@ def load_evaluators(
     module = load_module(path) if path.endswith(".py") else import_module(path)
     if chosen:
         return [evaluator_of(module, path, chosen, part) for part in parts_of(chosen)]
-    found = getattr(module, listed, None)
+    found = choosing.listed_in(module, listed)
     if found is None and listed == "evaluators":
         taken, left_out = choosing.choose(module, path, known)
         say(choosing.said(path, taken, left_out))
@@ -85,8 +86,10 @@ def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> 
     try:
         places = [ast.literal_eval(value) for value in part.args]
         made = make(*places, **{str(one.arg): ast.literal_eval(one.value) for one in part.keywords})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{ast.unparse(part)}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ValueError(f"{ast.unparse(part)}: {reason_of(error)}") from error
     if not callable(made):
         raise ValueError(f"{ast.unparse(part)} makes no evaluator: name the function alone, {part.func.id}.")
     return made
@@ -105,9 +108,11 @@ def import_module(name: str) -> ModuleType:
         sys.path.append("")
     try:
         return importlib.import_module(name)
-    except Exception as error:
-        hint = f"; a file is named {name}.py" if isinstance(error, ModuleNotFoundError) else ""
-        raise ValueError(f"{name} cannot be imported: {type(error).__name__}: {error}{hint}.") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        hint = f"; a file is named {name}.py" if getattr(error, "name", None) == name else missing_package(error)
+        raise ValueError(f"{name} cannot be imported: {reason_of(error)}{hint}.") from error
 
 
 def load_module(path: str) -> ModuleType:
@@ -127,7 +132,17 @@ def load_module(path: str) -> ModuleType:
     module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() at the top of a file ends nothing
         del sys.modules[file.stem]
-        raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path} cannot be imported: {reason_of(error)}{missing_package(error)}") from error
     return module
+
+
+def missing_package(error: BaseException) -> str:
+    """What to do when a file imports a package that is not installed."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    package = error.name.partition(".")[0].replace("_", "-")
+    return f". Install it, or begin the command with: uv run --with {package}"

@@ -25,7 +25,7 @@ class Preferences:
     only_in_some: int = 0  # examples that one of them lacks
     feedback: Counter[str] = field(default_factory=Counter)  # created, updated, deleted
     errors: Counter[str] = field(default_factory=Counter)  # failures of evaluators, by key
-    reasons: dict[str, str] = field(default_factory=dict)  # why one failed for the first time, by key
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)  # why they failed, by key, the first reason first
     means: dict[str, list[float]] = field(default_factory=dict)  # by key, in the order of the experiments
     ties: Counter[str] = field(default_factory=Counter)  # by key: all scores equal
     judged: Counter[str] = field(default_factory=Counter)  # by key
@@ -40,7 +40,7 @@ class Preferences:
                 "means": dict(zip(self.experiments, self.means.get(key, []), strict=False)),
                 "ties": self.ties[key],
                 "errors": self.errors[key],
-                **({"first_error": self.reasons[key]} if key in self.reasons else {}),
+                **({"first_error": next(iter(self.reasons[key]))} if key in self.reasons else {}),
             }
             for key in keys
         }
@@ -68,7 +68,7 @@ def preference_bodies(
     if isinstance(preferred, BaseException):
         found.errors[evaluator.key] += 1
         item = failure(evaluator.key, preferred)
-        found.reasons.setdefault(evaluator.key, item["comment"])
+        found.reasons.setdefault(evaluator.key, Counter())[item["comment"]] += 1
         for run in order:
             yield preference_body(found, names, pair, order, run, item)
         return

@@ -12,6 +12,8 @@ from langsmith_rest.evaluation.running.data import splits_of
 
 TARGET_HASH = "target_hash"  # in an experiment's metadata
 
+GIT_SECONDS = 10
+
 
 def provenance(examples: list[dict], splits: list[str] | None, repetitions: int) -> dict[str, Any]:
     """What an experiment's metadata says about its data and its code, under the names that LangSmith's SDK uses."""
@@ -20,7 +22,7 @@ def provenance(examples: list[dict], splits: list[str] | None, repetitions: int)
         found["dataset_version"] = max(times)
     found["dataset_splits"] = splits or sorted({split for example in examples for split in splits_of(example)})
     if state := git_state():
-        found |= {"git": state, "revision_id": state["commit"] + ("-dirty" if state["dirty"] else "")}
+        found |= {"git": state, "revision_id": state["commit"] + ("-dirty" if state.get("dirty") else "")}
     return found
 
 
@@ -46,15 +48,24 @@ def git_state() -> dict[str, Any] | None:
     state = {"commit": commit, "commit_time": git("show", "-s", "--format=%cI", "HEAD"), "branch": branch}
     state |= {"remote_url": without_credentials(remote) if remote else None}
     found: dict[str, Any] = {name: value for name, value in state.items() if value}
-    return {**found, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return found if changes is None else {**found, "dirty": bool(changes)}
 
 
 def git(*arguments: str) -> str | None:
+    """What git prints; None when it fails, or takes too long."""
     try:
-        found = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        found = subprocess.run(
+            ["git", *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=GIT_SECONDS,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return found.stdout.strip()
 
 
 def without_credentials(remote: str) -> str | None:

@@ -1,17 +1,19 @@
 """What an experiment has already, and which runs and scores it still lacks."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import list_session_feedback
+from langsmith_rest.evaluation.evaluators.calling import Said
 from langsmith_rest.evaluation.evaluators.signatures import Evaluator
 from langsmith_rest.evaluation.running.evaluation import Evaluation
 from langsmith_rest.evaluation.running.reading import by_start, has_failed
 from langsmith_rest.evaluation.runs_api import list_experiment_runs
+from langsmith_rest.recording import bodies
 from langsmith_rest.recording.sending import refuse_taken
 
 RESUME_SELECTS = (*("ID", "STATUS", "ERROR", "METADATA", "START_TIME", "IS_ROOT", "PARENT_RUN_IDS", "PROJECT_ID"),)
@@ -39,8 +41,8 @@ def plan_runs(
 ) -> Plan:
     """Look what the experiment has: of each example `num_repetitions` runs are wanted, failed ones counting or not.
 
-    Runs with fewer feedback than there are evaluators may have lost some in a crash: they are scored once more; with
-    `retry_errors` those as well for which one of these evaluators failed.
+    Runs that lack feedback of these evaluators are scored once more; with `retry_errors` also those on which one of
+    them failed.
     """
     names = {evaluator.key for evaluator in evaluators}
     runs, feedback = known_runs(api, found, session)
@@ -57,7 +59,7 @@ def plan_runs(
         for run in kept:
             items = feedback.get(run["id"], [])
             failing = retry_errors and any(item.get("error") and item["key"] in names for item in items)
-            if failing or len(items) < len(evaluators):
+            if failing or lacks_scores(run, {item["key"] for item in items}, names):
                 plan.unscored.add(run["id"])
                 continue
             for item in items:
@@ -69,6 +71,24 @@ def plan_runs(
                 plan.missing.append((example, failed.pop(0) if failed else None))
     found.planned = len(plan.missing)
     return plan
+
+
+EVALUATED = "evaluated"  # in a run's metadata: the evaluators that saw it, and the keys of what each said
+
+
+def evaluated(said: Said) -> dict[str, Any]:
+    """What a run's metadata says about its evaluators: one that said nothing is not asked again by a resume."""
+    keys = {name: sorted({item["key"] for item in bodies.feedback_of({"feedback": items})}) for name, items in said}
+    return {EVALUATED: keys} if keys else {}
+
+
+def lacks_scores(run: Mapping[str, Any], keys: set[str], names: set[str]) -> bool:
+    """Whether a run lost feedback that it had, or was never shown to some of the evaluators of these names."""
+    known: dict[str, list[str]] = (run.get("metadata") or {}).get(EVALUATED) or {}
+    if any(not keys.issuperset(known[name]) for name in names & known.keys()):
+        return True
+    others = names - known.keys()  # scored later, or by an older version: all that is known is what they said
+    return len(keys - {key for some in known.values() for key in some}) < len(others)
 
 
 def find_own(api: LangSmith, found: Evaluation) -> dict | None:

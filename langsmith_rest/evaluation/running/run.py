@@ -10,7 +10,7 @@ from typing import Any
 import recorder
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import find_experiment
-from langsmith_rest.evaluation.evaluators.calling import score
+from langsmith_rest.evaluation.evaluators.calling import Said, score_all
 from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.signatures import Evaluator
 from langsmith_rest.evaluation.loops import Unfinished
@@ -24,8 +24,7 @@ from langsmith_rest.evaluation.running.evaluation import (
 )
 from langsmith_rest.evaluation.running.provenance import TARGET_HASH, provenance, target_hash
 from langsmith_rest.evaluation.running.reading import as_example, values_of
-from langsmith_rest.evaluation.running.resume import Missing, count_doubled, facts_of, find_own, plan_runs
-from langsmith_rest.evaluation.running.scores import Said
+from langsmith_rest.evaluation.running.resume import Missing, count_doubled, evaluated, facts_of, find_own, plan_runs
 from langsmith_rest.evaluation.running.scoring import score_recorded
 from langsmith_rest.evaluation.running.targets import run_target
 from langsmith_rest.evaluation.running.workers import Workers
@@ -102,20 +101,22 @@ class Running:
         values = {"inputs": inputs, "attachments": seen.attachments, "metadata": seen.metadata or {}}
         try:
             outcome = self.elsewhere(values) if self.workers.executor else self.here(values)
+            is_bare, reason = outcome.pop("bare", False), outcome.pop("reason", "")
+            self.found.first_error = self.found.first_error or reason
             if self.leaves_out_errors and "error" in outcome:
                 self.count_left_out()
                 return None
-            is_bare = outcome.pop("bare", False)
             result = {"inputs": inputs, **outcome, "name": self.target.key[:128], "run_type": "chain"}
             result |= {"example_id": example["id"], "metadata": {RETRY_OF: retry_of} if retry_of else None}
             run = Run({**result, "outputs": result.get("outputs") or {}, "child_runs": []})
             run |= {"reference_example_id": example["id"], "metadata": result["metadata"] or {}}
             at_hand = values_of(run, seen)
-            said = [(one.key, score(one, at_hand, self.workers.await_it)) for one in self.evaluators]
+            said = score_all(self.evaluators, at_hand, self.workers.await_it)
         except Unfinished:
             return None
         self.count(outcome, is_bare, said)
-        return {**result, "feedback": [item for _, items in said for item in items]}
+        metadata = {**(result["metadata"] or {}), **evaluated(said)} or None
+        return {**result, "metadata": metadata, "feedback": [item for _, items in said for item in items]}
 
     def here(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return run_target(self.target, values, self.workers.await_it)

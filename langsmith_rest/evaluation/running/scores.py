@@ -1,16 +1,17 @@
 """What the feedback of an experiment comes to, by key."""
 
+import contextlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from langsmith_rest.evaluation.evaluators.returns import Item
+from langsmith_rest.evaluation.evaluators.calling import Said
 from langsmith_rest.wording import clean, counted, shortened
 
 SHOWN_VALUES = 5
-Said = list[tuple[str, list[Item]]]  # what each evaluator said, by its name
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Scores:
     values: dict[str, Counter[str]] = field(default_factory=dict)
     unscored: Counter[str] = field(default_factory=Counter)  # what has neither, and what an evaluator said nothing of
     errors: Counter[str] = field(default_factory=Counter)
-    reasons: dict[str, str] = field(default_factory=dict)  # why an evaluator failed for the first time
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)  # why evaluators failed, the first reason first
+    texts: Counter[str] = field(default_factory=Counter)  # values of this call that are texts, but look like numbers
     errors_of_others: Counter[str] = field(default_factory=Counter)  # those of evaluators that nobody asked for now
 
     @property
@@ -35,7 +37,7 @@ class Scores:
         if item.get("error"):
             self.errors[key] += 1
             self.errors_of_others[key] += of_others
-            self.reasons.setdefault(key, item.get("comment") or "it does not say why")
+            self.reasons.setdefault(key, Counter())[item.get("comment") or "it does not say why"] += 1
         elif item.get("score") is not None:
             self.numbers[key] += 1
             self.sums[key] = self.sums.get(key, 0.0) + float(item["score"])
@@ -50,6 +52,7 @@ class Scores:
         for name, items in said:
             for item in items:
                 self.add(item)
+                self.texts[item["key"]] += looks_numeric(item.get("value"))
             self.unscored[name] += not items
 
     def as_json(self) -> dict[str, Any]:
@@ -62,7 +65,7 @@ class Scores:
             if self.unscored[key]:
                 found[key]["not_scored"] = self.unscored[key]
             if key in self.reasons:
-                found[key]["first_error"] = self.reasons[key]
+                found[key]["first_error"] = next(iter(self.reasons[key]))
         return found
 
     def rows(self) -> list[tuple[str, str]]:
@@ -79,3 +82,10 @@ class Scores:
                 parts += [f"{not_scored:,} not scored"] if parts else [f"not scored ({not_scored:,})"]
             rows.append((clean(key), ", ".join(parts)))
         return rows
+
+
+def looks_numeric(value: Any) -> bool:
+    """Whether a value is a text that was meant as a score, such as "1" or "0.7"."""
+    with contextlib.suppress(ValueError):
+        return isinstance(value, str) and math.isfinite(float(value))
+    return False

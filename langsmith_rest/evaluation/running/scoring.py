@@ -19,14 +19,13 @@ from langsmith_rest.evaluation.api import (
     list_session_feedback,
     read_dataset,
 )
-from langsmith_rest.evaluation.evaluators.calling import score
+from langsmith_rest.evaluation.evaluators.calling import Said, score_all
 from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.signatures import Evaluator
 from langsmith_rest.evaluation.loops import Await, Unfinished
 from langsmith_rest.evaluation.running.evaluation import Evaluation, Interrupted, Progress, new_evaluation
 from langsmith_rest.evaluation.running.feedback import Worked, feedback_bodies, is_over, synchronise, working
 from langsmith_rest.evaluation.running.reading import Scored, has_failed, read_runs, values_of
-from langsmith_rest.evaluation.running.scores import Said
 from langsmith_rest.evaluation.running.workers import Workers
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.sending import create_feedback
@@ -85,7 +84,7 @@ def score_recorded(
     def work(pair: Scored) -> tuple[Run, Said] | None:
         with contextlib.suppress(Unfinished):
             values = values_of(*pair)
-            return pair[0], [(evaluator.key, score(evaluator, values, workers.await_it)) for evaluator in evaluators]
+            return pair[0], score_all(evaluators, values, workers.await_it)
         return None
 
     try:
@@ -163,7 +162,7 @@ def summarise(api: LangSmith, found: Evaluation, evaluators: Sequence[Evaluator]
         "runs": [run for run, _ in runs],
         "examples": [example for _, example in runs],
     }
-    said = [(evaluator.key, score(evaluator, values, wait)) for evaluator in evaluators]
+    said = score_all(evaluators, values, wait)
     found.scores.add_said(said)
     made = summary_bodies(session["id"], said)
 

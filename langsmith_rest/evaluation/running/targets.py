@@ -3,6 +3,7 @@
 import copy
 import inspect
 import os
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from langsmith_rest.evaluation.evaluators.calling import awaited, is_interrupt, plain_text
+from langsmith_rest.evaluation.evaluators.calling import awaited, is_interrupt, plain_text, reason_of
 from langsmith_rest.evaluation.evaluators.signatures import TARGET, Evaluator, bind
 from langsmith_rest.evaluation.loops import Await, Unfinished, run_here
 from langsmith_rest.evaluation.running.plain import CannotHold, plain
@@ -59,7 +60,7 @@ def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_h
         if is_interrupt(error):
             raise
         took = time.perf_counter() - began
-        found = {"error": users_traceback(error)}
+        found = {"error": users_traceback(error), "reason": with_line(error)}
     # Only the end is read off the clock, which may be set while the target runs.
     end = datetime.now(UTC)
     return {**found, "start_time": end - timedelta(seconds=took), "end_time": end}
@@ -70,12 +71,26 @@ def held(answer: Any) -> dict[str, Any]:
     try:
         outputs = plain(answer, "outputs")
     except CannotHold as error:
-        return {"error": f"The target returned what cannot be recorded: {error}"}
+        return not_recordable(str(error))
     is_bare = not isinstance(outputs, dict)
     outputs = {"output": outputs} if is_bare else outputs
     if problems := checking.unfit(outputs, "outputs"):
-        return {"error": f"The target returned what cannot be recorded: {'; '.join(problems[:5])}"}
+        return not_recordable("; ".join(problems[:5]))
     return {"outputs": outputs, **({"bare": True} if is_bare else {})}
+
+
+def not_recordable(why: str) -> dict[str, Any]:
+    reason = f"The target returned what cannot be recorded: {why}"
+    return {"error": reason, "reason": reason}
+
+
+def with_line(error: BaseException) -> str:
+    """Why a target failed, and in which line of its own code: the innermost frame that is no package's."""
+    packages = [sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((OURS, *packages))]
+    where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+    return f"{reason_of(error)}{where}"
 
 
 def users_traceback(error: BaseException) -> str:

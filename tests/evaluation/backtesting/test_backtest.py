@@ -19,6 +19,7 @@ from langsmith_rest.evaluation.backtesting import choosing, traces
 from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test
 from langsmith_rest.evaluation.backtesting.choosing import list_runs
 from langsmith_rest.evaluation.backtesting.projects import load_runs
+from langsmith_rest.evaluation.backtesting.traces import SOURCE
 from langsmith_rest.evaluation.running.evaluate import evaluate
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.files import ResultFile
@@ -485,7 +486,7 @@ def test_masked_texts_are_all_that_is_sent(server, api, load, convert):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (lambda text: 1 / 0, "nothing was created: ZeroDivisionError: division"),
+        (lambda text: 1 / 0, "nothing was created: the mask failed: ZeroDivisionError: division"),
         (lambda text: None, "returned NoneType"),
         (lambda text: "x", "names of one object the same"),
     ],
@@ -500,6 +501,24 @@ def test_a_mask_that_fails_lets_nothing_out(server, api, load, convert, mask, me
         convert(mask=mask)
     assert not [seen for seen in faults.seen if b"secret" in seen.body]
     assert rest.find_dataset(api, "questions") is None and rest.find_session(api, name="questions-baseline") is None
+
+
+def test_a_mask_that_fails_later_leaves_out_that_run_and_names_it(api, load, convert):
+    """The others are copied; a repetition with a better mask copies the rest."""
+    project, *_ = load([production_run(n, inputs={"q": f"question {n}"}) for n in range(3)])
+
+    def mask(text):
+        if text == "question 1":
+            raise SystemExit("no")
+        return text
+
+    recording = convert(mask=mask)
+
+    [rejected] = recording.rejected
+    assert (recording.runs_recorded, rejected["reason"]) == (2, "the mask failed: SystemExit: no")
+    [run] = runs_api.query_runs(api, project["id"], ("ID", "INPUTS"), since=choosing.ALL_TIME, ids=[rejected[SOURCE]])
+    assert run["inputs"] == {"q": "question 1"}
+    assert convert().runs_recorded == 1
 
 
 # Feedback

@@ -370,6 +370,15 @@ OPENAI = {
 }
 
 
+# A message as LangChain's tracer writes it down.
+SERIALISED = {
+    "lc": 1,
+    "type": "constructor",
+    "id": ["langchain", "schema", "messages", "AIMessage"],
+    "kwargs": {"content": "", "tool_calls": [{"name": "search", "args": {"q": "x"}, "id": "1", "type": "tool_call"}]},
+}
+
+
 @pytest.mark.parametrize(
     "run",
     [
@@ -382,17 +391,18 @@ OPENAI = {
         Run(child_runs=[Run(child_runs=[Run(run_type="tool", name="search", inputs={"q": "x"})])]),
         Run(child_runs=[Run(run_type="TOOL", name="search", inputs={"q": "x"}), Run(run_type="llm", outputs=OPENAI)]),
         Run(child_runs=[Run(run_type="llm", outputs=OPENAI)]),
+        Run(child_runs=[Run(run_type="llm", outputs={"generations": [[{"message": SERIALISED}]]})]),
     ],
 )
 def test_tool_calls_are_found_wherever_they_stand(run):
     """Messages of all common forms, tool steps, messages of model steps; nothing is counted twice."""
-    assert extract_tool_calls(run) == [{"name": "search", "args": {"q": "x"}}]
+    assert extract_tool_calls(run) == [{"name": "search", "args": {"q": "x"}, "arguments": '{"q": "x"}'}]
 
 
 def test_odd_tool_calls_do_not_break():
     """Arguments that are no JSON are kept as they are; what is no call is passed over."""
     assert extract_tool_calls({"messages": [{"tool_calls": called("f")}, None, {"tool_calls": [None]}]}) == [
-        {"name": "f", "args": {}}
+        {"name": "f", "args": {}, "arguments": "{}"}
     ]
     assert extract_tool_calls({"tool_calls": [{"name": "f", "arguments": "{broken"}]})[0]["args"] == {
         "arguments": "{broken"

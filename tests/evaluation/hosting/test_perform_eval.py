@@ -483,3 +483,33 @@ def landmarks(source):
     """The calls of a source with their lines, those in annotations aside (there are none here)."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     return sorted((call.lineno, ast.unparse(call.func)) for call in calls)
+
+
+CHANGES = {
+    "setattr": ("class C:\n    a = 1\nsetattr(C, 'a', 8)", "C.a"),
+    "an alias": ("D = {}\nE = D\nE['a'] = 8", "D['a']"),
+    "a list in an object": ("B = {'a': []}\nB['a'].append(1)", "len(B['a'])"),
+    "what an object holds": ("A = []\nB = {'a': A}\nB['a'].append(1)", "len(A)"),
+    "a call whose result is kept": (
+        "L = []\ndef grow(x):\n    x.append(1)\n    return x\nOK = grow(L)",
+        "len(L)",
+    ),
+    "next": ("IT = iter([1, 2])\nSKIP = next(IT)", "next(IT)"),
+}
+
+
+@pytest.mark.parametrize(("statements", "value"), CHANGES.values(), ids=CHANGES.keys())
+def test_what_changes_a_value_travels_with_it(statements, value):
+    """However it is changed: what is uploaded behaves as the file does."""
+    source = f"{statements}\ndef exact(run, example):\n    return {{'score': {value}}}\n"
+    names = {}
+    exec(source, names)
+
+    assert called(source) == names["exact"](RUN, EXAMPLE)
+
+
+def test_a_signature_that_goes_on_in_the_next_line_is_taken():
+    """With a backslash before the annotation of what it returns."""
+    source = 'def exact(run, example) \\\n        -> dict:\n    return {"score": 1}\n'
+
+    assert called(source) == {"score": 1}

@@ -409,10 +409,11 @@ def test_a_target_that_exits_ends_nothing_else(api, run):
     def gives_up(outputs):
         sys.exit(3)
 
-    found = run(ends, [gives_up])
+    found = run(ends, [])
     later = run(ends_later, experiment_name="later")
+    judged = run(square, [gives_up], experiment_name="judged")
 
-    assert (found.errors, later.errors, found.evaluator_errors) == (6, 6, 6)
+    assert (found.errors, later.errors, judged.evaluator_errors) == (6, 6, 6)
     assert all("SystemExit: no model" in runs_of(api, one)[0][0]["error"] for one in (found, later))
 
 
