@@ -8,8 +8,10 @@ within a line, and alone on a line for any lines. `<!-- not run: reason -->` abo
 other languages (`json`, `yaml`) are not run.
 """
 
+import importlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import pytest
 from places import FIXTURES, MAIN, ROOT
 
 import localsmith
+from langsmith_rest.commands.main import parser_of
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+-->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$\n?", re.M | re.S)
@@ -151,6 +154,20 @@ def test_page_begins_with_a_command_and_what_it_prints(path):
     assert not long, f"lines longer than {LONGEST_LINE} characters: {long}"
     assert not dead, f"links to nothing: {dead}"
     assert first.language == "sh" and first.printed
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[page.stem for page in PAGES])
+def test_commands_of_workflows_are_sound(path):
+    """What stands in YAML is not run, but its commands and flags exist."""
+    blocks = [
+        match["text"] for match in BLOCK.finditer(path.read_text(encoding="utf-8")) if match["language"] == "yaml"
+    ]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+
+    for words in re.findall(r"langsmith-rest ([a-z]+ .*)", "\n".join(lines)):
+        name, *arguments = shlex.split(words.partition(" >")[0])
+        module = importlib.import_module(f"langsmith_rest.commands.{name}")
+        parser_of(module, name).parse_args(arguments)
 
 
 def test_a_promised_line_that_is_not_printed_is_found():

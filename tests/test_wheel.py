@@ -45,7 +45,7 @@ def bin_folder(wheel, tmp_path_factory):
     environment = tmp_path_factory.mktemp("fresh") / "venv"
     uv("venv", "--python", sys.executable, environment)
     folder = environment / ("Scripts" if os.name == "nt" else "bin")
-    uv("pip", "install", "--python", folder / "python", f"{wheel}[local,cli]")
+    uv("pip", "install", "--python", folder / "python", f"{wheel}[local]")
     return folder
 
 

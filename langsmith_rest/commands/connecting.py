@@ -64,7 +64,7 @@ def fetch_extras() -> None:
         return
     package = importlib.metadata.distribution("langsmith-rest-experiments")
     source = json.loads(package.read_text("direct_url.json") or "{}").get("url")
-    wanted = f"{package.name}[local,cli]{f' @ {source}' if source else f'=={package.version}'}"
-    os.environ["LANGSMITH_REST_EXTRAS"] = "local,cli"  # once is enough
+    wanted = f"{package.name}[local]{f' @ {source}' if source else f'=={package.version}'}"
+    os.environ["LANGSMITH_REST_EXTRAS"] = "local"  # once is enough
     uv = os.environ["UV"]
     os.execv(uv, [uv, "tool", "run", "--from", wanted, "langsmith-rest", *sys.argv[1:]])
