@@ -10,10 +10,11 @@ from localsmith.hosted.queue import waiting
 from localsmith.pages.charts import MAX_VALUE
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import PAGE_SIZE, Page, find, page_of, reading
+from localsmith.pages.compare_facets import failed_of, index_of, scores_of, with_facets
 from localsmith.pages.compare_rows import Row, rows_of
 from localsmith.pages.comparison import DIFFS, SHOW, SORTS, ComparisonPage, Side, chosen, compare, question_of
 from localsmith.pages.dataset import progress_of
-from localsmith.pages.facets import facets_of, index_of, with_facets
+from localsmith.pages.facets import facets_of
 from localsmith.pages.pairwise import show_pairwise
 from localsmith.pages.panel import as_json, beyond, panel_of
 
@@ -50,6 +51,8 @@ def _compared(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, comparis
         panel=panel,
         beyond=beyond(comparison, examples, page),
         facets=facets_of(index_of(db, kept, comparison), examples, comparison.question.facets),
+        scores=scores_of(comparison, examples),
+        failed=failed_of(comparison, examples),
         **context_of(dataset, comparison, page, rows),
     )
     return make_response(html)

@@ -13,6 +13,7 @@ from langsmith_rest.paired import SAME, Metric, give_verdicts, metric_of
 from localsmith.lists import like
 from localsmith.pages.columns import ERROR, Columns, Kept, Summary
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
+from localsmith.pages.facets import parse_facets
 
 MAX_EXPERIMENTS, MAX_ASKED = 6, 50
 SHOW = {
@@ -72,7 +73,7 @@ def question_of(args: MultiDict[str, str]) -> Question:
         args.get("dir") == "desc",
         args.get("diff", "") if args.get("diff", "") in DIFFS else "",
         list(dict.fromkeys(args.getlist("lowerIsBetter"))),
-        [(name, value) for name, colon, value in (item.partition(":") for item in args.getlist("facet")[:20]) if colon],
+        parse_facets(args.getlist("facet")),
         args.get("view") == "compact",
         args.getlist("cols"),
         list(dict.fromkeys(args.getlist("metrics"))),

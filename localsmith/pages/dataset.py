@@ -16,6 +16,7 @@ from localsmith.pages.attachments import attachments_of
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
 from localsmith.pages.common import Page, bounded, find, link, page_of, reading
+from localsmith.pages.facets import MAX_EXAMPLES, facets_of, index_of_examples, parse_facets
 from localsmith.pages.retries import replaced
 
 EXPERIMENTS_PER_PAGE = 25
@@ -179,16 +180,22 @@ def _charts(dataset_id: str, experiments: list[tuple[Experiment, Summary]], metr
 
 
 def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
-    query, split = request.args.get("q", "").strip(), request.args.get("split", "")
+    query = request.args.get("q", "").strip()
+    chosen = parse_facets(
+        [*request.args.getlist("facet"), *(f"split:{name}" for name in request.args.getlist("split"))]
+    )
+    index = index_of_examples(db, kept, dataset["id"]) if counts["examples"] <= MAX_EXAMPLES else {}
     where, args = ["dataset_id = ?", "ended_at IS NULL"], [dataset["id"]]
     if query:
         where.append("(inputs LIKE ? ESCAPE '\\' OR outputs LIKE ? ESCAPE '\\')")
         args += [like(json_text(query))] * 2
-    if split:
-        where.append(
-            "EXISTS (SELECT 1 FROM json_each(metadata, '$.dataset_split') s WHERE s.value = ?)",
-        )
-        args.append(split)
+    for name, value in chosen:
+        if name == "split":
+            where.append("EXISTS (SELECT 1 FROM json_each(metadata, '$.dataset_split') s WHERE s.value = ?)")
+            args.append(value)
+            continue
+        where.append("id IN (SELECT value FROM json_each(?))")
+        args.append(json.dumps(list(index.get(name, {}).get(value, ()))))
     condition = " AND ".join(where)
     total = db.execute(f"SELECT count(*) FROM examples WHERE {condition}", args).fetchone()[0]
     page = page_of(total)
@@ -199,7 +206,7 @@ def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, coun
     )
     examples = [example_of(row) for row in rows]
     history = _history(db, [example["id"] for example in examples])
-    splits = kept.other(("splits", dataset["id"]), lambda: _splits(db, dataset["id"]))
+    listed = [row[0] for row in db.execute(f"SELECT id FROM examples WHERE {condition}", args)] if index else []
     return render_template(
         "dataset.html",
         dataset=dataset,
@@ -208,9 +215,9 @@ def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, coun
         page=page,
         examples=examples,
         history=history,
-        splits=splits,
+        facets=facets_of(index, listed, chosen),
+        chosen=chosen,
         query=query,
-        split=split,
     )
 
 
@@ -231,15 +238,6 @@ def _history(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str,
         scores.append((name, score))
         del scores[:-SCORES_SHOWN]
     return found
-
-
-def _splits(db: sqlite3.Connection, dataset_id: str) -> list[tuple[str, int]]:
-    rows = db.execute(
-        "SELECT s.value, count(*) FROM examples e, json_each(e.metadata, '$.dataset_split') s"
-        " WHERE dataset_id = ? AND ended_at IS NULL GROUP BY s.value ORDER BY s.value LIMIT 100",
-        (dataset_id,),
-    )
-    return [(str(name), count) for name, count in rows]
 
 
 def json_text(text: str) -> str:

@@ -1,15 +1,15 @@
-"""Facets: what the examples of a comparison have in common, as values to choose from, each with its count."""
+"""Facets: what examples have in common, as values to choose from, each with its count."""
 
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from localsmith.pages.columns import Kept
-from localsmith.pages.comparison import ComparisonPage
 
 MAX_EXAMPLES = 30_000  # beyond, reading the metadata of all of them would take longer than the page
 MAX_VALUES = 12  # a key with more is no facet, but an id or a text
 MAX_KEYS = 8
+MAX_SPLITS = 100
 
 Index = dict[str, dict[str, set[str]]]  # kind -> value -> examples
 
@@ -20,23 +20,21 @@ class Facet:
     values: list[tuple[str, int, bool]]  # value, how many of the listed examples have it, whether it is chosen
 
 
-def with_facets(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage, examples: list[str]) -> list[str]:
-    """Of these examples, those that have every facet that the address asks for."""
-    if not comparison.question.facets:
-        return examples
-    index = index_of(db, kept, comparison)
-    wanted = [index.get(name, {}).get(value, set()) for name, value in comparison.question.facets]
-    return [example for example in examples if all(example in having for having in wanted)]
+def index_of_examples(db: sqlite3.Connection, kept: Kept, dataset_id: str) -> Index:
+    """Splits and metadata of a dataset's examples."""
+    found: Index = kept.other(("facets", dataset_id), lambda: _of_examples(db, dataset_id))
+    return found
 
 
-def index_of(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> Index:
-    dataset_id = comparison.baseline.experiment.dataset_id or ""
-    if len(comparison.examples) > MAX_EXAMPLES:
-        return {}
-    sessions = [side.experiment.id for side in comparison.sides]
-    found: Index = {**kept.other(("facets", dataset_id), lambda: _of_examples(db, dataset_id))}
-    tags: Index = kept.other(("tags", *sessions), lambda: _of_runs(db, sessions))
-    return {**found, **tags}
+def index_of_tags(db: sqlite3.Connection, kept: Kept, sessions: list[str]) -> Index:
+    """Tags of the runs of experiments."""
+    found: Index = kept.other(("tags", *sessions), lambda: _of_runs(db, sessions))
+    return found
+
+
+def parse_facets(given: Iterable[str]) -> list[tuple[str, str]]:
+    """Facets as an address has them: `split:dev`, `topic:money`."""
+    return [(name, value) for name, colon, value in (item.partition(":") for item in given) if colon][:20]
 
 
 def _of_examples(db: sqlite3.Connection, dataset_id: str) -> Index:
@@ -66,7 +64,7 @@ def _index(rows: Iterable[tuple[str, object, str]]) -> Index:
     found: Index = {}
     for name, value, example in rows:
         values = found.setdefault(name, {})
-        if len(values) <= MAX_VALUES:
+        if len(values) <= (MAX_SPLITS if name == "split" else MAX_VALUES):
             values.setdefault(str(value)[:100], set()).add(example)
     kept = {name: values for name, values in found.items() if len(values) <= MAX_VALUES and name != "split"}
     # A split that holds everything, as LangSmith's "base" does, divides nothing.

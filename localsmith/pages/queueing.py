@@ -10,8 +10,8 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
 from localsmith.pages.common import find, link, reading, store
+from localsmith.pages.compare_facets import with_facets
 from localsmith.pages.comparison import ComparisonPage, chosen, compare, question_of
-from localsmith.pages.facets import with_facets
 from localsmith.pages.scores import refuse_foreign
 from localsmith.routes.queue_items import add_item
 from localsmith.wire import dumps

@@ -79,6 +79,24 @@ def test_facets_of_traces_count_what_they_leave(client, project):
     assert traces(page(client, both["✓ large"][1])) == 5
 
 
+def test_facets_of_examples_count_what_they_leave(client, seed):
+    """Splits and metadata of a dataset's examples are chips, too, and narrow the list down together."""
+    dataset = seed.dataset("facets")
+    for n, topic in enumerate(["money", "time", "money"]):
+        seed.examples(dataset, [({"n": n}, None)], split="dev" if n else "test", metadata={"topic": topic})
+
+    def chips(path):
+        found = re.findall(r'<a class="chip[^"]*" href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)', page(client, path))
+        return {text: (int(count), unescape(address)) for address, text, count in found}
+
+    found = chips(f"datasets/{dataset}?tab=examples")
+
+    assert {text: n for text, (n, _) in found.items()} == {"dev": 2, "test": 1, "money": 2, "time": 1}
+    assert all(f"{n} example" in words(page(client, address)) for n, address in found.values())
+    both = chips(found["money"][1])["dev"]
+    assert both[0] == 1 and "1 example " in words(page(client, both[1]))
+
+
 def test_experiments_are_found_by_metadata(client, seed):
     """The list of experiments is searched by name and metadata."""
     made = capitals(seed)
