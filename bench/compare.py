@@ -186,7 +186,8 @@ def measure(subject, url, n, size):
 
 def processes(reps, url):
     """Whole processes: three results, and what `import requests` alone takes."""
-    script = "import rest, recorder, sys; r = [{'inputs': {'q': i}, 'outputs': {'a': i}} for i in range(3)]; "
+    script = "import recorder; from langsmith_rest import connection; "
+    script += "r = [{'inputs': {'q': i}, 'outputs': {'a': i}} for i in range(3)]; "
     script += f"recorder.record_langsmith_experiment('d', r, langsmith=connection.connect({url!r}, 'key'))"
     times = {"ours, 3 results": [], "import requests": []}
     for _ in range(reps):

@@ -31,7 +31,8 @@ EVERYTHING = {
 
 class State:
     latency_s = 0.0
-    requests = under_way = most_under_way = runs = 0
+    requests = under_way = most_under_way = runs = examples = 0
+    dataset: dict | None = None
 
 
 def answer(method: str, path: str, body: bytes) -> tuple[int, object]:
@@ -45,11 +46,17 @@ def answer(method: str, path: str, body: bytes) -> tuple[int, object]:
     if method == "GET" and route.startswith("/sessions/"):
         return 200, {"id": route.rpartition("/")[2], "tenant_id": str(uuid.UUID(int=1)), "run_count": State.runs}
     if method == "GET":
-        return 200, []
+        known = State.dataset if route == "/datasets" else None
+        return 200, [{**known, "example_count": State.examples}] if known and f"name={known['name']}" in path else []
     if route in ("/datasets", "/sessions"):
         State.runs = 0  # one experiment at a time
         new = {"id": str(uuid.uuid4()), "tenant_id": str(uuid.UUID(int=1)), "created_at": "2026-01-01T00:00:00+00:00"}
-        return 200, {**new, "start_time": "2026-01-01T00:00:00+00:00", **json.loads(body)}
+        new |= {"start_time": "2026-01-01T00:00:00+00:00", **json.loads(body)}
+        if route == "/datasets":
+            State.dataset, State.examples = new, 0
+        return 200, new
+    if route == "/examples/bulk":
+        State.examples += body.count(b'"dataset_id"')
     if route.endswith("/examples"):
         return 201, {"count": 0, "example_ids": [], "as_of": "2026-01-01T00:00:00+00:00"}
     return 200, []

@@ -19,9 +19,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DNS = uuid.NAMESPACE_DNS.bytes
 ZERO, MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
-HOUR, MINUTE = r"([01]\d|2[0-3])", r"[0-5]\d"
-CLOCK = rf"{HOUR}:{MINUTE}(:{MINUTE}([.,]\d+)?)?([Zz]|[+-]{HOUR}(:?{MINUTE})?)?"
-TIME = re.compile(rf"\d{{4}}-\d\d-\d\d([Tt ]{CLOCK})?", re.ASCII)
+HOUR, MINUTE = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
+CLOCK = rf"{HOUR}:{MINUTE}(?::{MINUTE}(?:[.,]\d+)?)?(?:[Zz]|[+-]{HOUR}(?::?{MINUTE})?)?"
+TIME = re.compile(rf"\d{{4}}-\d\d-\d\d(?:[Tt ]{CLOCK})?", re.ASCII)
 MARKS = ("score", "value", "comment")
 OF_THE_EXAMPLE = ("split", "example_metadata")  # these may change later, so no id depends on them
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -52,7 +52,7 @@ def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
 
 def run_text(fields: Mapping[str, str]) -> str:
     """The text that the id of a result's run is made of."""
-    if any(name in fields for name in OF_THE_EXAMPLE):
+    if "split" in fields or "example_metadata" in fields:
         fields = {name: text for name, text in fields.items() if name not in OF_THE_EXAMPLE}
     return canonical_result(fields)
 
@@ -114,14 +114,17 @@ def parse_time(value: str | datetime | None) -> datetime | None:
     """
     if value is None:
         return None
-    if isinstance(value, str):
-        if not TIME.fullmatch(value):
-            raise ValueError(f"{value[:40]!r} is not a time")
-        value = datetime.fromisoformat(value.upper())
-    time = value
+    time = read_time(value) if isinstance(value, str) else value
     if time.tzinfo is UTC:
         return time
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+@functools.lru_cache(16)  # the times of a result are looked at several times
+def read_time(text: str) -> datetime:
+    if not TIME.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a time")
+    return datetime.fromisoformat(text.upper())
 
 
 def duration(run: Mapping[str, Any], start: datetime | None) -> timedelta:
@@ -174,11 +177,11 @@ def example(dataset_id: str, result: Prepared) -> Example:
 def new_example(dataset_id: str, fields: Mapping[str, str]) -> Example:
     """The example that canonical fields make."""
     i = example_id(dataset_id, fields)
-    body = {"dataset_id": f'"{dataset_id}"', "id": f'"{i}"', "inputs": fields["inputs"]}
+    parts = [f'{{"dataset_id":"{dataset_id}","id":"{i}","inputs":{fields["inputs"]}']
     for name, field in (("metadata", "example_metadata"), ("outputs", "reference_outputs"), ("split", "split")):
         if field in fields:
-            body[name] = fields[field]
-    return Example(i, canonical_result(body).encode())
+            parts.append(f'"{name}":{fields[field]}')
+    return Example(i, (",".join(parts) + "}").encode())
 
 
 def changed_example(known: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from langsmith_rest.recording.bodies import canonical_fields, duration, long_form, parse_time, run_text
+from langsmith_rest.recording.bodies import canonical_fields, long_form, parse_time, run_text
 from langsmith_rest.recording.results import ALIASES, Unreadable
 from langsmith_rest.wording import alike, counted
 
@@ -99,25 +99,25 @@ def listed(problems: list[str], source: str) -> str:
     return "\n  ".join([f"{counted(len(problems), 'problem')} in {source}, nothing was sent:", *lines])
 
 
-def prepare(result: Any) -> tuple[dict[str, str], bytes, list[str]]:
+def prepare(result: Any) -> tuple[dict[str, str], str, list[str]]:
     """The canonical fields of a sound result, and what its run's id is made of; or all that is wrong with it."""
     if isinstance(result, Unreadable):
-        return {}, b"", [str(result)]
-    fields, encoded, problems = {}, b"", list[str]()
+        return {}, "", [str(result)]
+    fields, text, problems = {}, "", list[str]()
     check_run(result, "", None, problems)
     try:
         if not problems:
             fields = canonical_fields(result)
-            encoded = run_text(fields).encode()
-            size = len(encoded) + len(fields.get("example_metadata", "").encode())
-            if size < MAX_RUN_BYTES and encoded.count(b"{") + encoded.count(b"[") < MAX_DEPTH:
-                return fields, encoded, problems
+            text = run_text(fields)
+            size = len(text.encode()) + len(fields.get("example_metadata", "").encode())
+            if size < MAX_RUN_BYTES and text.count("{") + text.count("[") < MAX_DEPTH:
+                return fields, text, problems
     except (AttributeError, TypeError, ValueError, RecursionError, StopIteration):
         pass
     check_json(result, "", problems)  # slower, but it knows where
-    if not encoded and not problems:
+    if not text and not problems:
         problems.append("this cannot be written as JSON")
-    return fields, encoded, [printable(problem) for problem in problems]
+    return fields, text, [printable(problem) for problem in problems]
 
 
 def check_run(run: Any, where: str, parent_start: datetime | None, problems: list[str]) -> None:
@@ -165,7 +165,7 @@ def check_times(run: dict[str, Any], where: str, parent_start: datetime | None, 
             problems.append(f"'{where}{field}' {run[field]} is in the future (a time without an offset is read as UTC)")
     if not start:
         return None
-    took = duration(run, start)
+    took = end - start if end else timedelta(seconds=run.get("latency") or 0)
     if not end and start < now < start + took:
         problems.append(f"'{where}latency' {run['latency']} ends in the future")
     if took < timedelta(0):

@@ -37,7 +37,7 @@ class Delivery:
         self._batch = Batch()
         self._examples = Tally()
         self._abreast = ABREAST
-        self._began = monotonic()
+        self._began, self._is_known = monotonic(), False
         self._lock, self._over = Lock(), Event()
 
     def __enter__(self) -> "Delivery":
@@ -64,8 +64,8 @@ class Delivery:
 
         When it turns out to exist, with another start, runs are made again; a result that may change waits instead.
         """
-        if self._opening.done() or not self.source.is_stable:
-            self._session = self._opening.result().session
+        if not self._is_known and (self._opening.done() or not self.source.is_stable):
+            self._session, self._is_known = self._opening.result().session, True
         return self._session
 
     def add(self, result: Prepared) -> None:
@@ -75,9 +75,11 @@ class Delivery:
             if not self._batch.results:
                 self._batch = Batch(session=self._session)
             self._batch.add(result)
-            if self._batch.is_full or self._batch.is_due:
+            is_ready = self._batch.is_full or self._batch.is_due
+            if is_ready:
                 self._send()
-        self._settle(self._abreast)
+        if is_ready:
+            self._settle(self._abreast)
 
     def finish(self) -> Mapping[str, Any]:
         """Send what is left, wait until all is answered, and return the experiment."""

@@ -8,14 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from langsmith_rest.recording.bodies import default_name, duration, parse_time, run_text, short_hash
+from langsmith_rest.recording.bodies import default_name, duration, parse_time, short_hash
 from langsmith_rest.recording.checking import listed, named, prepare
 from langsmith_rest.recording.results import Prepared
 from langsmith_rest.recording.tally import Tally
 
 LONGEST_STREAMED = timedelta(hours=1)  # a later result of a stream may take this long
 
-Numbered = tuple[int, Mapping[str, Any], dict[str, str]]  # number from 1, result, its canonical fields
+Numbered = tuple[int, Mapping[str, Any], dict[str, str], str]  # number from 1, result, canonical fields, text of them
 
 
 class Source:
@@ -39,8 +39,7 @@ class Source:
     def __iter__(self) -> Iterator[Prepared]:
         texts = Tally()
         try:
-            for number, result, fields in self._numbered():
-                text = run_text(fields)
+            for number, result, fields, text in self._numbered():
                 yield Prepared(number, result, fields, text, texts.add(text))
         except (GeneratorExit, KeyboardInterrupt):
             raise
@@ -67,15 +66,15 @@ class Source:
         problems: list[str] = []
         self.count = 0
         for number, result in enumerate(results, 1):
-            fields, encoded, found = prepare(result)
+            fields, text, found = prepare(result)
             if found:
                 place = getattr(results, "place", f"result {number}")
                 problems += [f"{place}: {problem}" for problem in found]
                 continue
             self.count += 1
-            self.hash = (self.hash + short_hash(encoded)) % 2**32
+            self.hash = (self.hash + short_hash(text.encode())) % 2**32
             self._note_times(result)
-            yield number, result, fields
+            yield number, result, fields, text
         if problems:
             raise ValueError(listed(problems, self.name))
         if not self.count:
@@ -161,11 +160,11 @@ def source_of(results: Any, is_named: bool) -> Source:
 def sound(results: Iterable[Any], rejected: list[dict[str, Any]]) -> Iterator[Numbered]:
     """Prepare results as they come; those that are not what they should be go to `rejected`."""
     for number, result in enumerate(results, 1):
-        fields, _, problems = prepare(result)
+        fields, text, problems = prepare(result)
         if problems:
             rejected.append({"result": number, "reason": "; ".join(problems)})
         else:
-            yield number, result, fields
+            yield number, result, fields, text
 
 
 @contextmanager
