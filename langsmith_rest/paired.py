@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, combinations, compress
 from operator import mul, sub
 from statistics import NormalDist, fmean
@@ -279,6 +279,67 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     margin = Z * math.sqrt(rate * (1 - rate) / n + Z * Z / (4 * n * n))
     scale = 1 + Z * Z / n
     return max(0.0, (middle - margin) / scale), min(1.0, (middle + margin) / scale)
+
+
+# ---------------------------------------------------------------- a judge's mean, corrected by a person's labels
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What a person's mean would be, from a judge's scores of everything and a person's of a few."""
+
+    labels: int
+    unlabelled: int
+    mean: float
+    low: float  # of its 95 % interval
+    high: float
+    weight: float  # of the judge's scores: 1 where they follow the person's, 0 where they tell nothing
+
+
+def corrected(
+    unlabelled: Sequence[float], labelled: Sequence[tuple[float, float]], *, more: float = 0.0
+) -> Corrected | None:
+    """The mean that a person would give, by prediction-powered inference; None for fewer than five labels.
+
+    `unlabelled` are scores of the judge alone, `labelled` those of judge and person. The mean of what the judge gets
+    wrong on the labelled ones, which must be a random sample, corrects the rest; the weight of the judge is the one
+    with the narrowest interval (PPI++: Angelopoulos, Duchi and Zrnic, arXiv 2311.01453). `more` is how far one more
+    error of the judge may be: the interval allows for one each way, so that no errors in ten are no certainty.
+    """
+    n, rest = len(labelled), len(unlabelled)
+    if n < FEWEST:
+        return None
+    judge = [score for score, _ in labelled]
+    spread = moments(Counter((*unlabelled, *judge)))[1] ** 2
+    middle = fmean(judge)
+    shared = fmean((j - middle) * p for j, p in labelled)
+    weight = min(max(shared / spread / (1 + n / rest), 0.0), 1.0) if rest and spread > SAME**2 else 0.0
+    errors = [p - weight * j for j, p in labelled]
+    mean_error = fmean(errors)
+    guard = (mean_error + more, mean_error - more) if more else ()
+    variance = moments(Counter((*errors, *guard)))[1] ** 2 / (n - 1)
+    if weight:
+        variance += weight**2 * moments(Counter(unlabelled))[1] ** 2 / rest
+    found = mean_error + (weight * fmean(unlabelled) if weight else 0.0)
+    margin = t_quantile(n - 1) * math.sqrt(variance)
+    return Corrected(n, rest, found, found - margin, found + margin, weight)
+
+
+def corrected_by(judge: Mapping[str, float], person: Mapping[str, float]) -> Corrected | None:
+    """The same of scores by example; of scores within 0 and 1, or differences of such, the interval is, too."""
+    labelled = [(judge[i], person[i]) for i in judge if i in person]
+    unlabelled = [score for i, score in judge.items() if i not in person]
+    scores = (*judge.values(), *person.values())
+    bounded = all(-1 <= score <= 1 for score in scores)
+    found = corrected(unlabelled, labelled, more=1.0 if bounded else 0.0)
+    if not found or not bounded:
+        return found
+    lowest = 0.0 if all(score >= 0 for score in scores) else -1.0
+    return replace(found, low=max(found.low, lowest), high=min(found.high, 1.0))
+
+
+def paired_differences(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    return {i: after[i] - before[i] for i in before if i in after}
 
 
 # ---------------------------------------------------------------- preferences

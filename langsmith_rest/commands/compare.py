@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
     add("--metric", action="append", metavar="KEY", help="of the scores, compare this one only; repeatable")
     add("--cluster", metavar="KEY", help="example metadata key: examples with the same value are one unit")
+    add("--human", action="append", default=[], metavar="[METRIC=]KEY", help="correct METRIC by these people's labels")
     add("--wait", type=key_and_seconds, metavar="KEY[=SECONDS]", help=f"wait for these scores first ({WAIT_SECONDS} s)")
     add("--flips", action="store_true", help="list the examples whose scores changed")
     add_limits(parser)
@@ -140,6 +141,7 @@ def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:
         metrics=options.metric,
         lower_is_better=options.lower_is_better,
         cluster=options.cluster,
+        human=options.human,
         flips=options.flips,
         limits=limits_of(options),
     )

@@ -11,6 +11,7 @@ from langsmith_rest.evaluation.comparing.comparison import (
     Check,
     ComparedExperiment,
     Comparison,
+    Correction,
     Flip,
 )
 from langsmith_rest.paired import WITHIN, Metric, probability
@@ -78,6 +79,7 @@ def remarks(comparison: Comparison, candidate: Candidate) -> Iterable[str]:
     for side, experiment in (("baseline", comparison.baseline), ("candidate", candidate)):
         for key, runs in experiment.failed_evaluators.items():
             found.append(f"{key}: the evaluator failed on {counted(runs, 'run')} of the {side}")
+    found += [line for correction in candidate.corrections for line in correction_in_words(correction)]
     if comparison.cluster:
         each = f"; {counted(comparison.unclustered, 'example')} without it, each a cluster of its own"
         found.append(f"clusters: examples with the same {comparison.cluster}{each if comparison.unclustered else ''}")
@@ -96,6 +98,19 @@ def remarks_on(metric: Metric) -> Iterable[str]:
     if metric.test == WITHIN:
         counts = " against ".join(f"{count:.3g}" for count in metric.repetitions)
         yield f"{metric.name}: unequal repetitions, {counts} per example; p is of a {WITHIN}"
+
+
+def correction_in_words(found: Correction) -> Iterable[str]:
+    """A judge's numbers as a person would have them, beside the row that has the judge's own."""
+    for what, value in (("baseline", found.baseline), ("candidate", found.candidate), ("difference", found.difference)):
+        by = f"{found.metric}, {what} corrected by {found.human}"
+        if value is None:
+            yield f"{by}: too few labels"
+            continue
+        mean = signed(value.mean) if what == "difference" else shown(value.mean)
+        labels = f"{counted(value.labels, 'label')} of {value.labels + value.unlabelled:,}"
+        yield f"{by}: {mean} (95 % interval {signed(value.low)} to {signed(value.high)}), {labels}"
+    yield f"{found.metric}: corrected numbers hold if the labelled examples are a random sample"
 
 
 def advice(comparison: Comparison, exit_code: int) -> Iterable[str]:

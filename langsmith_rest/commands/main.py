@@ -19,6 +19,7 @@ COMMANDS = {
     "view": "serve the pages of the local store, or export from it",
     "evaluate": "run a system over a dataset and score it, score an experiment, or judge two pairwise",
     "compare": "compare experiments example by example, and hold them to limits",
+    "agree": "hold a judge's scores against a person's",
     "list": "list datasets, or the experiments of one",
     "delete": "delete experiments, or a dataset",
     "push": "copy experiments from the local store to LangSmith, or to another store",
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         return run_command(command, options)
     except KeyboardInterrupt as interrupt:
         recorded = " What was answered is recorded; the same command again records the rest."
-        is_reading = options.command in ("view", "compare", "list", "delete")
+        is_reading = options.command in ("view", "compare", "agree", "list", "delete")
         say(str(interrupt) or f"Interrupted.{'' if is_reading else recorded}")
         return INTERRUPTED
 

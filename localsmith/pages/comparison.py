@@ -9,7 +9,15 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
-from langsmith_rest.paired import SAME, Metric, give_verdicts, metric_of
+from langsmith_rest.paired import (
+    SAME,
+    Corrected,
+    Metric,
+    corrected_by,
+    give_verdicts,
+    metric_of,
+    paired_differences,
+)
 from localsmith.lists import like
 from localsmith.pages.columns import ERROR, Columns, Kept, Summary
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
@@ -49,6 +57,7 @@ class Question:
     compact: bool  # one line a row
     columns: list[str]  # the metrics to show; none: all
     metrics: list[str]  # only these are compared; none: all
+    human: dict[str, str]  # metric -> key of people's labels by which it is corrected
     cluster: str  # a key of example metadata: examples with the same value are one unit of the statistics
 
 
@@ -77,6 +86,7 @@ def question_of(args: MultiDict[str, str]) -> Question:
         args.get("view") == "compact",
         args.getlist("cols"),
         list(dict.fromkeys(args.getlist("metrics"))),
+        dict(item.rpartition("=")[::2] for item in args.getlist("human")),
         args.get("cluster", ""),
     )
 
@@ -98,6 +108,8 @@ class Side:
     summary: Summary
     is_baseline: bool = False
     against: dict[str, Metric] = field(default_factory=dict)  # each of its metrics beside the baseline's
+    corrected: dict[str, Corrected] = field(default_factory=dict)  # its means as a person would have them
+    corrected_difference: dict[str, Corrected] = field(default_factory=dict)
 
     @cached_property
     def failed(self) -> set[str]:
@@ -166,6 +178,8 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     for side in sides:
         if side is not baseline:
             side.against = _against(kept, baseline, side, question, clusters)
+    for side in sides:
+        _correct(side, baseline, question.human)
     tested = [metric for side in sides for metric in side.against.values()]
     give_verdicts(tested)
     tests = sum(metric.p is not None for metric in tested)
@@ -217,6 +231,19 @@ def _against(kept: Kept, baseline: Side, side: Side, question: Question, cluster
         return replace(found)  # the verdict depends on what else is compared
 
     return {name: kept_metric(name) for name in names}
+
+
+def _correct(side: Side, baseline: Side, human: Mapping[str, str]) -> None:
+    """Add what a person would make of a judge's numbers, where there are labels enough."""
+    for metric, key in human.items():
+        scores, labels = side.columns.scores.get(metric, {}), side.columns.scores.get(key, {})
+        if found := corrected_by(scores, labels):
+            side.corrected[metric] = found
+        if side is not baseline:
+            theirs = baseline.columns.scores
+            differences = paired_differences(theirs.get(metric, {}), scores)
+            if difference := corrected_by(differences, paired_differences(theirs.get(key, {}), labels)):
+                side.corrected_difference[metric] = difference
 
 
 def _clusters(db: sqlite3.Connection, kept: Kept, dataset_id: str, key: str) -> dict[str, str]:

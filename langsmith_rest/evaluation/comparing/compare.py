@@ -9,6 +9,7 @@ import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import find_dataset, find_experiment, read_dataset
 from langsmith_rest.evaluation.comparing.comparison import Candidate, ComparedExperiment, Comparison, Flip
+from langsmith_rest.evaluation.comparing.correcting import corrections, metrics_of
 from langsmith_rest.evaluation.comparing.gate import Limits, check_limits, gate_of
 from langsmith_rest.evaluation.comparing.reading import MEASURES, UNBOUNDED, ExperimentScores, read_scores
 from langsmith_rest.paired import SAME, Metric, give_verdicts, metric_of
@@ -22,6 +23,7 @@ def compare(
     metrics: Sequence[str] | None = None,
     lower_is_better: Iterable[str] = (),
     cluster: str | None = None,
+    human: Sequence[str] = (),
     flips: bool = False,
     limits: Limits | None = None,
 ) -> Comparison:
@@ -33,8 +35,9 @@ def compare(
     Repetitions are averaged first. A missing score is missing, never zero; but no limit is kept by what is missing.
     The chance that this calls any metric better or worse although nothing differs is at most 5 % for all metrics of
     all candidates together, and again for latency, tokens, cost and error rate. `metrics` names those wanted (default:
-    all). `cluster` is a key of example metadata: examples with the same value are one unit of the statistics. Raises
-    LookupError for an unknown experiment or dataset, ValueError for an unknown metric.
+    all). `human` names feedback keys of people's labels, as METRIC=KEY or human_METRIC, by which the scores of METRIC
+    are corrected. `cluster` is a key of example metadata: examples with the same value are one unit of the statistics.
+    Raises LookupError for an unknown experiment or dataset, ValueError for an unknown metric.
     """
     limits = limits or Limits()
     check_limits(limits)
@@ -46,15 +49,18 @@ def compare(
     refuse_unknown(metrics or (), known)
     refuse_unknown([*limited, *lower], [*known, *MEASURES])
     names = [name for name in known if not metrics or name in (*metrics, *limited)]
+    humans = metrics_of(human, known, names)
     clusters = clusters_of(cluster, (first, *others)) if cluster else None
     unclustered = len({*first.runs}.union(*(other.runs for other in others)) - clusters.keys()) if clusters else 0
-    url = page_url(api, found, sessions, names if metrics else [], lower & {*names}, cluster)
+    url = page_url(api, found, sessions, names if metrics else [], lower & {*names}, cluster, humans)
     beside_it = [beside(first, other, names, lower, clusters) for other in others]
     result = Comparison(found["id"], found["name"], url, compared(first), beside_it, cluster, unclustered)
     give_verdicts([metric for candidate in beside_it for metric in candidate.metrics])
     give_verdicts([measure for candidate in beside_it for measure in candidate.measures])
     for candidate, other in zip(beside_it, others, strict=True) if flips else ():
         candidate.flips = flips_of(first, other, candidate.metrics)
+    for candidate, other in zip(beside_it, others, strict=True):
+        candidate.corrections = corrections(first, other, humans)
     if limits:
         result.gate = gate_of(first, list(zip(beside_it, others, strict=True)), limits, lower, clusters)
     return result
@@ -73,12 +79,19 @@ def find_sessions(api: LangSmith, names: Sequence[str], dataset: str | None) -> 
 
 
 def page_url(
-    api: LangSmith, dataset: dict, sessions: list[dict], names: list[str], lower: Iterable[str], cluster: str | None
+    api: LangSmith,
+    dataset: dict,
+    sessions: list[dict],
+    names: list[str],
+    lower: Iterable[str],
+    cluster: str | None,
+    humans: dict[str, str],
 ) -> str:
     """The page that shows this comparison; the local store's takes what else was asked, to say the same."""
     ids = [session["id"] for session in sessions]
     asked = [("baseline", ids[0]), *(("lowerIsBetter", name) for name in sorted(lower))]
     asked += [("metrics", name) for name in names] + ([("cluster", cluster)] if cluster else [])
+    asked += [("human", f"{metric}={key}") for metric, key in humans.items()]
     url = rest.experiment_url(api, dataset, "%2C".join(ids))
     return "&".join([url, *(f"{name}={quote(value, safe='')}" for name, value in asked)])
 

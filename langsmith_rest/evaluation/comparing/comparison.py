@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from langsmith_rest import notebooks
-from langsmith_rest.paired import Metric
+from langsmith_rest.paired import Corrected, Metric
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 
@@ -34,6 +34,18 @@ class Flip:
 
 
 @dataclass
+class Correction:
+    """A judge's means and difference as a person would have them; they hold if the labelled examples are a random
+    sample. None: fewer than five labels."""
+
+    metric: str
+    human: str  # the key of the person's labels
+    baseline: Corrected | None
+    candidate: Corrected | None
+    difference: Corrected | None  # of the examples that are labelled on both sides
+
+
+@dataclass
 class Candidate(ComparedExperiment):
     """An experiment beside the baseline."""
 
@@ -42,6 +54,7 @@ class Candidate(ComparedExperiment):
     metrics: list[Metric] = field(default_factory=list)
     measures: list[Metric] = field(default_factory=list)  # latency, tokens, cost, error rate
     flips: list[Flip] | None = None
+    corrections: list[Correction] = field(default_factory=list)
 
 
 @dataclass

@@ -10,7 +10,8 @@ from pages_seed import TENANT, json_lines, words
 from langsmith_rest import connection
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.running.evaluate import evaluate
-from langsmith_rest.paired import sign_flip
+from langsmith_rest.paired import probability, sign_flip
+from localsmith.pages.render import signed
 from recorder import record_langsmith_experiment
 
 
@@ -201,11 +202,12 @@ def test_no_verdict_at_the_border_hangs_on_chance(api, get, word):
 
     [metric] = compared.candidates[0].metrics
     assert metric.verdict == word and said_of(metric) in words(html)
-    assert f"sign-flip permutation test of 60 pairs, p alone {metric.p_alone:.3g}" in html
+    assert "sign-flip permutation test of 60 pairs" in html
 
 
 def said_of(metric):
-    return f"{metric.verdict} p {'< 0.001' if metric.p < 0.001 else f'= {metric.p:.3f}'}"
+    adjusted = f", adjusted {probability(metric.p)}" if metric.p != metric.p_alone else ""
+    return f"{metric.verdict} p {probability(metric.p_alone)}{adjusted}"
 
 
 def test_the_link_says_of_which_scores_less_is_better(api, get):
@@ -224,7 +226,7 @@ def test_the_link_says_of_which_scores_less_is_better(api, get):
     for html in (get(path), get(path.replace("/compare?", "/compare/report.html?"))):
         text = words(html)
         assert "words & more lower is better #1 before" in text and "good #1 before" in text
-        assert text.count("better p = 0.008") == 2 and "worse p" not in text
+        assert "better p 0.0020, adjusted 0.0039" in text and "better p 0.0039" in text and "worse p" not in text
         assert text.count("▲ 9 improved ▼ 0 regressed") == 2
         assert text.count("▲ words & more improved") == 9 and "▼ words" not in text
     assert '<input type="hidden" name="lowerIsBetter" value="words &amp; more">' in get(path)
@@ -275,3 +277,41 @@ def test_pages_and_api_give_the_same_percentiles(api, get):
 
     assert (session["latency_p50"], session["latency_p99"]) == (5.5, pytest.approx(9.91))
     assert "5.50 s 9.91 s" in text
+
+
+# ---------------------------------------------------------------- the same words as the command line
+
+
+def verdicts_on(page):
+    """What the page says of each row of scores: word, and p."""
+    return re.findall(
+        r"(better|worse|no difference shown|too few pairs) p (<0\.0001|[\d.]+)(?:, adjusted ([\d.<]+))?", page
+    )
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"metrics": ["correct"]}, {"cluster": "document"}], ids=["all", "one", "clusters"]
+)
+def test_the_linked_page_says_what_the_command_says(api, get, asked):
+    """Word, p, adjusted p and interval, for all metrics, for one that was picked, and by cluster."""
+    chance = random.Random(4)
+    for name, right in (("before", 0.5), ("after", 0.75)):
+        results = [
+            {
+                "inputs": {"q": q},
+                "outputs": {},
+                "feedback": {"correct": int(chance.random() < right), "grade": chance.randint(0, 4) / 4},
+                "example_metadata": {"document": q // 3},
+            }
+            for q in range(60)
+        ]
+        record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
+
+    comparison = compare(api, "before", "after", **asked)
+    text = words(get(comparison.url.split(f"/o/{TENANT}/")[1]))
+
+    metrics = comparison.candidates[0].metrics
+    shown = [(m.verdict, probability(m.p_alone), probability(m.p) if m.p != m.p_alone else "") for m in metrics]
+    assert verdicts_on(text) == shown
+    for metric in metrics:
+        assert f"{signed(metric.difference)} {signed(metric.low)} … {signed(metric.high)}" in text

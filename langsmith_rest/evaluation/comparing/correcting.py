@@ -1,0 +1,40 @@
+"""A judge's numbers, corrected by a person's labels of some examples."""
+
+from collections.abc import Mapping, Sequence
+
+from langsmith_rest.evaluation.comparing.comparison import Correction
+from langsmith_rest.evaluation.comparing.reading import ExperimentScores
+from langsmith_rest.paired import corrected_by, paired_differences
+
+PREFIX = "human_"
+
+
+def metrics_of(human: Sequence[str], known: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    """Which metric each key of a person's labels corrects, given as METRIC=KEY or KEY.
+
+    Of a KEY alone, it is the one that the rest of "human_..." names, else the only metric that is compared.
+    """
+    found: dict[str, str] = {}
+    for text in human:
+        metric, _, key = text.rpartition("=") if text not in known else ("", "", text)
+        if key not in known:
+            raise ValueError(f"Unknown metric {key!r}: no run has such labels.")
+        if not metric and key.removeprefix(PREFIX) in known and key.startswith(PREFIX):
+            metric = key.removeprefix(PREFIX)
+        if not metric and len([name for name in wanted if name != key]) == 1:
+            [metric] = [name for name in wanted if name != key]
+        if metric not in known or metric == key:
+            raise ValueError(f"Which metric does {key!r} correct? Say METRIC={key}, with METRIC a feedback key.")
+        found[metric] = key
+    return found
+
+
+def corrections(baseline: ExperimentScores, candidate: ExperimentScores, humans: Mapping[str, str]) -> list[Correction]:
+    """Both means and the difference as a person would have them."""
+    found = []
+    for metric, human in humans.items():
+        sides = [(side.means(metric), side.means(human)) for side in (baseline, candidate)]
+        differences = [paired_differences(*both) for both in zip(*sides, strict=True)]
+        means = [corrected_by(judge, person) for judge, person in (*sides, differences)]
+        found.append(Correction(metric, human, *means))
+    return found
