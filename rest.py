@@ -96,6 +96,12 @@ def create_runs(api: LangSmith, runs: Iterable[bytes]) -> None:
     send(api, "POST", "/runs/batch", data=body, headers=JSON, fine=409)
 
 
+def create_runs_with_files(api: LangSmith, parts: Iterable[tuple[str, bytes, str]]) -> None:
+    """Create runs and their attachments: parts `post.<run id>` and `attachment.<run id>.<name>`, each with its type."""
+    files = [(name, (None, data, f"{kind}; length={len(data)}")) for name, data, kind in parts]
+    send(api, "POST", "/runs/multipart", files=files, fine=409)
+
+
 def list_run_ids(api: LangSmith, session_id: str, start_time: datetime) -> Iterator[str]:
     """Yield the ids of an experiment's root runs; `start_time` is that of its first run."""
     return (run_id for run_id, _ in list_run_examples(api, session_id, start_time))

@@ -1,6 +1,7 @@
 """A LangSmith that has nothing yet and stores nothing: what recording would send can be looked at."""
 
 import json
+import re
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -29,11 +30,11 @@ class DryRun(requests.adapters.BaseAdapter):
         if is_json:
             sent["body"] = json.loads(body)
         elif body:
-            sent["parts"] = [json.loads(line) for line in body.splitlines() if line.startswith(b"{")]
+            sent["parts"] = [part_of(*found.groups()) for found in PART.finditer(body)]
         with self._lock:
             self.requests.append(sent)
             self._roots += sum(run["id"] == run["trace_id"] for run in runs_in(sent))
-            self._feedback += len(sent.get("parts", ()))
+            self._feedback += sum("key" in part for part in sent.get("parts", ()))
             if sent["path"] == "/datasets" and is_json:
                 self._created = {**sent["body"], **self.dataset, "example_count": 0}
             elif sent["path"] == "/examples/bulk":
@@ -57,7 +58,18 @@ class DryRun(requests.adapters.BaseAdapter):
 
 def runs_in(sent: dict[str, Any]) -> list[dict[str, Any]]:
     body = sent.get("body")
-    return body.get("post", []) if isinstance(body, dict) else []
+    with_files = [part for part in sent.get("parts", ()) if "trace_id" in part and "key" not in part]
+    return body.get("post", []) if isinstance(body, dict) else with_files
+
+
+PART = re.compile(rb'name="([^"]+)"\r\nContent-Type: ([^;]+); length=\d+\r\n\r\n(.*?)\r\n--', re.DOTALL)
+
+
+def part_of(name: bytes, kind: bytes, data: bytes) -> dict[str, Any]:
+    """A part of a multipart request, as JSON shows it."""
+    if not name.startswith(b"attachment."):
+        return dict(json.loads(data))
+    return {"attachment": name.decode(errors="replace"), "mime_type": kind.decode(), "bytes": len(data)}
 
 
 NO_ID = "00000000-0000-0000-0000-000000000000"

@@ -21,6 +21,7 @@ from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
 from langsmith_rest.recording import csv_files
+from langsmith_rest.recording.attachments import beside
 from langsmith_rest.recording.files import ResultFile, rename
 from langsmith_rest.recording.sources import CheckedFile
 from langsmith_rest.wording import Say, typed
@@ -88,12 +89,13 @@ def open_source(
     file = open_file(stack, name, say)
     if is_csv(name):
         file = as_json_lines(stack, name, file, mapper)
-        mapped = ResultFile(name, file)
+        mapped = ResultFile(name, file, lambda row: beside(rename(row), Path(name).parent))
     else:
         format = options.format or (None if rules else importers.recognise(file))
         if format not in (None, OURS):
             return imported(name, importers.load(format, file, name, options.reference), say)
-        mapped = ResultFile(name, file, (lambda row: rename(mapper(row))) if mapper else None)
+        folder = Path.cwd() if name == "-" else Path(name).parent
+        mapped = ResultFile(name, file, lambda row: beside(rename(mapper(row) if mapper else row), folder))
     if options.reference:
         raise ValueError(
             f"{name}: --reference is for files of other harnesses: map it, --map reference_outputs.NAME=NAME."

@@ -23,6 +23,7 @@ HOUR, MINUTE = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
 CLOCK = rf"{HOUR}:{MINUTE}(?::{MINUTE}(?:[.,]\d+)?)?(?:[Zz]|[+-]{HOUR}(?::?{MINUTE})?)?"
 TIME = re.compile(rf"\d{{4}}-\d\d-\d\d(?:[Tt ]{CLOCK})?", re.ASCII)
 MARKS = ("score", "value", "comment")
+LATER = ("feedback", "attachments")  # what is recorded with a run, but is no part of it
 OF_THE_EXAMPLE = ("split", "example_metadata")  # these may change later, so no id depends on them
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -35,11 +36,11 @@ def encode(value: Any) -> bytes:
 
 
 def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
-    """The sorted fields of a result as canonical JSON, without nulls, and without feedback, which may come later."""
+    """The sorted fields of a result as canonical JSON, without nulls, feedback and attachments."""
     fields = {}
     for name, _ in known_order(tuple(run)):
         value = run[name]
-        if value is None or name == "feedback":
+        if value is None or name in LATER:
             continue
         if name == "child_runs" and value:
             fields[name] = "[" + ",".join([canonical_result(canonical_fields(child)) for child in value]) + "]"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from langsmith_rest.recording.attachments import problems_with
 from langsmith_rest.recording.bodies import canonical_fields, long_form, parse_time, run_text
 from langsmith_rest.recording.results import ALIASES, Unreadable
 from langsmith_rest.wording import alike, counted
@@ -67,9 +68,10 @@ FIELDS: dict[str, Kind] = {
     "example_id": (is_uuid, "the UUID of an example, in lower case"),
     "split": (lambda value: isinstance(value, str) or are_texts(value), "text or a list of texts"),
     "example_metadata": OBJECT,
+    "attachments": (is_a(dict), "an object of {name: {mime_type, path}}"),
 }
 TIMES = {"start_time", "end_time", "latency"}
-RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata")
+RESULT_ONLY = ("reference_outputs", "example_id", "split", "example_metadata", "attachments")
 CHILD_FIELDS = tuple(name for name in FIELDS if name not in RESULT_ONLY)
 JSON_FIELDS = FIELDS.keys() - TIMES - {"child_runs", "feedback"}
 FEEDBACK_FIELDS = ("key", "score", "value", "comment", "error", "correction", "feedback_source")
@@ -139,6 +141,8 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
         problems.append(f"'{where}inputs' is missing, expected an object")
     if run.get("outputs") is None and run.get("error") is None:
         problems.append(f"'{where}outputs' is missing, expected an object (or text in 'error' when the system failed)")
+    if run.get("attachments") and "attachments" not in bad:
+        problems += problems_with(run["attachments"])
     start = check_times(run, where, parent_start, problems) if TIMES.isdisjoint(bad) else None
     if run.get("feedback") and "feedback" not in bad:
         check_feedback(run["feedback"], where, problems)

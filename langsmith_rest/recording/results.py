@@ -30,6 +30,7 @@ class Result(TypedDict):
     example_id: NotRequired[str | None]  # an example that exists already: none is made
     split: NotRequired[str | list[str] | None]
     example_metadata: NotRequired[dict[str, Any] | None]
+    attachments: NotRequired[dict[str, dict[str, str]] | None]  # {name: {"mime_type": ..., "path": ...}}
 
 
 ALIASES = {  # spellings of other tools, taken from files: field -> the key under which a bare value goes

@@ -12,6 +12,7 @@ import requests
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.attachments import parts_of
 from langsmith_rest.recording.batches import Batch, hundreds, packed
 from langsmith_rest.recording.results import Example, Feedback, Prepared
 from langsmith_rest.recording.tally import Tally
@@ -133,7 +134,25 @@ class Sender:
                 rest.create_runs(self.api, request)
             batch.counts["runs_recorded"] += len(results)
 
-        post_or_halve(post, [result for result in batch.results if result.is_sent], batch.reject)
+        sent = [result for result in batch.results if result.is_sent]
+        post_or_halve(post, [result for result in sent if not result.given.get("attachments")], batch.reject)
+        for result in sent:
+            if result.given.get("attachments"):
+                self.send_with_files(batch, result)
+
+    def send_with_files(self, batch: Batch, result: Prepared) -> None:
+        """Send the runs of a result and its attachments in a request of their own."""
+
+        def post(results: Sequence[Prepared]) -> None:
+            rest.create_runs_with_files(self.api, parts)
+            batch.counts["runs_recorded"] += len(results)
+
+        try:
+            parts = parts_of(result)
+        except OSError as error:  # it was there when the results were checked
+            batch.reject(result, f"its attachment cannot be read: {error.filename} ({error.strerror})")
+            return
+        post_or_halve(post, [result], batch.reject)
 
     def send_feedback(self, batch: Batch) -> None:
         units = [(result, result.feedback) for result in batch.results if result.feedback and not result.state]

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from localsmith_api import CONTRACT, contract, operation_of, validate
 
-PART = re.compile(rb'name="([^"]+)"\r\nContent-Type: application/json; length=(\d+)\r\n\r\n(.*?)\r\n--', re.S)
+PART = re.compile(rb'name="([^"]+)"\r\nContent-Type: [\w/+.-]+; length=(\d+)\r\n\r\n(.*?)\r\n--', re.S)
 
 
 def check_sent(request):
@@ -65,9 +65,16 @@ def check_parts(body, name):
     assert found and len(found) == body.count(b"Content-Disposition"), f"{name}: parts without a length"
     for part, length, data in found:
         kind, _, identity = part.decode().partition(".")
-        item = json.loads(data)
-        assert (kind, identity) == ("feedback", item["id"])
         assert int(length) == len(data)
+        if kind == "attachment":
+            assert identity.count(".") == 1, f"{name}: an attachment belongs to a run and has a name without dots"
+            continue
+        item = json.loads(data)
+        assert identity == item["id"]
+        if kind == "post":
+            assert item["trace_id"] and item["dotted_order"]
+            continue
+        assert kind == "feedback"
         assert item["trace_id"]
         schema = {"$ref": "#/components/schemas/FeedbackCreateSchema"}
         validate(item, schema)

@@ -1,0 +1,140 @@
+"""Attachments of results, recorded in a real local store."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import requests
+
+from langsmith_rest import connect, connection, record_langsmith_experiment
+from langsmith_rest.commands import main
+from langsmith_rest.recording import attachments
+
+pytestmark = pytest.mark.usefixtures("nothing_set")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture
+def api(server):
+    return connect(server.url)
+
+
+def attached(mime_type="image/png", path="photo.png", name="photo", **fields):
+    given = {name: {"mime_type": mime_type, "path": path}}
+    return {"inputs": {"q": "What is on it?"}, "outputs": {"a": "a dot"}, "attachments": given, **fields}
+
+
+def runs_of(api, experiment_id):
+    body = {"session": [experiment_id], "select": ["id", "name", "s3_urls", "inputs", "parent_run_id"]}
+    return connection.call(api, "POST", "/runs/query", json=body)["runs"]
+
+
+def test_files_are_recorded_with_the_run(api):
+    """With its steps and feedback, beside results without files; recording again changes nothing."""
+    Path("photo.png").write_bytes(PNG)
+    step = {"inputs": {"x": 1}, "outputs": {"y": 2}, "name": "step"}
+    results = [attached(child_runs=[step], feedback={"seen": 1}), {"inputs": {"q": 2}, "outputs": {"a": 3}}]
+
+    recording = record_langsmith_experiment("photos", results, experiment_name="first", langsmith=api)
+    again = record_langsmith_experiment("photos", results, experiment_name="first", langsmith=api)
+
+    assert (recording.runs_recorded, recording.feedback, recording.rejected) == (2, 1, [])
+    assert (again.runs_recorded, again.runs_existing) == (0, 2)
+    runs = runs_of(api, recording.experiment_id)
+    links = [run["s3_urls"] for run in runs if run.get("s3_urls")]
+    assert len(runs) == 3 and len(links) == 1
+    assert requests.get(links[0]["attachment.photo"]["presigned_url"], timeout=9).content == PNG
+
+
+def test_the_page_of_the_run_shows_the_image(api):
+    """As an image, since its kind is safe."""
+    Path("photo.png").write_bytes(PNG)
+    recording = record_langsmith_experiment("photos", [attached()], experiment_name="first", langsmith=api)
+    (run,) = runs_of(api, recording.experiment_id)
+    tenant = recording.url.split("/o/")[1].split("/")[0]
+
+    shown = requests.get(f"{api.url}/o/{tenant}/attachments/{run['id']}?name=photo", timeout=9)
+
+    assert shown.headers["Content-Type"].startswith("image/png") and shown.content == PNG
+
+
+@pytest.mark.parametrize(
+    ("result", "problem"),
+    [
+        (attached(path="none.png"), "'attachments.photo': there is no file none.png"),
+        (attached(path="."), "there is no file ."),
+        (attached(name="a.b"), "'attachments.a.b': a name has 1 to 128 characters and no dot"),
+        (attached(mime_type="photo"), "'mime_type' is no type such as image/png"),
+        (attached(mime_type="image/png\r\nX: y"), "'mime_type' is no type"),
+        ({**attached(), "attachments": {"photo": "photo.png"}}, "expected {'mime_type': ..., 'path': ...}"),
+        ({**attached(), "attachments": ["photo.png"]}, "'attachments' is a list"),
+        (attached(child_runs=[attached()]), "'child_runs[0].attachments' belongs to the result, not to a child run"),
+    ],
+)
+def test_what_cannot_be_attached_is_said_before_anything_is_sent(api, result, problem):
+    """Names, kinds and files are checked with all results."""
+    Path("photo.png").write_bytes(PNG)
+
+    with pytest.raises(ValueError, match="nothing was sent") as error:
+        record_langsmith_experiment("photos", [result], langsmith=api)
+
+    assert problem in str(error.value)
+
+
+def test_too_many_bytes_are_refused(api, monkeypatch):
+    """All attachments of a result travel in one request."""
+    monkeypatch.setattr(attachments, "MOST_BYTES", 10)
+    Path("photo.png").write_bytes(PNG)
+
+    with pytest.raises(ValueError, match="'attachments' have 0 MB, at most 0 MB are recorded"):
+        record_langsmith_experiment("photos", [attached()], langsmith=api)
+
+
+def test_a_file_that_is_gone_rejects_its_result_alone(api, monkeypatch):
+    """What was there when results were checked may be gone when they are sent."""
+    Path("photo.png").write_bytes(PNG)
+    monkeypatch.setattr(attachments.Path, "read_bytes", gone)
+
+    results = [attached(), {"inputs": {"q": 2}, "outputs": {"a": 3}}]
+    recording = record_langsmith_experiment("photos", results, experiment_name="first", langsmith=api)
+
+    assert recording.runs_recorded == 1
+    assert "its attachment cannot be read: photo.png (No such file" in recording.rejected[0]["reason"]
+
+
+def gone(path):
+    raise FileNotFoundError(2, "No such file or directory", str(path))
+
+
+def written(folder, *results):
+    folder.mkdir(exist_ok=True)
+    (folder / "photo.png").write_bytes(PNG)
+    (folder / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in results), encoding="utf-8")
+    return str(folder / "results.jsonl")
+
+
+def test_paths_start_in_the_folder_of_the_file(tmp_path, capsys):
+    """Wherever the command is given."""
+    file = written(tmp_path / "there", attached())
+
+    assert main.main(["record", file, "--dry-run", "--json"]) == 0
+
+    sent = json.loads(capsys.readouterr().out)["requests"]
+    (parts,) = [one["parts"] for one in sent if one["path"] == "/runs/multipart"]
+    assert [part.get("bytes") for part in parts] == [None, len(PNG)]
+    assert parts[1]["mime_type"] == "image/png" and parts[1]["attachment"].endswith(".photo")
+
+
+@pytest.mark.parametrize("path", ["../secret.txt", "/etc/hostname", "link"])
+def test_paths_do_not_lead_out_of_that_folder(tmp_path, capsys, path):
+    """A file of results from elsewhere cannot make us send other files of this machine."""
+    (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
+    file = written(tmp_path / "there", attached(path=path))
+    (tmp_path / "there" / "link").symlink_to(tmp_path / "secret.txt")
+
+    assert main.main(["record", file]) == 2
+
+    assert f"'attachments.photo': {path} is not below the folder of this file" in capsys.readouterr().err
