@@ -98,9 +98,12 @@ def sent_requests(api: connection.LangSmith) -> list[dict[str, Any]]:
     """What a dry run would have sent, in the order of its stages; within one, requests overlap."""
     adapter: Any = api.session.get_adapter(api.url)
     lines = [f"{sent['method']} {sent['path']}" for sent in adapter.requests]
-    stages = [next((at for at, start in enumerate(STAGES) if line.startswith(start)), len(STAGES)) for line in lines]
-    stages = [len(STAGES) if lines[at] in lines[:at] and not stage else stage for at, stage in enumerate(stages)]
-    return [sent for _, _, sent in sorted(zip(stages, range(len(lines)), adapter.requests, strict=True))]
+    order = []
+    for at, line in enumerate(lines):
+        stage = next((stage for stage, start in enumerate(STAGES) if line.startswith(start)), len(STAGES))
+        is_last = stage == len(STAGES) or line in lines[:at] and not stage  # reads that follow the recording
+        order.append((len(STAGES), line, at) if is_last else (stage, "", at))
+    return [adapter.requests[at] for *_, at in sorted(order)]
 
 
 def verdicts(sources: Iterable[Iterable[Any]]) -> list[dict[str, Any]]:
