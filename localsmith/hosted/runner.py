@@ -1,6 +1,7 @@
 """Running what is queued: a thread that hands runs to evaluators, each in a sandbox, and stores what they say."""
 
 import logging
+import math
 import os
 import sqlite3
 import threading
@@ -161,6 +162,8 @@ def marks_of(returned: Any) -> list[dict[str, Any]]:
 
 def _checked(job: Job, mark: dict[str, Any]) -> dict[str, Any]:
     key = mark.get("key") or job.rule_name[:MAX_KEY]
+    if isinstance(mark.get("score"), float) and math.isfinite(mark["score"]):
+        mark = {**mark, "score": round(mark["score"], 4)}  # what LangSmith stores
     body = {
         **{name: value for name, value in mark.items() if value is not None},
         "key": key,

@@ -43,7 +43,8 @@ def feedback_copy(item: dict, run: dict, experiment_id: str, mask: Mask | None) 
 
 
 def masked_copy(item: dict, run: dict, experiment_id: str, mask: Mask | None) -> dict[str, Any]:
-    marks = {name: item[name] for name in (*bodies.MARKS, "correction", "error") if item.get(name) is not None}
+    names = [name for name in (*bodies.MARKS, "correction", "error") if item.get(name) is not None]
+    marks = {name: bodies.rounded(item[name]) for name in names}  # older local stores hold longer scores
     return {
         "id": bodies.uuid5(f"{run['id']}-{item['id']}"),
         "run_id": run["id"],

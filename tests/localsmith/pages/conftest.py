@@ -32,7 +32,7 @@ def browser():
 def site(tmp_path_factory):
     """A served store with something of everything: its address, and what is in it."""
     path = tmp_path_factory.mktemp("site") / "site.db"
-    app = localsmith.create_app(path)
+    app = localsmith.create_app(path, score_decimals=None)  # pages show whatever is stored
     seed = Seed(app.test_client())
     made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed) | fine(seed) | reviewed(seed)
     app.extensions["localsmith"].store.close()

@@ -15,7 +15,7 @@ from langsmith_rest.recording.sources import source_of
 
 @pytest.fixture
 def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db")
+    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
     yield app.test_client()
     app.extensions["localsmith"].store.close()
 

@@ -12,7 +12,7 @@ import localsmith
 
 @pytest.fixture
 def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db")
+    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
     yield app.test_client()
     app.extensions["localsmith"].store.close()
 
@@ -132,7 +132,7 @@ def test_a_running_experiment_says_how_far_it_is(client, seed):
 @pytest.mark.browser
 def test_numbers_follow_a_running_experiment(browser, tmp_path):
     """A new result shows on the page without loading it, and an experiment that has ended is left alone."""
-    app = localsmith.create_app(tmp_path / "live.db")
+    app = localsmith.create_app(tmp_path / "live.db", score_decimals=None)
     seed = Seed(app.test_client())
     dataset, session, examples = begun(seed, "now")
     with localsmith.serve(tmp_path / "live.db") as server:

@@ -8,7 +8,7 @@ import localsmith
 
 @pytest.fixture
 def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db")
+    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
     yield app.test_client()
     app.extensions["localsmith"].store.close()
 

@@ -21,7 +21,7 @@ PICTURE = "data:image/png;base64," + base64.b64encode(PNG).decode()
 
 @pytest.fixture
 def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db")
+    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
     yield app.test_client()
     app.extensions["localsmith"].store.close()
 

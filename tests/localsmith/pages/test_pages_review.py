@@ -12,7 +12,7 @@ OURS = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 
 @pytest.fixture
 def app(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db")
+    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
     yield app
     app.extensions["localsmith"].store.close()
 
@@ -189,7 +189,7 @@ def test_queues_are_listed_on_the_first_page(client, seed):
 @pytest.mark.browser
 def test_an_answer_takes_two_keys(browser, tmp_path):
     """By keyboard alone: a digit and Enter for each answer, c for a note, s to skip, u to undo."""
-    app = localsmith.create_app(tmp_path / "review.db")
+    app = localsmith.create_app(tmp_path / "review.db", score_decimals=None)
     queue, runs = made_queue(Seed(app.test_client()), 4)
     with localsmith.serve(tmp_path / "review.db") as server:
         tab = browser.new_page()

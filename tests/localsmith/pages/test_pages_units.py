@@ -129,7 +129,7 @@ def test_the_reason_of_a_traceback_is_its_last_line():
 
 def test_kept_columns_follow_other_processes(tmp_path):
     """A commit by another process is noticed: nothing kept is older than the store."""
-    app = localsmith.create_app(tmp_path / "shared.db")
+    app = localsmith.create_app(tmp_path / "shared.db", score_decimals=None)
     capitals(Seed(app.test_client()))
     cache = Cache(tmp_path / "shared.db")
     before = cache.now()

@@ -51,7 +51,11 @@ def make_events(chance, traces):
             events.append(("post", posted))
             for key in ("correct", "kind"):
                 if chance.random() < 0.7:
-                    mark = {"score": chance.choice([0, 1, 0.3333, 1e7 / 3])} if key == "correct" else {"value": "blue"}
+                    mark = (
+                        {"score": chance.choice([0, 1, 0.3333, 3333333.3333])}
+                        if key == "correct"
+                        else {"value": "blue"}
+                    )
                     body = {"id": deterministic_id(chance), "run_id": one["id"], "key": key, **mark}
                     events.append(("feedback", {**body, "trace_id": one["trace_id"]}))
     return events
