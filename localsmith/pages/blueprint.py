@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from localsmith.errors import answer_error as answer_in_json
+from localsmith.pages.agreement import show_agreement
 from localsmith.pages.attachments import show_attachment
 from localsmith.pages.blocks import block
 from localsmith.pages.common import PATHS, here, is_raw, link, only, toggled, with_query
@@ -48,6 +49,7 @@ VIEWS: list[Callable[..., str | WerkzeugResponse]] = [
     show_run,
     show_attachment,
     show_review,
+    show_agreement,
 ]
 for view in VIEWS:
     blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view)

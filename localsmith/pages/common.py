@@ -119,6 +119,7 @@ PATHS = {  # the addresses of LangSmith's own pages, and what we add to them
     "show_project": "/o/<tenant>/projects/p/<session_id>",
     "export_json_lines": "/o/<tenant>/projects/p/<session_id>/export.jsonl",
     "export_csv": "/o/<tenant>/projects/p/<session_id>/export.csv",
+    "show_agreement": "/o/<tenant>/projects/p/<session_id>/agreement",
     "show_run": "/o/<tenant>/projects/p/<session_id>/r/<run_id>",
     "show_attachment": "/o/<tenant>/attachments/<owner_id>",
     "fill_queue": "/o/<tenant>/datasets/<dataset_id>/compare/queue",

@@ -311,7 +311,7 @@ def test_mistyped_address_is_a_page_in_a_browser_and_json_elsewhere(client):
     seen, called = client.get("/nope", headers=browser), client.get("/nope", headers={"Accept": "*/*"})
 
     assert seen.status_code == called.status_code == 404
-    assert "There is no such page here. To the datasets" in words(seen.text)
+    assert "There is no such page here." in words(seen.text) and "To the datasets" in words(seen.text)
     assert called.json["detail"].startswith("Not Found")
 
 

@@ -31,6 +31,7 @@ def paths(made):
         "four experiments": f"datasets/{made['wide']}/compare?selectedSessions={','.join(made['wide sessions'][:4])}",
         "six experiments": all_six,
         "six compact": f"{all_six}&view=compact",
+        "agreement": f"projects/p/{made['first']}/agreement?judge=correct&human=correct",
         "review": f"annotation-queues/{made['queue']}",
         "review, open": f"annotation-queues/{made['queue']}?open=1",
         "bad dataset": f"datasets/{made['bad']}",

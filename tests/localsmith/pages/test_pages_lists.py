@@ -165,3 +165,26 @@ def test_experiments_sort_by_their_numbers(open_page, site):
 
     assert [text.split()[0] for text in page.locator("tbody th a").all_inner_texts()] == ["#1", "#2", "#3"]
     assert page.locator("th[aria-sort=ascending]").count() == 1
+
+
+def test_a_judge_is_held_against_people(client, seed):
+    """The report card has agreement, kappa, what the judge accepts and rejects, and every disagreement as a link."""
+    dataset = seed.dataset("judged")
+    session = seed.session("judged", dataset)
+    runs = []
+    for n, (judge, human) in enumerate([(1, 1), (1, 1), (1, 0), (0, 0), (0, 1), (1, None)]):
+        (example,) = seed.examples(dataset, [({"n": n}, None)], split="dev" if n < 3 else "test")
+        runs.append(seed.run(session, example, outputs={"a": n}, feedback=[{"key": "a judge", "score": judge}]))
+        if human is not None:
+            seed.feedback(runs[-1], key="human", score=human, feedback_source={"type": "app"})
+
+    html = page(client, f"projects/p/{session}/agreement")
+
+    text = words(html)
+    assert "runs with both 5 agreement 0.600 0.231 … 0.882" in text and "kappa 0.167" in text
+    assert "accepts of what people accept 0.667" in text and "rejects of what people reject 0.500" in text
+    assert "0 1 1 1 1 2" in text  # people's 0: judged 0 once, 1 once; their 1: 0 once, 1 twice
+    assert [run["id"] in html for run in runs] == [False, False, True, False, True, False]
+    assert "dev 3" in text and "agreement" in page(client, f"projects/p/{session}")
+    nothing = seed.session("nothing")
+    assert "needs two scores" in words(page(client, f"projects/p/{nothing}/agreement"))
