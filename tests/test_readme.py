@@ -65,7 +65,8 @@ def test_commands_of_the_readme_print_what_is_pasted_below_them(capsys):
 
     for part in parts:
         for command in re.findall(r"^    (?:\$ )?uv run main\.py *(.*)$", part, re.M):
-            assert main.main(shlex.split(command)) == 0, command
+            fails = command.startswith("evaluate fixtures/agent.py")  # it does not know one of the capitals
+            assert main.main(shlex.split(command)) == fails, command
 
             out = capsys.readouterr().out.splitlines()
             link = re.sub("datasets/.*", "datasets/…/compare?selectedSessions=…", out[-1])
