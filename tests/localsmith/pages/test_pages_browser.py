@@ -31,7 +31,8 @@ def paths(made):
         "four experiments": f"datasets/{made['wide']}/compare?selectedSessions={','.join(made['wide sessions'][:4])}",
         "six experiments": all_six,
         "six compact": f"{all_six}&view=compact",
-        "agreement": f"projects/p/{made['first']}/agreement?judge=correct&human=correct",
+        "agreement": f"projects/p/{made['wide sessions'][0]}/agreement"
+        "?judge=score_0_of_the_citations&human=score_1_of_the_citations",
         "review": f"annotation-queues/{made['queue']}",
         "review, open": f"annotation-queues/{made['queue']}?open=1",
         "bad dataset": f"datasets/{made['bad']}",
@@ -46,7 +47,7 @@ def paths(made):
 
 
 KINDS = list(paths({key: "" for key in ("dataset first second third agents agent project pairs sides").split()} | {
-    "comparative": "", "queue": "", "wide": "", "wide sessions": "",
+    "comparative": "", "queue": "", "wide": "", "wide sessions": [""],
     "bad": "", "bad session": "", "bad example": "", "examples": [""], "step": {"id": ""},
     "bad run": {"id": ""}}))  # fmt: skip
 
