@@ -9,8 +9,8 @@ The names below are loaded when they are first used, so recording alone imports 
 """
 
 import importlib
-import importlib.util
 import os
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def refuse_namesakes() -> None:
     """Raise ImportError when a file of the user's comes before `recorder` or `rest` of ours."""
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for name in BESIDE:
-        spec = importlib.util.find_spec(name)
+        spec = PathFinder.find_spec(name)
         if spec and spec.origin and os.path.dirname(os.path.abspath(spec.origin)) != home:
             problem = f"{spec.origin} hides the module {name!r} of langsmith-rest-experiments"
             raise ImportError(f"{problem}: rename that file, or run from another folder.")

@@ -10,7 +10,6 @@ import recorder
 from langsmith_rest import connection
 from langsmith_rest.commands import dry_run, record_output
 from langsmith_rest.commands.connecting import Connect
-from langsmith_rest.commands.evaluators import say_what_follows
 from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_sources import OURS, Opened, check_all, open_all
 from langsmith_rest.importers import FORMATS
@@ -65,6 +64,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         api = stack.enter_context(connect())
         found = [record_file(api, opened, checked, options, say) for opened, checked in sources]
         recordings = [recording for recording, _ in found]
+        from langsmith_rest.commands.evaluators import say_what_follows  # slow to load: here, nothing waits for it
+
         for first in {recording.dataset_id: recording for recording in recordings if recording.runs_recorded}.values():
             say_what_follows(api, first.dataset_id, first.dataset_name, say)
     urls = links(recordings)
