@@ -2,7 +2,7 @@
 # Record a file of JSON lines as one experiment: a port of the recorder to Bash with curl, jq, awk and sha1sum.
 # Run:        LANGSMITH_ENDPOINT=... LANGSMITH_API_KEY=... bash level1.sh FILE DATASET EXPERIMENT
 # Level:      1 of PORTING.md, for flat results; jq 1.6 and newer
-# Leaves out: checks, child_runs, example_id, default names, changed scores, halving, reading back
+# Leaves out: checks, attachments, child_runs, example_id, default names, changed scores, halving, reading back
 # Exit code:  0 done, 1 stopped: run the same again, it sends what is missing
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -151,7 +151,7 @@ run_jq -r --arg d "$dataset_id" 'include "lib"; "\($d)-\(.inputs | jcs)-\(.refer
   uuid5s >"$work/example_ids"
 run_jq -n -r --slurpfile results "$work/results" --rawfile ids "$work/example_ids" --arg session "$session_id" 'include "lib";
   ($ids | split("\n")) as $ids | foreach range($results | length) as $i ({};
-    ($results[$i] | del(.feedback, .split, .example_metadata) | jcs) as $text | .[$text] += 1
+    ($results[$i] | del(.feedback, .attachments, .split, .example_metadata) | jcs) as $text | .[$text] += 1
     | .line = "\($session)-\($ids[$i])-\($text)-\(.[$text] - 1)"; .line)' | uuid5s >"$work/run_names"
 run_jq -n -c --slurpfile results "$work/results" --slurpfile session "$work/session" --rawfile examples "$work/example_ids" \
   --rawfile names "$work/run_names" 'include "lib";

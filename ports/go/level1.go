@@ -1,7 +1,7 @@
 // Record a file of JSON lines as one experiment: a port of the recorder to Go 1.19 and newer.
 // Run:        LANGSMITH_ENDPOINT=... LANGSMITH_API_KEY=... go run level1.go FILE DATASET EXPERIMENT
 // Level:      1 of PORTING.md, with Go's standard library alone
-// Leaves out: checks, child_runs, example_id, default names, changed scores, halving, reading back
+// Leaves out: checks, attachments, child_runs, example_id, default names, changed scores, halving, reading back
 // Exit code:  0 done, 1 stopped: run the same again, it sends what is missing
 package main
 
@@ -322,7 +322,7 @@ func runOf(result object, exampleID, sessionID string, opened time.Time, repetit
 			metadata["original_end_time"] = sent(ownEnd)
 		}
 	}
-	text := jcs(without(result, "feedback", "split", "example_metadata"))
+	text := jcs(without(result, "feedback", "attachments", "split", "example_metadata"))
 	name := uuid5(fmt.Sprintf("%s-%s-%s-%d", sessionID, exampleID, text, repetitions[text]))
 	repetitions[text]++
 	digits := fmt.Sprintf("%012x", start.UnixMilli())

@@ -1,7 +1,7 @@
 // Record a file of JSON lines as one experiment: a port of the recorder to Java 17 and newer.
 // Run:        LANGSMITH_ENDPOINT=... LANGSMITH_API_KEY=... java Level1.java FILE DATASET EXPERIMENT
 // Level:      1 of PORTING.md, with Java's standard library alone, which is why it brings its own JSON
-// Leaves out: checks, child_runs, example_id, default names, changed scores, halving, reading back
+// Leaves out: checks, attachments, child_runs, example_id, default names, changed scores, halving, reading back
 // Exit code:  0 done, 1 stopped: run the same again, it sends what is missing
 import java.io.IOException;
 import java.math.BigDecimal;
@@ -336,7 +336,7 @@ public class Level1 {
             metadata.put("original_end_time", result.getOrDefault("end_time", end));
         }
         Map<String, Object> content = new LinkedHashMap<>(result);
-        content.keySet().removeAll(List.of("feedback", "split", "example_metadata"));
+        content.keySet().removeAll(List.of("feedback", "attachments", "split", "example_metadata"));
         String text = jcs(content);
         int n = counts.merge(text, 1, Integer::sum) - 1;
         String digits = String.format("%012x", start.toEpochMilli());

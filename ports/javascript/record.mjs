@@ -1,7 +1,7 @@
 // Record a file of JSON lines as one experiment: a port of the recorder to JavaScript, for Node 20 and newer.
 // Run:        LANGSMITH_ENDPOINT=... LANGSMITH_API_KEY=... node record.mjs FILE DATASET [EXPERIMENT]
 // Level:      2 of PORTING.md, with Node's own modules alone
-// Leaves out: requests that overlap, streams, CSV, the spellings of other tools (level 3, or the command line's)
+// Leaves out: attachments, requests that overlap, streams, CSV, the spellings of other tools (level 3, or the command line's)
 // Exit code:  0 done, 1 something was refused or missing, 2 bad input or no connection settings
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";

@@ -1,7 +1,7 @@
 """Record a file of JSON lines as one experiment, with `requests` alone, one request after the other.
 Run:        LANGSMITH_ENDPOINT=... LANGSMITH_API_KEY=... python level1.py FILE DATASET EXPERIMENT
 Level:      1 of PORTING.md
-Leaves out: checks, child_runs, example_id, default names, changed scores, halving what is refused, reading back
+Leaves out: checks, attachments, child_runs, example_id, default names, changed scores, halving, reading back
 """
 
 import json
@@ -89,7 +89,7 @@ for at in range(0, len(results), 100):
             end = own_end.isoformat(timespec="microseconds") if "latency" in result else result["start_time"]
             metadata |= {"original_start_time": result["start_time"], "original_end_time": result.get("end_time", end)}
         end = (start + (own_end - own)).isoformat()
-        text = jcs({k: v for k, v in result.items() if k not in ("feedback", "split", "example_metadata")})
+        text = jcs({k: result[k] for k in result.keys() - {"feedback", "attachments", "split", "example_metadata"}})
         seed = f"{session['id']}-{example['id']}-{text}-{next(repetitions[text])}"
         digits = f"{(start - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1):012x}"
         i, kind = f"{digits[:8]}-{digits[8:]}-7{str(uuid5(NAMESPACE_DNS, seed))[15:]}", result.get("run_type", "llm")

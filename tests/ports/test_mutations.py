@@ -20,8 +20,8 @@ MUTATIONS = {
     "n of a run begins with 1": (BODIES, "{result.occurrence}", "{result.occurrence + 1}"),
     "the split belongs to the run's id": (BODIES, 'OF_THE_EXAMPLE = ("split", ', "OF_THE_EXAMPLE = ("),
     "example_metadata belongs to the run's id": (BODIES, '("split", "example_metadata")  #', '("split",)  #'),
-    "feedback belongs to the run's id": (BODIES, 'if value is None or name == "feedback":', "if value is None:"),
-    "nulls belong to the run's id": (BODIES, 'if value is None or name == "feedback":', 'if name == "feedback":'),
+    "feedback belongs to the run's id": (BODIES, 'LATER = ("feedback", ', "LATER = ("),
+    "nulls belong to the run's id": (BODIES, "if value is None or name in LATER:", "if name in LATER:"),
     "children keep their feedback in the run's id": (
         BODIES,
         "canonical_result(canonical_fields(child)) for child in value",
@@ -45,8 +45,8 @@ MUTATIONS = {
     # times
     "digits beyond microseconds are rounded": (
         BODIES,
-        "value = datetime.fromisoformat(value.upper())",
-        r'value = datetime.fromisoformat(re.sub(r"\.\d{7,}", lambda m: f"{float(m[0]):.6f}"[1:], value.upper()))',
+        "return datetime.fromisoformat(text.upper())",
+        r'return datetime.fromisoformat(re.sub(r"\.\d{7,}", lambda m: f"{float(m[0]):.6f}"[1:], text.upper()))',
     ),
     "the session's start is not whole": (BODIES, "return start.replace(microsecond=0)", "return start"),
     "the window has 24 hours": (BODIES, "WINDOW = timedelta(hours=20)", "WINDOW = timedelta(hours=24)"),
