@@ -14,10 +14,12 @@ import uuid
 from pathlib import Path
 
 import localsmith
+from localsmith.migrations import COUNT_FEEDBACK, COUNT_RUNS
 
 TENANT = "f51e8722-c21b-4092-a8ce-6f2410645d51"
 ANSWER = "Natalia sold 48 clips in April and half as many in May, so she sold 72 altogether. #### 72 " * 5
 EXPERIMENTS = 4
+KEY = {"x-api-key": "speed"}
 
 
 def fill(path, examples):
@@ -68,7 +70,8 @@ def fill_runs(db, session, ids, now, chance):
     def latency():
         return chance.randrange(10**5, 10**7)
 
-    first = db.execute("SELECT coalesce(max(seq), 0) + 1 FROM runs").fetchone()[0]
+    tops = [db.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0] for table in ("runs", "feedback")]
+    first = tops[0] + 1
     runs = [(first + n, str(uuid.UUID(int=chance.getrandbits(128))), example) for n, example in enumerate(ids)]
     db.executemany(
         "INSERT INTO runs (seq, id, session_id, trace_id, is_root, reference_example_id, dotted_order, name, run_type,"
@@ -82,13 +85,15 @@ def fill_runs(db, session, ids, now, chance):
     db.executemany("INSERT INTO run_bodies (seq, inputs, outputs) VALUES (?, ?, ?)", bodies)
     for key, score in (("correct", lambda: chance.randrange(2)), ("closeness", lambda: round(chance.random(), 4))):
         db.executemany(
-            "INSERT INTO feedback (id, run_id, session_id, trace_id, key, score, created_at, modified_at, received)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, '{}')",
+            "INSERT INTO feedback (id, run_id, session_id, is_root, trace_id, key, score, created_at, modified_at,"
+            " received) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, '{}')",
             (
                 (str(uuid.UUID(int=chance.getrandbits(128))), run, session, run, key, score(), now, now)
                 for _, run, _ in runs
             ),
         )
+    db.execute(COUNT_RUNS, tops[:1])
+    db.execute(COUNT_FEEDBACK, tops[1:])
 
 
 def milliseconds(client, address):
@@ -112,6 +117,10 @@ def measure(path, small, address, repeat):
         times["first"].append(milliseconds(client, address))
         for name, query in (QUERIES | SLOWER).items():
             times.setdefault(name, []).append(milliseconds(client, address + query))
+        client.get(address)
+        score = client.get("/feedback", query_string={"limit": 1}, headers=KEY).get_json()[0]
+        client.patch(f"/feedback/{score['id']}", json={"score": 1 - score["score"]}, headers=KEY)
+        times.setdefault("one score", []).append(milliseconds(client, address))
     return {name: min(found) for name, found in times.items()}
 
 
@@ -120,7 +129,7 @@ def main():
     parser.add_argument("--examples", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000])
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
-    names = ["first", *QUERIES, *SLOWER]
+    names = ["first", *QUERIES, *SLOWER, "one score"]  # the last: the page after one score has changed
     print(f"milliseconds in the server, {EXPERIMENTS} experiments, best of {arguments.repeat}")
     print(f"{'examples':>9}" + "".join(f"{name:>13}" for name in names))
     for examples in arguments.examples:

@@ -8,7 +8,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
@@ -87,6 +87,43 @@ def load_columns(db: sqlite3.Connection, session_id: str) -> Columns:
     return Columns(examples, seqs, statuses, latencies, tokens, costs, at, repeats, *found, len(gone))
 
 
+def reload_columns(db: sqlite3.Connection, session_id: str, old: Columns, keys: set[str]) -> Columns:
+    """The columns as they are now, when nothing but the feedback of these metrics is new."""
+    cursor = db.cursor()
+    cursor.row_factory = None
+    sql = "SELECT id, reference_example_id FROM runs WHERE session_id = ? AND is_root = 1"
+    example_of = dict(cursor.execute(sql, (session_id,)).fetchall())
+    scores, single, labels, broken, overall = _feedback(cursor, session_id, example_of, set(), keys)
+
+    def others(found: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in found.items() if key not in keys}
+
+    return replace(
+        old,
+        scores=others(old.scores) | scores,
+        single=others(old.single) | single,
+        labels=others(old.labels) | labels,
+        broken=Counter(others(old.broken) | broken),
+        overall=sorted([item for item in old.overall if item[0] not in keys] + overall, key=itemgetter(0)),
+    )
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells whether the columns of an experiment are still those of the store; see `changes` in schema.sql."""
+
+    runs: tuple[int, int | None]  # when the experiment was made, and the changes of its runs
+    feedback: dict[str, int]  # metric -> changes of its feedback
+
+
+def stamp_of(db: sqlite3.Connection, session_id: str) -> Stamp:
+    runs = db.execute(
+        "SELECT created_at, changes FROM sessions LEFT JOIN run_totals ON session_id = id WHERE id = ?", (session_id,)
+    ).fetchone()
+    feedback = "SELECT key, sum(changes) FROM feedback_totals WHERE session_id = ? GROUP BY key"
+    return Stamp(tuple(runs), {key: changes for key, changes in db.execute(feedback, (session_id,))})
+
+
 def _repeats(examples: Sequence[str | None], seqs: Sequence[int]) -> dict[str, list[int]]:
     repeated = _doubles(examples)
     found: dict[str, list[int]] = {example: [] for example in repeated}
@@ -112,7 +149,11 @@ KEYS = """
 
 
 def _feedback(
-    cursor: sqlite3.Cursor, session_id: str, example_of: dict[str, str | None], gone: set[str]
+    cursor: sqlite3.Cursor,
+    session_id: str,
+    example_of: dict[str, str | None],
+    gone: set[str],
+    keys: Iterable[str] | None = None,
 ) -> tuple[
     dict[str, dict[str, float]],
     dict[str, dict[str, list[float]]],
@@ -120,13 +161,16 @@ def _feedback(
     Counter[str],
     list[Overall],
 ]:
-    """Scores, single scores, labels, failures of evaluators, and feedback on the whole experiment; see `Columns`."""
+    """Scores, single scores, labels, failures of evaluators, and feedback on the whole experiment; see `Columns`.
+
+    Of all metrics, or of `keys`.
+    """
     compared = cursor.execute("SELECT 1 FROM comparative_members WHERE session_id = ? LIMIT 1", (session_id,))
     # Preferences of a pairwise comparison mean nothing outside of it. They are only ruled out where there are
     # any, since without this condition an index alone answers the query.
     condition = f" AND {NOT_PAIRWISE}" if compared.fetchone() else ""
     scores, single, labels, broken, overall = {}, {}, {}, Counter[str](), []
-    for (key,) in cursor.execute(KEYS, (session_id,)).fetchall():
+    for key in sorted(keys) if keys is not None else [row[0] for row in cursor.execute(KEYS, (session_id,)).fetchall()]:
         rows = cursor.execute(
             f"SELECT run_id, score FROM feedback WHERE session_id = ? AND key = ?{condition} ORDER BY run_id",
             (session_id, key),
@@ -259,51 +303,90 @@ def _collector_resting() -> Iterator[None]:
             gc.enable()
 
 
-class Kept:
-    """Columns and summaries of one state of the store."""
+class Lasting:
+    """What was made of earlier states of the store, with what tells whether it is true of a later one."""
 
     def __init__(self) -> None:
-        self._columns: OrderedDict[str, Columns] = OrderedDict()
-        self._summaries: dict[str, Summary] = {}
+        self.columns: OrderedDict[str, tuple[Stamp, Columns]] = OrderedDict()
+        self.others: dict[Any, tuple[tuple[Any, ...], Any]] = {}
+        self.lock = threading.Lock()
+
+    def keep(self, session_id: str, stamp: Stamp, columns: Columns) -> None:
+        with self.lock:
+            self.columns[session_id] = stamp, columns
+            self.columns.move_to_end(session_id)
+            total = sum(len(columns.seqs) for _, columns in self.columns.values())
+            while total > KEPT_RUNS and len(self.columns) > 1:
+                _, (_, dropped) = self.columns.popitem(last=False)
+                total -= len(dropped.seqs)
+
+
+class Kept:
+    """Columns and summaries of one state of the store; what did not change since an earlier one is not made again."""
+
+    def __init__(self, lasting: Lasting) -> None:
+        self._lasting = lasting
+        self._columns: dict[str, Columns] = {}
         self._others: dict[Any, Any] = {}
-        self._lock = threading.Lock()
 
     def columns(self, db: sqlite3.Connection, session_id: str) -> Columns:
         found = self._columns.get(session_id)
         if found is None:
-            with _collector_resting():
+            if sum(len(columns.seqs) for columns in self._columns.values()) > KEPT_RUNS:
+                self._columns.clear()
+            found = self._columns[session_id] = self._load(db, session_id)
+        return found
+
+    def _load(self, db: sqlite3.Connection, session_id: str) -> Columns:
+        stamp = stamp_of(db, session_id)
+        old_stamp, old = self._lasting.columns.get(session_id, (None, None))
+        if old and stamp == old_stamp:
+            return old
+        with _collector_resting():
+            if old and old_stamp and stamp.runs == old_stamp.runs and not old.replaced:
+                changed = {key for key, _ in stamp.feedback.items() ^ old_stamp.feedback.items()}
+                found = reload_columns(db, session_id, old, changed)
+            else:
                 found = load_columns(db, session_id)
-            with self._lock:
-                self._columns[session_id] = found
-                total = sum(len(columns.seqs) for columns in self._columns.values())
-                while total > KEPT_RUNS and len(self._columns) > 1:
-                    _, dropped = self._columns.popitem(last=False)
-                    total -= len(dropped.seqs)
+        self._lasting.keep(session_id, stamp, found)
         return found
 
     def summary(self, db: sqlite3.Connection, session_id: str) -> Summary:
-        if session_id not in self._summaries:
-            self._summaries[session_id] = summarize(self.columns(db, session_id))
-        return self._summaries[session_id]
+        columns = self.columns(db, session_id)
+        found: Summary = self.other(("summary", session_id), lambda: summarize(columns), of=(columns,))
+        return found
 
-    def other(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Anything else that follows from the store alone, under a key of the caller's."""
-        found = self._others.get(key)
-        if found is None:
-            if len(self._others) > KEPT_OTHERS:
-                self._others.clear()
-            found = self._others[key] = make()
+    def other(self, key: Any, make: Callable[[], Any], of: tuple[Any, ...] | None = None) -> Any:
+        """Anything else that follows from the store, under a key of the caller's; from `of` alone where that is given,
+        so that it lasts as long as these very objects, or numbers, do."""
+        if key in self._others:
+            return self._others[key]
+        if len(self._others) > KEPT_OTHERS:
+            self._others.clear()
+        made_of, found = self._lasting.others.get(key, (None, None))
+        if of is None or made_of is None or not all(map(_is_same, of, made_of)):
+            found = make()
+        if of is not None:
+            if len(self._lasting.others) > KEPT_OTHERS:
+                self._lasting.others.clear()
+            self._lasting.others[key] = of, found
+        self._others[key] = found
         return found
 
 
+def _is_same(one: Any, other: Any) -> bool:
+    return one is other or (isinstance(one, int) and one == other)
+
+
 class Cache:
-    """Hands out what is `Kept`, and drops it as soon as anyone, in any process, commits to the store."""
+    """Hands out what is `Kept`, and begins anew as soon as anyone, in any process, commits to the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._version: int | None = None
-        self._kept = Kept()
+        self._lasting = Lasting()
+        self._kept = Kept(self._lasting)
 
     def now(self) -> Kept:
         """What is kept of the store as it is. Call it before the read transaction begins: then what is put in
@@ -311,5 +394,5 @@ class Cache:
         with self._lock:
             version = self._store.version()
             if version != self._version:
-                self._version, self._kept = version, Kept()
+                self._version, self._kept = version, Kept(self._lasting)
             return self._kept

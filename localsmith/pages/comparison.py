@@ -194,13 +194,17 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
 
 
 def _examples(db: sqlite3.Connection, kept: Kept, dataset_id: str, sides: list[Side]) -> tuple[list[str], int]:
+    # Moves with every change of its examples.
+    modified = db.execute("SELECT modified_at FROM datasets WHERE id = ?", (dataset_id,)).fetchone()[0]
+
     def make() -> tuple[list[str], int]:
-        positions: list[str] = kept.other(("positions", dataset_id), lambda: _positions(db, dataset_id))
+        positions: list[str] = kept.other(("positions", dataset_id), lambda: _positions(db, dataset_id), (modified,))
         run: set[str] = set().union(*(side.columns.at for side in sides))
         known = list(filter(run.__contains__, positions))
         return known + sorted(run.difference(known)), len(positions) - len(known)
 
-    found: tuple[list[str], int] = kept.other(("examples", *(side.experiment.id for side in sides)), make)
+    of = (modified, *(side.columns.at for side in sides))
+    found: tuple[list[str], int] = kept.other(("examples", *(side.experiment.id for side in sides)), make, of)
     return found
 
 
@@ -227,7 +231,8 @@ def _against(kept: Kept, baseline: Side, side: Side, question: Question, cluster
 
     def kept_metric(name: str) -> Metric:
         key = ("against", baseline.experiment.id, side.experiment.id, name, name in question.lower, question.cluster)
-        found: Metric = kept.other(key, lambda: make(name))
+        of = (before.scores.get(name), after.scores.get(name), before.single.get(name), after.single.get(name))
+        found: Metric = kept.other(key, lambda: make(name), None if clusters else of)
         return replace(found)  # the verdict depends on what else is compared
 
     return {name: kept_metric(name) for name in names}

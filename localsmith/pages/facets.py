@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from localsmith.pages.columns import Kept
+from localsmith.pages.columns import Kept, stamp_of
 
 MAX_EXAMPLES = 30_000  # beyond, reading the metadata of all of them would take longer than the page
 MAX_VALUES = 12  # a key with more is no facet, but an id or a text
@@ -22,13 +22,16 @@ class Facet:
 
 def index_of_examples(db: sqlite3.Connection, kept: Kept, dataset_id: str) -> Index:
     """Splits and metadata of a dataset's examples."""
-    found: Index = kept.other(("facets", dataset_id), lambda: _of_examples(db, dataset_id))
+    # Moves with every change of an example.
+    modified = db.execute("SELECT modified_at FROM datasets WHERE id = ?", (dataset_id,)).fetchone() or (0,)
+    found: Index = kept.other(("facets", dataset_id), lambda: _of_examples(db, dataset_id), (modified[0],))
     return found
 
 
 def index_of_tags(db: sqlite3.Connection, kept: Kept, sessions: list[str]) -> Index:
     """Tags of the runs of experiments."""
-    found: Index = kept.other(("tags", *sessions), lambda: _of_runs(db, sessions))
+    runs = tuple(number for session in sessions for number in stamp_of(db, session).runs)
+    found: Index = kept.other(("tags", *sessions), lambda: _of_runs(db, sessions), runs)
     return found
 
 
