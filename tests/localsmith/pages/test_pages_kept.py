@@ -46,10 +46,10 @@ def test_kept_columns_are_those_of_the_store_after_any_change(api, look, seed):
             api.runs(runs[-1:])
         elif what in ("score", "overall"):
             owner = {"run_id": chance.choice(runs)["id"]} if what == "score" else {"session_id": session}
-            mark = chance.choice([{"score": chance.random()}, {"value": "blue"}, {"error": True}])
+            mark = chance.choice([{"score": round(chance.random(), 4)}, {"value": "blue"}, {"error": True}])
             feedback.append(api.post("/feedback", {**owner, "key": chance.choice("ab"), **mark})["id"])
         elif what == "change" and feedback:
-            api.patch(f"/feedback/{chance.choice(feedback)}", {"score": chance.random()})
+            api.patch(f"/feedback/{chance.choice(feedback)}", {"score": round(chance.random(), 4)})
         elif what == "delete" and feedback:
             api.delete(f"/feedback/{feedback.pop(chance.randrange(len(feedback)))}")
         elif what == "end":
