@@ -26,7 +26,8 @@ LEAVES = (
     *("langsmith_rest.wording", "langsmith_rest.errors", "langsmith_rest.notebooks"),
 )
 FACE = "langsmith_rest"  # loads what it names when it is used
-SHARED_WITH_THE_STORE = "langsmith_rest.paired"
+AGREEMENT = "langsmith_rest.evaluation.aligning.agreement"  # the statistics of people and judges
+SHARED_WITH_THE_STORE = {"langsmith_rest.paired", AGREEMENT}
 STARTS_THE_STORE = "langsmith_rest.local"
 
 
@@ -109,11 +110,11 @@ def test_nothing_imports_in_circles():
 
 
 def test_client_and_store_meet_over_http_only():
-    """They share the statistics of pairs, and one module starts the store."""
+    """They share pure statistics, and one module starts the store."""
     to_client = {imported for _, imported in ours(of_the_store=True) if not is_in(imported, "localsmith")}
     to_store = {importer for importer, imported in ours(of_the_store=False) if is_in(imported, "localsmith")}
 
-    assert to_client == {SHARED_WITH_THE_STORE}
+    assert to_client == SHARED_WITH_THE_STORE
     assert to_store == {STARTS_THE_STORE}
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from langsmith_rest.commands.compare_output import advice, check_in_words, in_markdown, in_text
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.commands.junit import write_junit
+from langsmith_rest.commands.progress import waiting
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.comparing.comparison import INCONCLUSIVE, PASSED, Comparison
@@ -94,7 +95,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     with connect("reading", must_exist=True) as api:
         if options.wait:
             wait(api, say, options)
-        comparison = compare_as_told(api, options)
+        with waiting("reading the runs", say):
+            comparison = compare_as_told(api, options)
     if options.json:
         print(json.dumps(asdict(comparison)))
     elif options.markdown:

@@ -3,9 +3,8 @@
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import Any
 
 from langsmith_rest.wording import Say
 
@@ -39,14 +38,6 @@ def counting(what: str, say: Say) -> Iterator[OnProgress]:
     """An `on_progress` that shows how many are done: `a.jsonl: 2,000 of 60,000 recorded`."""
     with shown(say) as show:
         yield lambda done, total: show(lambda: f"{what}: {done:,}{f' of {total:,}' if total else ''} done")
-
-
-def counted_through(results: Iterable[Any], what: str, say: Say) -> Iterator[Any]:
-    """Yield `results` and show how many there were so far."""
-    with counting(what, say) as on_progress:
-        for number, result in enumerate(results, 1):
-            on_progress(number, None)
-            yield result
 
 
 @contextlib.contextmanager
