@@ -78,7 +78,7 @@ def open_trace(page: Page) -> None:
     """Look at one step of the first trace in the list."""
     page.locator("tbody th a").first.click()
     page.locator(".tree li a").nth(1).click()
-    page.wait_for_function("document.querySelectorAll('.tree li a')[1].hasAttribute('aria-current')")
+    page.locator(".tree li").nth(1).locator("[aria-current=page]").wait_for()
 
 
 def pictures(store: Store) -> list[tuple]:

@@ -33,13 +33,12 @@ def test_choosing_a_step_leaves_the_tree_where_it_is(trace):
 
     chosen = page.locator(".tree li a").nth(200)
     chosen.click()
-    page.locator(".step-body h1", has_text="gpt").or_(page.locator(".step-body h1", has_text=" ")).first.wait_for()
-    page.wait_for_function("document.querySelectorAll('.tree li a')[200].hasAttribute('aria-current')")
+    page.locator(".tree li").nth(200).locator("[aria-current=page]").wait_for()
 
     assert page.evaluate("document.querySelector('.tree').scrollTop") == before > 1000
     assert page.url.endswith(chosen.get_attribute("href")) and page.evaluate("window.same")
     page.go_back()
-    page.wait_for_function("document.querySelectorAll('.tree li a')[0].hasAttribute('aria-current')")
+    page.locator(".tree li").first.locator("[aria-current=page]").wait_for()
     page.locator(".step-body h1", has_text="long agent").wait_for()
 
 
