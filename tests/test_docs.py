@@ -24,7 +24,7 @@ from places import FIXTURES, MAIN, ROOT
 import localsmith
 from langsmith_rest.commands.main import parser_of
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+-->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$\n?", re.M | re.S)
 LONGEST_LINE = 120
 SECONDS = 120  # for one block
@@ -136,7 +136,7 @@ def test_page_runs_and_prints_what_it_says(path, folder):
     for block in blocks:
         code, printed = run(block, folder)
 
-        place = f"docs/{path.name}, line {block.line}"
+        place = f"{path.name}, line {block.line}"
         assert code == 0, f"{place}: exit code {code}\n{printed}"
         missing = missing_line(block.printed, printed)
         assert missing is None, f"{place} does not print, in this order:\n{missing}\nbut:\n{printed}"

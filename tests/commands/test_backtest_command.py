@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,9 +15,7 @@ from places import ROOT
 import localsmith
 import rest
 from langsmith_rest import connection
-from langsmith_rest.commands import backtest as backtest_report
 from langsmith_rest.commands import main
-from langsmith_rest.commands.backtest import moment
 from langsmith_rest.evaluation import api as calls
 from langsmith_rest.evaluation import runs_api
 
@@ -313,93 +309,3 @@ def test_killed_half_way_the_same_command_completes_it(command, mine, store):
         for name in [one["experiment_name"] for one in json.loads(out)["evaluations"]]:
             session = calls.find_experiment(api, name)
             assert rest.read_session(api, session["id"])["run_count"] == 8
-
-
-# The README
-
-
-def test_the_readme_shows_what_is_printed_and_runs_as_pasted(command, server, monkeypatch):
-    """Both commands with the lines pasted below them, then the steps as functions."""
-    monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
-    monkeypatch.setattr(backtest_report, "FIXTURES", Path("fixtures"))
-    Path("fixtures").symlink_to(ROOT / "fixtures")
-    section = (ROOT / "README.md").read_text().split("## Backtesting\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", section, re.M)
-    demo, *pasted, own, functions = [
-        "\n".join(line[4:] for line in block.splitlines()) for block in blocks if block.strip()
-    ]
-
-    for pattern in (demo, own):
-        code, out, err = command(
-            *shlex.split(pattern.replace("\\\n", " ").strip().removeprefix("uv run main.py backtest"))
-        )
-        assert code == 0
-        printed = {*(out + err).splitlines(), ""}
-        for block in pasted if pattern == demo else ():
-            assert set(block.splitlines()) <= printed
-    ran = subprocess.run(
-        [sys.executable, "-c", functions], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-
-    assert (ran.returncode, ran.stdout) == (0, "better\n"), ran.stderr
-
-
-# Misuse
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "--project is missing"),
-        (("--demo",), "--demo sets --project itself"),
-        (("--project", "p"), "--dataset is missing"),
-        (("--project", "p", "--dataset", "d"), "--target is missing"),
-        (("--project", "p", "--dataset", "d", "--target", "agent.py:run"), "--evaluators is missing"),
-        (("--target", "none.py:run"), "none.py: there is no such file"),
-        (("--target", "agent.py"), "FILE.py:FUNCTION"),
-        (("--target", "agent.py:walk"), "no function 'walk'"),
-        (("--mask", "agent.py:walk"), "no function 'walk'"),
-        (("--load", "none.jsonl"), "none.jsonl: there is no such file"),
-        (("--experiment", "x", "--target", "agent.py:run"), "--experiment names one experiment"),
-        (("--experiment", "lab-baseline"), "'lab-baseline' is the name of the baseline"),
-    ],
-)
-def test_what_cannot_work_is_said_before_anything_is_connected(command, mine, arguments, message):
-    """Exit code 2, the flag that is missing or wrong, and no store made."""
-    if arguments[:1] != ("--project",) and arguments:
-        arguments = (*mine[:8], *arguments)
-
-    code, out, err = command(*arguments)
-
-    assert (code, out) == (2, "") and message in err
-    assert not os.path.exists(".localsmith")
-
-
-def test_bad_results_are_refused_by_line(command, mine):
-    Path("runs.jsonl").write_text('{"inputs": {}}\n')
-
-    code, _, err = command("--load", "runs.jsonl", "--project", "p")
-
-    assert code == 2 and "runs.jsonl, line 1: 'outputs' is missing" in err
-
-
-def test_names_that_are_not_there_are_misuse(command, mine):
-    """Exit code 2: a pipeline does not take a typo for a failed gate."""
-    command("--load", "runs.jsonl", "--project", "prod")
-
-    code, out, err = command("--project", "prdo", *mine[2:8], "--fail-below", "polite=0.9")
-
-    assert (code, out) == (2, "") and "No project 'prdo'. Did you mean 'prod'?" in err
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("24h", 86400), ("7d", 604800), ("2w", 1209600)])
-def test_since_is_how_long_ago(text, seconds):
-    assert moment(text).total_seconds() == seconds
-
-
-def test_since_is_a_time(command, mine, capsys):
-    """Without an offset it means UTC; anything else is misuse."""
-    assert moment("2026-08-21T09:15").isoformat() == "2026-08-21T09:15:00+00:00"
-    with pytest.raises(SystemExit):
-        command(*mine, "--since", "yesterday")
-    assert "'yesterday' is no time: expected 90m, 24h, 7d" in capsys.readouterr().err
