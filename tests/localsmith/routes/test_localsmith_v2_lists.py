@@ -1,7 +1,7 @@
 """The v2 lists and sessions, over the data of v1."""
 
 import pytest
-from localsmith_api import Api, new_id, run
+from localsmith_api import Api, run
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_session_is_created_once(api):
         ({"name": "x", "type": "project"}, 422),
         ({"name": "x", "type": "AGENT"}, 501),
         ({"name": "x", "type": "EXPERIMENT"}, 422),
-        ({"name": "x", "type": "EXPERIMENT", "reference_dataset_id": new_id()}, 404),
+        ({"name": "x", "type": "EXPERIMENT", "reference_dataset_id": "c953bd19-50f1-41f8-b315-68ce5b9065f4"}, 404),
     ],
     ids=str,
 )
