@@ -141,5 +141,5 @@ def test_delete_needs_to_be_told_what(store, capsys, argv):
 
 def test_delete_finds_everything_before_it_deletes_anything(store, capsys):
     """One unknown name, and all stay."""
-    assert "No experiment 'nothing'" in run(capsys, "delete", "first", "nothing", "--yes", code=1).err
+    assert "No experiment 'nothing'" in run(capsys, "delete", "first", "nothing", "--yes", code=2).err
     assert len(names(capsys)) == 3

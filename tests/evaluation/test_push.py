@@ -189,10 +189,10 @@ def test_a_mask_comes_from_a_file(server, capsys):
 
 def test_push_says_what_it_lacks(server, capsys):
     """A place to go to, a store to come from, and an experiment."""
-    assert "no local store" in run(capsys, "push", "x", "--to", server.url, code=1).err
+    assert "no local store" in run(capsys, "push", "x", "--to", server.url, code=2).err
     run(capsys, "record", str(FIXTURES / "before.jsonl"), "--experiment", "before")
 
     assert "push needs a place to go to" in run(capsys, "push", "before", code=2).err
     assert (
-        "No experiment 'befor'. Did you mean 'before'?" in run(capsys, "push", "befor", "--to", server.url, code=1).err
+        "No experiment 'befor'. Did you mean 'before'?" in run(capsys, "push", "befor", "--to", server.url, code=2).err
     )

@@ -105,7 +105,7 @@ class Comparison:
 
 
 def row_of(baseline: ComparedExperiment, candidate: Candidate, metric: Metric, is_score: bool) -> dict[str, Any]:
-    numbers = asdict(metric)
+    numbers = {name: value for name, value in asdict(metric).items() if not isinstance(value, dict | list)}
     names = {"candidate": candidate.name, "baseline": baseline.name, "metric": numbers.pop("name")}
     return {**names, "is_score": is_score, **numbers}
 
