@@ -136,7 +136,8 @@ def test_one_name_for_two_experiments_is_refused(run, unreachable):
 
 NAMES = {
     "dataset_id", "dataset_name", "experiment_id", "experiment_name", "url", "results", "examples_created",
-    "examples_existing", "runs_recorded", "runs_existing", "feedback", "rejected", "other_runs", "summary",
+    "examples_existing", "examples_updated", "runs_recorded", "runs_existing", "feedback", "rejected",
+    "other_runs", "summary",
 }  # fmt: skip
 
 
