@@ -1,4 +1,13 @@
-"""The for loop: results become examples of a dataset, and runs and feedback of an experiment."""
+"""The for loop: results become examples of a dataset, and runs and feedback of an experiment.
+
+Ids are uuid5 of content: an example's of dataset, inputs and reference; the experiment's of
+dataset and name; a run's of experiment, example and result; feedback's of run and key. So all
+of it can be sent twice: what exists is left alone. Delivery groups up to 100 results, and sends
+a group's examples, then runs, then feedback; several groups travel at once. The connection
+repeats what got no answer, for two minutes. A group that is refused is halved until the bad
+result stands alone and goes to `rejected`. Nothing is kept on disk: after a crash, the same
+call finds the experiment by its name, lists its runs, and sends the rest.
+"""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -34,11 +43,12 @@ def record_langsmith_experiment(
         recording = record_langsmith_experiment("capitals", results)
         print(recording.url)
 
-    All results are checked before the first request. Only a generator with an `experiment_name` is
-    streamed, in constant memory: what is wrong in it is listed in `rejected`. Without a name, the
-    experiment is called after the dataset and a hash of both. `langsmith` is a connection made by
-    `connect`, which is also the default. `on_progress` is called with the number of results done
-    and of all (None while streaming). `verify` reads the experiment back.
+    All results are checked before the first request, except those of a generator whose experiment
+    has a name: it is streamed in constant memory, and what is wrong in it is listed in `rejected`.
+    Without a name, the experiment is called after the dataset and a hash of dataset and results.
+    `langsmith` is a connection made by `connect`, which is also the default. `on_progress` is
+    called with the number of results done and of all (None while streaming). `verify` waits until
+    what was sent can be read back.
 
     Raises ValueError for bad results, SetupError without a key or endpoint, LookupError when the
     name belongs to another dataset, RecordingError when recording had to stop half way. What
@@ -49,21 +59,15 @@ def record_langsmith_experiment(
     experiment_name = experiment_name or source.default_name(dataset_name)
     check_names(dataset_name, experiment_name, description, metadata)
     account = Account(Recording("", dataset_name, "", experiment_name, ""), source, on_progress)
-    return record(api, source, account, description, metadata, verify)
+    about = {"description": description, "metadata": metadata}
+    return record(api, source, account, about, verify)
 
 
-def record(
-    api: LangSmith,
-    source: Source,
-    account: Account,
-    description: str | None,
-    metadata: dict[str, Any] | None,
-    verify: bool,
-) -> Recording:
-    """Send checked results. Ids follow from what is recorded, so all of it can be sent twice."""
+def record(api: LangSmith, source: Source, account: Account, about: Any, verify: bool) -> Recording:
+    """Send checked results."""
     recording = account.recording
     with Delivery(api, source, account) as delivery:
-        # 1. The dataset: found by its name, or created, unless the experiment's name is taken.
+        # 1. The dataset: found or created, unless another one has an experiment of this name.
         looking = delivery.meanwhile(rest.find_session, api, name=recording.experiment_name)
         dataset, is_new = rest.find_dataset(api, recording.dataset_name), False
         if earlier := looking.result():
@@ -74,11 +78,12 @@ def record(
         # 2. The experiment (the API's session): found too, or created while examples travel.
         start = bodies.session_start(source.earliest, source.longest, datetime.now(UTC))
         name = recording.experiment_name
-        session = bodies.session(dataset["id"], name, start, description, metadata)
+        session = bodies.session(dataset["id"], name, start, **about)
         delivery.open(dataset, is_new, session, earlier)
 
         for result in source:
             # 3. The example: inputs and reference outputs, one for all results that share them.
+            #    (A new field of a result goes into `Result`, the checks, and one of these three.)
             result.example = bodies.example(dataset["id"], result)
             # 4. The runs: what the system answered, tied to the example, its steps below it.
             result.runs = bodies.trace(delivery.session, result)
@@ -86,7 +91,7 @@ def record(
             result.feedback = bodies.feedback(result.runs)
             delivery.add(result)
 
-        # 6. Close the experiment, read it back, and link to it.
+        # 6. Link to the experiment, close it, and read it back.
         found = delivery.finish()
         recording.dataset_id, recording.experiment_id = dataset["id"], found["id"]
         recording.url = rest.experiment_url(api, dataset, found["id"])

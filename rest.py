@@ -53,7 +53,7 @@ def update_examples(api: LangSmith, examples: Sequence[dict]) -> None:
 
 
 # ---------------------------------------------------------------- experiments ("sessions")
-# The v1 calls are served until 1 July 2027; v2 wants a type.
+# v1 is asked first: LangSmith serves these calls until 1 July 2027. v2 wants a type.
 
 
 def create_session(api: LangSmith, session: dict) -> dict:
@@ -91,13 +91,16 @@ def experiment_url(api: LangSmith, dataset: dict, session_id: str) -> str:
 
 
 def create_runs(api: LangSmith, runs: Iterable[bytes]) -> None:
-    """Create up to 100 runs, whole trees at best; when all exist (409), nothing happens."""
+    """Create up to 100 runs, of whole traces where they fit. 409 is fine: all of them exist."""
     body = b'{"post":[%b]}' % b",".join(runs)
     send(api, "POST", "/runs/batch", data=body, headers=JSON, fine=409)
 
 
 def create_runs_with_files(api: LangSmith, parts: Iterable[tuple[str, bytes, str]]) -> None:
-    """Create runs and their attachments: parts `post.<run id>` and `attachment.<run id>.<name>`, each with its type."""
+    """Create runs and their attachments, given as parts.
+
+    Their names are `post.<run id>` and `attachment.<run id>.<name>`; each has its type.
+    """
     files = [(name, (None, data, f"{kind}; length={len(data)}")) for name, data, kind in parts]
     send(api, "POST", "/runs/multipart", files=files, fine=409)
 
@@ -119,7 +122,7 @@ def list_run_examples(api: LangSmith, session_id: str, start: datetime) -> Itera
         old |= {"select": ["id", "reference_example_id"]}
         for run in run_pages(api, new, old):
             yield [run["id"], run.get("reference_example_id") or ""]
-        if "runs v2" in api.missing:  # v1 needs no times, so that was all
+        if "runs v2" in api.missing:  # set by `either`; v1 needs no times, so that was all
             return
 
 
@@ -175,7 +178,7 @@ def create_feedback(api: LangSmith, items: Mapping[str, bytes]) -> None:
 
 def create_one_feedback(api: LangSmith, body: bytes) -> None:
     """Create one piece of feedback, once its run is stored: LangSmith queues runs first."""
-    for pause in (1, 2, 4, 8, 16, 0):
+    for pause in (1, 2, 4, 8, 16, 0):  # seconds; after the last try, it is refused
         try:
             send(api, "POST", "/feedback", data=body, headers=JSON, fine=409)
             return
