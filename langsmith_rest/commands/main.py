@@ -211,6 +211,8 @@ def run() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(Stdout()), encoding, errors="backslashreplace", line_buffering=lines
     )
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     code = main()
     if code == INTERRUPTED:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+import tempfile
 import webbrowser
 from pathlib import Path
 
@@ -113,13 +114,15 @@ def export(file: Path, experiments: list[str]) -> int:
 
 def save(file: Path, answer: requests.Response) -> None:
     """Write a download to a file, which appears whole or stays as it was."""
-    unfinished = file.with_name(file.name + ".part")
+    unfinished = None
     try:
-        with open(unfinished, "wb") as out:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f"{file.name}.", delete=False) as out:
+            unfinished = Path(out.name)
             out.writelines(answer.iter_content(1 << 20))
         unfinished.replace(file)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        if unfinished:
+            unfinished.unlink(missing_ok=True)
         if isinstance(error, requests.RequestException):
             raise
         raise ValueError(f"--export {file}: it cannot be written ({error.strerror}).") from None
