@@ -7,9 +7,9 @@ from typing import Any
 import requests
 
 from langsmith_rest import local
-from langsmith_rest.connection import LangSmith, call, send
+from langsmith_rest.connection import LangSmith, call, either, send
 from langsmith_rest.errors import NotFound
-from langsmith_rest.evaluation.api import UUID, find_dataset, find_project, offer, read_dataset
+from langsmith_rest.evaluation.api import PAGE, UUID, find_dataset, find_project, offer, read_dataset
 
 # What a PATCH sends back as it was, since LangSmith does not say whether it keeps what is left out.
 KEPT = (
@@ -157,9 +157,35 @@ def code_content(code: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- the calls
 
 
-def list_rules(api: LangSmith, **query: Any) -> list[dict]:
-    """All rules, or those of a `dataset_id`, a `session_id`, with `name_contains` in their name."""
-    return call(api, "GET", "/runs/rules", params=query)
+def list_rules(api: LangSmith, **query: str) -> list[dict]:
+    """All rules, or those of a `dataset_id` or `session_id`, in the v1 form, in which rules are written."""
+    v1 = ("GET", "/runs/rules", {"params": query})  # LangSmith serves it until 1 April 2027; it has no pages
+    new = {V2_NAMES.get(name, name): value for name, value in query.items()}
+    rules: list[dict] = []
+    while True:
+        v2 = ("GET", "/api/v2/runs/rules", {"params": {**new, "page_size": PAGE}})
+        found = either(api, "rules", v1=v1, v2=v2)
+        if isinstance(found, list):
+            return found
+        rules += map(v1_rule, found["items"])
+        if not found.get("next_cursor"):
+            return rules
+        new["cursor"] = found["next_cursor"]
+
+
+V2_NAMES = {"session_id": "project_id", "session_name": "project_name"}
+
+
+def v1_rule(rule: dict) -> dict:
+    """A rule of the v2 list in the form of v1, where choices are in lower case."""
+    renamed = {old: rule[new] for old, new in V2_NAMES.items() if new in rule}
+    found = {name: value for name, value in rule.items() if name not in V2_NAMES.values()} | renamed
+    if found.get("group_by"):
+        found["group_by"] = found["group_by"].lower()
+    if found.get("code_evaluators"):
+        codes = found["code_evaluators"]
+        found["code_evaluators"] = [{**code, "language": code.get("language", "python").lower()} for code in codes]
+    return found
 
 
 def create_rule(api: LangSmith, rule: dict) -> dict:
