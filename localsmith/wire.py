@@ -58,7 +58,7 @@ class Switches:
     works_on: date | None = None  # as on that day: what LangSmith announced to end before it answers 410
     score_decimals: int | None = 4  # scores with more are refused, as LangSmith does; None: all are taken
     query_days: int | None = 401  # a v2 query may ask for no longer time, as in LangSmith; None: for any
-    own_usage: bool = False  # v2 queries give a run's own tokens and cost unless they ask for the subtree's
+    own_usage: bool = True  # v2 queries give a run's own tokens and cost unless they ask for the subtree's
     time_window_hours: float | None = 24  # None: runs of any age are taken
     run_evaluators: bool = False  # uploaded code is executed
     evaluator_token: str | None = None  # what uploads and changes evaluators must carry it

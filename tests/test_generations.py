@@ -15,10 +15,14 @@ import recorder
 import rest
 from langsmith_rest import connection
 from langsmith_rest.commands import main
+from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test
+from langsmith_rest.evaluation.backtesting.choosing import list_runs
+from langsmith_rest.evaluation.backtesting.projects import load_runs
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.evaluators.answers import exact_match
 from langsmith_rest.evaluation.hosting import upload
 from langsmith_rest.evaluation.running.evaluate import evaluate
+from langsmith_rest.recording.files import ResultFile
 
 SERVERS = {
     "February 2027": {"works_on": date(2027, 2, 1)},
@@ -93,6 +97,24 @@ def test_production_is_backtested(api, capsys):
     out = capsys.readouterr().out
     assert code == 0, out
     assert any(line.startswith("polite") and line.endswith("better") for line in out.splitlines())
+
+
+def test_tokens_are_those_of_the_whole_trace(api):
+    """A root that calls no model has the tokens of the steps below it, in a comparison and in a backtest."""
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "total_cost": 0.25}
+    step = {"name": "model", "run_type": "llm", "inputs": {}, "outputs": {}, "metadata": {"usage_metadata": usage}}
+    rows = [{"inputs": {"q": n}, "outputs": {"a": n}, "child_runs": [step]} for n in range(8)]
+    Path("runs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    with open("runs.jsonl", "rb") as file:
+        load_runs(api, ResultFile("runs.jsonl", file), "prod")
+    convert_runs_to_test(list_runs("prod", langsmith=api), "lab", "baseline", langsmith=api)
+    recorder.record_langsmith_experiment("lab", rows, experiment_name="recorded", langsmith=api)
+    comparison = compare(api, "baseline", "recorded")
+
+    found = {measure.name: measure for measure in comparison.candidates[0].measures}
+    assert (found["tokens"].baseline_mean, found["tokens"].candidate_mean) == (15, 15)
+    assert (found["cost"].baseline_mean, found["cost"].candidate_mean) == (0.25, 0.25)
 
 
 def test_evaluators_are_uploaded_listed_replaced_and_deleted(api, capsys, monkeypatch):

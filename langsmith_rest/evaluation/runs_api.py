@@ -78,6 +78,8 @@ def query_runs(
     """
     until = until or datetime.now(UTC) + timedelta(minutes=5)
     new = {"project_ids": [project_id], "page_size": page_size, "selects": list(selects), **conditions}
+    if USAGE & set(selects):
+        new["include_subtree_usage"] = True  # as v1 counts, and experiment runs; else a run's own, which may be none
     old = {"session": [project_id], "limit": PAGE, "start_time": since.isoformat()}
     old |= {"select": [V1_SELECTS.get(name, name.lower()) for name in selects if name not in V2_ONLY]}
     old |= {V1_CONDITIONS.get(name, name): value for name, value in conditions.items()}
@@ -102,6 +104,7 @@ def query_runs(
 V1_SELECTS = {"METADATA": "extra", "PROJECT_ID": "session_id"}
 V1_CONDITIONS = {"ids": "id", "trace_id": "trace"}
 V2_ONLY = ("IS_ROOT", "LATENCY_SECONDS")
+USAGE = {f"{side}_{what}" for side in ("PROMPT", "COMPLETION", "TOTAL") for what in ("TOKENS", "COST")}
 QUERIES, QUERY_SECONDS = 15, 10.0  # LangSmith takes so many run queries in so many seconds
 queried: deque[float] = deque(maxlen=QUERIES)  # when the last ones were sent, by this process
 

@@ -338,7 +338,7 @@ def test_deleting_with_yes_asks_nobody(store, evaluators):
 
     assert (code, json.loads(out)["outcome"]) == (0, "deleted")
     assert "existing scores are kept" in err
-    assert again[0] == 1 and "No evaluator 'mentions': there are none." in again[2]
+    assert again[0] == 2 and "No evaluator 'mentions': there are none." in again[2]
 
 
 def test_several_of_one_name_are_told_apart_by_their_target(store, evaluators):

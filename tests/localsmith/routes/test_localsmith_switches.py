@@ -67,8 +67,8 @@ def test_v2_queries_span_at_most_401_days(api_with):
 
 
 def test_own_usage_is_what_v2_queries_give(api_with):
-    """A parent's tokens are its own, which are none, unless the subtree's are asked for."""
-    with api_with(own_usage=True) as api:
+    """A parent's tokens are its own, which are none, unless the subtree's are asked for, or the switch is off."""
+    with api_with() as api:
         session = api.experiment()
         usage = {"input_tokens": 5, "output_tokens": 7, "total_cost": 0.5}
         root = run(session)
@@ -80,7 +80,12 @@ def test_own_usage_is_what_v2_queries_give(api_with):
         body["include_subtree_usage"] = True
         (whole,) = api.session.post(f"{api.url}/api/v2/runs/query", json=body).json()["items"]
 
+        with api_with(own_usage=False) as other:
+            del body["include_subtree_usage"]
+            (unasked,) = other.session.post(f"{other.url}/api/v2/runs/query", json=body).json()["items"]
+
         assert (own["total_tokens"], own.get("total_cost")) == (0, None)
+        assert (unasked["total_tokens"], unasked["total_cost"]) == (12, 0.5)
         assert (whole["total_tokens"], whole["total_cost"]) == (12, 0.5)
 
 
