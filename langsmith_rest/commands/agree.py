@@ -11,7 +11,7 @@ from langsmith_rest.evaluation.aligning.report import Agreement, agree
 from langsmith_rest.paired import Mean
 from langsmith_rest.wording import Say, clean, counted
 
-DESCRIPTION = "Hold a judge's scores against a person's: agreement, kappa, and the runs about which they disagree."
+DESCRIPTION = "Compare a judge's scores with a person's: agreement, kappa, and the runs where they disagree."
 EXAMPLES = """examples:
   %(prog)s after --judge correct --human human_correct
   %(prog)s after --judge correct --human human_correct --by split --precision 0.03"""
@@ -20,11 +20,17 @@ SHOWN = 20  # disagreements; --json has all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("experiment", metavar="EXPERIMENT", help="its name or id")
+    add("experiment", metavar="EXPERIMENT", help="name or id of the experiment")
     add("--judge", required=True, metavar="KEY", help="the feedback key of the judge")
     add("--human", required=True, metavar="KEY", help="the feedback key of the person")
-    add("--by", metavar="KEY", help="also by this key of example metadata, or by 'split'")
-    add("--precision", type=float, default=0.05, metavar="SHARE", help="say how many labels this takes (0.05)")
+    add("--by", metavar="KEY", help="add groups by this key of example metadata, or by 'split'")
+    add(
+        "--precision",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="report how many labels this precision needs (0.05)",
+    )
     add("--dataset", metavar="NAME", help="look for the experiment in this dataset only")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 

@@ -44,8 +44,8 @@ from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.wording import Say, clean, counted, program, shortened, typed
 from recorder import Recording
 
-DESCRIPTION = """Choose runs of a production project, make their inputs a dataset and the runs a baseline, run
-new systems on that dataset, score all, and compare. The same command again does only what is new."""
+DESCRIPTION = """Choose runs of a production project, turn them into a dataset and a baseline experiment, run
+new systems on that dataset, score everything and compare. Run it again and it does only what is missing."""
 EXAMPLES = """examples:
   %(prog)s --demo
   %(prog)s --project prod --since 7d --limit 1000 --sample 100 --mask mask.py:without_names \\
@@ -58,20 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--demo", action="store_true", help="load a small project and backtest two systems on it, no key needed")
     add("--project", metavar="NAME", help="the project (name or id) whose root runs are taken")
-    add("--load", metavar="FILE", help="first put the results of a file into that project; alone: only do that")
+    add("--load", metavar="FILE", help="first load the results of FILE into the project; alone, do only that")
     add("--filter", metavar="FILTER", help="which runs, in LangSmith's filter language: 'eq(error, null)'")
     add("--since", type=moment, metavar="WHEN", help="only runs since then: 90m, 24h, 7d, or an ISO 8601 time")
     add("--limit", type=evaluate_report.positive, metavar="N", help="at most the newest N of these")
-    add("--sample", type=evaluate_report.positive, metavar="N", help="N of these, drawn by chance, the same every time")
-    add("--seed", type=int, default=0, metavar="N", help="of the sample and other chance (default: %(default)s)")
-    add("--mask", metavar="FILE.py:FUNCTION", help="a function of text that gets every text before it is sent")
-    add("--dataset", metavar="NAME", help="what the inputs become")
-    add("--baseline", metavar="NAME", help="what the runs become (default: the dataset's name and -baseline)")
-    add("--include-outputs", action="store_true", help="make what production said the reference outputs")
-    add("--children", action="store_true", help="copy the steps of the runs, too")
-    add("--feedback", action="store_true", help="copy the feedback of the runs, too")
+    add("--sample", type=evaluate_report.positive, metavar="N", help="N of these at random, the same every time")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the random choices (default: %(default)s)")
+    add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
+    add("--dataset", metavar="NAME", help="the dataset that the inputs become")
+    add("--baseline", metavar="NAME", help="the experiment that the runs become (default: DATASET-baseline)")
+    add("--include-outputs", action="store_true", help="use the production outputs as reference outputs")
+    add("--children", action="store_true", help="also copy the steps of the runs")
+    add("--feedback", action="store_true", help="also copy the feedback of the runs")
     add("--target", action="append", default=[], metavar="FILE.py:FUNCTION", help="a new system; repeatable")
-    add("--experiment", metavar="NAME", help="of the new system (default: of dataset, function and a hash of its file)")
+    add("--experiment", metavar="NAME", help="the new system's (default: dataset, function and a hash of its file)")
     add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="repeatable")
     add("--pairwise", action="append", default=[], metavar="FILE.py:NAME,...", help="evaluators that see both answers")
     add(

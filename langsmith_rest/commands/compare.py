@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `main.py compare` takes."""
     add = parser.add_argument
     add("baseline", metavar="BASELINE", help="the name or id of an experiment")
-    add("candidates", nargs="+", metavar="CANDIDATE", help="one or more to hold against it")
+    add("candidates", nargs="+", metavar="CANDIDATE", help="one or more experiments to compare with it")
     add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
-    add("--metric", action="append", metavar="KEY", help="of the scores, compare this one only; repeatable")
+    add("--metric", action="append", metavar="KEY", help="compare only this score; repeatable")
     add("--cluster", metavar="KEY", help="example metadata key: examples with the same value are one unit")
-    add("--human", action="append", default=[], metavar="[METRIC=]KEY", help="correct METRIC by these people's labels")
+    add("--human", action="append", default=[], metavar="[METRIC=]KEY", help="correct METRIC with these human labels")
     add("--wait", type=key_and_seconds, metavar="KEY[=SECONDS]", help=f"wait for these scores first ({WAIT_SECONDS} s)")
     add("--flips", action="store_true", help="list the examples whose scores changed")
     add_limits(parser)
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Declare what decides whether a candidate passes."""
     add, limit = parser.add_argument, "METRIC=NUMBER"
-    add("--lower-is-better", action="append", default=[], metavar="KEY", help="for this feedback key; repeatable")
+    add("--lower-is-better", action="append", default=[], metavar="KEY", help="lower is better for KEY; repeatable")
     add("--fail-below", type=pair, action="append", default=[], metavar=limit, help="fail when the mean is lower")
     add("--fail-above", type=pair, action="append", default=[], metavar=limit, help="fail when the mean is higher")
     add(
@@ -61,7 +61,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=limit,
-        help="fail on a larger loss that is shown",
+        help="fail when a larger loss is shown",
     )
     add("--require-pairs", type=number, metavar="SHARE", help="fail when fewer examples form pairs, 0.9 for 90 %%")
     add("--inconclusive-exit", type=int, default=0, metavar="CODE", help="exit code when there are too few pairs (0)")

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", type=int, choices=LEVELS, default=2, help="the level to reach (default: %(default)s)"
     )
-    parser.add_argument("--only", metavar="TEXT", help="play only the scenarios whose names contain TEXT")
-    parser.add_argument("--skip", metavar="TEXT", help="leave out those whose names contain TEXT")
+    parser.add_argument("--only", metavar="TEXT", help="run only the scenarios whose names contain TEXT")
+    parser.add_argument("--skip", metavar="TEXT", help="skip the scenarios whose names contain TEXT")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("port", nargs=argparse.REMAINDER, metavar="COMMAND", help="how the port is run")
 

@@ -24,7 +24,7 @@ from langsmith_rest.evaluation.running.files import load_evaluators, load_functi
 from langsmith_rest.evaluation.running.preferences import Preferences
 from langsmith_rest.wording import Say, alike, clean, counted, shortened, typed
 
-DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge what is recorded."
+DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge recorded experiments."
 EXAMPLES = """examples:
   %(prog)s my_agent.py:run --data capitals --evaluators evals.py --prefix v2
   %(prog)s my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
@@ -38,24 +38,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("target", nargs="?", metavar="TARGET", help="FILE.py:FUNCTION to run, or an experiment to score")
     add("--pairwise", nargs="+", metavar="EXPERIMENT", help="judge these experiments side by side instead")
     add("--data", metavar="DATA", help="the dataset (name or id), or a JSON lines file that becomes one")
-    add("--dataset", metavar="NAME", help="what the dataset of a file is called (default: the file's stem)")
+    add("--dataset", metavar="NAME", help="name of the dataset for a file (default: the file's stem)")
     add("--limit", type=positive, metavar="N", help="only the first N examples, or recorded runs")
     add("--splits", metavar="NAME,NAME", help="only the examples of these splits")
     add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="or MODULE:NAME; repeatable")
-    add("--summary-evaluators", action="append", default=[], metavar="FILE.py:NAME,...", help="see all runs at once")
-    add("--prefix", metavar="TEXT", help="of the experiment's name (default: the function's name)")
-    add("--experiment", metavar="NAME", help="its whole name; one that is there is gone on with")
-    add("--retry-errors", action="store_true", help="run again what failed in that experiment")
+    add("--summary-evaluators", action="append", default=[], metavar="FILE.py:NAME,...", help="score all runs at once")
+    add("--prefix", metavar="TEXT", help="start of the experiment's name (default: the function's)")
+    add("--experiment", metavar="NAME", help="its full name; an existing experiment is resumed")
+    add("--retry-errors", action="store_true", help="repeat the failed runs of that experiment")
     add("--ignore-errors", action="store_true", help="do not record runs in which the target failed")
     add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     add("--repetitions", type=positive, metavar="N", help="runs of each example (default: 1)")
-    add("--description", metavar="TEXT", help="of the experiment")
-    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="of the experiment; repeatable")
+    add("--description", metavar="TEXT", help="description of the experiment")
+    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="about the experiment; repeatable")
     add("--randomize-order", action="store_true", help="pairwise: show the answers in random order")
-    add("--seed", type=int, default=0, metavar="N", help="of that order (default: %(default)s)")
-    add("--estimate", action="store_true", help="count what model judges would cost; run and ask nothing")
+    add("--seed", type=int, default=0, metavar="N", help="seed of that order (default: %(default)s)")
+    add("--estimate", action="store_true", help="count what model judges would cost, without asking them")
     add("--price", type=price, metavar="IN,OUT", help="for --estimate: dollars for a million tokens, in and out")
-    add("--fresh", action="store_true", help="ask model judges again, whatever their cache has")
+    add("--fresh", action="store_true", help="ask model judges again, ignoring their cache")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 
 

@@ -44,44 +44,46 @@ SELECTS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|test|upload|upload-judge|delete|run")
-    listing = actions.add_parser("list", help="what is there", description="List evaluators, code and model judges.")
+    listing = actions.add_parser("list", help="list evaluators", description="List evaluators, code and model judges.")
     test = actions.add_parser(
-        "test", help="run one here", description="Run an evaluator here, as uploaded, on a stored run and its example."
+        "test", help="try one", description="Run an evaluator here, as uploaded, on a recorded run and its example."
     )
     code = actions.add_parser(
         "upload",
         help="upload a function",
-        description="Upload a function of a file, with all that it uses of the file.",
+        description="Upload a function, with everything in its file that it uses.",
     )
     judge = actions.add_parser("upload-judge", help="upload a model judge", description="Upload a model judge.")
-    delete = actions.add_parser("delete", help="delete one", description="Delete an evaluator; its scores stay.")
+    delete = actions.add_parser(
+        "delete", help="delete one", description="Delete an evaluator; existing scores are kept."
+    )
     run = actions.add_parser(
-        "run", help="score an experiment", description="Have an evaluator score an experiment that is there already."
+        "run", help="score an experiment", description="Make an evaluator score an existing experiment."
     )
     for command in (test, code):
         command.add_argument("file", metavar="FILE", help="Python; it is read, never imported")
-        command.add_argument("--function", required=True, metavar="NAME", help="what becomes the evaluator")
-    test.add_argument("--dataset", required=True, metavar="NAME", help="whose runs to try it on")
-    test.add_argument("--experiment", metavar="NAME", help="of that dataset (default: the newest)")
-    code.add_argument("--name", metavar="NAME", help="of the evaluator and of its score (default: the function's)")
-    judge.add_argument("--name", required=True, metavar="NAME", help="of the evaluator")
+        command.add_argument("--function", required=True, metavar="NAME", help="the function to use as evaluator")
+    test.add_argument("--dataset", required=True, metavar="NAME", help="the dataset whose runs to try it on")
+    test.add_argument("--experiment", metavar="NAME", help="one on that dataset (default: the newest)")
+    code.add_argument("--name", metavar="NAME", help="name of the evaluator and its score (default: the function's)")
+    judge.add_argument("--name", required=True, metavar="NAME", help="name of the evaluator")
     judge.add_argument("--prompt", required=True, type=Path, metavar="FILE", help="a text with {input} and {output}")
     judge.add_argument("--schema", required=True, type=Path, metavar="FILE", help="JSON schema of the verdict")
     judge.add_argument("--model", required=True, help="[openai:|anthropic:]NAME, or FILE.json, a serialised model")
     for command in (delete, run):
-        command.add_argument("name", metavar="NAME", help="of the evaluator, or its id")
+        command.add_argument("name", metavar="NAME", help="name or id of the evaluator")
     run.add_argument("--experiment", required=True, metavar="NAME", help="name or id")
     for command in (listing, code, judge, delete, run):
         of = command.add_mutually_exclusive_group()
         of.add_argument("--dataset", metavar="NAME", help="attached to this dataset: it gets (run, example)")
         of.add_argument("--project", metavar="NAME", help="attached to this project: it gets (run)")
     for command in (code, judge):
-        rate = "the share of runs to score, 0 to 1 (default: 1, or as it was)"
+        rate = "the share of runs to score, 0 to 1 (default: 1, or unchanged)"
         command.add_argument(
             "--sample-rate", "--sampling-rate", type=share, dest="sampling_rate", metavar="RATE", help=rate
         )
         command.add_argument(
-            "--replace", action="store_true", help="replace the evaluator of that name, in place; asks first"
+            "--replace", action="store_true", help="replace the existing evaluator of that name; asks first"
         )
     for command in (code, judge, delete):
         command.add_argument("--yes", action="store_true", help="do not ask; for automation only")

@@ -23,7 +23,7 @@ SHOWN_SCORES = 6
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("dataset", nargs="?", metavar="DATASET", help="list its experiments")
-    add("--limit", type=int, default=20, metavar="N", help="at most so many (default: %(default)s)")
+    add("--limit", type=int, default=20, metavar="N", help="list at most N (default: %(default)s)")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 
 

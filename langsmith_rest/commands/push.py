@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("experiments", nargs="+", metavar="EXPERIMENT", help="by name or id; latest is the newest, latest~1 the next")
     add("--dataset", metavar="NAME", help="the dataset of the experiments")
     add("--to", metavar="ENDPOINT", help="default: what LANGSMITH_ENDPOINT and LANGSMITH_API_KEY say")
-    add("--mask", metavar="FILE.py:FUNCTION", help="a function of text that gets every text before it is sent")
+    add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
     add("--no-verify", action="store_true", help="do not read the experiments back")
     add("--json", action="store_true", help="print one JSON object")
 

@@ -39,12 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dataset", metavar="NAME", help=f"created when missing (default: what the file says, else {DATASET})")
     add("--experiment", metavar="NAME", help="default: the file's stem, or the model, and a hash of the results")
     formats = ", ".join((OURS, *FORMATS))
-    add("--format", choices=(OURS, *FORMATS), metavar="NAME", help=f"of the file (default: by its content): {formats}")
+    add("--format", choices=(OURS, *FORMATS), metavar="NAME", help=f"of the file (default: recognised): {formats}")
     add("--reference", metavar="FIELD", help="the input that holds the reference, in files of other harnesses")
-    add("--map", action="append", default=[], metavar="FIELD=SOURCE", help="take a field of a result; repeatable")
-    add("--description", metavar="TEXT", help="of the experiment")
-    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="of the experiment; repeatable")
-    add("--mask", metavar="FILE.py:FUNCTION", help="a function of text that gets every text before it is sent")
+    add(
+        "--map",
+        action="append",
+        default=[],
+        metavar="FIELD=SOURCE",
+        help="fill a field of a result from SOURCE; repeatable",
+    )
+    add("--description", metavar="TEXT", help="description of the experiment")
+    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="about the experiment; repeatable")
+    add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
     add("--dry-run", action="store_true", help="check everything, print what would be sent, send nothing")
     add("--no-verify", action="store_true", help="do not read the experiment back")
     add("--json", action="store_true", help="print one JSON object instead of the table")

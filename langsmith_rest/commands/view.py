@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--port", type=port_number, help=f"default: {local.PORT}, or the next free one; 0 for any free one")
-    add("--open", action="store_true", help="open a browser as well")
+    add("--open", action="store_true", help="also open a browser")
     add("--run-evaluators", action="store_true", help="run uploaded evaluators: executes code")
     export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE; --export=-.csv: to stdout"
     add("--export", metavar="FILE", help=export)
