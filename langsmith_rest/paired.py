@@ -352,6 +352,7 @@ class Preferred:
     examples: int  # with a preference, or a tie
     share: Mean  # of the first one among the preferences, ties left out
     p: float  # two-sided, of no preference
+    p_exact: float | None = None  # McNemar's exact p, where his mid-p decides
 
 
 def preferred(verdicts: Mapping[Hashable, Sequence[int]]) -> Preferred | None:
@@ -362,7 +363,8 @@ def preferred(verdicts: Mapping[Hashable, Sequence[int]]) -> Preferred | None:
         return None
     leans = [fmean(of) for of in verdicts.values() if of]
     if {-1.0, 0.0, 1.0}.issuperset(leans):
-        return Preferred(len(leans), share, mcnemar(leans.count(1.0), leans.count(-1.0)))
+        split = leans.count(1.0), leans.count(-1.0)
+        return Preferred(len(leans), share, mcnemar(*split), exact_mcnemar(*split))
     return Preferred(len(leans), share, sign_flip(leans))
 
 

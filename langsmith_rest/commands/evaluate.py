@@ -21,7 +21,8 @@ from langsmith_rest.evaluation.running.estimate import Estimate, estimate
 from langsmith_rest.evaluation.running.evaluate import evaluate
 from langsmith_rest.evaluation.running.evaluation import Evaluation, Progress
 from langsmith_rest.evaluation.running.files import load_evaluators, load_function
-from langsmith_rest.evaluation.running.preferences import Preferences
+from langsmith_rest.evaluation.running.preferences import Judged, Preferences
+from langsmith_rest.paired import Mean, probability
 from langsmith_rest.wording import Say, alike, clean, counted, shortened, typed
 
 DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge recorded experiments."
@@ -274,14 +275,31 @@ def lines(found: Evaluation) -> list[str]:
 def pairwise_lines(found: Preferences) -> list[str]:
     unmatched = f"{counted(found.only_in_some, 'example')} not in all"
     rows = [("comparison", found.name), ("pairs", f"{found.pairs:,} ({unmatched})")]
-    for key in sorted({*found.judged, *found.errors}):
-        means, judged = found.means.get(key, []), found.judged[key]
-        parts = [f"{name} {mean:.3f}" for name, mean in zip(found.experiments, means, strict=False)]
-        parts += [f"ties {found.ties[key]:,} of {judged:,}"] if judged else []
-        if judged and key.endswith(POSITION_BIAS):  # both answers have the same score, so its mean is a rate
-            parts = [f"{means[0]:.3f} ({means[0] * judged:,.0f} of {judged:,} preferences changed with the order)"]
-        if judged and key.endswith(SHOWN_FIRST):
-            parts = [f"{means[0]:.3f} of the preferences went to the answer shown first"]
+    for key in sorted({*found.scores, *found.errors}):
+        parts = [judged_words(key, found.scores[key], found.experiments)] if key in found.scores else []
         rows.append((clean(key), ", ".join(parts + ([f"{found.errors[key]} failed"] if found.errors[key] else []))))
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]
+
+
+def judged_words(key: str, judged: Judged, experiments: list[str]) -> str:
+    """Which experiment was preferred, by example, ties apart; or what a rate comes to."""
+    rate, n = judged.rate, len(judged.judgements)
+    if key.endswith(POSITION_BIAS) and rate:
+        changed = sum(scores[0] for scores in judged.judgements)
+        return f"{rate.mean:.3f} ({changed:,.0f} of {n:,} preferences changed with the order)"
+    if key.endswith(SHOWN_FIRST) and rate:
+        return f"{rate.mean:.3f}{interval(rate)} of the preferences went to the answer shown first"
+    ties = f"ties {judged.winners.count(None):,} of {n:,}"
+    found = [judged.preferred(place) for place in range(len(experiments))]
+    last = found[-1]
+    if not last:
+        return f"no preference, {ties}"
+    named = zip(experiments, found, strict=True)
+    shares = [f"{name} {one.share.mean:.3f}{interval(one.share)}" for name, one in named if one]
+    p = f", p {probability(last.p)}" if len(found) == 2 else ""
+    return f"{', '.join(shares)} of {counted(last.share.n, 'decided example')}{p}, {ties}"
+
+
+def interval(mean: Mean) -> str:
+    return "" if mean.low is None or mean.high is None else f" ({mean.low:.3f} to {mean.high:.3f})"

@@ -71,7 +71,6 @@ def judge_pairs(
         judging.flush()
     if workers.stop.is_set():
         raise Interrupted("Interrupted: the verdicts so far are recorded. Do the same again to judge all pairs.")
-    found.means = {key: [total / found.judged[key] for total in totals] for key, totals in found.means.items()}
     return found
 
 

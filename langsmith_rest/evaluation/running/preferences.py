@@ -2,15 +2,71 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any
 
 from langsmith_rest.evaluation.evaluators.calling import failure
+from langsmith_rest.evaluation.evaluators.llm import POSITION_BIAS, SHOWN_FIRST
 from langsmith_rest.evaluation.evaluators.records import Example, Run
 from langsmith_rest.evaluation.evaluators.returns import Preference
 from langsmith_rest.evaluation.evaluators.signatures import Evaluator
 from langsmith_rest.evaluation.running.feedback import feedback_bodies
+from langsmith_rest.paired import SAME, Mean, Preferred, mean_of, preferred
 from langsmith_rest.recording import bodies
+
+
+def is_rate(key: str) -> bool:
+    """Whether such scores say the same of all answers, and prefer none."""
+    return key.endswith((POSITION_BIAS, SHOWN_FIRST))
+
+
+@dataclass
+class Judged:
+    """What was said under one key: the scores of each judgement in the order of the experiments, by example."""
+
+    by_example: dict[str, list[list[float]]] = field(default_factory=dict)
+
+    @property
+    def judgements(self) -> list[list[float]]:
+        return [scores for some in self.by_example.values() for scores in some]
+
+    @property
+    def winners(self) -> list[int | None]:
+        return [winner(scores) for scores in self.judgements]
+
+    @property
+    def means(self) -> list[float]:
+        examples = [[fmean(of) for of in zip(*some, strict=True)] for some in self.by_example.values()]
+        return [fmean(of) for of in zip(*examples, strict=True)]
+
+    @property
+    def rate(self) -> Mean | None:
+        """Of a rate, whose scores are the same for all answers: its mean by example."""
+        return mean_of([fmean(scores[0] for scores in some) for some in self.by_example.values()])
+
+    def preferred(self, place: int) -> Preferred | None:
+        """How often this experiment was preferred, by example; None without any preference."""
+        leans = {None: 0, place: 1}
+        return preferred(
+            {example: [leans.get(winner(scores), -1) for scores in some] for example, some in self.by_example.items()}
+        )
+
+    def as_json(self, experiments: list[str], is_rate: bool) -> dict[str, Any]:
+        found: dict[str, Any] = {"n": len(self.judgements), "examples": len(self.by_example)}
+        found |= {"means": dict(zip(experiments, self.means, strict=False)), "ties": self.winners.count(None)}
+        if is_rate:
+            return found | {"rate": asdict(self.rate) if self.rate else None}
+        of = [self.preferred(place) for place in range(len(experiments))]
+        shares = {name: asdict(one.share) for name, one in zip(experiments, of, strict=True) if one}
+        two = of[-1] if len(of) == 2 else None  # of more, no p says which one
+        return found | {"shares": shares, "p": two and two.p, "p_exact": two and two.p_exact}
+
+
+def winner(scores: list[float]) -> int | None:
+    """The place of the best score; None for a tie."""
+    best = [place for place, score in enumerate(scores) if max(scores) - score < SAME]
+    return best[0] if len(best) == 1 else None
 
 
 @dataclass
@@ -26,23 +82,28 @@ class Preferences:
     feedback: Counter[str] = field(default_factory=Counter)  # created, updated, deleted
     errors: Counter[str] = field(default_factory=Counter)  # failures of evaluators, by key
     reasons: dict[str, Counter[str]] = field(default_factory=dict)  # why they failed, by key, the first reason first
-    means: dict[str, list[float]] = field(default_factory=dict)  # by key, in the order of the experiments
-    ties: Counter[str] = field(default_factory=Counter)  # by key: all scores equal
-    judged: Counter[str] = field(default_factory=Counter)  # by key
+    scores: dict[str, Judged] = field(default_factory=dict, repr=False)  # by key
     counts: Counter[tuple[str, str]] = field(default_factory=Counter, repr=False)  # feedback by run id and key
+
+    @property
+    def means(self) -> dict[str, list[float]]:
+        """The mean scores by key, in the order of the experiments; repetitions of an example are one score."""
+        return {key: judged.means for key, judged in self.scores.items()}
+
+    @property
+    def ties(self) -> dict[str, int]:
+        """How many judgements preferred nobody, by key."""
+        return {key: judged.winners.count(None) for key, judged in self.scores.items()}
 
     def as_json(self) -> dict[str, Any]:
         names = ("comparative_id", "name", "experiments", "url", "pairs", "only_in_some")
-        keys = sorted({*self.judged, *self.errors})
         scores = {
             key: {
-                "n": self.judged[key],
-                "means": dict(zip(self.experiments, self.means.get(key, []), strict=False)),
-                "ties": self.ties[key],
+                **self.scores.get(key, Judged()).as_json(self.experiments, is_rate(key)),
                 "errors": self.errors[key],
                 **({"first_error": next(iter(self.reasons[key]))} if key in self.reasons else {}),
             }
-            for key in keys
+            for key in sorted({*self.scores, *self.errors})
         }
         return {**{name: getattr(self, name) for name in names}, "feedback": dict(self.feedback), "scores": scores}
 
@@ -62,23 +123,20 @@ def preference_bodies(
     pair: Pair,
     evaluator: Evaluator,
     order: list[Run],
-    preferred: list[Preference] | BaseException,
+    verdict: list[Preference] | BaseException,
 ) -> Iterator[dict[str, Any]]:
     """One feedback per run and preference, bound together by a group id; and what they add to the sums."""
-    if isinstance(preferred, BaseException):
+    if isinstance(verdict, BaseException):
         found.errors[evaluator.key] += 1
-        item = failure(evaluator.key, preferred)
+        item = failure(evaluator.key, verdict)
         found.reasons.setdefault(evaluator.key, Counter())[item["comment"]] += 1
         for run in order:
             yield preference_body(found, names, pair, order, run, item)
         return
-    for preference in preferred:
+    for preference in verdict:
         by_run = {run["id"]: mark for run, mark in zip(order, preference.scores, strict=True)}
-        sums = found.means.setdefault(preference.key, [0.0] * len(order))
-        for place, run in enumerate(pair.runs):
-            sums[place] += float(by_run[run["id"]])
-        found.judged[preference.key] += 1
-        found.ties[preference.key] += len(set(map(float, preference.scores))) == 1
+        judged = found.scores.setdefault(preference.key, Judged()).by_example
+        judged.setdefault(pair.example.id, []).append([float(by_run[run["id"]]) for run in pair.runs])
         for run, mark, comment in zip(order, preference.scores, preference.comments, strict=True):
             item = {"key": preference.key, "score": mark, **({"comment": comment} if comment else {})}
             yield preference_body(found, names, pair, order, run, item)

@@ -1067,7 +1067,7 @@ def test_position_bias_of_a_judge_is_a_rate(command, tmp_path, monkeypatch):
         code, out, _ = command("--pairwise", "run", "chatty", "--evaluators", "judges.py")
 
     assert code == 0
-    assert "clear                run 0.000, chatty 0.000, ties 5 of 5\n" in out
+    assert "clear                no preference, ties 5 of 5\n" in out
     assert "clear_position_bias  1.000 (5 of 5 preferences changed with the order)\n" in out
 
 
