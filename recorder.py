@@ -70,7 +70,8 @@ def record(api: LangSmith, source: Source, account: Account, about: Any, verify:
         # 1. The dataset: found or created, unless another one has an experiment of this name.
         looking = delivery.meanwhile(rest.find_session, api, name=recording.experiment_name)
         dataset, is_new = rest.find_dataset(api, recording.dataset_name), False
-        if earlier := looking.result():
+        if earlier := looking.result():  # somebody may have made both in between
+            dataset = dataset or rest.find_dataset(api, recording.dataset_name)
             refuse_taken(earlier, dataset["id"] if dataset else None)
         if not dataset:
             dataset, is_new = rest.create_dataset(api, recording.dataset_name)

@@ -31,12 +31,17 @@ def counted(count: int, thing: str) -> str:
 
 
 def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
-    """Problems, each a place and a reason, as at most `most` lines: equal reasons share a line."""
+    """Problems, each a place and a reason, as at most `most` lines: equal reasons share a line.
+
+    Places end with a number: `a.jsonl, line 3, 7, 8, 12 and 41 more: not JSON`.
+    """
     places: dict[str, list[str]] = {}
     for place, reason in problems:
         places.setdefault(reason, []).append(place)
     for reason, (first, *others) in list(places.items())[:most]:
-        yield f"{first}{f' and {len(others):,} more' if others else ''}: {reason}"
+        named = [place.rpartition(" ")[2] for place in others[:3]]
+        more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
+        yield f"{', '.join([first, *named])}{more}: {reason}"
     if len(places) > most:
         yield f"and {counted(len(places) - most, 'other problem')}"
 

@@ -166,7 +166,7 @@ def _part_feedback(part: Part) -> dict[str, Any]:
     body = part.json()
     if not isinstance(body, dict) or not body.get("trace_id"):
         raise unprocessable(part.name[:200], "must be an object with a trace_id")
-    if not isinstance(body.get("start_time", ""), str):  # unlike POST /feedback, which takes milliseconds too
+    if not isinstance(body.get("start_time"), str | None):  # unlike POST /feedback, which takes milliseconds too
         raise unprocessable(part.name[:200], "start_time must be a time in ISO 8601")
     if body.get("session_id") is None or body.get("run_id") is not None:
         body["run_id"] = body.get("run_id") or named

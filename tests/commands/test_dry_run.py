@@ -18,6 +18,7 @@ def test_dry_run_prints_the_requests_and_sends_none(run, unreachable):
     assert code == 0 and err.startswith("Dry run: nothing was sent.")
     assert [" ".join(line.split()[:2]) for line in out.splitlines()] == [
         "GET /datasets?name=langsmith-rest-experiments",
+        out.splitlines()[1].partition("  ")[0],
         "POST /datasets",
         "POST /sessions",
         "POST /examples/bulk",
@@ -25,8 +26,9 @@ def test_dry_run_prints_the_requests_and_sends_none(run, unreachable):
         "POST /runs/multipart",
         out.splitlines()[-1].partition("  ")[0],
     ]
+    assert out.splitlines()[1].startswith("GET /sessions?name=a-")
     assert out.splitlines()[-1].startswith("PATCH /sessions/")
-    assert out.splitlines()[4].endswith(" bytes, 2 items") and "POST /examples/bulk" in out
+    assert out.splitlines()[5].endswith(" bytes, 2 items") and "POST /examples/bulk" in out
     assert err.endswith("With --json, the bodies are shown as well.\n")
 
 

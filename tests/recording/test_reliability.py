@@ -224,11 +224,11 @@ def test_first_request_to_each_endpoint_may_fail(server, api, faults, kind):
 def test_retry_after_is_honoured(api, faults):
     """A server that says when to come back is not asked before."""
     answers = iter([Answer(429, "", (("Retry-After", "1"),)), Answer(503, "", (("Retry-After", "1"),))])
-    faults.plan = lambda seen: next(answers, None)
+    faults.plan = lambda seen: next(answers, None) if seen.path == "/datasets" else None
 
     record_langsmith_experiment("d", results(1), langsmith=api)
 
-    first, second, third = [seen.began for seen in faults.seen[:3]]
+    first, second, third = [seen.began for seen in faults.seen if seen.path == "/datasets"][:3]
     assert second - first >= 0.99
     assert third - second >= 0.99
 
@@ -502,7 +502,8 @@ def test_refused_feedback_is_named_and_everything_else_recorded(server, faults, 
 
 
 def rejected_numbers(err):
-    return [int(number) for number in re.findall(r"^\S+, result (\d+)", err, re.M)]
+    found = re.findall(r"^\S+, result (\d+(?:, \d+)*)", err, re.M)
+    return [int(number) for numbers in found for number in numbers.split(", ")]
 
 
 def test_too_large_requests_are_split_until_they_are_taken(server, api, faults, undisturbed):
@@ -528,7 +529,8 @@ def test_used_up_quota_stops_at_once(faults, command, body):
     assert QUOTA in err
     assert "0 of 2000 results are recorded; not, or not completely: 1-2000" in err
     assert faults.count("POST /runs/batch") <= 2 * connection.CONNECTIONS + 1  # what was under way
-    assert len({seen.body for seen in faults.seen}) == len(faults.seen)
+    posted = [seen.body for seen in faults.seen if seen.method == "POST"]
+    assert len(set(posted)) == len(posted)
 
 
 def test_account_of_an_abort_names_refused_results(faults, command):
@@ -556,7 +558,7 @@ def test_refused_key_is_named_by_its_variable(monkeypatch, faults, command, vari
     assert f"answered {status}: Invalid token (key from {variable}" in err
     assert "LANGSMITH_WORKSPACE_ID" in err
     assert "secret" not in err
-    assert len(faults.seen) == 1
+    assert all(seen.method == "GET" for seen in faults.seen) and len(faults.seen) <= 2  # asked at the same time
 
 
 def test_runs_that_get_lost_after_they_were_accepted_are_named(monkeypatch, server, faults, command):
@@ -567,9 +569,7 @@ def test_runs_that_get_lost_after_they_were_accepted_are_named(monkeypatch, serv
     code, err = command(poisoned(outputs={"answer": "poison"})[:30])
 
     assert code == 1
-    assert rejected_numbers(err) == list(range(1, 21))  # the first 20 are listed
-    assert "5 more results were refused" in err  # of the batch of 25 that had the poison
-    assert "accepted, but not to be found" in err
+    assert "result 1, 2, 3, 4 and 21 more: accepted, but not to be found" in err  # the batch that had the poison
 
 
 def test_lost_runs_are_named_while_others_record_as_well(monkeypatch, server, api, faults):

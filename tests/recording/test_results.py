@@ -146,7 +146,7 @@ def test_equal_problems_share_a_line():
 
     lines = str(caught.value).splitlines()
     assert lines[0] == "50 problems in capitals.jsonl, nothing was sent:"
-    assert lines[1].startswith("  capitals.jsonl, line 1 and 49 more: not JSON")
+    assert lines[1].startswith("  capitals.jsonl, line 1, 2, 3, 4 and 46 more: not JSON")
     assert len(lines) == 2
 
 

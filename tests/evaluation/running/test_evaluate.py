@@ -19,6 +19,7 @@ import pytest
 import requests
 from chat_server import ChatServer, completion, good
 from localsmith_api import multipart
+from own_loop import run_async
 from places import FIXTURES
 
 import localsmith
@@ -245,7 +246,7 @@ def test_aevaluate_runs_in_the_callers_loop(api):
         assert set(loops) == {asyncio.get_running_loop()}
         return found
 
-    assert asyncio.run(caller()).scores.sums == {"exact_match": 6}
+    assert run_async(caller()).scores.sums == {"exact_match": 6}
 
 
 def test_at_most_so_many_calls_at_a_time(run):
@@ -710,7 +711,7 @@ def test_the_same_problem_of_many_examples_is_said_once(run):
 
     head, *lines = str(caught.value).splitlines()
     assert head == "36 problems in data, nothing was sent:"
-    assert lines[0] == "  data, example 1 and 34 more: 'inputs' is missing, expected an object"
+    assert lines[0] == "  data, example 1, 2, 3, 4 and 31 more: 'inputs' is missing, expected an object"
     assert len(lines) == 2 and lines[1].startswith("  data, example 36: ")
     assert list(alike([("a", "x"), ("b", "y"), ("c", "y")], 1)) == ["a: x", "and 1 other problem"]
 
@@ -957,10 +958,10 @@ def test_evaluators_of_modules_and_calls_that_make_them(tmp_path, monkeypatch):
         ),
         (
             "langsmith_rest:length_limit()",
-            r"length_limit\(\): length_limit needs either characters or words",
+            r"length_limit\(\): ValueError: length_limit needs either characters or words",
         ),
         ("langsmith_rest:length_limit(size=3)", "unexpected keyword argument 'size'"),
-        ("langsmith_rest:mentions(open('x'))", r"mentions\(open\('x'\)\): malformed"),
+        ("langsmith_rest:mentions(open('x'))", r"mentions\(open\('x'\)\): ValueError: malformed"),
         (
             "langsmith_rest.evaluation.evaluators.answers:text_of('x')",
             "makes no evaluator: name the function alone, text_of",

@@ -5,6 +5,7 @@ import concurrent.futures
 import multiprocessing
 
 import pytest
+from own_loop import run_async
 from squares import ROWS, runs_of, scores_of, square
 
 from langsmith_rest.evaluation.loops import PROCESS, run_here
@@ -77,7 +78,7 @@ def test_it_works_under_a_running_loop(api):
             found.append(await aevaluate(square, ROWS, [judge_here], experiment_name=name, **options))
         return found
 
-    assert [one.evaluator_errors for one in asyncio.run(cell())] == [0, 0, 0]
+    assert [one.evaluator_errors for one in run_async(cell())] == [0, 0, 0]
 
 
 def test_a_task_that_exits_does_not_end_the_loop():

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from own_loop import run_async
 from squares import ROWS, runs_of, scores_of, square
 
 from langsmith_rest.evaluation.evaluators.answers import exact_match, length_limit
@@ -93,7 +94,7 @@ def test_cancelled_calls_are_missing_and_run_again(api, run):
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(cancels())
+    run_async(cancels())
 
     assert {n: [one.get("error") for one in some] for n, some in runs_of(api).items() if some} == {0: [None], 1: [None]}
     found = run()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from own_loop import run_async
 from squares import ROWS
 
 import localsmith
@@ -116,7 +117,7 @@ class Evaluations(RuleBasedStateMachine):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-        asyncio.run(cancels())
+        run_async(cancels())
 
     @rule(judge=BEHAVIOUR)
     def score_again(self, judge):

@@ -1,5 +1,7 @@
 """The pages after our own clients have written: `evaluate`, `record` and `compare` against one real server."""
 
+import csv
+import json
 import random
 import re
 
@@ -134,7 +136,7 @@ def test_export_reads_back_the_same(api, get):
 
 
 def test_csv_tells_a_failed_evaluator_from_a_missing_score(api, get):
-    """The cell of the score says `error`, and the reason is beside it; a score of the same metric wins."""
+    """What no cell can say, such as a score and a failure of one key, stands as JSON in one column."""
     failed = {"key": "judge", "error": True, "comment": "no answer"}
     results = [
         {"inputs": {"q": 1}, "outputs": {}, "feedback": [failed]},
@@ -144,8 +146,13 @@ def test_csv_tells_a_failed_evaluator_from_a_missing_score(api, get):
 
     made = record_langsmith_experiment("lab", results, langsmith=api)
 
-    lines = get(f"projects/p/{made.experiment_id}/export.csv").splitlines()
-    assert [line.split(",")[-2:] for line in lines[1:]] == [["error", "no answer"], ["1", ""], ["", ""]]
+    rows = list(csv.DictReader(get(f"projects/p/{made.experiment_id}/export.csv").splitlines()))
+    found = [json.loads(row["feedback"] or "[]") for row in rows]
+    assert [[(item.get("score"), item.get("error", False)) for item in items] for items in found] == [
+        [(None, True)],
+        [(1, False), (None, True)],
+        [],
+    ]
 
 
 # ---------------------------------------------------------------- the same words everywhere

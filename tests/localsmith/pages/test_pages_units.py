@@ -131,7 +131,7 @@ def test_kept_columns_follow_other_processes(tmp_path):
     """A commit by another process is noticed: nothing kept is older than the store."""
     app = localsmith.create_app(tmp_path / "shared.db", score_decimals=None)
     capitals(Seed(app.test_client()))
-    cache = Cache(tmp_path / "shared.db")
+    cache = Cache(app.extensions["localsmith"].store)
     before = cache.now()
     assert cache.now() is before
 
