@@ -23,11 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         "--no-time-window", action="store_true", help="accept runs of any age; LangSmith refuses those beyond 24 hours"
     )
     parser.add_argument(
-        "--visible-after",
-        type=float,
-        default=0,
-        metavar="SECONDS",
-        help="show runs only this long after they were sent",
+        "--visible-after", type=float, default=0, metavar="SECONDS", help="how long new runs cannot be read yet"
     )
     parser.add_argument("--run-evaluators", action="store_true", help="run uploaded evaluators, which executes code")
     parser.add_argument(

@@ -290,7 +290,7 @@ def check_token(token: str) -> None:
     if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), token.encode()):
         raise ApiError(
             403,
-            "Forbidden: this server runs evaluators, so uploads need its token, which stands in localsmith.token beside"
+            "Forbidden: this server runs evaluators, so uploads need its token, which is in localsmith.token beside"
             f" the store: run the command in the store's folder, set LOCALSMITH_TOKEN, or send the header {HEADER}",
         )
 

@@ -24,13 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--judge", required=True, metavar="KEY", help="the feedback key of the judge")
     add("--human", required=True, metavar="KEY", help="the feedback key of the person")
     add("--by", metavar="KEY", help="add groups by this key of example metadata, or by 'split'")
-    add(
-        "--precision",
-        type=float,
-        default=0.05,
-        metavar="SHARE",
-        help="report how many labels this precision needs (0.05)",
-    )
+    add("--precision", type=float, default=0.05, metavar="SHARE", help="count the labels this needs (0.05)")
     add("--dataset", metavar="NAME", help="look for the experiment in this dataset only")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 
@@ -49,7 +43,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         )
     print(json.dumps(asdict(found)) if options.json else "\n".join(map(clean, in_text(found))))
     if not found.both:
-        say(f"No run has both {found.judge} and {found.human}: label some that are judged.")
+        say(f"No run has both {found.judge} and {found.human}: label some of the judged runs.")
     return int(not found.both)
 
 

@@ -88,7 +88,7 @@ def moment(text: str) -> datetime | timedelta:
     try:
         return parse_time(text) or timedelta()
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: expected 90m, 24h, 7d or 2026-08-21T09:15") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: expected 90m, 24h, 7d or 2026-08-21T09:15") from None
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -108,8 +108,8 @@ def check_options(options: argparse.Namespace) -> None:
     if options.load and not options.dataset and not options.target:
         return
     for flag, why in (
-        ("dataset", "what shall the inputs become?"),
-        ("target", "which new system shall run?"),
+        ("dataset", "name the dataset for the inputs."),
+        ("target", "name the new system to run."),
         ("evaluators", "nothing would be scored."),
     ):
         if not getattr(options, flag):
@@ -201,7 +201,7 @@ def say_near_misses(options: argparse.Namespace, keys: list[str], say: Say) -> N
     for name in dict.fromkeys([*limited, *options.lower_is_better]):
         near = difflib.get_close_matches(name, keys, n=1)
         if near and name not in (*keys, *MEASURES):
-            say(f"No evaluator is called {name!r}; did you mean {near[0]!r}? If one gives such a score, all is well.")
+            say(f"No evaluator is called {name!r}; did you mean {near[0]!r}? Ignore this if one gives that key.")
 
 
 def name_of(target: str, dataset: str) -> str:
@@ -242,7 +242,7 @@ def backtest(
     say(f"baseline   {baseline.experiment_name}: {copies}; {baseline.feedback:,} feedback copied")
     if others := other_runs(api, baseline):
         held = f"{baseline.experiment_name!r} holds {counted(others, 'other run')} besides these {len(runs.chosen):,}"
-        say(f"{held}, and all are compared. For these alone, name another --dataset.")
+        say(f"{held}, and all are compared. To compare only these, use another --dataset.")
     with evaluate_report.progress(say) as on_progress:
 
         def score(target: Any, name: str | None = None) -> Evaluation:

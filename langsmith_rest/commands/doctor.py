@@ -59,7 +59,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
             for check in try_all(api):
                 note("assumptions", check)
     if options.write and not works:
-        say("Nothing was written: what is wrong above comes first.")
+        say("Nothing was written: first put right what is wrong above.")
     return finish(found, api.url, options)
 
 
@@ -135,7 +135,7 @@ def clock(date: str | None) -> Check:
     try:
         skew = datetime.now(UTC) - parsedate_to_datetime(date or "")
     except (TypeError, ValueError):
-        return {"name": "clock", "verdict": "unknown", "found": "the server does not tell the time"}
+        return {"name": "clock", "verdict": "unknown", "found": "the server does not send the time"}
     off = f"{abs(skew.total_seconds()):.0f} s {'ahead of' if skew > timedelta(0) else 'behind'} the server's"
     if abs(skew) > MOST_SKEW:
         return {"name": "clock", "verdict": WRONG, "found": f"{off}: set it right, or runs may be refused"}

@@ -118,7 +118,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if isinstance(found, Estimate):
         print(json.dumps(found.as_json()) if options.json else found)
         if found.uses_references:
-            say("The answers are not known yet: each reference stands in for one.")
+            say("The answers are not known yet: each reference is used in place of one.")
         return 0
     return 0 if report(found, say, options.json) else 1
 

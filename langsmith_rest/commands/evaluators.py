@@ -307,5 +307,5 @@ def try_out(code: str, name: str, run: dict, example: dict, experiment: str, say
 
 def scores(returned: Any, name: str) -> Iterator[dict]:
     if not isinstance(returned, dict):
-        raise ValueError(f"It returned {returned!r:.200}, which is no object: return {RETURNS}.")
+        raise ValueError(f"It returned {returned!r:.200}, which is not an object: return {RETURNS}.")
     yield from feedback_items(returned, name)

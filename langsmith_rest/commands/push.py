@@ -78,4 +78,4 @@ def report(session: dict[str, Any], recording: Recording, say: Say) -> None:
         runs = f"{counted(recording.runs_recorded, 'run')} sent, {recording.runs_existing:,} known"
         say(f"{name}: {runs}; {counted(recording.examples_created, 'new example')}; {recording.feedback:,} feedback.")
     if (behind := (session.get("run_count") or 0) - recording.results) > 0:
-        say(f"{name}: {counted(behind, 'run')} stayed behind: retried since, or of examples that were deleted.")
+        say(f"{name}: {counted(behind, 'run')} not pushed: retried since, or their example was deleted.")

@@ -41,13 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     formats = ", ".join((OURS, *FORMATS))
     add("--format", choices=(OURS, *FORMATS), metavar="NAME", help=f"of the file (default: recognised): {formats}")
     add("--reference", metavar="FIELD", help="the input that holds the reference, in files of other harnesses")
-    add(
-        "--map",
-        action="append",
-        default=[],
-        metavar="FIELD=SOURCE",
-        help="fill a field of a result from SOURCE; repeatable",
-    )
+    add("--map", action="append", default=[], metavar="FIELD=SOURCE", help="fill FIELD from SOURCE; repeatable")
     add("--description", metavar="TEXT", help="description of the experiment")
     add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="about the experiment; repeatable")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")

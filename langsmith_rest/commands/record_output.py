@@ -125,7 +125,7 @@ def print_table(recording: recorder.Recording, found: Summary) -> None:
 
 def print_requests(sent: list[dict[str, Any]], verdicts: list[dict[str, Any]], say: Say) -> None:
     """Print what would be sent; as JSON when there are verdicts on the results."""
-    say("Dry run: nothing was sent. Ids follow from a dataset id of zeros; examples that exist would be left out.")
+    say("Dry run: nothing was sent. Ids are computed with a dataset id of zeros; existing examples would be left out.")
     if verdicts:
         print(json.dumps({"results": verdicts, "requests": sent}))
         return

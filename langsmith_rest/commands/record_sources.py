@@ -65,7 +65,7 @@ def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say)
     """What the named files hold; raises ValueError for what cannot be read."""
     rules = mapping.parse_rules(options.map)
     if rules and options.format not in (None, OURS):
-        raise ValueError(f"--map makes results of rows, --format {options.format} does it another way: drop one.")
+        raise ValueError(f"--map and --format {options.format} both make results of rows: drop one.")
     mask = guarded(load_function(options.mask)) if options.mask else None
     sources: list[Opened] = []
     for name in options.files or [SAMPLE]:

@@ -64,7 +64,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         )
         stack.enter_context(local.leave_address(path, server.url))
         if options.run_evaluators:
-            say("Uploaded evaluators run here, without a network; what waits for them is scored first.")
+            say("Uploaded evaluators run here, without a network; runs that wait for them are scored first.")
             say(f"Other programs upload evaluators with the header {local.TOKEN_HEADER}: {server.token}")
         if options.port is None and server.port != local.PORT:
             say(f"Serving at port {server.port}: {local.PORT} is taken, or was when this store was recorded.")
@@ -88,9 +88,9 @@ def export(file: Path, experiments: list[str]) -> int:
     if not experiments or file.suffix != ".html" and len(experiments) > 1:
         raise ValueError(f"--export {file}: name {'experiments' if file.suffix == '.html' else 'one experiment'}.")
     if file.is_file():
-        raise ValueError(f"--export {file}: it is there already: remove it, or choose another name.")
+        raise ValueError(f"--export {file}: it exists already: remove it, or choose another name.")
     if not file.parent.is_dir():
-        raise ValueError(f"--export {file}: there is no folder {file.parent}, make it first.")
+        raise ValueError(f"--export {file}: there is no folder {file.parent}: create it first.")
     with local.served(must_exist=True) as (address, _):
         api = connection.connect(address, "local")
         sessions = [find_experiment(api, wanted) for wanted in experiments]

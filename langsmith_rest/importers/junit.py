@@ -23,7 +23,7 @@ def read(file: IO[bytes], name: str, reference: str | None) -> Found:
     try:
         root = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
-        raise ValueError(f"{name} is no XML ({error}).") from None
+        raise ValueError(f"{name} is not XML ({error}).") from None
     suites = [suite for suite in root.iter("testsuite") if suite.find("testcase") is not None]
     if not suites:
         raise ValueError(f"{name} holds no tests.")

@@ -54,7 +54,7 @@ def read(file: IO[bytes], name: str, reference: str | None) -> Found:
     what += f": {counted(len(lines), 'line')} of {task} with {model or 'an unknown model'}"
     what += f", {len(filters)} filters" if len(filters) > 1 else ""
     lists = {key for line in lines for key in line.get("metrics") or [] if isinstance(line.get(key), list)}
-    left_out = ["times of single answers, not in the file", *(f"{key}, which is no number" for key in sorted(lists))]
+    left_out = ["times of single answers, not in the file", *(f"{key}, which is not a number" for key in sorted(lists))]
     return summarize(what, [Experiment(f"{model} {task}".strip(), results, metadata, task)], left_out)
 
 

@@ -44,7 +44,7 @@ def parse_rules(pairs: list[str]) -> list[Rule]:
         if root not in TARGETS:
             raise ValueError(f"--map {pair!r}: a result has no field {root!r}; it has {', '.join(FIELDS)}.")
         if rest and root not in (*OBJECTS, "feedback"):
-            raise ValueError(f"--map {pair!r}: {root!r} is no object: leave out '.{'.'.join(rest)}'.")
+            raise ValueError(f"--map {pair!r}: {root!r} is not an object: leave out '.{'.'.join(rest)}'.")
         if root == "feedback" and not rest:
             raise ValueError(f"--map {pair!r}: name the score, such as feedback.correct={source}.")
         rules.append(Rule((root, *([key] if key and not rest else rest)), source))

@@ -25,7 +25,7 @@ def problems_with(attachments: Mapping[Any, Any]) -> Iterator[str]:
         elif not isinstance(given, dict) or given.keys() != MEMBERS:
             yield f"{place}: expected {{'mime_type': ..., 'path': ...}}"
         elif not isinstance(given["mime_type"], str) or not MIME_TYPE.fullmatch(given["mime_type"]):
-            yield f"{place}: 'mime_type' is no type such as image/png"
+            yield f"{place}: 'mime_type' is not a type such as image/png"
         elif not isinstance(given["path"], str) or not os.path.isfile(given["path"]):
             yield f"{place}: there is no file {str(given['path'])[:200]}"
         else:

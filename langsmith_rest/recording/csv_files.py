@@ -34,12 +34,12 @@ def json_lines(file: IO[bytes], convert: Convert | None = None) -> Iterator[byte
             for row in rows:
                 if None in row or None in row.values():
                     count = len(rows.fieldnames or ())
-                    raise ValueError(f"line {rows.line_num} has not as many cells as the {count} of line 1")
+                    raise ValueError(f"line {rows.line_num} does not have as many cells as the {count} of line 1")
                 yield json.dumps(convert(row)).encode() + b"\n"
     except UnicodeDecodeError as error:
         raise ValueError("it is not UTF-8: save it as CSV UTF-8") from error
     except csv.Error as error:
-        raise ValueError(f"it is no CSV ({error})") from error
+        raise ValueError(f"it is not CSV ({error})") from error
 
 
 def open_table(text: Iterator[str]) -> "csv.DictReader[str]":
@@ -49,7 +49,7 @@ def open_table(text: Iterator[str]) -> "csv.DictReader[str]":
     rows = csv.DictReader(chain([head], text), strict=True, delimiter=delimiter)
     names = list(rows.fieldnames or ())
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"the column {twice!r} is there twice")
+        raise ValueError(f"the column {twice!r} appears twice")
     return rows
 
 

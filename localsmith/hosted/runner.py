@@ -79,7 +79,7 @@ class EvaluatorRunner:
         """All feedback of a job; None when it has to be tried again."""
         found: list[dict[str, Any]] = []
         if job.attempts > ATTEMPTS:
-            reason = f"It was begun {ATTEMPTS} times, and each time the server ended or failed first: it is given up."
+            reason = f"It was begun {ATTEMPTS} times, but the server ended or failed first: it is not tried again."
             return feedback_of(job, {"error": reason})
         for code in job.code:
             if code.get("language") == "javascript":
@@ -153,7 +153,7 @@ def marks_of(returned: Any) -> list[dict[str, Any]]:
         return [{name: returned.get(name) for name in ("key", "score", "value", "comment")}]
     metrics = {key: mark for key, mark in returned.items() if key != "comment"}
     if not metrics:
-        raise ApiError(422, f"a comment on nothing, expected {ACCEPTED}")
+        raise ApiError(422, f"a comment without a score, expected {ACCEPTED}")
     return [
         {"key": key, "value" if isinstance(mark, str) else "score": mark, "comment": returned.get("comment")}
         for key, mark in metrics.items()

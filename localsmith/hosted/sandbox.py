@@ -89,7 +89,7 @@ def outcome(status: int, output: bytes, limits: Limits) -> dict[str, Any]:
             found: dict[str, Any] = parse_json(output, "returned")
             return found
         except ApiError as error:  # a number or a text that no JSON reader takes
-            return {"error": f"It returned what cannot be stored: {error.message}"}
+            return {"error": f"It returned something that cannot be stored: {error.message}"}
     if status == -getattr(signal, "SIGXCPU", 24):
         return {"error": f"It took longer than {limits.seconds:g} s."}
     why = signal.Signals(-status).name if status < 0 else f"exit code {status}"

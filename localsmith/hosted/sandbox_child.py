@@ -145,7 +145,7 @@ def as_plain(value: Any) -> Any:
     """Numbers of NumPy and alike as plain ones."""
     if hasattr(value, "item"):
         return value.item()
-    raise TypeError(f"a {type(value).__name__} is nothing that JSON can hold")
+    raise TypeError(f"a {type(value).__name__} is not something that JSON can hold")
 
 
 def in_words(error: BaseException) -> str:

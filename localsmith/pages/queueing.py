@@ -37,7 +37,7 @@ def fill_queue(tenant: str, dataset_id: str) -> Response:
             examples = random.Random(int(seed or 0)).sample(examples, min(int(sample), len(examples)))
         runs = _runs(db, comparison, examples)
     if not 0 < len(runs) <= MOST:
-        raise BadRequest(f"{len(runs):,} answers are no queue: choose between 1 and {MOST:,}.")
+        raise BadRequest(f"{len(runs):,} answers do not make a queue: choose between 1 and {MOST:,}.")
     question = request.form.get("question", "").strip() or "Is the answer right?"
     body = {
         "rubric_items": [{"feedback_key": key, "description": question}],

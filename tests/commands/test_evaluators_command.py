@@ -426,7 +426,7 @@ def test_an_evaluator_with_classes_is_tried(evaluators):
     [
         ("return {'score': run['nothing']}", "line 2, in perform_eval\n    return {'score': run['nothing']}"),
         ("return dict(score='high')", "expected"),
-        ("return bool(run)", "It returned True, which is no object"),
+        ("return bool(run)", "It returned True, which is not an object"),
     ],
 )
 def test_an_evaluator_that_fails_says_where(evaluators, line, words):
@@ -559,12 +559,12 @@ def test_messages_other_providers_and_whole_models(store, judge):
     ("prompt", "more", "words"),
     [
         ("Is it polite?", (), "the prompt shows the judge nothing"),
-        ("{answer}", (), "{answer} means nothing for a dataset; there are {input}, {output}, {reference}"),
-        ('{output} {"a": 1}', (), "means nothing for a dataset"),
-        ("{output} {", (), "write {{ and }} for braces that stay"),
+        ("{answer}", (), "{answer} is not known for a dataset; there are {input}, {output}, {reference}"),
+        ('{output} {"a": 1}', (), "is not known for a dataset"),
+        ("{output} {", (), "write {{ and }} for literal braces"),
         ("{output}", ("--model", "mistral:x"), "expected openai:NAME, anthropic:NAME"),
         ("{output}", ("--model", "none.json"), "none.json: there is no such file"),
-        ("{output}", ("--schema", "prompt.txt"), "prompt.txt: no JSON"),
+        ("{output}", ("--schema", "prompt.txt"), "prompt.txt: not JSON"),
         ("{output}", ("--schema", "list.json"), "list.json: expected a JSON schema"),
         ("{output}", ("--prompt", "list.json"), 'list.json: expected [["system", "text"]'),
         ("{output}", ("--prompt", "none.txt"), "none.txt: there is no such file"),
@@ -585,4 +585,4 @@ def test_a_judge_of_a_project_sees_no_reference(store, evaluators, judge):
 
     code, _, err = evaluators("upload-judge", "--prompt", "prompt.txt", *JUDGE[:-2], "--project", "production")
 
-    assert code == 2 and "{reference} means nothing for a project" in err
+    assert code == 2 and "{reference} is not known for a project" in err

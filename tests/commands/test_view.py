@@ -131,10 +131,10 @@ def test_experiment_is_exported_to_stdout_as_csv(recorded, capfd):
         (
             ["--export", "missing/out.csv", "a"],
             2,
-            "--export missing/out.csv: there is no folder missing, make it first",
+            "--export missing/out.csv: there is no folder missing: create it first",
         ),
         (["--export", "taken.csv", "a"], 2, "--export taken.csv: it cannot be written (Is a directory)."),
-        (["--export", "a.jsonl", "a"], 2, "--export a.jsonl: it is there already: remove it, or choose another name."),
+        (["--export", "a.jsonl", "a"], 2, "--export a.jsonl: it exists already: remove it, or choose another name."),
         (["a"], 2, "--export"),
     ],
     ids=["unknown", "none", "two in one table", "other format", "no folder", "a folder", "taken", "without --export"],

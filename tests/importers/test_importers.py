@@ -331,7 +331,7 @@ def test_lm_eval_values_that_are_no_scores():
     assert result["outputs"] == {"output": "a", "repeats": ["a", "b"]}
     assert result["feedback"] == [{"key": "exact", "score": 0.5}]
     assert "reference_outputs" not in result
-    assert "ppl, which is no number" in found.summary
+    assert "ppl, which is not a number" in found.summary
 
 
 # ---------------------------------------------------------------- OpenAI Evals

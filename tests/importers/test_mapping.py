@@ -101,7 +101,7 @@ def test_a_source_that_no_row_has_is_a_problem():
         ("outputs.=x", "expected FIELD=SOURCE"),
         ("=x", "expected FIELD=SOURCE"),
         ("answer=x", "a result has no field 'answer'"),
-        ("error.text=x", "'error' is no object: leave out '.text'"),
+        ("error.text=x", "'error' is not an object: leave out '.text'"),
         ("feedback=x", "name the score, such as feedback.correct=x"),
     ],
 )

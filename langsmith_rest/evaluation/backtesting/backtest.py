@@ -140,7 +140,7 @@ class Copying:
         for some in chunks(missing, TREES if self.load_child_runs else ROOTS):
             traces = read_traces(self.api, self.project_id, some, self.load_child_runs)
             for gone in {one.id for one in some} - traces.keys():
-                self.reject(gone, "it was there when runs were chosen, but is no longer")
+                self.reject(gone, "it existed when runs were chosen, but no longer does")
             results = [result for one in some if one.id in traces and (result := self.copy(*traces[one.id]))]
             tied = [(result, self.example(result)) for result in results]
             examples = {example.id: example for _, example in reversed(tied) if example}

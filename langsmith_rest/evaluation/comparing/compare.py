@@ -99,7 +99,7 @@ def page_url(
 def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name in MEASURES and name not in known:
-            raise ValueError(f"{name!r} is no score: {', '.join(MEASURES)} are compared always, where they are known.")
+            raise ValueError(f"{name!r} is not a score: {', '.join(MEASURES)} are always compared, if they are known.")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             offer = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}."

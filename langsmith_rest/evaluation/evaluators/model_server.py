@@ -191,7 +191,7 @@ def reply_text(judge: ModelServer, response: requests.Response, model: str) -> s
         add_up(judge, answer.get("usage") or {})
         refusal, content, reason = message.get("refusal"), message.get("content"), choice.get("finish_reason")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise JudgeError(f"{judge.url} answered what is no chat completion: is it the right address?") from None
+        raise JudgeError(f"{judge.url} did not answer with a chat completion: is it the right address?") from None
     if refusal:
         raise JudgeError(f"{model} refused to judge: {str(refusal)[:300]}")
     if reason in ("length", "content_filter"):

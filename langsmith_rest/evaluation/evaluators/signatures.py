@@ -74,7 +74,7 @@ def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
     wrong = next((name for name in misplaced if name in unknown), unknown[0])
     meant = meant_by(wrong, known)
     advice = f"did you mean '{meant}'?" if meant else f"known are {', '.join(known)}"
-    by_place = f"{len(places)} by place: {', '.join(places)}" if len(places) > 1 else f"one by place: {places[0]}"
+    by_place = f"positionally: {', '.join(places)}"
     raise ValueError(f"'{key}' has the parameter '{wrong}': {advice} (or {by_place}).")
 
 

@@ -88,9 +88,9 @@ def check_entry(entry: Function, target: str) -> Iterator[Problem]:
         value = node.value if isinstance(node, ast.Return) else None
         is_bare = isinstance(value, ast.Constant) and value.value is not None
         if value and (is_bare or isinstance(value, ast.Compare | ast.List | ast.Tuple)):
-            yield value.lineno, f"'{entry.name}' returns what is no object: return {RETURNS}"
+            yield value.lineno, f"'{entry.name}' returns something that is not an object: return {RETURNS}"
         if isinstance(value, ast.Dict) and any(isinstance(k, ast.Constant) and k.value == "key" for k in value.keys):
-            yield value.lineno, "'key' is not for an evaluator to say, the score has the name of the rule: leave it out"
+            yield value.lineno, "an evaluator cannot set 'key', the score has the name of the rule: leave it out"
 
 
 def looked_at(entry: Function) -> set[str]:
@@ -155,7 +155,7 @@ def check_import(node: ast.Import | ast.ImportFrom, optional: bool) -> Iterator[
     """`optional` imports may be of what is not there, but of nothing that is there and needs a network."""
     if isinstance(node, ast.ImportFrom) and node.level:
         if not optional:
-            words = "a relative import: there is no package around the evaluator there, write it into the file"
+            words = "a relative import: the evaluator is in no package there, copy the code into the file"
             yield node.lineno, words
         return
     for alias in node.names:
@@ -178,7 +178,7 @@ def check_import(node: ast.Import | ast.ImportFrom, optional: bool) -> Iterator[
 def instead(package: str) -> str:
     """What to do about the packages that model judges are written with."""
     is_judge = package in ("openai", "anthropic") or package.startswith("langchain")
-    return ". A model judge goes up as a prompt and a schema: `evaluators upload-judge`" if is_judge else ""
+    return ". A model judge is uploaded as a prompt and a schema: `evaluators upload-judge`" if is_judge else ""
 
 
 def catches(handler: ast.ExceptHandler, errors: set[str]) -> bool:

@@ -78,10 +78,10 @@ def take_along(tops: list[Top], entry: Function) -> tuple[list[ast.stmt], list[P
                 hidden = f", unless the * import of line {star} does: import it by name" if star else ""
                 problems.append((line, f"'{name}' would not exist there: nothing in the file defines it{hidden}"))
             if name == ENTRY and places:
-                problems.append((line, f"'{ENTRY}' is the name that the evaluator gets: call this one otherwise"))
+                problems.append((line, f"'{ENTRY}' is the name of the uploaded evaluator: rename this one"))
     for top in tops[place_of_entry + 1 :]:
         if entry.name in top.binds:
-            again = f"'{entry.name}' is assigned again, but the function goes as it is written: decorate it instead"
+            again = f"'{entry.name}' is assigned again, but the function is uploaded as written: decorate it instead"
             problems.append((top.node.lineno, again))
     return [only(tops[place].node, names) for place, names in sorted(wanted.items())], problems
 

@@ -61,13 +61,13 @@ def variables(messages: Sequence[Sequence[str]], file: Path, kind: str) -> dict[
     try:
         parts = [part for _, text in messages for part in string.Formatter().parse(text)]
     except ValueError as error:
-        raise ValueError(f"{file}: {error}; write {{{{ and }}}} for braces that stay.") from None
+        raise ValueError(f"{file}: {error}; write {{{{ and }}}} for literal braces.") from None
     names = [name for _, name, _, _ in parts if name is not None]
     known = {name: meaning for name, meaning in VARIABLES.items() if kind == "dataset" or "reference" not in name}
     for name in names:
         if name not in known:
             offered = ", ".join(f"{{{one}}}" for one in known)
-            raise ValueError(f"{file}: {{{name}}} means nothing for a {kind}; there are {offered}, {{{{ is a brace.")
+            raise ValueError(f"{file}: {{{name}}} is not known for a {kind}; there are {offered}, {{{{ is a brace.")
     if not names:
         raise ValueError(f"{file}: the prompt shows the judge nothing: put {{output}} where the answer belongs.")
     return {name: known[name] for name in names}
@@ -114,11 +114,11 @@ def read_text(file: Path) -> str:
     except FileNotFoundError:
         raise ValueError(f"{file}: there is no such file.") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{file}: this is no text in UTF-8.") from None
+        raise ValueError(f"{file}: this is not UTF-8 text.") from None
 
 
 def parse_json(text: str, file: Path) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{file}: no JSON: {error}") from None
+        raise ValueError(f"{file}: not JSON: {error}") from None

@@ -124,7 +124,7 @@ def load_module(path: str) -> ModuleType:
     if known is not None:
         if getattr(known, "__file__", None) == str(file):
             return known
-        raise ValueError(f"{path} has the name of a module that is in use: call the file something else.")
+        raise ValueError(f"{path} has the name of a module that is in use: rename the file.")
     sys.path.insert(0, str(file.parent))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:

@@ -260,7 +260,10 @@ def test_markdown_and_text_show_hostile_names_as_text(api, run):
 MISUSE = {
     "unknown metric in the gate": (["--max-regression", "corect=0.02"], "did you mean 'correct'?"),
     "unknown metric": (["--metric", "style"], "Unknown metric 'style': there are correct."),
-    "a measure": (["--metric", "latency"], "'latency' is no score: latency, tokens, cost, error_rate are compared"),
+    "a measure": (
+        ["--metric", "latency"],
+        "'latency' is not a score: latency, tokens, cost, error_rate are always compared",
+    ),
     "negative loss": (["--max-regression", "correct=-1"], "expected 0 or more"),
 }
 

@@ -150,7 +150,7 @@ def test_a_run_is_scored_when_it_has_ended(serve, tmp_path):
         ("def perform_eval(run, example):\n    return True\n", "It returned True: expected"),
         ("def perform_eval(run, example):\n    return {'score': 'high'}\n", "It returned {'score': 'high'}: "),
         ("def perform_eval(run, example):\n    return {'a': [1]}\n", "It returned {'a': [1]}: "),
-        ("def perform_eval(run, example):\n    return {'comment': 'only'}\n", "a comment on nothing, expected {"),
+        ("def perform_eval(run, example):\n    return {'comment': 'only'}\n", "a comment without a score, expected {"),
         ("perform_eval = 1\n", "no function perform_eval"),
         ("def perform_eval(run, example:\n", "SyntaxError"),
         ("import nowhere\n", "No module named 'nowhere'"),
@@ -378,7 +378,7 @@ def test_an_evaluation_that_ends_its_servers_is_given_up(serve, tmp_path):
     assert begun == [[harmful.run_id], [harmless.run_id], [harmful.run_id]]
     found = {item["run_id"]: item for item in api.get("/feedback", session=session)}
     assert found[harmless.run_id]["score"] == 1
-    assert "begun 3 times, and each time the server ended" in found[harmful.run_id]["comment"]
+    assert "begun 3 times, but the server ended" in found[harmful.run_id]["comment"]
 
 
 # The sandbox
@@ -406,7 +406,7 @@ def outcome(*lines, limits=LITTLE):
         (["return {'a': len(bytearray(1 << 30))}"], "more memory"),
         (["return {'a': 'x' * 2000}"], "2,009 bytes, at most 1,000"),
         (["return {'a': float('nan')}"], "not JSON compliant"),
-        (["return {'a': object()}"], "a object is nothing that JSON can hold"),
+        (["return {'a': object()}"], "a object is not something that JSON can hold"),
         (["return {'a': 10**30}"], "cannot be stored: int too big"),
         (["return {'a': chr(0xD800)}"], "cannot be stored: text holds a lone surrogate"),
         (["raise ValueError(chr(0xD800))"], "ValueError: ?"),
