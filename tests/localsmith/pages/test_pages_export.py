@@ -246,7 +246,7 @@ def test_pairwise_counts_preferences(client, pairwise):
     assert "#1 left preferred 2×" in text and "#2 right preferred 0×" in text
     assert "ties 1×" in text and "not decided 1×" in text
     assert "No difference shown: chance alone explains a split like this" in text
-    assert "(by example, p = 0.500)" in text or "(by example, p 0.500)" in text
+    assert "(by example, p 0.2500)" in text
 
 
 def test_pairwise_shows_the_judges_words(client, pairwise):
