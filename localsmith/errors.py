@@ -6,6 +6,7 @@ import sqlite3
 from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
+from localsmith.damage import REPAIR, is_damage
 from localsmith.wire import ApiError, Family, error_answer
 
 log = logging.getLogger("localsmith")
@@ -33,6 +34,8 @@ def _as_api_error(error: Exception) -> ApiError:
         return _from_http(error)
     if isinstance(error, sqlite3.OperationalError):
         return _from_sqlite(error)
+    if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
+        return ApiError(507, f"The store is damaged ({error}): {REPAIR}. Nothing of this request was stored")
     log.error("unexpected error in %s %s", request.method, request.path, exc_info=error)
     return ApiError(500, "Internal server error: see the server's log")
 

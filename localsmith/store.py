@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from localsmith.damage import REPAIR, is_damage
 from localsmith.migrations import FIRST, MIGRATIONS, schema
 
 FOLDER = ".localsmith"
@@ -65,7 +66,8 @@ class Store:
             # It never writes, so its data_version moves with every commit of any other connection.
             self._watch = _connect(self.path)
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path} cannot be used as a store: {error}.") from error
+            advice = f" {REPAIR[0].upper()}{REPAIR[1:]}." if is_damage(error) else ""
+            raise StoreError(f"{self.path} cannot be used as a store: {error}.{advice}") from error
         except OSError as error:
             advice = "use a store in a folder that you may write to"
             raise StoreError(f"{self.path} cannot be used as a store: {error.strerror}: {advice}.") from error
@@ -87,6 +89,7 @@ class Store:
         Those that wait for each other share one commit, which is most of the time that a small write takes. Whoever
         finds nobody waiting commits for all. When that fails, it fails for all.
         """
+        refused: BaseException | None = None
         with self._turn():
             group = self._group = self._group or self._begin()
             try:
@@ -96,10 +99,14 @@ class Store:
                 group.members += 1
             except BaseException as error:
                 self._undo(group, error)
-                raise
+                refused = error
             finally:
                 if self._group and not self._waiting:
                     self._commit(self._group)
+        if refused:
+            if group.members:  # it may be refused for what another of the group wrote, which is not on disk yet
+                group.done.wait()
+            raise refused
         group.done.wait()
         if group.error:
             raise type(group.error)(*group.error.args) from group.error

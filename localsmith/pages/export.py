@@ -1,7 +1,5 @@
 """An experiment as files: JSON lines that `main.py record` reads back, and CSV for a spreadsheet."""
 
-import csv
-import io
 import json
 import re
 import sqlite3
@@ -179,6 +177,7 @@ def _add_example(result: Result, example: sqlite3.Row | None) -> None:
 # CSV
 
 COMMENT = " comment"
+SEPARATES = re.compile('[,;|\t\r\n"]')
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = ("inputs", "reference_outputs", "outputs", "error", "start_time", "end_time", "latency_s", "metadata")
 # What a reader of the file takes for something else than a metric: the fields of a result, and other names for them.
@@ -230,9 +229,10 @@ def _is_plain(item: Result) -> bool:
 
 
 def _line(cells: list[Any]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow([_harmless(cell) for cell in cells])
-    return buffer.getvalue()
+    """One row; cells with any usual separator are quoted, since spreadsheets of some countries split at these."""
+    texts = ["" if cell is None else str(cell) for cell in map(_harmless, cells)]
+    quoted = ['"' + text.replace('"', '""') + '"' if SEPARATES.search(text) else text for text in texts]
+    return ",".join(quoted) + "\r\n"
 
 
 def _cell(value: Any) -> Any:

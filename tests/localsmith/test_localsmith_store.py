@@ -322,3 +322,15 @@ def test_command_without_its_packages_names_the_extra(tmp_path):
     sentence = "localsmith needs flask: install the extra 'local' (langsmith-rest-experiments[local])."
     assert (command.returncode, command.stderr.strip()) == (1, sentence)
     assert imported.returncode == 1 and "ModuleNotFoundError: no flask" in imported.stderr
+
+
+def test_a_damaged_file_says_how_to_go_on(tmp_path):
+    """A backup, or what SQLite can recover."""
+    path = tmp_path / "localsmith.db"
+    Store(path).close()
+    content = bytearray(path.read_bytes())
+    content[100:4096] = b"\x07" * 3996
+    path.write_bytes(content)
+
+    with pytest.raises(StoreError, match=r"malformed.*a copy made by `view --backup`.*\.recover"):
+        Store(path)
