@@ -72,7 +72,7 @@ def parse_score(text: str) -> float | None:
         raise BadRequest(f"{text[:40]!r} is not a number.") from None
     if not math.isfinite(score):
         raise BadRequest("A score is a finite number.")
-    return score
+    return round(score, 4) + 0.0  # as LangSmith stores them
 
 
 def _known(db: sqlite3.Connection, run: sqlite3.Row, key: str) -> list[sqlite3.Row]:

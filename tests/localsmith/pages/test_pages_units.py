@@ -12,6 +12,7 @@ import localsmith
 from localsmith.pages.blocks import block
 from localsmith.pages.columns import Cache
 from localsmith.pages.render import duration, gist, number, one_line, percent, reason, signed, word_diff
+from localsmith.pages.scores import parse_score
 from localsmith.runs.totals import percentile
 
 
@@ -142,3 +143,8 @@ def test_kept_columns_follow_other_processes(tmp_path):
 
     assert cache.now() is not before
     app.extensions["localsmith"].store.close()
+
+
+def test_scores_by_hand_have_at_most_four_decimals():
+    """As all scores that are sent."""
+    assert [parse_score(text) for text in ("0.33333", "-0.00001", "1")] == [0.3333, 0, 1]
