@@ -289,13 +289,13 @@ def test_the_link_says_of_which_scores_less_is_better(command, mine):
 @pytest.mark.slow
 def test_killed_half_way_the_same_command_completes_it(command, mine, store):
     """Killed while the new system answers; then once more: every example has one run of each side, with its score."""
-    calls = Path("calls")
-    calls.mkdir()
-    slow = f"    os.mkdir(f'{calls.absolute()}/{{time.time_ns()}}')\n    time.sleep(0.6)\n    return"
+    made = Path("calls")
+    made.mkdir()
+    slow = f"    os.mkdir(f'{made.absolute()}/{{time.time_ns()}}')\n    time.sleep(0.6)\n    return"
     Path("agent.py").write_text("import os\nimport time\n" + AGENT.replace("    return", slow))
     program = [sys.executable, ROOT / "main.py", "backtest", *mine, "--max-concurrency", "1"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as killed:
-        while len(os.listdir(calls)) < 7:  # by then, the first are recorded
+        while len(os.listdir(made)) < 7:  # by then, the first are recorded
             time.sleep(0.05)
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL

@@ -117,13 +117,24 @@ class Evaluations(RuleBasedStateMachine):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+        before = set(self.answered)
         run_async(cancels())
+        for n in self.answered.keys() - before - self.recorded().keys():  # finished just then: it runs again
+            del self.answered[n]
+            self.scored.pop(n, None)
 
     @rule(judge=BEHAVIOUR)
     def score_again(self, judge):
         """Score what is recorded, where there is something."""
         if self.answered:
             evaluate("x", None, [self.evaluator(judge)], langsmith=self.api)
+
+    def recorded(self):
+        """The runs of the experiment by the number in their inputs."""
+        if not (session := find_session(self.api, name="x")):
+            return {}
+        pages = list_experiment_runs(self.api, session["reference_dataset_id"], [session["id"]], SELECTS)
+        return {example["inputs"]["n"]: example["runs"] for example in pages if example["runs"]}
 
     @invariant()
     def the_record_is_what_happened(self):
@@ -132,8 +143,7 @@ class Evaluations(RuleBasedStateMachine):
         if not session:
             assert not getattr(self, "answered", {})
             return
-        pages = list_experiment_runs(self.api, session["reference_dataset_id"], [session["id"]], SELECTS)
-        runs = {example["inputs"]["n"]: example["runs"] for example in pages if example["runs"]}
+        runs = self.recorded()
         assert runs.keys() == self.answered.keys()
         for n, some in runs.items():
             [run] = some

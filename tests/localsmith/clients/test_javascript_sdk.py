@@ -74,8 +74,9 @@ def test_evaluate_scores_and_compares(server, api, requests_seen, tmp_path):
     assert double["feedback_stats"]["correct"]["avg"] == pytest.approx(4 / 6)
     assert double["feedback_stats"]["third"]["avg"] == pytest.approx(0.3333)
     assert double["session_feedback_stats"]["passed"]["avg"] == 6
-    assert (wrong["feedback_stats"]["pref"]["n"], two["feedback_stats"]["pref"]["n"]) == (6, 6)
-    assert (wrong["feedback_stats"]["pref"]["avg"], two["feedback_stats"]["pref"]["avg"]) == (0, pytest.approx(1 / 3))
+    preferences = [api.get("/feedback", session=one["id"], key="pref", limit=100) for one in (wrong, two)]
+    assert [len(items) for items in preferences] == [6, 6]
+    assert [sum(item["score"] for item in items) for items in preferences] == [0, 2]
     assert len(api.get(f"/datasets/{found['dataset']}/comparative")) == 2
     assert sorted(api.get(f"/datasets/{found['dataset']}/splits")) == ["test", "train"]
     assert not refused(requests_seen)

@@ -35,7 +35,8 @@ def test_choosing_a_step_leaves_the_tree_where_it_is(trace):
     chosen.click()
     page.locator(".tree li").nth(200).locator("[aria-current=page]").wait_for()
 
-    assert page.evaluate("document.querySelector('.tree').scrollTop") == before > 1000
+    moved = abs(page.evaluate("document.querySelector('.tree').scrollTop") - before)
+    assert before > 1000 and moved < 200  # to click it, the driver may bring the step wholly into view
     assert page.url.endswith(chosen.get_attribute("href")) and page.evaluate("window.same")
     page.go_back()
     page.locator(".tree li").first.locator("[aria-current=page]").wait_for()
