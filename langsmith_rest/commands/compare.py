@@ -76,9 +76,13 @@ def pair(text: str) -> tuple[str, float]:
 
 
 def number(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        hint = ", such as 0.02 for 2 %" if text.endswith("%") else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number: expected one{hint}") from None
     if not abs(value) < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
     return value
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import recorder
 from langsmith_rest import connection
+from langsmith_rest.commands import main
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.comparing.gate import Limits
 
@@ -397,3 +398,11 @@ def test_junit_without_limits_lists_the_metrics(record, run, tmp_path):
     suite = ElementTree.parse(tmp_path / "all.xml").getroot()
     assert suite.get("failures") == "0"
     assert suite.find("testcase[@name='correct']/system-out").text.startswith("better: +1")
+
+
+def test_a_limit_in_percent_is_told_how_it_is_written(capsys):
+    """The message says what a limit looks like."""
+    with pytest.raises(SystemExit):
+        main.main(["compare", "a", "b", "--max-regression", "correct=2%"])
+
+    assert "'2%' is not a number: expected one, such as 0.02 for 2 %" in capsys.readouterr().err
