@@ -19,7 +19,7 @@ from langsmith_rest.recording.tally import Tally
 
 EXAMPLE_BYTES, RUN_BYTES = 10_000_000, 20_000_000  # per request
 LAST_CALL = timedelta(hours=23, minutes=55)  # older runs are refused
-REFUSED = (400, 413, 422)  # something in the request is guilty
+REFUSED = (400, 413, 422)  # the server does not take something in the request
 
 
 class TooLate(Exception):
@@ -241,7 +241,7 @@ def create_feedback(api: LangSmith, items: Iterable[Mapping[str, Any]]) -> None:
 
 
 def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], refuse: Callable[..., None]) -> None:
-    """Post units at once; if they are refused, in halves, until the guilty one stands alone and is reported."""
+    """Post units at once; if they are refused, in halves, until what is refused stands alone and is reported."""
     try:
         if units:
             post(units)
