@@ -221,7 +221,8 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
     app.url_map.redirect_defaults = False
     for route in ROUTES:
         _register(app, state, route)
-    app.register_blueprint(blueprint)
+    with COMPILING:
+        app.register_blueprint(blueprint)
     app.jinja_env.globals |= {"command": chosen.command, "store_path": str(store.path)}
     app.before_request(guard)
     app.before_request(state.later.catch_up)
@@ -229,6 +230,11 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
     app.after_request(state.downloads.admit)
     app.register_error_handler(Exception, answer_error)
     return app
+
+
+# Two servers made at once: werkzeug compiles each page's address through `ast`, which in Python 3.11 raises SystemError
+# when two threads do ("AST constructor recursion depth mismatch").
+COMPILING = threading.Lock()
 
 
 class Id(BaseConverter):

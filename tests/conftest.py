@@ -1,8 +1,10 @@
 """Fixtures shared by the tests."""
 
 import sys
+import tempfile
 
 import pytest
+from places import MAIN
 from sent import check_sent, official_contract
 
 import localsmith
@@ -37,6 +39,18 @@ def typed_in_a_checkout(monkeypatch):
     """Commands are named as `uv run main.py` names them."""
     monkeypatch.setattr(sys, "argv", ["main.py"])
     monkeypatch.setenv("UV", "uv")
+
+
+@pytest.fixture(autouse=True)
+def forgets_files():
+    """Files that a test has loaded by their path are forgotten: the next test may have others of the same name."""
+    known, path = set(sys.modules), list(sys.path)
+    yield
+    for name in sys.modules.keys() - known:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if file.startswith((tempfile.gettempdir(), str(MAIN.parent / "fixtures"))):
+            del sys.modules[name]
+    sys.path[:] = path
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What we do with a server works whichever generations of LangSmith's API it has."""
 
 import json
-import sys
 import uuid
 from datetime import date
 from pathlib import Path
@@ -86,8 +85,6 @@ def test_production_is_backtested(api, capsys):
     Path("runs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     Path("agent.py").write_text(AGENT)
     Path("evals.py").write_text(EVALUATORS)
-    for module in ("agent", "evals"):
-        sys.modules.pop(module, None)
 
     code = main.main(
         ["backtest", "--project", "prod", "--dataset", "lab", "--load", "runs.jsonl"]

@@ -1,5 +1,6 @@
 """The server as a process on a machine with other users: readers that stall, files, tokens, signals."""
 
+import ast
 import functools
 import os
 import signal
@@ -7,7 +8,9 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ import localsmith
 import localsmith.server
 from langsmith_rest import connection, local
 from langsmith_rest.evaluation.hosting import upload
+from localsmith.app import create_app
 
 CODE = "def perform_eval(run, example):\n    return {'score': 1}\n"
 
@@ -194,3 +198,23 @@ def test_signals_to_end_close_the_store(tmp_path, nothing_set, number, program):
 
     left = {path.name for path in Path(".localsmith").iterdir()}
     assert left - {"view.url"} == {"localsmith.db"}
+
+
+def test_servers_made_at_once_parse_one_after_the_other(tmp_path, monkeypatch):
+    """In Python 3.11, `ast.parse` in two threads at once can raise SystemError; werkzeug parses for each page."""
+    parse, busy, overlaps = ast.parse, threading.Lock(), []
+
+    def watched(*args, **kwargs):
+        overlaps.append(not busy.acquire(blocking=False))
+        try:
+            time.sleep(0.0001)  # lets another thread go on
+            return parse(*args, **kwargs)
+        finally:
+            if busy.locked():
+                busy.release()
+
+    monkeypatch.setattr(ast, "parse", watched)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(create_app, [tmp_path / f"{n}.db" for n in range(4)]))
+
+    assert overlaps and not any(overlaps)

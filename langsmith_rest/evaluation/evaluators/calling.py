@@ -12,6 +12,7 @@ from langsmith_rest.evaluation.evaluators.signatures import Evaluator
 from langsmith_rest.evaluation.loops import Await, Unfinished, run_here
 
 Said = list[tuple[str, list[Item]]]  # what each evaluator said, by its name
+RUN_FAILED = "not scored: the run failed"
 
 
 def score(evaluator: Evaluator, values: Mapping[str, Any], wait: Await = run_here) -> list[Item]:
@@ -21,7 +22,7 @@ def score(evaluator: Evaluator, values: Mapping[str, Any], wait: Await = run_her
     no answer: ready-made evaluators do not score it, and one that fails on it does not count as failed.
     """
     has_failed = bool((values.get("run") or {}).get("error"))
-    not_scored: list[Item] = [{"key": evaluator.key, "comment": "not scored: the run failed"}]
+    not_scored: list[Item] = [{"key": evaluator.key, "comment": RUN_FAILED}]
     if has_failed and getattr(evaluator.function, "needs_an_answer", False):
         return not_scored
     try:

@@ -1,4 +1,4 @@
-"""Item of recorded runs: its ids, and keeping what is stored equal to what evaluators say."""
+"""Feedback on recorded runs: its ids, and keeping what is stored equal to what evaluators say."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import chunks, delete_feedback
-from langsmith_rest.evaluation.evaluators.calling import Said
+from langsmith_rest.evaluation.evaluators.calling import RUN_FAILED, Said
 from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.returns import Item
 from langsmith_rest.recording import bodies
@@ -17,7 +17,7 @@ Worked = tuple[str, str]  # the id of a run or experiment, and a key under which
 
 
 def feedback_bodies(run: Run, items: list[Item]) -> Iterator[dict[str, Any]]:
-    """Item on a recorded run, with the ids that it would have had if it had been recorded with the run."""
+    """Feedback on a recorded run, with the ids it would have had if it had been recorded with the run."""
     start = bodies.timestamp(run.start_time or bodies.EPOCH)
     marks = bodies.feedback_of({"feedback": items})
     return bodies.feedback_bodies(SentRun(run["id"], run.trace_id, run.session_id, start, "", "", marks, b""))
@@ -63,6 +63,9 @@ def is_over(known: Mapping[str, Any], worked: set[Worked], prefix: str) -> bool:
 
 
 def is_changed(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether to correct what is stored. An evaluator that fails on a failed run takes no earlier score back."""
+    if body.get("comment") == RUN_FAILED and known.get("score") is not None:
+        return False
     return any(not same(known.get(name), body.get(name)) for name in bodies.MARKS)
 
 

@@ -12,7 +12,7 @@ from squares import ROWS, runs_of, scores_of, square
 
 from langsmith_rest.evaluation.evaluators.answers import exact_match, length_limit
 from langsmith_rest.evaluation.evaluators.signatures import RUN, bind
-from langsmith_rest.evaluation.running.evaluate import aevaluate
+from langsmith_rest.evaluation.running.evaluate import aevaluate, evaluate
 from langsmith_rest.evaluation.running.evaluation import Interrupted
 from langsmith_rest.evaluation.running.provenance import git_state
 
@@ -206,6 +206,25 @@ def test_a_failed_run_is_not_scored_by_evaluators_that_need_an_answer(run):
     assert {key: (one["n"], one.get("not_scored")) for key, one in sums.items()} == {
         key: (0, 6) for key in ("exact_match", "length_limit", "lambda_of_answer")
     }
+
+
+def test_an_evaluator_that_fails_on_a_failed_run_takes_no_earlier_score_back(api, run):
+    """As one that fails on an answer: its failure is not what the earlier version said."""
+
+    def fails(inputs):
+        raise RuntimeError("away")
+
+    def polite(inputs):
+        return {"key": "polite", "score": 0.5}
+
+    run(fails, [polite])
+
+    def polite(outputs):
+        return {"key": "polite", "score": len(outputs["answer"])}
+
+    evaluate("first", None, [polite], langsmith=api)
+
+    assert list(scores_of(api, key="polite").values()) == [0.5] * 6
 
 
 def lambda_of_answer(outputs):
