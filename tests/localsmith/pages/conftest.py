@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals, long_trace
+from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals, four_models, long_trace
 
 import localsmith
 
@@ -35,6 +35,7 @@ def site(tmp_path_factory):
     app = localsmith.create_app(path, score_decimals=None)  # pages show whatever is stored
     seed = Seed(app.test_client())
     made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed) | fine(seed) | reviewed(seed)
+    made |= four_models(seed) | scored(seed)
     app.extensions["localsmith"].store.close()
     with localsmith.serve(path) as server:
         yield server.url, made
@@ -84,6 +85,23 @@ def reviewed(seed):
     queue = seed.post("/annotation-queues", body)["id"]
     seed.post(f"/annotation-queues/{queue}/runs", [run["id"] for run in runs])
     return {"queue": queue}
+
+
+def scored(seed):
+    """One run with feedback of every kind, and one whose scores are still to come."""
+    dataset = seed.dataset("scored")
+    examples = seed.examples(dataset, [({"q": 1}, {"a": 2}), ({"q": 2}, {"a": 3})])
+    session = seed.session("scored", dataset)
+    run = seed.run(session, examples[0], outputs={"a": 2}, error="ValueError: no")
+    for source in ("api", "model", "auto_eval", "app"):
+        for score in (0, 0.5, 1):
+            said = {"comment": f"said by {source}"} if score == 0.5 else {}
+            seed.feedback(run, key=f"{source} {score}", score=score, feedback_source={"type": source}, **said)
+        seed.feedback(run, key=f"{source} label", value="kind", feedback_source={"type": source})
+    seed.feedback(run, key="broken", error=True, comment="TypeError: no judge")
+    seed.feedback(run, key="right", correction={"a": 3})
+    seed.run(session, examples[1], seconds=None)
+    return {"scored": dataset, "scored session": session, "scored run": run, "scored example": examples[0]}
 
 
 def fine(seed):
@@ -162,6 +180,7 @@ def open_page(site, tabs):
         page = tabs(scheme, scripts)
         page.complaints.clear()
         page.set_viewport_size({"width": 1280, "height": 800})
+        page.emulate_media(color_scheme=scheme)
         page.goto(f"{site[0]}/o/{TENANT}/{path}" if path else site[0])
         opened.append(page)
         return page

@@ -134,20 +134,35 @@ def test_the_failing_step_of_a_long_trace_takes_two_actions(open_page, site):
     assert made["failing"]["name"] in shown(page)
 
 
-def test_the_worst_regressions_of_two_experiments_take_few_actions(open_page, site):
-    """From the dataset: choose two, compare, follow the count: four actions. Then Enter and j read row after row."""
-    made = site[1]
-    page = open_page(f"datasets/{made['dataset']}")
+def test_the_five_worst_regressions_of_two_of_four_models_take_four_actions_and_five_keys(open_page, site):
+    """From the dataset: choose two, compare, follow the count of regressions. Then Enter and j show each answer in
+    full, the worst first."""
+    page = open_page(f"datasets/{site[1]['four models']}")
+    done = {"actions": 0, "keys": 0}
 
-    page.get_by_label("Choose first").check()
-    page.get_by_label("Choose second").check()
-    page.get_by_role("button", name="Compare 2").click()
-    page.get_by_role("link", name="1 regressed").click()
+    def act(locator, what="click"):
+        done["actions"] += 1
+        getattr(locator, what)()
+
+    def press(key):
+        done["keys"] += 1
+        page.keyboard.press(key)
+
+    act(page.get_by_label("Choose model 1"), "check")
+    act(page.get_by_label("Choose model 4"), "check")
+    act(page.get_by_role("button", name="Compare 2"))
+    act(page.get_by_role("link", name="regressed"))
     page.wait_for_url("**show=regressed**")
-    page.keyboard.press("Enter")
+    read = []
+    for n, key in enumerate(["Enter", "j", "j", "j", "j"], 1):
+        press(key)
+        page.locator(".panel-top", has_text=f"{n} of 6").wait_for()
+        answer = page.locator("#panel .answer").last
+        assert answer.get_by_text("The end.").is_visible() and "of model 4 to" in answer.inner_text()
+        read.append(page.locator("#panel-title").inner_text())
 
-    page.locator("#panel").wait_for()
-    assert "1 of 1" in page.locator(".panel-top").inner_text() and "Cusco" in page.locator("#panel").inner_text()
+    assert read == ["#3", "#8", "#6", "#4", "#1"]  # they fell by 0.8, 0.7, 0.6, 0.5 and 0.3
+    assert done == {"actions": 4, "keys": 5}
 
 
 def test_a_score_and_a_comment_take_four_keys(open_page, site):
