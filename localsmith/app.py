@@ -1,5 +1,6 @@
 """The Flask app: route table and request guard."""
 
+import copy
 import hmac
 import os
 import re
@@ -7,9 +8,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from functools import cache
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.http import http_date
 from werkzeug.routing import BaseConverter, Rule
 
@@ -211,25 +213,39 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
 
     Raises `StoreError` when the file cannot be used.
     """
+    store, chosen = Store(db_path), Switches(**switches)
+    with COMPILING:
+        app = copy.copy(routed())  # all apps of a process share addresses and templates
+    app.extensions = {"localsmith": Localsmith(store, chosen, Later(store, chosen), Downloads())}
+    return app
+
+
+@cache
+def routed() -> Flask:
+    """The app without a store: compiling its addresses takes most of the time that making an app takes."""
     app = Flask("localsmith", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
-    store, chosen = Store(db_path), Switches(**switches)
-    state = Localsmith(store, chosen, Later(store, chosen), Downloads())
-    app.extensions["localsmith"] = state
     app.url_map.converters["id"] = Id
     app.url_map.strict_slashes = False
     app.url_map.redirect_defaults = False
     for route in ROUTES:
-        _register(app, state, route)
-    with COMPILING:
-        app.register_blueprint(blueprint)
-    app.jinja_env.globals |= {"command": chosen.command, "store_path": str(store.path)}
+        _register(app, route)
+    app.register_blueprint(blueprint)
+    app.context_processor(lambda: {"command": served().switches.command, "store_path": str(served().store.path)})
     app.before_request(guard)
-    app.before_request(state.later.catch_up)
+    app.before_request(lambda: served().later.catch_up())
     app.after_request(add_security_headers)
-    app.after_request(state.downloads.admit)
+    app.after_request(lambda response: served().downloads.admit(response))
     app.register_error_handler(Exception, answer_error)
+    app.url_map.update()
+    assert app.jinja_env  # makes it, so that copies share it
     return app
+
+
+def served() -> Localsmith:
+    """What the app that answers this request carries."""
+    state: Localsmith = current_app.extensions["localsmith"]
+    return state
 
 
 # Two servers made at once: werkzeug compiles each page's address through `ast`, which in Python 3.11 raises SystemError
@@ -255,8 +271,9 @@ def addresses(path: str) -> list[str]:
     raise ValueError(path)
 
 
-def _register(app: Flask, state: Localsmith, route: Route) -> None:
+def _register(app: Flask, route: Route) -> None:
     def view(**ids: str) -> Response:
+        state = served()
         request.environ["localsmith.family"] = route.family
         if not route.open and not request.headers.get("x-api-key", "").strip():
             # As LangSmith does, so that a client that forgets its key is found out here.

@@ -9,6 +9,7 @@ from sent import check_sent, official_contract
 
 import localsmith
 from langsmith_rest import connection
+from localsmith import store
 
 
 @pytest.fixture
@@ -16,6 +17,29 @@ def server(tmp_path):
     """A real localsmith over an empty store; `.url` is where it answers."""
     with localsmith.serve(tmp_path / "localsmith.db") as server:
         yield server
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_stores(tmp_path_factory):
+    """New stores are copies of an empty one, and nothing waits for the disk: half of what most tests would take."""
+    empty = tmp_path_factory.mktemp("empty") / "localsmith.db"
+    store.Store(empty).close()
+    made, prepare, connect = empty.read_bytes(), store._prepare, store._connect
+
+    def copied(path):
+        if not path.stat().st_size:
+            path.write_bytes(made)
+        return prepare(path)
+
+    def hasty(path):
+        db = connect(path)
+        db.execute("PRAGMA synchronous = OFF")
+        return db
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_prepare", copied)
+        patch.setattr(store, "_connect", hasty)
+        yield {"_prepare": prepare, "_connect": connect}
 
 
 @pytest.fixture(autouse=True)

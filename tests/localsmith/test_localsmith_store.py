@@ -16,6 +16,14 @@ import localsmith.store
 from localsmith.store import Store, StoreError
 
 
+@pytest.fixture(autouse=True, scope="module")
+def stores_as_users_have_them(quick_stores):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, real in quick_stores.items():
+            patch.setattr(localsmith.store, name, real)
+        yield
+
+
 def test_new_file_is_durable_and_marked_as_ours(tmp_path):
     """A new store is in WAL mode, flushes every commit and carries our mark."""
     store = Store(tmp_path / "new" / "lab.db")
