@@ -27,7 +27,8 @@ LEAVES = (
 )
 FACE = "langsmith_rest"  # loads what it names when it is used
 AGREEMENT = "langsmith_rest.evaluation.aligning.agreement"  # the statistics of people and judges
-SHARED_WITH_THE_STORE = {"langsmith_rest.paired", AGREEMENT}
+SAMPLING = "langsmith_rest.evaluation.aligning.sampling"
+SHARED_WITH_THE_STORE = {"langsmith_rest.paired", AGREEMENT, SAMPLING}
 STARTS_THE_STORE = "langsmith_rest.local"
 
 

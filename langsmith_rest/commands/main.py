@@ -19,6 +19,7 @@ COMMANDS = {
     "view": "serve the pages of the local store, or export from it",
     "evaluate": "run a system over a dataset and score it, score an experiment, or judge two pairwise",
     "compare": "compare experiments example by example, and check limits",
+    "review": "put answers into a review queue, where people score them",
     "agree": "compare a judge's scores with a person's",
     "list": "list datasets, or the experiments of one",
     "delete": "delete experiments, or a dataset",

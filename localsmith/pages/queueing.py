@@ -1,7 +1,6 @@
 """Putting rows of a comparison into a review queue: those that the filters leave, or a random sample of them."""
 
 import json
-import random
 import sqlite3
 import uuid
 
@@ -9,9 +8,11 @@ from flask import current_app, redirect, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
+from langsmith_rest.evaluation.aligning.sampling import FILTERED, RANDOM, sampled
 from localsmith.pages.common import find, link, reading, store
 from localsmith.pages.compare_facets import with_facets
 from localsmith.pages.comparison import ComparisonPage, chosen, compare, question_of
+from localsmith.pages.review import NAMESPACE
 from localsmith.pages.scores import refuse_foreign
 from localsmith.routes.queue_items import add_item
 from localsmith.wire import dumps
@@ -20,7 +21,7 @@ MOST = 5000
 
 
 def fill_queue(tenant: str, dataset_id: str) -> Response:
-    """Make a queue of the rows that this address shows and go to review it."""
+    """Make a queue of the rows that this address shows and go to review it; the same again adds nothing twice."""
     refuse_foreign()
     key, name = request.form.get("key", "").strip() or "human", request.form.get("name", "").strip()
     sample, seed = (request.form.get(field, "") for field in ("sample", "seed"))
@@ -33,20 +34,22 @@ def fill_queue(tenant: str, dataset_id: str) -> Response:
             raise BadRequest("None of these experiments belongs to this dataset.")
         examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
         is_random = len(examples) == len(comparison.examples)
-        if sample:
-            examples = random.Random(int(seed or 0)).sample(examples, min(int(sample), len(examples)))
+        if sample or is_random:  # in random order, so that also those reviewed first are a random sample
+            examples = sampled(examples, int(sample) if sample else None, int(seed or 0))
         runs = _runs(db, comparison, examples)
     if not 0 < len(runs) <= MOST:
         raise BadRequest(f"{len(runs):,} answers do not make a queue: choose between 1 and {MOST:,}.")
     question = request.form.get("question", "").strip() or "Is the answer right?"
     body = {
         "rubric_items": [{"feedback_key": key, "description": question}],
-        "metadata": {"sampling": "random" if is_random else "filtered", "seed": int(seed or 0)},
+        "metadata": {"sampling": RANDOM if is_random else FILTERED, "seed": int(seed or 0), "feedback_key": key},
     }
-    queue_id, now = str(uuid.uuid4()), current_app.extensions["localsmith"].switches.now()
+    asked = sorted((field, value) for field, value in request.args.items(multi=True) if field != "page")
+    queue_id = str(uuid.uuid5(NAMESPACE, json.dumps([dataset["id"], asked, key, int(seed or 0), question])))
+    now = current_app.extensions["localsmith"].switches.now()
     with store().write() as db:
         row = (queue_id, name or f"{key} of {dataset['name']}", now, now, dumps(body))
-        db.execute("INSERT INTO annotation_queues VALUES (?, ?, ?, ?, ?)", row)
+        db.execute("INSERT OR IGNORE INTO annotation_queues VALUES (?, ?, ?, ?, ?)", row)
         for run_id in runs:
             add_item(db, queue_id, {"run_id": run_id}, now)
     return redirect(link("show_review", queue_id=queue_id), 303)

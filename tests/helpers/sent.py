@@ -7,7 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 from localsmith_api import CONTRACT, contract, operation_of, validate
 
 # Documented operations and fields that are newer than the contract at hand.
-NEWER = ("/api/v2/sessions", "/api/v2/runs/rules")
+NEWER = (
+    *("/api/v2/sessions", "/api/v2/runs/rules"),
+    *("/annotation-queues", "/v1/platform/annotation-queues", "/feedback-configs"),
+)
 # Without it, LangSmith gives the tokens and cost of a run itself, and a root that calls no model has none.
 NEWER_FIELDS = {"POST /api/v2/runs/query": {"include_subtree_usage": bool}}
 

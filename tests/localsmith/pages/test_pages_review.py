@@ -146,7 +146,8 @@ def test_a_rubric_asks_its_questions(client, seed):
 
 
 def test_rows_of_a_comparison_become_a_queue(client, seed):
-    """The answers that a comparison shows, or a sample of them, are put into a queue that says how they were drawn."""
+    """The answers that a comparison shows, or a sample of them, are put into a queue that says how they were drawn.
+    Doing it again leads to the same queue; a larger sample adds to it."""
     _, runs = made_queue(seed, 6)
     session = runs[0]["session_id"]
     dataset = seed.post("/datasets", {"name": "other"})  # another dataset does not matter
@@ -157,6 +158,9 @@ def test_rows_of_a_comparison_become_a_queue(client, seed):
     filtered = client.post(f"{path}&q=answer+4", data={"key": "human_correct"}, headers=OURS)
 
     assert dataset and "1 of 3" in words(page(client, drawn.location))
+    for sample, total in (("3", 3), ("5", 5)):
+        again = client.post(path, data={"key": "human_correct", "sample": sample, "seed": "1"}, headers=OURS)
+        assert again.location == drawn.location and f"1 of {total}" in words(page(client, drawn.location))
     assert "answer 4" in words(page(client, filtered.location)) and "human_correct" in words(
         page(client, filtered.location)
     )

@@ -1,0 +1,128 @@
+"""Filling a review queue with the answers of an experiment that tell the most, or with a random sample."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.aligning.choosing import NEEDED, Answers, Asked, choose, scores_of
+from langsmith_rest.evaluation.aligning.report import label_of
+from langsmith_rest.evaluation.aligning.sampling import FILTERED, RANDOM
+from langsmith_rest.evaluation.api import find_dataset, find_experiment, offer
+from langsmith_rest.evaluation.comparing.correcting import PREFIX
+from langsmith_rest.evaluation.comparing.reading import is_error
+from langsmith_rest.evaluation.queues_api import add_to_queue, find_config, get_or_create_config, get_or_create_queue
+from langsmith_rest.evaluation.runs_api import NUMBERS, list_experiment_runs
+from langsmith_rest.recording import bodies
+
+YES_OR_NO = {"type": "categorical", "categories": [{"value": 0, "label": "no"}, {"value": 1, "label": "yes"}]}
+
+
+@dataclass
+class Filled:
+    """A review queue, and what was put into it."""
+
+    queue_id: str
+    name: str
+    human: str  # the feedback key that people's scores get
+    chosen: int  # answers that were chosen
+    added: int  # of these, how many were not in the queue before
+    url: str
+
+
+def fill_queue(
+    api: LangSmith,
+    experiment: str,
+    *,
+    by: str = RANDOM,
+    sample: int | None = None,
+    seed: int = 0,
+    judges: Sequence[str] = (),
+    human: str | None = None,
+    baseline: str | None = None,
+    lower_is_better: Sequence[str] = (),
+    scale: dict[str, Any] | None = None,
+    question: str | None = None,
+    dataset: str | None = None,
+) -> Filled:
+    """Choose answers of an experiment and put them into a review queue, where people score them.
+
+        filled = fill_queue(connect(), "after", by="uncertain", judges=["correct"], sample=50)
+
+    `by` is random, disagreement, uncertain or regressed (than `baseline`). `sample` counts examples. The same call
+    again finds the same queue and adds nothing twice; a larger `sample` adds to it. `scale` is a feedback config of
+    `human`, the key of people's scores. Raises LookupError for an unknown experiment, ValueError for keys that do not
+    fit.
+    """
+    dataset_id = find_dataset(api, dataset)["id"] if dataset else None
+    session = find_experiment(api, experiment, dataset_id)
+    before = find_experiment(api, baseline, session["reference_dataset_id"]) if baseline else None
+    answers = read_answers(api, session, before)
+    runs = [run for of in answers for run in of.runs]
+    human, keys = keys_of(runs, by, judges, human, session["name"])
+    chosen = choose(answers, by, Asked(keys, frozenset(lower_is_better)), sample, seed)
+    identity = [session["id"], by, *keys, human, before["id"] if before else "", str(seed)]
+    numbered = f", seed {seed}" if seed else ""
+    name = f"{human} of {session['name']} ({by}{numbered})"
+    queue_id = bodies.uuid5("review-" + "-".join(identity))
+    url = f"{api.web}/o/{session['tenant_id']}/annotation-queues/{queue_id}"
+    if not chosen:
+        return Filled(queue_id, name, human, 0, 0, url)
+    known = get_or_create_config(api, human, scale or scale_of(api, runs, keys or judges))
+    if scale and known != scale:
+        raise ValueError(
+            f"{human} has another scale already ({json.dumps(known)}): drop --scale, or use another --human."
+        )
+    facts = {"sampling": RANDOM if by == RANDOM else FILTERED, "by": by, "seed": seed, "feedback_key": human}
+    rubric = [{"feedback_key": human, "description": question or "Is the answer right?"}]
+    body = {"id": queue_id, "name": name, "rubric_items": rubric, "metadata": facts}
+    get_or_create_queue(api, body)
+    return Filled(queue_id, name, human, len(chosen), add_to_queue(api, queue_id, chosen), url)
+
+
+def read_answers(api: LangSmith, session: dict, before: dict | None) -> list[Answers]:
+    """The answers of an experiment by example, with the scores that another experiment has for the same."""
+    ids = [session["id"], *([before["id"]] if before else [])]
+    found = []
+    for example in list_experiment_runs(api, session["reference_dataset_id"], ids, NUMBERS):
+        runs = [run for run in example["runs"] if not is_error(run)]
+        ours = [run for run in runs if run["project_id"] == session["id"]]
+        theirs = [run for run in runs if run["project_id"] != session["id"]]
+        if ours:
+            keys = {key for run in theirs for key in run.get("feedback_stats") or {}}
+            found.append(Answers(example["id"], ours, scores_of(theirs, keys)))
+    return found
+
+
+def keys_of(
+    runs: Sequence[dict], by: str, judges: Sequence[str], human: str | None, experiment: str
+) -> tuple[str, list[str]]:
+    """The key of people's scores, and the keys to compare; raises ValueError when it is not clear which."""
+    known = sorted({key for run in runs for key in run.get("feedback_stats") or {}})
+    for key in judges:
+        if key not in known:
+            raise ValueError(f"No run of {experiment!r} has feedback {key!r}{offer(key, known) or ': there is none.'}")
+    machine = [key for key in known if key != human and not key.startswith(PREFIX)]
+    named = list(judges) or (machine if len(machine) == 1 else [])
+    human = human or (f"{PREFIX}{named[0]}" if len(named) == 1 else "human")
+    if by == "disagreement":
+        named = [*named, *([human] if human in known else [])] if named else [key for key in known if len(known) == 2]
+    if len(named) < NEEDED[by]:
+        what = "two scores of the same runs" if NEEDED[by] == 2 else "a score"
+        flags = "--judge KEY --judge KEY, or --judge KEY --human KEY" if NEEDED[by] == 2 else "--judge KEY"
+        there = f"has {', '.join(known)}" if known else "has no scores yet"
+        raise ValueError(f"--by {by} compares {what}: name them with {flags}. {experiment!r} {there}.")
+    return human, named if NEEDED[by] else []
+
+
+def scale_of(api: LangSmith, runs: Sequence[dict], keys: Sequence[str]) -> dict[str, Any]:
+    """The scale of a judge for people: what is stored about it, else yes or no if that is all it says."""
+    for key in keys:
+        if config := find_config(api, key):
+            return config
+    labels = {label for run in runs for key in keys if (label := label_of(run, key)) is not None}
+    if labels <= {0.0, 1.0}:
+        return YES_OR_NO
+    shown = ", ".join(str(label) for label in sorted(labels, key=str)[:4])
+    raise ValueError(f"{keys[0]} has other scores than 0 and 1 ({shown}): add --scale, such as 1-5.")

@@ -1,0 +1,89 @@
+"""The HTTP calls of review queues, one function each."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import requests
+
+from langsmith_rest import connection
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.api import PAGE, chunks, pages
+
+PLATFORM = "/v1/platform/annotation-queues"
+SECTIONS = {"needs_my_review": "needs_my_review", "needs_others_review": "needs_others_review", "archived": "completed"}
+
+
+def get_or_create_queue(api: LangSmith, queue: dict[str, Any]) -> bool:
+    """Make a queue under an id of ours; False: it is there already, and stays as it is."""
+    try:
+        connection.call(api, "GET", f"/annotation-queues/{queue['id']}")
+        return False
+    except requests.HTTPError as error:
+        if error.response.status_code != 404:
+            raise
+    connection.send(api, "POST", "/annotation-queues", json=queue, fine=409)
+    return True
+
+
+def list_queues(api: LangSmith) -> Iterator[dict]:
+    """Yield all review queues; none where the server knows no queues."""
+    try:
+        yield from pages(api, "/annotation-queues", {})
+    except requests.HTTPError as error:
+        if error.response.status_code not in connection.GONE:
+            raise
+
+
+def list_queue_runs(api: LangSmith, queue_id: str) -> Iterator[str]:
+    """Yield the ids of the runs in a queue, reviewed or not."""
+    for section, old_name in SECTIONS.items():
+        cursor: dict[str, str] = {}
+        offset = 0
+        while True:
+            new = {"status": section, "page_size": PAGE, **cursor}
+            old = {"status": old_name, "limit": PAGE, "offset": offset}
+            v2 = ("GET", f"{PLATFORM}/{queue_id}/items", {"params": new})
+            v1 = ("GET", f"/annotation-queues/{queue_id}/runs", {"params": old})
+            page = connection.either(api, "queue items", v2=v2, v1=v1)
+            is_new = isinstance(page, dict)
+            items = page["items"] if is_new else page
+            yield from (item["run_id"] if is_new else item["id"] for item in items if item.get("run_id") or not is_new)
+            following = page.get("next_cursor") if is_new else len(items) == PAGE
+            if not following or not items:
+                break
+            cursor, offset = {"cursor": str(following)} if is_new else {}, offset + PAGE
+
+
+def add_to_queue(api: LangSmith, queue_id: str, runs: Iterable[dict]) -> int:
+    """Put runs into a queue in their order, but those that are in it; returns how many were added."""
+    known = set(list_queue_runs(api, queue_id))
+    missing = [run for run in runs if run["id"] not in known]
+    for some in chunks(missing, 100):
+        connection.either(api, "new queue items", v2=new_items(queue_id, some), v1=new_runs(queue_id, some))
+    return len(missing)
+
+
+def new_items(queue_id: str, runs: Sequence[dict]) -> connection.Request:
+    items = [
+        {"item_type": "RUN", "run_id": run["id"], "project_id": run["project_id"], "start_time": run["start_time"]}
+        for run in runs
+    ]
+    return "POST", f"{PLATFORM}/{queue_id}/items", {"json": {"items": items}}
+
+
+def new_runs(queue_id: str, runs: Sequence[dict]) -> connection.Request:
+    return "POST", f"/annotation-queues/{queue_id}/runs", {"json": [run["id"] for run in runs]}
+
+
+def get_or_create_config(api: LangSmith, key: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What the scores of a key mean; `config` is stored if nothing is yet."""
+    known = connection.call(api, "GET", "/feedback-configs", params={"key": key})
+    if found := next((item for item in known if item["feedback_key"] == key), None):
+        return dict(found["feedback_config"])
+    connection.send(api, "POST", "/feedback-configs", json={"feedback_key": key, "feedback_config": config})
+    return config
+
+
+def find_config(api: LangSmith, key: str) -> dict[str, Any] | None:
+    known = connection.call(api, "GET", "/feedback-configs", params={"key": key})
+    return next((item["feedback_config"] for item in known if item["feedback_key"] == key), None)

@@ -1,0 +1,120 @@
+"""Filling review queues: what is chosen, that nothing is added twice, and what the queue says of itself."""
+
+import json
+
+import pytest
+
+import recorder
+from langsmith_rest import connection
+from langsmith_rest.commands import main
+from langsmith_rest.evaluation.queues_api import list_queue_runs
+
+
+@pytest.fixture
+def api(server):
+    return connection.connect(server.url)
+
+
+@pytest.fixture
+def run(monkeypatch, server, capsys):
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
+
+    def run(*arguments):
+        code = main.main(list(arguments))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def record(api, name, scores):
+    """An experiment whose runs have these scores; a run without any has failed."""
+    results = [
+        {"inputs": {"q": i}, **({"outputs": {"a": i}, "feedback": of} if of else {"error": "down"})}
+        for i, of in enumerate(scores)
+    ]
+    recorder.record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api, verify=False)
+
+
+def questions(api, queue_id):
+    """The inputs of the runs in a queue, in the order of review."""
+    runs = connection.call(api, "GET", f"/annotation-queues/{queue_id}/runs")
+    return [item["inputs"]["q"] for item in runs]
+
+
+def test_a_random_sample_is_put_into_a_queue(api, run):
+    """The queue says how it was drawn. Doing it again adds nothing, a larger sample adds to it, and another experiment
+    gets the same examples; failed runs are left out."""
+    record(api, "before", [{"correct": 1}] * 30)
+    record(api, "after", [{"correct": 1}] * 29 + [None])
+    sample = ("--sample", "10", "--seed", "3")
+
+    code, out, _ = run("review", "after", *sample)
+    again = json.loads(run("review", "after", *sample, "--json")[1])
+    other = json.loads(run("review", "before", *sample, "--json")[1])
+    first = questions(api, again["queue_id"])
+    more = json.loads(run("review", "after", "--sample", "40", "--seed", "3", "--json")[1])
+
+    assert code == 0 and "queue    human_correct of after (random, seed 3)\nanswers  10 new\n" in out
+    assert out.endswith(again["url"] + "\n") and (again["chosen"], again["added"]) == (10, 0)
+    same = [q for q in questions(api, other["queue_id"]) if q != 29]
+    assert first != sorted(first) and same == first[: len(same)] and len(same) >= 9
+    assert (more["queue_id"], more["added"]) == (again["queue_id"], 19)
+    assert sorted(questions(api, more["queue_id"])) == list(range(29))
+    queue = connection.call(api, "GET", f"/annotation-queues/{again['queue_id']}")
+    assert queue["metadata"]["sampling"] == "random" and queue["metadata"]["seed"] == 3
+    assert [item["feedback_key"] for item in queue["rubric_items"]] == ["human_correct"]
+
+
+def test_what_tells_the_most_comes_first(api, run):
+    """Where scores differ; where a score is in the middle; where the baseline was better: the largest first."""
+    record(api, "before", [{"stars": 5}] * 6)
+    record(api, "after", [{"stars": s, "human_stars": h} for s, h in ((5, 5), (4, 1), (3, 3), (1, 2), (2, 2), (6, 6))])
+    judge = ("--judge", "stars", "--scale", "1-5")
+
+    def chosen(*arguments):
+        filled = json.loads(run("review", "after", *arguments, "--json")[1])
+        return questions(api, filled["queue_id"]), filled["human"]
+
+    assert chosen("--by", "disagreement", *judge) == ([1, 3], "human_stars")
+    assert chosen("--by", "uncertain", *judge)[0][:2] in ([1, 2], [2, 1])
+    assert chosen("--by", "regressed", "--baseline", "before", *judge)[0] == [3, 4, 2, 1]
+    assert chosen("--by", "regressed", "--baseline", "before", *judge, "--lower-is-better", "stars")[0] == [
+        3,
+        4,
+        2,
+        1,
+        5,
+    ]
+
+
+def test_what_cannot_be_chosen_says_what_to_do(api, run):
+    """A missing key, baseline or scale is misuse; that nothing fits is 1, and makes no queue."""
+    record(api, "after", [{"correct": 1, "tone": "kind"}] * 3)
+    record(api, "starred", [{"stars": 3}] * 3)
+
+    def refused(*arguments):
+        code, out, err = run("review", *arguments)
+        assert not out
+        return code, err
+
+    assert refused("after", "--by", "regressed") == (2, "main.py review: --by regressed needs --baseline EXPERIMENT.\n")
+    code, err = refused("after", "--by", "uncertain")
+    assert code == 2 and "name them with --judge KEY. 'after' has correct, tone." in err
+    code, err = refused("after", "--by", "uncertain", "--judge", "corect")
+    assert code == 2 and "Did you mean 'correct'?" in err
+    assert "add --scale, such as 1-5" in refused("starred", "--judge", "stars")[1]
+    code, err = refused("after", "--by", "uncertain", "--judge", "correct")
+    assert code == 1 and "repeat the runs, or name several judges" in err
+    assert connection.call(api, "GET", "/annotation-queues") == []
+
+
+def test_servers_with_the_old_calls_only_get_the_same_queue(api, run, monkeypatch):
+    """Where the newer routes of queue items are missing, the older ones fill the queue."""
+    record(api, "after", [{"correct": 1}] * 3)
+    monkeypatch.setattr("langsmith_rest.evaluation.queues_api.PLATFORM", "/v1/platform/annotation-queues/none")
+
+    filled = json.loads(run("review", "after", "--json")[1])
+    again = json.loads(run("review", "after", "--json")[1])
+
+    assert (filled["added"], again["added"]) == (3, 0)
+    assert len(set(list_queue_runs(api, filled["queue_id"]))) == 3
