@@ -57,9 +57,9 @@ def record_langsmith_experiment(
     api = langsmith or connect()
     source = source_of(results, is_named=bool(experiment_name))
     experiment_name = experiment_name or source.default_name(dataset_name)
-    check_names(dataset_name, experiment_name, description, metadata)
-    account = Account(Recording("", dataset_name, "", experiment_name, ""), source, on_progress)
     about = {"description": description, "metadata": metadata}
+    check_names(dataset_name, experiment_name, **about)
+    account = Account(Recording("", dataset_name, "", experiment_name, ""), source, on_progress)
     return record(api, source, account, about, verify)
 
 

@@ -169,7 +169,7 @@ def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
             parsed = json.loads(value)
         except ValueError:
             parsed = value
-        metadata[name] = value if unfit(parsed, name) else parsed
+        metadata[name] = value if any(unfit(parsed, name)) else parsed
     return metadata or None
 
 

@@ -1,16 +1,19 @@
 """RFC 8785 canonical JSON: the text that ids are made of, the same in every language."""
 
 import functools
+import json
 from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring as quoted
 from math import isfinite
 from typing import Any
 
+TOO_LARGE = "a number beyond 64 bits, expected a smaller one (or text)"
+
 
 def canonical(value: Any) -> str:
     """RFC 8785 canonical JSON, but integers beyond 2**53 are written as their plain digits.
 
-    Raises ValueError or TypeError for what JSON cannot hold.
+    Raises ValueError or TypeError with the words for what JSON cannot hold.
     """
     return WRITERS[type(value)](value)
 
@@ -29,7 +32,7 @@ def write_list(value: Iterable[Any]) -> str:
 
 def write_integer(value: int) -> str:
     if not -(2**63) <= value < 2**63:
-        raise ValueError("an integer beyond 64 bits")
+        raise ValueError(TOO_LARGE)
     return str(value)
 
 
@@ -39,7 +42,7 @@ def write_float(value: float) -> str:
     Python's repr finds the same digits, but begins to write exponents earlier.
     """
     if not isfinite(value):
-        raise ValueError("a number that is not finite")
+        raise ValueError(f"{json.dumps(value)}, which JSON cannot hold")
     mantissa, _, exponent = repr(value).partition("e")
     if not exponent:
         return mantissa.removesuffix(".0") if value else "0"
@@ -47,7 +50,7 @@ def write_float(value: float) -> str:
     sign, digits = "-" if value < 0 else "", mantissa.lstrip("-").replace(".", "")
     if 0 < power < 21:
         if not -(2.0**63) < value < 2.0**63:
-            raise ValueError("an integer beyond 64 bits")
+            raise ValueError(TOO_LARGE)
         return sign + digits.ljust(power + 1, "0")
     if -7 < power < 0:
         return f"{sign}0.{'0' * (-power - 1)}{digits}"
@@ -58,8 +61,11 @@ def write_other(value: Any) -> str:
     """Write what else Python code may hold: subclasses, such as an Enum of texts, of which str() gives the name."""
     if isinstance(value, str):
         return quoted(value)
-    base = next(base for base in (dict, list, tuple, float, int) if isinstance(value, base))
-    return WRITERS[base](base(value))
+    bases: tuple[Any, ...] = (dict, list, tuple, float, int)
+    for base in bases:
+        if isinstance(value, base):
+            return WRITERS[base](base(value))
+    raise TypeError(f"a Python {type(value).__name__} ({str(value)[:40]}), which JSON cannot hold")
 
 
 class Writers(dict[type, Callable[[Any], str]]):

@@ -71,7 +71,7 @@ def test_the_page_of_the_run_shows_the_image(api):
         (attached(mime_type="image/png\r\nX: y"), "'mime_type' is not a type"),
         ({**attached(), "attachments": {"photo": "photo.png"}}, "expected {'mime_type': ..., 'path': ...}"),
         ({**attached(), "attachments": ["photo.png"]}, "'attachments' is a list"),
-        (attached(child_runs=[attached()]), "'child_runs[0].attachments' belongs to the result, not to a child run"),
+        (attached(child_runs=[attached()]), "unknown field 'child_runs[0].attachments'"),
     ],
 )
 def test_what_cannot_be_attached_is_said_before_anything_is_sent(api, result, problem):

