@@ -14,7 +14,7 @@ from localsmith.pages.compare_facets import failed_of, index_of, scores_of, with
 from localsmith.pages.compare_rows import Row, rows_of
 from localsmith.pages.comparison import DIFFS, SHOW, SORTS, ComparisonPage, Side, chosen, compare, question_of
 from localsmith.pages.dataset import progress_of
-from localsmith.pages.facets import facets_of
+from localsmith.pages.facets import MAX_KEYS, facets_of
 from localsmith.pages.pairwise import show_pairwise
 from localsmith.pages.panel import as_json, beyond, panel_of
 
@@ -73,9 +73,28 @@ def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | No
         "has": {
             name: any(getattr(side.summary, name) for side in comparison.sides) for name in ("cost", "tokens", "p50")
         },
-        "has_reference": any(row.reference for row in rows),
+        "has_reference": any(row.reference for row in rows) and comparison.shows("reference"),
+        "metadata_keys": [key for key in _metadata_keys(comparison, rows) if comparison.shows(f"metadata:{key}")],
+        "column_choices": _column_choices(comparison, rows),
         "scales": {metric: _scale(comparison.sides, metric) for metric in comparison.metrics},
     }
+
+
+def _metadata_keys(comparison: ComparisonPage, rows: list[Row]) -> list[str]:
+    """What the metadata of these examples has, and what is asked for."""
+    known = {key for row in rows if row.example for key in row.example["metadata"]}
+    asked = {name.removeprefix("metadata:") for name in comparison.question.columns if name.startswith("metadata:")}
+    return sorted(asked) + sorted(known - asked)[:MAX_KEYS]
+
+
+def _column_choices(comparison: ComparisonPage, rows: list[Row]) -> list[tuple[str, str]]:
+    """The columns that can be shown and hidden: how the address names them, and what people read."""
+    has = {"reference": any(row.reference for row in rows)}
+    for name, total in (("latency", "p50"), ("tokens", "tokens"), ("cost", "cost")):
+        has[name] = any(getattr(side.summary, total) for side in comparison.sides)
+    fixed = [(name, name) for name in has if has[name] or name in comparison.question.columns]
+    scores = [(f"score:{name}", name) for name in comparison.metrics]
+    return [*fixed, *scores, *((f"metadata:{key}", key) for key in _metadata_keys(comparison, rows))]
 
 
 def _scale(sides: list[Side], metric: str) -> tuple[float, float] | None:

@@ -96,10 +96,7 @@ def _cell(comparison: ComparisonPage, side: Side, example: str, found: _Found) -
     columns, baseline = side.columns, comparison.baseline.columns
     indexes = columns.runs_of(example)
     seqs = [columns.seqs[i] for i in _shown(side, example)]
-    wanted = (
-        comparison.question.columns.__contains__ if comparison.question.columns else comparison.metrics.__contains__
-    )
-    runs = [_run(found.runs[seq], found, wanted) for seq in seqs if seq in found.runs]
+    runs = [_run(found.runs[seq], found, comparison.columns.__contains__) for seq in seqs if seq in found.runs]
     means, changes, scores = [], {}, {}
     for metric in comparison.columns:
         before = baseline.scores.get(metric, {}).get(example)

@@ -50,18 +50,19 @@ class Question:
     of: int  # the experiment that show, low and high look at, from 1; 0: any
     sort: str
     by: int  # the experiment sorted by, from 1
-    descending: bool
+    direction: str  # asc or desc; "": the worst first, see `ComparisonPage.descending`
     diff: str
     lower: list[str]  # the metrics of which less is better
     facets: list[tuple[str, str]]
     compact: bool  # one line a row
-    columns: list[str]  # the metrics to show; none: all
+    columns: list[str]  # see `ComparisonPage.shows`; none: the usual ones
     metrics: list[str]  # only these are compared; none: all
     human: dict[str, str]  # metric -> key of people's labels by which it is corrected
     cluster: str  # a key of example metadata: examples with the same value are one unit of the statistics
 
 
 SORTS = ("score", "change", "latency", "tokens", "cost")
+MEASURED = ("latency", "tokens", "cost")
 
 
 def question_of(args: MultiDict[str, str]) -> Question:
@@ -79,7 +80,7 @@ def question_of(args: MultiDict[str, str]) -> Question:
         int(_number(args.get("of")) or 0),
         sort if known else "",
         int(by[:3]) if known else 0,
-        args.get("dir") == "desc",
+        args.get("dir", "") if args.get("dir", "") in ("asc", "desc") else "",
         args.get("diff", "") if args.get("diff", "") in DIFFS else "",
         list(dict.fromkeys(args.getlist("lowerIsBetter"))),
         parse_facets(args.getlist("facet")),
@@ -142,11 +143,24 @@ class ComparisonPage:
         """The sides in the order of the columns: the baseline first."""
         return sorted(self.sides, key=lambda side: not side.is_baseline)
 
+    def shows(self, column: str) -> bool:
+        """Whether the rows show a column: reference, latency, tokens, cost, `score:NAME` or `metadata:NAME`."""
+        if self.question.columns:
+            return column in self.question.columns
+        return not column.startswith("metadata:") and not (self.question.compact and column in MEASURED)
+
     @property
     def columns(self) -> list[str]:
         """The metrics that the rows show, the one that is filtered by first."""
-        shown = [name for name in self.metrics if name in self.question.columns] or self.metrics
+        shown = [name for name in self.metrics if self.shows(f"score:{name}")]
         return sorted(shown, key=lambda name: name != self.metric)
+
+    @property
+    def descending(self) -> bool:
+        """Whether the rows are sorted from large to small. Unless the address says so, the worst come first."""
+        if self.question.direction:
+            return self.question.direction == "desc"
+        return self.question.sort in MEASURED or bool(self.question.sort) and self.metric in self.question.lower
 
     @property
     def looked_at(self) -> list[Side]:
@@ -279,12 +293,12 @@ def chosen(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> li
     for keep in _conditions(db, kept, comparison):
         examples = [example for example in examples if keep(example)]
     if not question.sort or not 0 < question.by <= len(comparison.sides):
-        return list(reversed(examples)) if question.descending and not question.sort else examples
+        return list(reversed(examples)) if comparison.descending and not question.sort else examples
     value = _sort_value(comparison, comparison.sides[question.by - 1])
     known = [example for example in examples if value(example) is not None]
     missing = [example for example in examples if value(example) is None]
     # What has no value comes last in either direction: it is neither small nor large.
-    return sorted(known, key=value, reverse=question.descending) + missing
+    return sorted(known, key=value, reverse=comparison.descending) + missing
 
 
 def _conditions(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> list[Callable[[str], bool]]:

@@ -16,7 +16,7 @@ from localsmith.pages.attachments import attachments_of
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
 from localsmith.pages.common import Page, bounded, find, link, page_of, reading
-from localsmith.pages.facets import MAX_EXAMPLES, facets_of, index_of_examples, parse_facets
+from localsmith.pages.facets import MAX_EXAMPLES, facets_of, index_of_examples, index_of_experiments, parse_facets
 from localsmith.pages.retries import replaced
 
 EXPERIMENTS_PER_PAGE = 25
@@ -119,11 +119,18 @@ def show_dataset(tenant: str, dataset_id: str) -> str:
 
 def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
     query = request.args.get("q", "").strip()
-    found = "FROM sessions WHERE reference_dataset_id = ?1"
+    found = "FROM sessions WHERE reference_dataset_id = :dataset"
     if query:
-        found += " AND (name LIKE ?2 ESCAPE '\\' OR extra LIKE ?2 ESCAPE '\\')"
-    args = (dataset["id"], like(query)) if query else (dataset["id"],)
-    page = page_of(db.execute(f"SELECT count(*) {found}", args).fetchone()[0], EXPERIMENTS_PER_PAGE)
+        found += " AND (name LIKE :text ESCAPE '\\' OR extra LIKE :text ESCAPE '\\')"
+    chosen = parse_facets(request.args.getlist("facet"))
+    index = index_of_experiments(db, dataset["id"], HIDDEN)
+    if chosen:
+        found += " AND id IN (SELECT value FROM json_each(:having))"
+    having = [index.get(name, {}).get(value, set()) for name, value in chosen]
+    both = json.dumps(list(set.intersection(*having)) if having else [])
+    args = {"dataset": dataset["id"], "text": like(query), "having": both}
+    listed = [row[0] for row in db.execute(f"SELECT id {found}", args)]
+    page = page_of(len(listed), EXPERIMENTS_PER_PAGE)
     rows = db.execute(
         f"SELECT * {found} ORDER BY created_at DESC, id LIMIT {page.size} OFFSET {page.offset}", args
     ).fetchall()
@@ -147,6 +154,8 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
         has={name: any(getattr(summary, name) for _, summary in experiments) for name in ("cost", "tokens", "p50")},
         progress={experiment.id: progress_of(db, experiment, summary) for experiment, summary in experiments},
         query=query,
+        chosen=chosen,
+        facets=facets_of(index, listed, chosen),
         charts=_charts(dataset["id"], experiments, metrics),
         pairwise=pairwise,
     )

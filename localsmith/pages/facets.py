@@ -1,5 +1,6 @@
-"""Facets: what examples have in common, as values to choose from, each with its count."""
+"""Facets: what examples or experiments have in common, as values to choose from, each with its count."""
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ MAX_VALUES = 12  # a key with more is no facet, but an id or a text
 MAX_KEYS = 8
 MAX_SPLITS = 100
 
-Index = dict[str, dict[str, set[str]]]  # kind -> value -> examples
+Index = dict[str, dict[str, set[str]]]  # kind -> value -> the ids that have it
 
 
 @dataclass(frozen=True)
 class Facet:
     name: str
-    values: list[tuple[str, int, bool]]  # value, how many of the listed examples have it, whether it is chosen
+    values: list[tuple[str, int, bool]]  # value, how many of those listed have it, whether it is chosen
 
 
 def index_of_examples(db: sqlite3.Connection, kept: Kept, dataset_id: str) -> Index:
@@ -33,6 +34,23 @@ def index_of_tags(db: sqlite3.Connection, kept: Kept, sessions: list[str]) -> In
     runs = tuple(number for session in sessions for number in stamp_of(db, session).runs)
     found: Index = kept.other(("tags", *sessions), lambda: _of_runs(db, sessions), runs)
     return found
+
+
+def index_of_experiments(db: sqlite3.Connection, dataset_id: str, hidden: Iterable[str]) -> Index:
+    """Metadata of a dataset's experiments but for the `hidden` keys, the splits they ran, and the branch of the code:
+    kind -> value -> experiments."""
+    metadata = "json_each(s.extra, '$.metadata') m WHERE s.reference_dataset_id = ?1"
+    rows = db.execute(
+        "SELECT 'split', v.value, s.id FROM sessions s, json_each(s.extra, '$.metadata.dataset_splits') v"
+        " WHERE s.reference_dataset_id = ?1 AND v.value IS NOT NULL"
+        f" UNION ALL SELECT m.key, iif(m.type IN ('true', 'false'), m.type, m.value), s.id FROM sessions s, {metadata}"
+        " AND m.type NOT IN ('object', 'array', 'null') AND m.key NOT LIKE '%:%'"
+        " AND m.key NOT IN (SELECT value FROM json_each(?2))"
+        f" UNION ALL SELECT 'branch', m.value ->> '$.branch', s.id FROM sessions s, {metadata}"
+        " AND m.key = 'git' AND m.type = 'object' AND m.value ->> '$.branch' IS NOT NULL",
+        (dataset_id, json.dumps(list(hidden))),
+    )
+    return _index(rows)
 
 
 def parse_facets(given: Iterable[str]) -> list[tuple[str, str]]:
@@ -76,9 +94,9 @@ def _index(rows: Iterable[tuple[str, object, str]]) -> Index:
     return {**first, **dict(list(sorted(kept.items()))[:MAX_KEYS])}
 
 
-def facets_of(index: Index, examples: list[str], chosen: list[tuple[str, str]]) -> list[Facet]:
-    """The facets that divide these examples, or that are chosen."""
-    listed = set(examples)
+def facets_of(index: Index, ids: list[str], chosen: list[tuple[str, str]]) -> list[Facet]:
+    """The facets that divide these examples or experiments, or that are chosen."""
+    listed = set(ids)
     found = []
     for name, values in index.items():
         counted = [(value, len(listed & having), (name, value) in chosen) for value, having in sorted(values.items())]

@@ -16,7 +16,9 @@ async function follow() {
     const fresh = new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
     for (const part of fresh.querySelectorAll("[data-part]")) {
       const old = document.querySelector(`[data-part="${part.dataset.part}"]`);
-      if (old && !isBusy(old)) old.replaceWith(part);
+      if (!old || isBusy(old)) continue;
+      old.replaceWith(part);
+      addSorting(part);
     }
   } catch {
     // The server may be gone for a moment; the next time may be better.

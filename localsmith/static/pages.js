@@ -14,10 +14,12 @@ for (const button of document.querySelectorAll("button[data-needs]")) {
   update();
 }
 
-// Empty fields stay out of the address.
+// Empty fields stay out of the address, and so do the columns while they are the usual ones.
 for (const form of document.querySelectorAll("form.filters")) {
   form.addEventListener("submit", () => {
     for (const field of form.elements) if (field.name && field.value === "") field.disabled = true;
+    const usual = form.querySelector("fieldset[data-usual]");
+    if (usual && [...usual.elements].every((box) => box.checked === box.defaultChecked)) usual.disabled = true;
   });
 }
 window.addEventListener("pageshow", () => {
@@ -49,23 +51,29 @@ function stored(block) {
 
 addCopyButtons(document);
 
-// Tables whose cells have values sort by them, largest first; what has no value comes last.
-for (const table of document.querySelectorAll("table.sortable")) {
-  for (const [at, head] of [...table.tHead.rows[0].cells].entries()) {
-    if (!table.querySelector(`tbody tr > :nth-child(${at + 1})[data-value]`)) continue;
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => sortBy(table, head, at));
-  }
+// Tables whose cells have values sort by them: numbers from the largest, names from A; what has no value comes last.
+function addSorting(root) {
+  for (const table of root.querySelectorAll("table.sortable"))
+    for (const [at, head] of [...table.tHead.rows[0].cells].entries()) {
+      if (!table.querySelector(`tbody tr > :nth-child(${at + 1})[data-value]`)) continue;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => sortBy(table, head, at));
+    }
 }
 
+addSorting(document);
+
 function sortBy(table, head, at) {
-  const sign = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+  const isText = "text" in head.dataset;
+  const turned = head.getAttribute("aria-sort") === (isText ? "ascending" : "descending");
+  const sign = isText === turned ? -1 : 1;
   const value = (row) => row.cells[at].dataset.value;
+  const order = (a, b) => (isText ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
   const rows = [...table.tBodies[0].rows].sort(
-    (a, b) => (value(a) === "") - (value(b) === "") || sign * (Number(value(a)) - Number(value(b))),
+    (a, b) => (value(a) === "") - (value(b) === "") || sign * order(value(a), value(b)),
   );
   table.tBodies[0].append(...rows);
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");

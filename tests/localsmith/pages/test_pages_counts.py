@@ -80,7 +80,9 @@ def test_worst_of_less_is_better_comes_first(client, seed):
     path = measured(seed, 2) + "&lowerIsBetter=score"
     (address,) = [a for _, t, a in links(page(client, path)) if "regressed" in t and "metric=score" in a]
 
-    assert "sort=change%3A2" in address and "dir=desc" in address
+    shown = re.findall(r"score regressed ([+−][\d.]+)", words(page(client, address)))
+    rises = [float(text) for text in shown]
+    assert len(set(rises)) > 1 and rises == sorted(rises, reverse=True)
 
 
 def test_a_score_by_hand_does_not_change_what_is_shown(client, seed):
@@ -202,15 +204,59 @@ def test_rows_of_one_line(client, seed):
     assert 'value="compact" selected' in html and 'name="facet" value="split:dev"' in html
 
 
-def test_scores_to_show_can_be_chosen(client, seed):
-    """Of many scores the rows show those that were asked for; the totals still have all."""
-    path = measured(seed, 2)
+def listed(html):
+    """The list of a comparison, without what stands above it."""
+    return html.split('<div class="scroll" id="rows"')[1].split("</table>")[0]
 
-    html = page(client, f"{path}&cols=size")
 
-    cells = html.split('<div class="scroll" id="rows"')[1]
-    assert 'data-key="size"' in cells and 'data-key="score"' not in cells
-    assert "score" in words(html.split('<div class="scroll" id="rows"')[0])
+def described(seed):
+    """Experiments with times, tokens and cost on examples with metadata; the path that compares them."""
+    dataset = seed.dataset("described")
+    topics = {"money": 3, "time": 1, "<b>": 2}
+    ids = [
+        seed.examples(dataset, [({"n": n}, {"a": n})], metadata={"topic": topic, "ticket": f"T-{n}"})[0]
+        for n, topic in enumerate(topics)
+    ]
+    sessions = [seed.session(name, dataset) for name in ("one", "two")]
+    for session in sessions:
+        for example, seconds in zip(ids, topics.values(), strict=True):
+            usage = {"total_tokens": 100 * seconds, "total_cost": 0.25 * seconds}
+            scores = [{"key": "good", "score": 1}, {"key": "size", "score": seconds}]
+            metadata = {"metadata": {"usage_metadata": usage}}
+            how = {"run_type": "llm", "extra": metadata, "feedback": scores}
+            seed.run(session, example, outputs={"a": 1}, seconds=seconds, **how)
+    return f"datasets/{dataset}/compare?selectedSessions={','.join(sessions)}"
+
+
+def test_columns_can_be_chosen(client, seed):
+    """The rows show the scores, measurements and metadata that the address names; the totals still have all."""
+    path = described(seed)
+
+    usual, html = page(client, path), page(client, f"{path}&cols=score:size&cols=tokens&cols=metadata:ticket")
+
+    found = words(listed(usual))
+    assert "Reference" in found and "3.00 s" in found and "300 tokens" in found and "T-0" not in found
+    found = listed(html)
+    assert 'data-key="size"' in found and 'data-key="good"' not in found and "Reference" not in found
+    assert 'data-label="ticket"' in found and "T-0" in found and "&lt;b&gt;" not in found
+    assert "300 tokens" in words(found) and "3.00 s" not in words(found) and "$0.7500" not in words(found)
+    assert "good" in words(html.split('<div class="scroll" id="rows"')[0])
+    checked = re.findall(r'name="cols" value="([^"]*)" checked', html)
+    assert checked == ["tokens", "score:size", "metadata:ticket"]
+
+
+def test_compact_columns_can_be_chosen(client, seed):
+    """One line a row shows measurements beside the scores when they are asked for, and sorts by them, largest first."""
+    path = f"{described(seed)}&view=compact"
+    assert "3.00 s" not in words(listed(page(client, path)))
+    chosen = f"{path}&cols=latency&cols=cost&cols=metadata:topic"
+
+    html = page(client, f"{chosen}&sort=latency:1")
+
+    assert re.findall(r'data-label="topic">([^<]*)<', html) == ["money", "&lt;b&gt;", "time"]
+    assert re.findall(r'data-label="cost">([^<]*)<', html) == ["$0.7500"] * 2 + ["$0.5000"] * 2 + ["$0.2500"] * 2
+    (turned,) = re.findall(r'href="([^"]*)"[^>]*title="Sort by latency of one"', html)
+    assert re.findall(r'data-label="topic">([^<]*)<', page(client, unescape(turned)))[0] == "time"
 
 
 def test_long_pages_are_sent_compressed(client, seed):

@@ -107,6 +107,36 @@ def test_experiments_are_found_by_metadata(client, seed):
     assert "contains “nope”" in words(page(client, f"datasets/{made['dataset']}?q=nope"))
 
 
+def test_facets_of_experiments_count_what_they_leave(client, seed):
+    """Metadata, the splits that were run and the branch are chips above the experiments; each leaves as many as it
+    says, also one after another and after a search."""
+    dataset = seed.dataset("facets")
+    kinds = [("small", True, "main"), ("small", False, "main"), ("<b>", True, "dev")]
+    for n, (model, cached, branch) in enumerate(kinds):
+        metadata = {"model": model, "cached": cached, "git": {"branch": branch}, "dataset_splits": ["all", f"s{n}"]}
+        seed.session(f"experiment {n}", dataset, extra={"metadata": {**metadata, "num_repetitions": n}})
+    path = f"datasets/{dataset}"
+
+    def chips(path):
+        found = re.findall(r'<a class="chip[^"]*" href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)', page(client, path))
+        return {unescape(text): (int(count), unescape(address)) for address, text, count in found}
+
+    def experiments(path):
+        return len(re.findall('name="selectedSessions"', page(client, path)))
+
+    found = chips(path)
+
+    counts = {text: n for text, (n, _) in found.items()}
+    splits = {"all": 3, "s0": 1, "s1": 1, "s2": 1}
+    assert counts == splits | {"main": 2, "dev": 1, "true": 2, "false": 1, "small": 2, "<b>": 1}
+    assert [text for text, (n, address) in found.items() if experiments(address) != n] == []
+    both = chips(found["small"][1])["true"]
+    assert both[0] == 1 and experiments(both[1]) == 1
+    assert experiments(f"{both[1]}&q=experiment+0") == 1 and experiments(f"{both[1]}&q=experiment+2") == 0
+    assert "contains “experiment 2”" in words(page(client, f"{both[1]}&q=experiment+2"))
+    assert experiments(f"{path}?facet=model:unknown") == 0
+
+
 def begun(seed, name, minutes=0, **fields):
     """An experiment on two examples that has run one of them."""
     dataset = seed.dataset(name)
@@ -165,6 +195,11 @@ def test_experiments_sort_by_their_numbers(open_page, site):
 
     assert [text.split()[0] for text in page.locator("tbody th a").all_inner_texts()] == ["#1", "#2", "#3"]
     assert page.locator("th[aria-sort=ascending]").count() == 1
+    for order in ("ascending", "descending"):
+        page.get_by_role("button", name="Experiment", exact=True).click()
+        names = page.locator("tbody th a").all_inner_texts()
+        assert page.locator(f"th[aria-sort={order}]").count() == 1
+        assert [name.split()[1] for name in names] == sorted(["first", "second", "third"], reverse=order[0] == "d")
 
 
 def test_a_judge_is_held_against_people(client, seed):
