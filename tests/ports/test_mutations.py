@@ -1,9 +1,9 @@
 """The golden vectors catch every mistake that changes an id or a body: our own code is made wrong in many ways."""
 
+import importlib.util
 import shutil
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from places import FIXTURES, ROOT
@@ -11,6 +11,7 @@ from places import FIXTURES, ROOT
 BODIES = "langsmith_rest/recording/bodies.py"
 CANONICAL = "langsmith_rest/recording/canonical.py"
 SOURCES = "langsmith_rest/recording/sources.py"
+OURS = {"langsmith_rest", "recorder", "rest", "vectors"}
 # What is done wrong: the file, the text, and what stands there instead.
 MUTATIONS = {
     # ids
@@ -101,42 +102,48 @@ MUTATIONS = {
 
 
 @pytest.fixture(scope="module")
-def changes(tmp_path_factory):
-    """For each mutation, and for none, whether the golden files come out otherwise."""
+def tree(tmp_path_factory):
+    """A copy of the code that may be changed."""
     tree = tmp_path_factory.mktemp("tree")
     for name in ("recorder.py", "rest.py", "tests/vectors.py"):
         (tree / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tree / name)
     shutil.copytree(ROOT / "langsmith_rest", tree / "langsmith_rest", ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "fixtures").mkdir()
-    shutil.copy(FIXTURES / "results.jsonl", tree / "fixtures")
-
-    def made(name):
-        copy = tmp_path_factory.mktemp("mutant") / "tree"
-        shutil.copytree(tree, copy)
-        if name:
-            file, old, new = MUTATIONS[name]
-            text = (copy / file).read_text()
-            assert text.count(old) == 1, f"{name}: {old!r} is {text.count(old)} times in {file}"
-            (copy / file).write_text(text.replace(old, new))
-        done = subprocess.run([sys.executable, "tests/vectors.py", "."], cwd=copy, capture_output=True, text=True)
-        if done.returncode:
-            return done.stderr.splitlines()[-1]
-        return (copy / "vectors.json").read_bytes() != (FIXTURES / "vectors.json").read_bytes()
-
-    names = [None, *MUTATIONS]
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(names, pool.map(made, names), strict=True))
+    return tree
 
 
-@pytest.mark.slow
-def test_code_as_it_is_makes_the_golden_vectors(changes):
+def golden_vectors(tree, monkeypatch):
+    """What the code of a tree writes into vectors.json, with modules of its own."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tree / "tests")
+    vectors = importlib.import_module("vectors")  # it puts its own tree first
+    sys.modules["langsmith_rest.recording.account"].READ_BACK_SECONDS = 0  # what is sent wrongly is never found
+    try:
+        assert Path(vectors.recorder.__file__).is_relative_to(tree)
+        return vectors.written(vectors.vectors())
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+            del sys.modules[name]  # what was there before comes back when the test ends
+
+
+def test_code_as_it_is_makes_the_golden_vectors(tree, monkeypatch):
     """Else no mutation would say anything."""
-    assert changes[None] is False
+    assert golden_vectors(tree, monkeypatch) == (FIXTURES / "vectors.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_mutation_is_caught(changes, name):
-    """The vectors come out otherwise, so a port that does this fails them. (Code that cannot run proves nothing.)"""
-    assert changes[name] is True, changes[name]
+def test_mutation_is_caught(tree, monkeypatch, name):
+    """The vectors come out otherwise, so a port that does this fails them."""
+    place, old, new = MUTATIONS[name]
+    file = tree / place
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {place}"
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    Path(importlib.util.cache_from_source(file)).unlink(missing_ok=True)
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    try:
+        assert golden_vectors(tree, monkeypatch) != (FIXTURES / "vectors.json").read_text(encoding="utf-8")
+    finally:
+        file.write_text(text, encoding="utf-8")
