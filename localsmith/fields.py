@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from localsmith.wire import ApiError, as_time, as_uuid, invalid
+from localsmith.wire import ApiError, as_time, as_uuid, invalid, is_uuid
 
 # What each kind is called in a message, and the Python types JSON gives it.
 KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -18,6 +18,16 @@ Fields = dict[str, str]
 PLAIN: dict[str, type] = {"text": str, "object": dict, "bool": bool, "int": int}
 
 
+class FixedFields(Fields):
+    """Fields that never change, so what `check` asks of them is worked out once."""
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__(fields)
+        self.required = [name for name, kind in fields.items() if kind[-1] == "!"]
+        kinds = {name: kind.rstrip("!") for name, kind in fields.items()}
+        self.kinds = {name: (kind, PLAIN.get(kind)) for name, kind in kinds.items()}
+
+
 def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = None) -> dict[str, Any]:
     """Return the known fields of `body`, ids in their 36-character form and times in microseconds.
 
@@ -25,16 +35,17 @@ def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = No
     LangSmith tolerates them. Raises a 422 that points at the first field that is missing or of another kind.
     """
     loc = loc or ["body"]
-    for name, kind in fields.items():
-        if kind[-1] == "!" and body.get(name) is None:
+    fixed = fields if isinstance(fields, FixedFields) else FixedFields(fields)
+    for name in fixed.required:
+        if body.get(name) is None:
             raise invalid([*loc, name], "Field required", "missing")
     found: dict[str, Any] = {}
     for name, value in body.items():
-        if value is None or name not in fields:
+        if value is None or name not in fixed.kinds:
             continue
-        kind = fields[name].rstrip("!")
-        plain = PLAIN.get(kind)  # nearly every value, so without the words for an error
-        if type(value) is not plain:
+        kind, plain = fixed.kinds[name]
+        # Nearly every value is right, so without the words for an error.
+        if type(value) is not plain and not (kind == "uuid" and is_uuid(value)):
             value = check_kind(value, kind, [*loc, name])
         found[name] = value
     return found

@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal
 
+import orjson
 from flask import Request, Response
 
 from localsmith.store import Store
@@ -170,6 +172,17 @@ def _unzstd(data: bytes, limit: int) -> bytes:
 def parse_json(data: bytes, loc: str = "body") -> Any:
     """Decode JSON that a database can hold: bounded depth, 64-bit integers, finite numbers, valid text."""
     try:
+        value = orjson.loads(data)
+        if not check_json(value, loc):
+            return value
+    except orjson.JSONDecodeError:
+        pass
+    return _parse_exactly(data, loc)
+
+
+def _parse_exactly(data: bytes, loc: str) -> Any:
+    """Decode what orjson refuses or rounds: it makes floats of integers beyond 64 bits."""
+    try:
         value = json.loads(data.decode())  # of bytes, json.loads would take surrogates and UTF-16 too
     except RecursionError:
         raise ApiError(400, f"Bad request: {loc} is nested deeper than {MAX_JSON_DEPTH} levels") from None
@@ -181,22 +194,27 @@ def parse_json(data: bytes, loc: str = "body") -> Any:
     return value
 
 
-def check_json(value: Any, loc: str) -> None:
-    """Refuse what JSON text can say and other JSON readers cannot."""
+def check_json(value: Any, loc: str) -> bool:
+    """Refuse what JSON text can say and other JSON readers cannot; return whether a float is beyond 64-bit integers."""
     level: list[Any] = [[value]]
+    is_large = False
     for _ in range(MAX_JSON_DEPTH + 1):
         below: list[Any] = []
         for container in level:
             for item in container.values() if type(container) is dict else container:
                 kind = type(item)
+                if kind is str:  # most of them
+                    continue
                 if kind is dict or kind is list:
                     below.append(item)
                 elif kind is int and not -INT64 <= item < INT64:
                     raise invalid([loc], "int too big to convert")
-                elif kind is float and not math.isfinite(item):
-                    raise invalid([loc], "NaN and Infinity are not JSON")
+                elif kind is float and not -INT64 < item < INT64:
+                    if not math.isfinite(item):
+                        raise invalid([loc], "NaN and Infinity are not JSON")
+                    is_large = True
         if not below:
-            return
+            return is_large
         level = below
     raise ApiError(400, f"Bad request: {loc} is nested deeper than {MAX_JSON_DEPTH} levels")
 
@@ -214,7 +232,10 @@ ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(
 
 def dumps(value: Any) -> str:
     """JSON as it is stored and sent."""
-    return ENCODE(value)
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # integers beyond 64 bits, keys that are no text
+        return ENCODE(value)
 
 
 def dumps_or_none(value: Any) -> str | None:
@@ -222,7 +243,7 @@ def dumps_or_none(value: Any) -> str | None:
 
 
 def loads_or_none(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+    return None if text is None else orjson.loads(text)
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -283,6 +304,7 @@ def iso(micros: int | None) -> str | None:
     return (EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds")
 
 
+@lru_cache(maxsize=1024)  # the runs of one request have few times among them
 def micros(text: str) -> int:
     """ISO 8601 as microseconds since 1970; without an offset it means UTC. Raises ValueError or OverflowError."""
     moment = datetime.fromisoformat(text)
@@ -291,16 +313,20 @@ def micros(text: str) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
+def is_uuid(text: Any) -> bool:
+    """Whether an id is in its 36-character form."""
+    return type(text) is str and UUID.fullmatch(text) is not None
+
+
 def as_uuid(text: Any, loc: list[str | int]) -> str:
     """The 36-character form of an id; raises a 422 for anything else."""
-    if isinstance(text, str):
-        if UUID.fullmatch(text):
-            return text
-        if len(text) in (32, 36):
-            try:
-                return str(uuid.UUID(text))
-            except ValueError:
-                pass
+    if is_uuid(text):
+        return str(text)
+    if isinstance(text, str) and len(text) in (32, 36):
+        try:
+            return str(uuid.UUID(text))
+        except ValueError:
+            pass
     raise invalid(loc, "Input should be a valid UUID", "uuid_parsing")
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from flask import Response
 
-from localsmith.fields import Fields, check, check_choice, conflict
+from localsmith.fields import Fields, FixedFields, check, check_choice, conflict
 from localsmith.lists import Query, Where, flag, mentions, metadata_filter, page, uuids
 from localsmith.runs.filters import EXAMPLE, compile_filter
 from localsmith.schemas import check_against_schemas, schemas_of
@@ -26,16 +26,18 @@ from localsmith.wire import (
     not_found,
 )
 
-EXAMPLE_FIELDS: Fields = {
-    "id": "uuid",
-    "dataset_id": "uuid!",
-    "inputs": "object",
-    "outputs": "object",
-    "metadata": "object",
-    "source_run_id": "uuid",
-    "use_source_run_io": "bool",
-    "created_at": "time",
-}
+EXAMPLE_FIELDS = FixedFields(
+    {
+        "id": "uuid",
+        "dataset_id": "uuid!",
+        "inputs": "object",
+        "outputs": "object",
+        "metadata": "object",
+        "source_run_id": "uuid",
+        "use_source_run_io": "bool",
+        "created_at": "time",
+    }
+)
 UPDATE_FIELDS: Fields = {
     "id": "uuid!",
     "dataset_id": "uuid",

@@ -8,28 +8,30 @@ from fractions import Fraction
 from statistics import mean, pstdev
 from typing import Any
 
-from localsmith.fields import Fields, check, check_choice, check_kind, check_length, conflict
+from localsmith.fields import FixedFields, check, check_choice, check_kind, check_length, conflict
 from localsmith.lists import Where, flag, page, uuids
 from localsmith.migrations import COUNT_FEEDBACK
 from localsmith.wire import ApiError, Call, Switches, dumps, dumps_or_none, invalid, iso, loads_or_none
 
-FEEDBACK: Fields = {
-    "id": "uuid",
-    "key": "text!",
-    "comment": "text",
-    "run_id": "uuid",
-    "session_id": "uuid",
-    "trace_id": "uuid",
-    "start_time": "time",
-    "feedback_group_id": "uuid",
-    "comparative_experiment_id": "uuid",
-    "feedback_source": "object",
-    "feedback_config": "object",
-    "error": "bool",
-    "extra": "object",
-    "created_at": "time",
-    "modified_at": "time",
-}
+FEEDBACK = FixedFields(
+    {
+        "id": "uuid",
+        "key": "text!",
+        "comment": "text",
+        "run_id": "uuid",
+        "session_id": "uuid",
+        "trace_id": "uuid",
+        "start_time": "time",
+        "feedback_group_id": "uuid",
+        "comparative_experiment_id": "uuid",
+        "feedback_source": "object",
+        "feedback_config": "object",
+        "error": "bool",
+        "extra": "object",
+        "created_at": "time",
+        "modified_at": "time",
+    }
+)
 MAX_KEY = 180
 SOURCES = ["api", "model", "app", "auto_eval"]
 NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")

@@ -12,6 +12,7 @@ from localsmith.wire import (
     as_time,
     as_uuid,
     invalid,
+    is_uuid,
     iso,
 )
 
@@ -23,18 +24,12 @@ PICO = Decimal(10) ** 12  # costs are stored in 1e-12 USD
 REQUIRED = ("id", "start_time", "trace_id", "dotted_order", "name", "run_type")
 IDS = ("id", "trace_id", "parent_run_id", "session_id", "reference_example_id")
 TIMES = ("start_time", "end_time")
-OTHER_KINDS: dict[str, tuple[type, str]] = {
-    "name": (str, "string"),
-    "session_name": (str, "string"),
-    "error": (str, "string"),
-    "dotted_order": (str, "string"),
-    "inputs": (dict, "object"),
-    "outputs": (dict, "object"),
-    "extra": (dict, "object"),
-    "serialized": (dict, "object"),
-    "tags": (list, "array"),
-    "events": (list, "array"),
+OTHER_KINDS: dict[str, type] = {
+    **dict.fromkeys(("name", "session_name", "error", "dotted_order"), str),
+    **dict.fromkeys(("inputs", "outputs", "extra", "serialized"), dict),
+    **dict.fromkeys(("tags", "events"), list),
 }
+KIND_NAMES: dict[type, str] = {str: "string", dict: "object", list: "array"}
 OUTSIDE_REST = {*IDS, *TIMES, *OTHER_KINDS, "run_type", "status", "child_runs"} - {"serialized", "events"}
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cost", "completion_cost", "total_cost")
 
@@ -88,13 +83,13 @@ def check_fields(run: Any, where: str, *, nulls: bool = True) -> Run:
             if nulls:
                 continue
             raise unprocessable(f"{where}.{field}", "must not be null: leave the field out")
-        if field in OTHER_KINDS:
-            if not isinstance(value, OTHER_KINDS[field][0]):
-                raise unprocessable(f"{where}.{field}", f"must be of type {OTHER_KINDS[field][1]}")
-        elif field in IDS:
-            value = _run_id(value, where, field)
+        if field in IDS:
+            if not is_uuid(value):
+                value = _run_id(value, where, field)
         elif field in TIMES:
             value = _run_time(value, where, field)
+        elif (kind := OTHER_KINDS.get(field)) and type(value) is not kind:
+            raise unprocessable(f"{where}.{field}", f"must be of type {KIND_NAMES[kind]}")
         checked[field] = value
     if "run_type" in checked and checked["run_type"] not in RUN_TYPES:
         raise unprocessable(f"{where}.run_type", f"must be one of {', '.join(RUN_TYPES)}")
@@ -127,12 +122,16 @@ def check_window(start_time: int, where: str, switches: Switches, now: int) -> N
         raise bad_run(where, f"start_time {iso(start_time)} is more than {hours:g} hours from now")
 
 
+ROOT = re.compile(r"\d{8}T\d{12}Z.{36}")
 SEGMENT = re.compile(r"(\d{8}T\d{6})(\d{0,6})Z([0-9a-fA-F-]{32,36})")
 
 
 def check_order(run: Run, where: str) -> None:
     """Check dotted_order against the run's ids; write its ids with hyphens and its times with six digits."""
-    segments = [SEGMENT.fullmatch(segment) for segment in run["dotted_order"].split(".")]
+    order = run["dotted_order"]
+    if ROOT.fullmatch(order) and order[22:] == run["id"] == run["trace_id"] and "parent_run_id" not in run:
+        return  # nearly every run of an experiment
+    segments = [SEGMENT.fullmatch(segment) for segment in order.split(".")]
     if not all(segments):
         raise bad_run(where, "invalid 'dotted_order': each part must be a time YYYYMMDDTHHMMSSffffffZ and a run id")
     parts = [
@@ -195,9 +194,9 @@ def usage_metadata(run: Run) -> dict[str, Any]:
 
 def own_usage(run: Run) -> list[int]:
     """The six amounts of TOKENS that a run adds by itself: only llm runs do."""
-    if run["run_type"] != "llm":
+    usage = usage_metadata(run) if run["run_type"] == "llm" else None
+    if not usage:
         return [0] * 6
-    usage = usage_metadata(run)
     tokens = [_tokens(usage.get(name)) for name in COUNTS]
     costs = [_picos(usage.get(name)) for name in ("input_cost", "output_cost", "total_cost")]
     return [*_with_total(tokens), *_with_total(costs)]

@@ -26,20 +26,21 @@ from localsmith.wire import dumps, dumps_or_none, iso, loads_or_none
 COLUMNS = (
     "seq id session_id trace_id parent_run_id is_root reference_example_id dotted_order name run_type status "
     "start_time end_time"
-).split() + [f"own_{name}" for name in TOKENS]
+).split()
+OWN = [f"own_{name}" for name in TOKENS]
+ALL_COLUMNS = [*COLUMNS, *OWN, *TOKENS]
 BODY_COLUMNS = "seq inputs outputs error extra tags rest".split()
-INSERT_RUN = (
-    f"INSERT INTO runs ({', '.join([*COLUMNS, *TOKENS])}) VALUES ({', '.join('?' * (len(COLUMNS) + len(TOKENS)))})"
-)
+run_values, body_values = itemgetter(*COLUMNS), itemgetter(*BODY_COLUMNS)
+INSERT_RUN = f"INSERT INTO runs ({', '.join(ALL_COLUMNS)}) VALUES ({', '.join('?' * len(ALL_COLUMNS))})"
 INSERT_BODY = f"INSERT INTO run_bodies VALUES ({', '.join('?' * len(BODY_COLUMNS))})"
-UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = :{name}' for name in COLUMNS[2:])} WHERE seq = :seq"
-UPDATE_BODY = f"UPDATE run_bodies SET {', '.join(f'{name} = :{name}' for name in BODY_COLUMNS[1:])} WHERE seq = :seq"
+UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = ?' for name in [*COLUMNS[2:], *OWN])} WHERE seq = ?"
+UPDATE_BODY = f"UPDATE run_bodies SET {', '.join(f'{name} = ?' for name in BODY_COLUMNS[1:])} WHERE seq = ?"
 
 Row = dict[str, Any]
 
 
-def columns(run: Run) -> dict[str, Any]:
-    """Spread a checked run over the columns of `runs` and `run_bodies`."""
+def prepared(run: Run) -> Row:
+    """A checked run and its columns in both tables: what can be made of it before it is its turn to be written."""
     status = "error" if run.get("error") is not None else "success" if run.get("end_time") is not None else "pending"
     rest = {name: value for name, value in run.items() if name not in OUTSIDE_REST}
     return {
@@ -55,7 +56,8 @@ def columns(run: Run) -> dict[str, Any]:
         "status": status,
         "start_time": run["start_time"],
         "end_time": run.get("end_time"),
-        **{f"own_{name}": amount for name, amount in zip(TOKENS, own_usage(run), strict=True)},
+        "own": own_usage(run),
+        "run": run,
         "inputs": dumps_or_none(run.get("inputs")),
         "outputs": dumps_or_none(run.get("outputs")),
         "error": run.get("error"),
@@ -69,11 +71,6 @@ def known_ids(db: sqlite3.Connection, table: str, ids: Iterable[str]) -> set[str
     """Which of `ids` the table holds already."""
     rows = db.execute(f"SELECT id FROM {table} WHERE id IN (SELECT value FROM json_each(?))", (dumps(list(ids)),))
     return {row["id"] for row in rows}
-
-
-def prepared(run: Run) -> Row:
-    """A checked run and its columns: what can be made of it before it is its turn to be written."""
-    return {**columns(run), "run": run}
 
 
 def insert_runs(db: sqlite3.Connection, rows: list[Row], now: int) -> int:
@@ -92,8 +89,7 @@ def insert_runs(db: sqlite3.Connection, rows: list[Row], now: int) -> int:
     for seq, row in enumerate(fresh.values(), top + 1):
         row["seq"] = seq
     totals = _totals(db, fresh, ids)
-    run_values, body_values = itemgetter(*COLUMNS), itemgetter(*BODY_COLUMNS)
-    db.executemany(INSERT_RUN, [(*run_values(row), *totals[row["id"]]) for row in fresh.values()])
+    db.executemany(INSERT_RUN, [(*run_values(row), *row["own"], *totals[row["id"]]) for row in fresh.values()])
     db.executemany(INSERT_BODY, map(body_values, fresh.values()))
     db.execute(COUNT_RUNS, (top,))
     db.execute(
@@ -138,14 +134,14 @@ def _apply_early_updates(db: sqlite3.Connection, rows: dict[str, Row], ids: str)
     for update in updates:
         run = rows[update["run_id"]]["run"]
         if apply_update(run, check_fields(loads_or_none(update["body"]), "patch")):
-            rows[run["id"]] |= columns(run)
+            rows[run["id"]] |= prepared(run)
     if updates:
         db.execute("DELETE FROM early_updates WHERE run_id IN (SELECT value FROM json_each(?))", (ids,))
 
 
 def _totals(db: sqlite3.Connection, rows: dict[str, Row], ids: str) -> dict[str, list[int]]:
     """What each new run and its descendants use, whichever arrived first; what they add to others is added there."""
-    totals = {run_id: [row[f"own_{name}"] for name in TOKENS] for run_id, row in rows.items()}
+    totals = {run_id: list(row["own"]) for run_id, row in rows.items()}
     early = db.execute("SELECT * FROM early_usage WHERE run_id IN (SELECT value FROM json_each(?))", (ids,)).fetchall()
     for run_id, _, *amounts in early:
         _add(totals[run_id], amounts)
@@ -153,9 +149,8 @@ def _totals(db: sqlite3.Connection, rows: dict[str, Row], ids: str) -> dict[str,
         db.execute("DELETE FROM early_usage WHERE run_id IN (SELECT value FROM json_each(?))", (ids,))
     elsewhere: dict[str, list[int]] = {}
     for row in rows.values():
-        own = [row[f"own_{name}"] for name in TOKENS]
-        for ancestor in ancestors(row["dotted_order"]) if any(own) else ():
-            _add(totals[ancestor] if ancestor in totals else elsewhere.setdefault(ancestor, [0] * 6), own)
+        for ancestor in ancestors(row["dotted_order"]) if any(row["own"]) else ():
+            _add(totals[ancestor] if ancestor in totals else elsewhere.setdefault(ancestor, [0] * 6), row["own"])
     for run_id, amounts in elsewhere.items():
         session_id = next(row["session_id"] for row in rows.values() if run_id in row["dotted_order"])
         _add_up(db, run_id, session_id, amounts)
@@ -216,10 +211,10 @@ def _update_run(db: sqlite3.Connection, change: Run, now: int) -> int:
     before, was_open, seq = own_usage(run), run.get("end_time") is None, run.pop("seq")
     if not apply_update(run, change):
         return 0
-    row = {**columns(run), "seq": seq}
-    db.execute(UPDATE_RUN, row)
-    db.execute(UPDATE_BODY, row)
-    change_of_usage = [new - old for new, old in zip(own_usage(run), before, strict=True)]
+    row = {**prepared(run), "seq": seq}
+    db.execute(UPDATE_RUN, (*run_values(row)[2:], *row["own"], seq))
+    db.execute(UPDATE_BODY, (*body_values(row)[1:], seq))
+    change_of_usage = [new - old for new, old in zip(row["own"], before, strict=True)]
     if any(change_of_usage):
         for run_id in (*ancestors(run["dotted_order"]), run["id"]):
             _add_up(db, run_id, run["session_id"], change_of_usage)

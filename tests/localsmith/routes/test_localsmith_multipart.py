@@ -1,6 +1,7 @@
 """Multipart ingest: parts, lengths, compression, duplicates, and what is refused."""
 
 import gzip
+import json
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -231,6 +232,25 @@ def test_any_bytes_are_json_or_a_refusal(data):
         assert error.status in (400, 422)
     else:
         localsmith.wire.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["9223372036854775808", "99999999999999999999", "-9223372036854775809", "1e400", "NaN"]
+)
+def test_numbers_that_no_column_holds_are_refused(text):
+    """Also integers that the fast decoder would make floats of."""
+    with pytest.raises(ApiError) as caught:
+        parse_json(b'{"a": [' + text.encode() + b"]}")
+
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize(
+    "text", ["1e20", "-0.0", "-9223372036854775808", "1e-7", '"\\u00e9\\ud83d\\ude00"', '{"a":1,"a":2}']
+)
+def test_json_means_what_it_means_to_python(text):
+    """Whichever decoder reads it."""
+    assert repr(parse_json(text.encode())) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("depth", [129, 1_000, 100_000])
