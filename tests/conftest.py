@@ -1,5 +1,6 @@
 """Fixtures shared by the tests."""
 
+import signal
 import sys
 import tempfile
 
@@ -10,6 +11,9 @@ from sent import check_sent, official_contract
 import localsmith
 from langsmith_rest import connection
 from localsmith import store
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # tests in the background: their programs would ignore it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import localsmith
 import localsmith.server
 from langsmith_rest import connection, local
 from langsmith_rest.evaluation.hosting import upload
-from localsmith.app import create_app
+from localsmith.app import create_app, routed
 
 CODE = "def perform_eval(run, example):\n    return {'score': 1}\n"
 
@@ -42,7 +42,7 @@ def export(server):
     """The address of an export that is longer than what the server keeps ready."""
     api = Api(server.url)
     session = api.experiment()
-    for _ in range(4):
+    for _ in range(2):
         api.runs([run(session, outputs={"text": "x" * 900_000}) for _ in range(20)])
     tenant = api.get("/settings")["id"]
     return f"/o/{tenant}/projects/p/{session}/export.jsonl"
@@ -77,7 +77,7 @@ def test_reader_that_takes_nothing_is_cut_off(server, export, monkeypatch):
     for reader in readers:
         reader.close()
 
-    assert (status, length > 70_000_000) == (200, True)
+    assert (status, length > 35_000_000) == (200, True)
 
 
 # Files
@@ -214,6 +214,7 @@ def test_servers_made_at_once_parse_one_after_the_other(tmp_path, monkeypatch):
                 busy.release()
 
     monkeypatch.setattr(ast, "parse", watched)
+    routed.cache_clear()  # as in a new process
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(create_app, [tmp_path / f"{n}.db" for n in range(4)]))
 
