@@ -20,15 +20,14 @@ from langsmith_rest.evaluation.backtesting.masking import Mask, guarded, masked,
 from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
-from langsmith_rest.recording import csv_files
 from langsmith_rest.recording.attachments import beside
-from langsmith_rest.recording.files import ResultFile, rename
+from langsmith_rest.recording.files import ResultFile, from_cells, rename
 from langsmith_rest.recording.sources import CheckedFile
 from langsmith_rest.wording import Say, typed
 
 SAMPLE = "fixtures/results.jsonl"  # recorded when no file is named
 OURS = "results"  # the format of our own files
-UNKNOWN = ("unknown field", "unknown column")  # what a `--map` can mend
+UNKNOWN = "unknown field"  # what a `--map` can mend
 
 
 class Results(list[Any]):
@@ -87,20 +86,18 @@ def open_source(
 ) -> list[Opened]:
     mapper = Mapper(rules, is_text=is_csv(name)) if rules else None
     file = open_file(stack, name, say)
-    if is_csv(name):
-        file = as_json_lines(stack, name, file, mapper)
-        mapped = ResultFile(name, file, lambda row: beside(rename(row), Path(name).parent))
-    else:
+    if not is_csv(name):
         format = options.format or (None if rules else importers.recognise(file))
         if format not in (None, OURS):
             return imported(name, importers.load(format, file, name, options.reference), say)
-        folder = Path.cwd() if name == "-" else Path(name).parent
-        mapped = ResultFile(name, file, lambda row: beside(rename(mapper(row) if mapper else row), folder))
+    folder = Path.cwd() if name == "-" else Path(name).parent
+    as_result = mapper or (from_cells if is_csv(name) else lambda row: row)
+    results = ResultFile(name, file, lambda row: beside(rename(as_result(row)), folder))
     if options.reference:
         raise ValueError(
             f"{name}: --reference is for files of other harnesses: map it, --map reference_outputs.NAME=NAME."
         )
-    return [Opened(mapped, "stdin" if name == "-" else Path(name).stem, mapper=mapper)]
+    return [Opened(results, "stdin" if name == "-" else Path(name).stem, mapper=mapper)]
 
 
 def imported(name: str, found: importers.Found, say: Say) -> list[Opened]:
@@ -137,22 +134,6 @@ def open_file(stack: contextlib.ExitStack, name: str, say: Say) -> IO[bytes]:
     return spool
 
 
-def as_json_lines(stack: contextlib.ExitStack, name: str, file: IO[bytes], mapper: Mapper | None) -> IO[bytes]:
-    """The rows of a CSV file as results, one per line."""
-    spool = stack.enter_context(tempfile.TemporaryFile())
-    try:
-        spool.writelines(csv_files.json_lines(file, mapper))
-    except ValueError as error:
-        advice = ""
-        if str(error).startswith(UNKNOWN) and not mapper:
-            with open(name, "rb") as again, contextlib.suppress(ValueError):
-                rows: list[dict[str, str]] = []
-                list(islice(csv_files.json_lines(again, lambda row: rows.append(row)), 100))
-                advice = proposal(name, rows, is_text=True)
-        raise ValueError(f"{name} cannot be read: {error}.{advice}") from None
-    return spool
-
-
 def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile]]:
     """Check everything before the first request; every problem of every file goes into one error."""
     checked, problems = [], []
@@ -161,7 +142,7 @@ def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile
             found = check(source, say)
         except ValueError as error:
             unmapped = source.mapper.problems() if source.mapper else []
-            advice = advice_for(source) if UNKNOWN[0] in str(error) else ""
+            advice = advice_for(source) if UNKNOWN in str(error) else ""
             problems.append("\n".join(unmapped) or f"{error}{advice}")
             continue
         if source.mapper:
@@ -183,7 +164,7 @@ def check(source: Opened, say: Say) -> CheckedFile:
 def advice_for(source: Opened) -> str:
     if source.mapper or not isinstance(source.results, ResultFile):
         return ""  # there is nothing to map, or nothing to show
-    return proposal(source.results.name, islice(source.results.raw(), 100), is_text=False)
+    return proposal(source.results.name, islice(source.results.raw(), 100), source.results.is_table)
 
 
 def proposal(name: str, rows: Any, is_text: bool) -> str:

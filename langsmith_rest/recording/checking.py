@@ -93,8 +93,8 @@ TIMES = {"start_time", "end_time", "latency"}
 JSON_FIELDS = FIELDS.keys() - TIMES - {"child_runs", "feedback"}
 PLACES = {  # what people call things that go into a field
     **dict.fromkeys(("question", "query", "prompt"), "inputs"),
-    **dict.fromkeys(("answer", "prediction", "response"), "outputs"),
-    **dict.fromkeys(("ground_truth", "reference", "label"), "reference_outputs"),
+    **dict.fromkeys(("answer", "completion", "prediction", "response"), "outputs"),
+    **dict.fromkeys(("gold", "ground_truth", "reference", "label"), "reference_outputs"),
     **dict.fromkeys(("score", "correct", "rating"), "feedback"),
     **dict.fromkeys(("model", "tokens", "cost"), "metadata"),
 }

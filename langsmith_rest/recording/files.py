@@ -1,118 +1,81 @@
-"""How results are read from files: JSON lines, an array, or objects of several lines each."""
+"""Results from files: JSON lines, one JSON array, or a CSV table such as `view --export results.csv` writes."""
 
+import csv
+import io
 import json
-import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import IO, Any
 
-from langsmith_rest.recording.checking import MAX_DEPTH, printable
+from langsmith_rest.recording.checking import MAX_DEPTH, MAX_RUN_BYTES, printable
 from langsmith_rest.recording.results import ALIASES, Unreadable
+
+BLANKS = " \t\r\n\ufeff"  # Windows writes CR LF, and some of its programs a byte order mark
+BLANK_BYTES = BLANKS.encode()
+DELIMITERS = ",;\t|"
+COMMENT = " comment"  # a column K with a second one, "K comment", holds scores
+FORMULA = "=+-@\t\r"  # an apostrophe before these keeps spreadsheets from calculating
+
+Placed = tuple[str, Any]  # where a row stands in its file, and the row
 
 
 class ResultFile:
-    """The results of a file: JSON lines, or one JSON array. Iterate as often as needed; lines are read one by one.
+    """The results of a file. Iterate as often as needed; lines and rows are read one by one.
 
-    Objects of several lines each, as pretty-printers write them, are read as well, but at once.
-
-    While iterating, `place` names the line (or the result of an array) that was read last. What is not UTF-8, not
-    JSON or ambiguous comes out as `Unreadable`. Spellings of other tools (`input`, `expected`, `scores`, ...) become
-    the fields of a result, and a bare value for one of them an object; another `convert` makes results otherwise.
+    While iterating, `place` names the line (or the result of an array) that was read last. What cannot be read comes
+    out as `Unreadable`. `convert` makes a result of an object, or of the cells of a table; unless it is given,
+    spellings of other tools (`input`, `expected`, `scores`, ...) become the fields of a result.
     """
 
     def __init__(self, name: str, file: IO[bytes] | None = None, convert: Callable[[Any], Any] | None = None) -> None:
-        self._convert = convert or rename
         self.name = self.place = "standard input" if name == "-" else name
+        self.is_table = name.lower().endswith((".csv", ".tsv"))
+        self._convert = convert or (lambda row: rename(from_cells(row) if self.is_table else row))
         self._file = file if file is not None else open(name, "rb")
 
     def __iter__(self) -> Iterator[Any]:
         self._file.seek(0)
-        is_array = self._file.read(4096).removeprefix(BOM).lstrip()[:1] == b"["
+        is_array = self._file.read(4096).lstrip(BLANK_BYTES)[:1] == b"["
         self._file.seek(0)
-        if is_array:
-            yield from self._array(self._file.read())
-        else:
-            yield from self._lines()
+        read = read_table if self.is_table else read_array if is_array else read_lines
+        for place, row in read(self._file):
+            self.place = self.name + place
+            yield row if isinstance(row, list | Unreadable) else self._convert(row)
 
     def raw(self) -> Iterator[Any]:
         """The objects as the file has them, with the spellings of its writer."""
         return iter(ResultFile(self.name, self._file, lambda value: value))
 
-    def _lines(self) -> Iterator[Any]:
-        number = 0
-        for line, data in enumerate(self._file, 1):
-            if not data.strip(BLANKS):
-                continue
-            number += 1
-            if number == 1 and data.rstrip(BLANKS).endswith(UNFINISHED):
-                place = self._file.tell()
-                self._file.seek(0)
-                if objects := spread_objects(self._file.read()):
-                    for number, (line, value) in enumerate(objects, 1):
-                        self.place = f"{self.name}, line {line} (result {number})"
-                        yield self._convert(value)
-                    return
-                self._file.seek(place)
-            self.place = f"{self.name}, line {line}" + ("" if number == line else f" (result {number})")
-            value = read_json(data)
-            yield value if isinstance(value, list | Unreadable) else self._convert(value)
 
-    def _array(self, data: bytes) -> Iterator[Any]:
-        self.place = self.name
-        items = read_json(data)
-        if isinstance(items, Unreadable):
-            yield items
-            return
-        for number, item in enumerate(items, 1):
-            self.place = f"{self.name}, result {number}"
-            yield self._convert(item)
+def read_lines(file: IO[bytes]) -> Iterator[Placed]:
+    for line, data in enumerate(file, 1):
+        if data.strip(BLANK_BYTES):
+            yield f", line {line}", read_json(data)
 
 
-BOM = b"\xef\xbb\xbf"
-UNFINISHED = (b"{", b"[", b",", b":")  # how the lines of an object that has several end
-LEADING_BLANKS = re.compile(r"[ \t\r\n]*")
-BLANKS = b" \t\r\n" + BOM  # Windows writes CR LF, and some of its programs a byte order mark
+def read_array(file: IO[bytes]) -> Iterator[Placed]:
+    items = read_json(file.read())
+    if isinstance(items, Unreadable):
+        yield "", items
+        return
+    for number, item in enumerate(items, 1):
+        yield f", result {number}", item
 
 
 def read_json(data: bytes) -> Any:
     """Parse one line, or a whole array, of a file; `Unreadable` says why that cannot be done."""
     try:
-        data = data.removeprefix(BOM).rstrip(BLANKS)
-        value = json.loads(data.decode(), object_pairs_hook=unique)
+        return json.loads(data.decode("utf-8-sig").rstrip(BLANKS), object_pairs_hook=unique)
     except UnicodeDecodeError as error:
-        before = data[: error.start].split(b"\n")
-        at = f"line {len(before)}, " if len(before) > 1 else ""
-        what = f"byte {len(before[-1]) + 1} (0x{data[error.start]:02x})"
-        return Unreadable(f"{at}{what} is not UTF-8: save the file as UTF-8")
+        what = f"byte {error.start + 1} (0x{error.object[error.start]:02x})"
+        return Unreadable(f"{what} is not UTF-8: save the file as UTF-8")
     except json.JSONDecodeError as error:
-        at = f"line {error.lineno}, " if error.lineno > 1 else ""
-        return Unreadable(
-            f"not JSON ({error.msg} at {at}column {error.colno}); expected one object per line, or one array"
-        )
+        at = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        return Unreadable(f"not JSON ({error.msg} at {at}); expected one object per line, or one array")
     except RecursionError:
         return Unreadable(f"this is nested deeper than {MAX_DEPTH} levels")
-    except KeyError as error:
-        return Unreadable(printable(f"the field '{error.args[0][:60]}' is given twice, expected different names"))
-    except ValueError:  # Python's own limit
-        return Unreadable("this has a number of more than 4,300 digits, expected at most 64 bits (or text)")
-    return value
-
-
-def spread_objects(data: bytes) -> list[tuple[int, Any]]:
-    """The objects of a file that gives them several lines each, and where each begins; none if it is no such file."""
-    objects: list[tuple[int, Any]] = []
-    at, line = 0, 1
-    try:
-        text = data.removeprefix(BOM).decode().rstrip()
-        decoder = json.JSONDecoder(object_pairs_hook=unique)
-        while at < len(text):
-            start = at + len(LEADING_BLANKS.match(text, at)[0])  # type: ignore[index]
-            line += text.count("\n", at, start)
-            value, at = decoder.raw_decode(text, start)
-            objects.append((line, value))
-            line += text.count("\n", start, at)
-    except (ValueError, KeyError, RecursionError):
-        return []
-    return objects
+    except ValueError as error:  # `unique`, or Python's limit on the digits of a number
+        return Unreadable(printable(str(error)))
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -120,7 +83,8 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise KeyError(next(name for name in names if names.count(name) > 1))
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field '{twice[:60]}' is given twice, expected different names")
     return found
 
 
@@ -135,3 +99,71 @@ def rename(result: Any) -> Any:
             return Unreadable(f"'{field}' and another field both mean '{ours}': keep one")
         renamed[ours] = {key: value} if key and value is not None and not isinstance(value, dict) else value
     return renamed
+
+
+# ---------------------------------------------------------------- tables
+
+
+def read_table(file: IO[bytes]) -> Iterator[Placed]:
+    """The rows of a CSV file, whose cells are separated by what separates most cells of its first line."""
+    csv.field_size_limit(MAX_RUN_BYTES)  # Python's own is 128 KB
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        head = next(text, "")
+        delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
+        rows = csv.DictReader(chain([head], text), strict=True, delimiter=delimiter)
+        names = list(rows.fieldnames or ())
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            yield ", line 1", Unreadable(f"the column {twice!r} appears twice")
+            return
+        for row in rows:
+            is_whole = None not in row and None not in row.values()
+            wrong = Unreadable(f"this does not have as many cells as the {len(names)} of line 1")
+            yield f", line {rows.line_num}", row if is_whole else wrong
+    except UnicodeDecodeError:
+        yield "", Unreadable("this is not UTF-8: save it as CSV UTF-8")
+    except csv.Error as error:
+        yield "", Unreadable(f"this is not CSV ({error})")
+    finally:
+        text.detach()  # the file stays open
+
+
+def from_cells(row: dict[str, str]) -> Any:
+    """The result of a row: cells that hold a JSON object or list are read as such, empty ones are left out.
+
+    An export's `latency_s` follows from the times where there are any.
+    """
+    metrics = [name for name in row if f"{name}{COMMENT}" in row]
+    marks = {"latency_s", "latency", *metrics, *(f"{name}{COMMENT}" for name in metrics)}
+    result = {name: value_of(cell) for name, cell in row.items() if cell and name not in marks}
+    if found := [scored(name, row[name], row[f"{name}{COMMENT}"]) for name in metrics]:
+        if other := next((name for name in ("feedback", "scores") if name in row), None):
+            return Unreadable(f"{other!r} and the column {metrics[0]!r} both hold scores: keep one kind")
+        result["feedback"] = [item for item in found if len(item) > 1]
+    if took := row.get("latency") or ("" if row.get("start_time") else row.get("latency_s")):
+        result["latency"] = parsed(took)
+    return result
+
+
+def value_of(cell: str) -> Any:
+    """The value of a cell: JSON when that is an object or a list, else its text."""
+    if cell[:1] in "{[":
+        return parsed(cell)
+    return cell[1:] if cell[:1] == "'" and cell[1:2] and cell[1] in FORMULA else cell
+
+
+def parsed(cell: str) -> Any:
+    """The value of a cell that is JSON, else its text."""
+    found = read_json(cell.encode())
+    return cell if isinstance(found, Unreadable) else found
+
+
+def scored(key: str, cell: str, comment: str) -> dict[str, Any]:
+    """Feedback from a score's cell and that of its comment; only the key when both are empty."""
+    item: dict[str, Any] = {"key": key}
+    if cell == "error":
+        item["error"] = True
+    elif cell:
+        score = parsed(cell)
+        item |= {"score": score} if isinstance(score, int | float) else {"value": value_of(cell)}
+    return item | ({"comment": value_of(comment)} if comment else {})

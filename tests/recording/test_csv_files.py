@@ -67,19 +67,19 @@ def test_cells_become_what_they_were(in_folder, capsys):
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        (["question,output", "2+2?,4"], "results.csv cannot be read: unknown column 'question'."),
+        (["question,output", "2+2?,4"], "results.csv, line 2: unknown field 'question': put it into 'inputs'"),
         (["question,output", "2+2?,4"], "record results.csv --map inputs.question=question\n"),
-        (["input,ouput", "2+2?,4"], "unknown column 'ouput' (did you mean 'output'?)."),
+        (["input,ouput", "2+2?,4"], "results.csv, line 2: unknown field 'ouput': did you mean 'outputs'?"),
         (["input,output,model", "2+2?,4,m"], "--map metadata.ls_model_name=model\n"),
         (["input,output,correct", "2+2?,4,1"], "--map feedback.correct=correct\n"),
         (["input,output,good", "2+2?,4,nice"], "--map metadata.good=good\n"),
-        (["input,output,a,b", "2+2?,4,1,1"], "unknown column 'a'; unknown column 'b'."),
+        (["input,output,a,b", "2+2?,4,1,1"], "unknown field 'b': known are inputs, "),
         (["input,output,scores,a,a comment", "1,2,{},1,"], "'scores' and the column 'a' both hold scores: keep one"),
-        (["input,output,expected", '2+2?,4,"{}"', ",4,4"], "results.csv, line 3 (result 2): 'inputs' is missing"),
-        (["input,output", "2+2?"], "results.csv cannot be read: line 2 does not have as many cells as the 2 of line"),
-        (["input,output", "2+2?,4,5"], "line 2 does not have as many cells as the 2 of line 1"),
+        (["input,output,expected", '2+2?,4,"{}"', ",4,4"], "results.csv, line 3: 'inputs' is missing"),
+        (["input,output", "2+2?"], "results.csv, line 2: this does not have as many cells as the 2 of line 1"),
+        (["input,output", "2+2?,4,5"], "line 2: this does not have as many cells as the 2 of line 1"),
         (["input,input", "1,2"], "the column 'input' appears twice"),
-        (["input,output", '"2+2?,4'], "results.csv cannot be read: it is not CSV"),
+        (["input,output", '"2+2?,4'], "results.csv: this is not CSV"),
         (["input,output"], "There is nothing to record in results.csv"),
     ],
 )
@@ -116,9 +116,18 @@ def test_cells_may_be_separated_by_other_marks(in_folder, capsys, mark):
     assert [(run["inputs"], run["outputs"]) for run in runs] == [({"input": "2+2, or 3+1?"}, {"output": "4"})]
 
 
+def test_large_cells_are_read(in_folder, capsys):
+    """What an export writes may be larger than Python's own limit; deep brackets stay text."""
+    name = written(in_folder, "input,output", f"{'x' * 200_000},{'[' * 100_000}")
+
+    (run,) = requests_of(capsys, name)["/runs/batch"]["post"]
+
+    assert (len(run["inputs"]["input"]), len(run["outputs"]["output"])) == (200_000, 100_000)
+
+
 def test_latin_1_is_refused(in_folder, capsys):
     name = written(in_folder, "input,output", "Perú?,Lima", encoding="latin-1")
 
     assert main.main(["record", name]) == 2
 
-    assert "results.csv cannot be read: it is not UTF-8: save it as CSV UTF-8." in capsys.readouterr().err
+    assert "results.csv: this is not UTF-8: save it as CSV UTF-8" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """The examples that an evaluation is about: a dataset's, a file's, or a list's, which become a dataset's."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from langsmith_rest.evaluation.api import (
     server_time,
 )
 from langsmith_rest.evaluation.running.plain import CannotHold, plain
-from langsmith_rest.recording import bodies, checking, csv_files, files, results
+from langsmith_rest.recording import bodies, checking, files, results
 from langsmith_rest.recording.batches import hundreds
 from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.sending import create_examples
@@ -80,13 +79,7 @@ def read_rows(file: str) -> list[Any]:
     if not Path(file).is_file():
         raise ValueError(f"{file}: there is no such file.")
     with open(file, "rb") as opened:
-        if not file.lower().endswith(".csv"):
-            return list(files.ResultFile(file, opened))
-        try:
-            lines = b"".join(csv_files.json_lines(opened))
-        except ValueError as error:
-            raise ValueError(f"{file} cannot be read: {error}.") from None
-    return list(files.ResultFile(file, io.BytesIO(lines)))
+        return list(files.ResultFile(file, opened))
 
 
 def listed_examples(

@@ -9,7 +9,7 @@ import pytest
 from pages_seed import HOSTILE, TENANT, Seed, capitals, json_lines, page, words
 
 import localsmith
-from langsmith_rest.recording import csv_files
+from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.recording.sources import source_of
 
 
@@ -141,8 +141,8 @@ def test_feedback_comes_back_from_csv_as_it_was(client, seed, item):
 
     text = export(client, session, "csv")
 
-    lines = [line for line in csv_files.json_lines(io.BytesIO(text.encode())) if line.strip()]
-    assert sorted(json.loads(lines[0])["feedback"], key=str) == sorted([item, {"key": "other", "score": 0.5}], key=str)
+    (result,) = ResultFile("export.csv", io.BytesIO(text.encode()))
+    assert sorted(result["feedback"], key=str) == sorted([item, {"key": "other", "score": 0.5}], key=str)
 
 
 def test_export_gives_the_example_as_the_run_saw_it(client, seed):
