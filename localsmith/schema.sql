@@ -35,7 +35,6 @@ CREATE TABLE examples (
     outputs       TEXT,              -- JSON object or NULL: the reference
     metadata      TEXT NOT NULL      -- JSON object; dataset_split is the list of splits
 );
-CREATE UNIQUE INDEX examples_now ON examples (id) WHERE ended_at IS NULL;
 CREATE INDEX examples_of_dataset_now ON examples (dataset_id, position, id) WHERE ended_at IS NULL;
 CREATE INDEX examples_of_dataset ON examples (dataset_id, position, modified_at);
 CREATE INDEX examples_recent ON examples (dataset_id, modified_at DESC, position) WHERE ended_at IS NULL;
@@ -100,7 +99,7 @@ CREATE TABLE runs (
     total_cost           INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_of_session ON runs (session_id, start_time);
-CREATE INDEX runs_of_trace ON runs (trace_id, dotted_order);
+CREATE INDEX steps_of_trace ON runs (trace_id, dotted_order) WHERE is_root = 0;  -- a root is found by its id
 CREATE INDEX runs_of_example ON runs (reference_example_id, session_id) WHERE reference_example_id IS NOT NULL;
 CREATE INDEX runs_of_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX roots_of_session ON runs (session_id, latency, start_time) WHERE is_root = 1;  -- for percentiles
@@ -187,7 +186,8 @@ CREATE TABLE feedback (
     received                  TEXT NOT NULL  -- canonical JSON of what created it: the same again is no conflict
 );
 CREATE INDEX feedback_of_run ON feedback (run_id, key);
-CREATE INDEX feedback_of_session ON feedback (session_id, key, run_id, score);
+-- In the order of arrival: new rows go to the end of a key instead of everywhere.
+CREATE INDEX feedback_of_session ON feedback (session_id, key, seq, run_id, score);
 CREATE INDEX feedback_values ON feedback (session_id, key, value, is_root, run_id)
     WHERE value IS NOT NULL AND comparative_experiment_id IS NULL;
 CREATE INDEX feedback_recent ON feedback (session_id, created_at);

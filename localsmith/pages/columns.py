@@ -172,13 +172,13 @@ def _feedback(
     scores, single, labels, broken, overall = {}, {}, {}, Counter[str](), []
     for key in sorted(keys) if keys is not None else [row[0] for row in cursor.execute(KEYS, (session_id,)).fetchall()]:
         rows = cursor.execute(
-            f"SELECT run_id, score FROM feedback WHERE session_id = ? AND key = ?{condition} ORDER BY run_id",
+            f"SELECT run_id, score FROM feedback WHERE session_id = ? AND key = ?{condition}",
             (session_id, key),
         ).fetchall()
         if not rows:
             continue
         run_ids, given = zip(*rows, strict=True)
-        if run_ids[0] is None:  # NULL comes first
+        if None in run_ids:
             overall += _overall(cursor, session_id, key)
         if None in given:
             labels[key], broken[key] = _unscored(cursor, session_id, key, gone)

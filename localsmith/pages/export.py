@@ -64,17 +64,22 @@ def results_of(db: sqlite3.Connection, session_id: str) -> Iterator[Result]:
         yield from _results(db, traces[first : first + AT_ONCE], session_start)
 
 
+OF_TRACES = (
+    "(r.id IN (SELECT value FROM json_each(?1)) OR r.trace_id IN (SELECT value FROM json_each(?1)) AND r.is_root = 0)"
+)
+
+
 def _results(db: sqlite3.Connection, traces: list[str], session_start: int) -> Iterator[Result]:
     wanted = json.dumps(traces)
     runs = db.execute(
         "SELECT r.*, b.inputs, b.outputs, b.error, b.extra, b.tags FROM runs r LEFT JOIN run_bodies b ON b.seq = r.seq"
-        " WHERE r.trace_id IN (SELECT value FROM json_each(?)) ORDER BY r.dotted_order",
+        f" WHERE {OF_TRACES} ORDER BY r.dotted_order",
         (wanted,),
     ).fetchall()
     feedback: dict[str, list[Result]] = {}
     for row in db.execute(
         "SELECT run_id, key, score, value, comment, error FROM feedback WHERE run_id IN"
-        " (SELECT id FROM runs WHERE trace_id IN (SELECT value FROM json_each(?)))"
+        f" (SELECT id FROM runs r WHERE {OF_TRACES})"
         " AND comparative_experiment_id IS NULL ORDER BY seq",
         (wanted,),
     ):

@@ -4,6 +4,8 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 
+from localsmith.runs.query import of_trace
+
 MAX_STEPS = 6000
 
 
@@ -31,7 +33,7 @@ class Steps:
 def steps_of(db: sqlite3.Connection, trace_id: str) -> Steps:
     rows = db.execute(
         "SELECT id, name, run_type, status, is_root, start_time, end_time, latency, dotted_order, total_tokens,"
-        " total_cost FROM runs WHERE trace_id = ? ORDER BY dotted_order LIMIT ?",
+        f" total_cost FROM runs WHERE {of_trace('runs', '?1')} ORDER BY dotted_order LIMIT ?2",
         (trace_id, MAX_STEPS + 1),
     ).fetchall()
     failed = sum(row["status"] == "error" for row in rows)
@@ -47,7 +49,7 @@ def steps_of(db: sqlite3.Connection, trace_id: str) -> Steps:
 def first_error(db: sqlite3.Connection, trace_id: str) -> str | None:
     """The step that failed first: an error goes up from it, so it ended before those that it made fail."""
     row = db.execute(
-        "SELECT id FROM runs WHERE trace_id = ? AND status = 'error'"
+        f"SELECT id FROM runs WHERE {of_trace('runs', '?1')} AND status = 'error'"
         " ORDER BY end_time IS NULL, end_time, length(dotted_order) DESC LIMIT 1",
         (trace_id,),
     ).fetchone()

@@ -15,6 +15,11 @@ FROM = "FROM runs JOIN run_bodies ON run_bodies.seq = runs.seq JOIN sessions ON 
 SELECT = f"SELECT runs.*, run_bodies.*, sessions.reference_dataset_id {FROM} "
 
 
+def of_trace(table: str, trace: str) -> str:
+    """The runs of a trace, which SQL `trace` gives the id of: its root, and the steps below it."""
+    return f"({table}.id = {trace} OR {table}.trace_id = {trace} AND {table}.is_root = 0)"
+
+
 def run_conditions(wanted: dict[str, Any]) -> Where:
     """Conditions on runs, from the fields of a query under their v1 names."""
     where = Where()
@@ -23,7 +28,9 @@ def run_conditions(wanted: dict[str, Any]) -> Where:
     where.among("runs.id", wanted.get("id") or [])
     where.among("runs.session_id", wanted.get("session") or [])
     where.among("runs.reference_example_id", wanted.get("reference_example") or [])
-    for name, column in (("trace", "trace_id"), ("parent_run", "parent_run_id"), ("run_type", "run_type")):
+    if wanted.get("trace") is not None:
+        where.add(of_trace("runs", "?"), wanted["trace"], wanted["trace"])
+    for name, column in (("parent_run", "parent_run_id"), ("run_type", "run_type")):
         if wanted.get(name) is not None:
             where.add(f"runs.{column} = ?", wanted[name])
     if wanted.get("is_root") is not None:
@@ -47,7 +54,7 @@ def add_filters(where: Where, wanted: dict[str, Any]) -> None:
         where.add(f"EXISTS ({other} other.id = runs.trace_id AND {condition})", *params)
     if wanted.get("tree_filter"):
         condition, *params = compile_filter(wanted["tree_filter"], RUN, "other", "body")
-        where.add(f"EXISTS ({other} other.trace_id = runs.trace_id AND {condition})", *params)
+        where.add(f"EXISTS ({other} {of_trace('other', 'runs.trace_id')} AND {condition})", *params)
 
 
 def page_of_runs(

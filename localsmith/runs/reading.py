@@ -214,8 +214,8 @@ def feedback_where(run_ids: list[str], comparative: str | None) -> Where:
 
 def _add_children(db: sqlite3.Connection, rows: list[sqlite3.Row], more: dict[str, dict[str, Any]]) -> None:
     sql = (
-        "SELECT id, parent_run_id FROM runs WHERE trace_id = ? AND dotted_order > ? || '.' AND dotted_order < ? || '/'"
-        " ORDER BY dotted_order"
+        "SELECT id, parent_run_id FROM runs WHERE trace_id = ? AND is_root = 0"
+        " AND dotted_order > ? || '.' AND dotted_order < ? || '/' ORDER BY dotted_order"
     )
     more["child_run_ids"], more["direct_child_run_ids"] = {}, {}
     for row in rows:
