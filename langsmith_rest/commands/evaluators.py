@@ -164,14 +164,9 @@ def say_what_follows(api: LangSmith, dataset_id: str, dataset: str, say: Say) ->
         rules = upload.list_evaluators(api, upload.Target("dataset", dataset_id, dataset))
     except requests.RequestException:
         return
-    names = [rule["display_name"] for rule in rules if rule.get("is_enabled", True) and can_run(api, rule)]
+    names = [rule["display_name"] for rule in rules if rule.get("is_enabled", True)]
     if names:
         say(f"Scores will follow from {', '.join(names)}, while the store is served by: {typed(VIEW)}")
-
-
-def can_run(api: LangSmith, rule: dict) -> bool:
-    """LangSmith runs all kinds, the local store runs code."""
-    return not is_local(api) or upload.kind_of(rule) != "judge"
 
 
 # ---------------------------------------------------------------- commands
@@ -189,8 +184,8 @@ def upload_to(api: LangSmith, content: dict[str, Any], options: argparse.Namespa
         rate = f"{rule['sampling_rate']:g}"
         print(clean("  ".join((outcome, rule["display_name"], kind or "", upload.target_of(rule), rate))))
     if is_local(api):
-        runs = f"runs it on new runs while it is served by: {typed(VIEW)}"
-        say(f"The local store {runs if kind == 'code' else 'keeps it, but cannot run it.'}")
+        model = " with OPENAI_API_KEY or OPENAI_BASE_URL set" if kind == "judge" else ""
+        say(f"The local store runs it on new runs while it is served{model} by: {typed(VIEW)}")
     return 0
 
 

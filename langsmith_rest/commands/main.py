@@ -26,6 +26,7 @@ COMMANDS = {
     "push": "copy experiments from the local store to LangSmith, or to another store",
     "backtest": "run a new system on production inputs, and compare it with production's outputs",
     "evaluators": "manage the evaluators that LangSmith runs itself",
+    "judge-worker": "run the model judges that the local store holds",
     "doctor": "show where results would be recorded, and whether that works",
     "conform": "certify a port of the recorder, written in any language",
 }
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     is_typed = bool(argv) and name in COMMANDS
     options = argparse.Namespace(command=name if is_typed else "record", is_typed=is_typed)
     try:
-        command: Any = importlib.import_module(f"langsmith_rest.commands.{options.command}")
+        command: Any = importlib.import_module(f"langsmith_rest.commands.{options.command.replace('-', '_')}")
         parser_of(command, options.command).parse_args(argv[is_typed:], options)
         return run_command(command, options)
     except KeyboardInterrupt as interrupt:
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def top_parser() -> argparse.ArgumentParser:
-    lines = [f"  {name:10}  {line}" for name, line in COMMANDS.items()]
+    lines = [f"  {name:12}  {line}" for name, line in COMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog=typed(),
         usage="%(prog)s [-h] COMMAND ...",

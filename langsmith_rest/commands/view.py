@@ -2,15 +2,18 @@
 
 import argparse
 import contextlib
+import os
+import subprocess
 import sys
 import tempfile
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 
 import requests
 
 from langsmith_rest import connection, local
-from langsmith_rest.commands.connecting import Connect
+from langsmith_rest.commands.connecting import PACKAGE, Connect
 from langsmith_rest.evaluation.api import find_experiment
 from langsmith_rest.wording import Say, typed
 
@@ -25,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--port", type=port_number, help=f"default: {local.PORT}, or the next free one; 0 for any free one")
     add("--open", action="store_true", help="also open a browser")
-    add("--run-evaluators", action="store_true", help="run uploaded evaluators: executes code")
+    add("--run-evaluators", action="store_true", help="run uploaded evaluators: executes code, asks models")
+    add("--max-judge-calls", type=int, metavar="N", help="with it: ask models at most N times (no limit)")
     export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE; --export=-.csv: to stdout"
     add("--export", metavar="FILE", help=export)
     backup = "instead, write a copy of the whole store to FILE; a `view` that runs, and what records, go on"
@@ -52,6 +56,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         return 0
     if options.experiments:
         raise ValueError("EXPERIMENT goes with --export FILE; the pages show all of them.")
+    if options.max_judge_calls is not None and (not options.run_evaluators or options.max_judge_calls < 1):
+        raise ValueError("--max-judge-calls is a number from 1, and goes with --run-evaluators.")
     path = local.database()
     running = local.running_view(path)
     if running and options.port is None and not options.run_evaluators:
@@ -66,6 +72,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         if options.run_evaluators:
             say("Uploaded evaluators run here, without a network; runs that wait for them are scored first.")
             say(f"Other programs upload evaluators with the header {local.TOKEN_HEADER}: {server.token}")
+            stack.enter_context(judge_worker(server.url, say, options.max_judge_calls))
         if options.port is None and server.port != local.PORT:
             say(f"Serving at port {server.port}: {local.PORT} is taken, or was when this store was recorded.")
         others = f"Other programs can record here with LANGSMITH_ENDPOINT={server.url}"
@@ -73,6 +80,32 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         show(server.url, options.open)
         server.wait()
     return 0
+
+
+@contextlib.contextmanager
+def judge_worker(url: str, say: Say, max_calls: int | None) -> Iterator[None]:
+    """Run uploaded model judges in a process of its own, if a model can be asked, while the context lasts."""
+    values = connection.settings()
+    if not values.get("OPENAI_API_KEY") and not values.get("OPENAI_BASE_URL"):
+        say("Uploaded model judges wait: with OPENAI_API_KEY or OPENAI_BASE_URL set, they run here as well.")
+        yield
+        return
+    environment = {name: value for name, value in os.environ.items() if name not in connection.names("API_KEY")}
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    environment |= {"LANGSMITH_ENDPOINT": url, "PYTHONPATH": path}
+    limit = [] if max_calls is None else ["--max-judge-calls", str(max_calls)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "langsmith_rest", "judge-worker", *limit],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C ends this process, which then ends the worker
+    )
+    say("Uploaded model judges run here as well.")
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def show(url: str, in_browser: bool) -> None:

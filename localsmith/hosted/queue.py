@@ -1,4 +1,8 @@
-"""Which runs the code of which rules has to score: a queue in the store, so that it survives the server."""
+"""Which runs which rules have to score: a queue in the store, so that it survives the server.
+
+The server runs rules that are code. Model judges are run by a process of its own, which reads from here over HTTP what
+to score; a run leaves the queue when its feedback arrives.
+"""
 
 import json
 import logging
@@ -8,7 +12,7 @@ from typing import Any
 
 from localsmith.lists import Where
 from localsmith.runs.query import FROM, add_filters
-from localsmith.wire import ApiError, dumps
+from localsmith.wire import ApiError, dumps, iso
 
 log = logging.getLogger("localsmith")
 
@@ -26,6 +30,29 @@ def code_of(rule: sqlite3.Row) -> list[dict[str, Any]]:
     return [shared] if shared else []
 
 
+# Rules whose jobs the server itself works off: those that are code.
+WITH_CODE = """
+    SELECT rules.id FROM rules LEFT JOIN evaluators ON evaluators.id = rules.evaluator_id
+    WHERE json_array_length(rules.body, '$.code_evaluators') > 0 OR evaluators.type = 'code'
+"""
+
+
+def judges_of(rule: sqlite3.Row) -> list[dict[str, Any]]:
+    """The model judges of a rule that hold their own prompt; a prompt that stays in LangSmith's hub is not here."""
+    judges = [item["structured"] for item in json.loads(rule["body"]).get("evaluators") or []]
+    return [judge for judge in judges if judge.get("prompt") and judge.get("schema")]
+
+
+def waiting_runs(db: sqlite3.Connection, rule_id: str, most: int = 100) -> list[dict[str, Any]]:
+    """What a rule has still to score, the oldest first."""
+    rows = db.execute(
+        "SELECT j.run_id, j.session_id, r.start_time FROM evaluator_jobs j JOIN runs r ON r.id = j.run_id"
+        " WHERE j.rule_id = ? ORDER BY j.queued_at, j.run_id LIMIT ?",
+        (rule_id, most),
+    )
+    return [{**dict(row), "start_time": iso(row["start_time"])} for row in rows]
+
+
 def queue_new_runs(db: sqlite3.Connection, run_ids: list[str], now: int) -> None:
     """Queue those of these runs that are whole and that a rule of their dataset or project is about."""
     for rule in db.execute(f"{RULES} WHERE rules.is_enabled = 1").fetchall():
@@ -37,7 +64,7 @@ def queue_new_runs(db: sqlite3.Connection, run_ids: list[str], now: int) -> None
             where.add("runs.session_id = ?", rule["session_id"])
         try:
             add_filters(where, json.loads(rule["body"]))
-            if code_of(rule):
+            if code_of(rule) or judges_of(rule):
                 _queue(db, rule, where, now, rule["sampling_rate"])
         except ApiError as error:  # recording goes on whatever is wrong with a rule
             log.warning("the rule %r was not applied: %s", rule["display_name"], error.message)
@@ -46,8 +73,8 @@ def queue_new_runs(db: sqlite3.Connection, run_ids: list[str], now: int) -> None
 def queue_experiment(db: sqlite3.Connection, rule_id: str, session_id: str, now: int) -> int:
     """Queue all runs that an experiment has for one rule; returns how many wait now."""
     rule = db.execute(f"{RULES} WHERE rules.id = ?", (rule_id,)).fetchone()
-    if not code_of(rule):
-        raise ApiError(501, "This server runs evaluators that are code, and no model judges")
+    if not code_of(rule) and not judges_of(rule):
+        raise ApiError(501, "This rule has neither code nor a prompt with a schema, so nothing here can run it")
     where = Where()
     where.add("runs.session_id = ?", session_id)
     return _queue(db, rule, where, now, 1.0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localsmith.hosted import sandbox
-from localsmith.hosted.queue import RULES, code_of
+from localsmith.hosted.queue import RULES, WITH_CODE, code_of
 from localsmith.routes import examples
 from localsmith.routes.feedback import MAX_KEY, NAMESPACE, check_feedback, insert_feedback
 from localsmith.runs.query import SELECT
@@ -101,9 +101,10 @@ def take_jobs(store: Store) -> list[Job]:
 
     One that was begun before, by a server that is no more, comes alone: it may be what ended that server.
     """
-    oldest = "SELECT * FROM evaluator_jobs WHERE attempts {} ORDER BY attempts, queued_at, run_id LIMIT ?"
+    ours = f"FROM evaluator_jobs WHERE rule_id IN ({WITH_CODE})"
+    oldest = f"SELECT * {ours} AND attempts {{}} ORDER BY attempts, queued_at, run_id LIMIT ?"
     with store.read() as db:  # which waits for nobody, unlike writing
-        if not db.execute("SELECT 1 FROM evaluator_jobs LIMIT 1").fetchone():
+        if not db.execute(f"SELECT 1 {ours} LIMIT 1").fetchone():
             return []
     with store.write() as db:
         rows = db.execute(oldest.format("= 0"), (BATCH,)).fetchall()

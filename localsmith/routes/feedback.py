@@ -125,7 +125,18 @@ def insert_feedback(db: sqlite3.Connection, items: list[Feedback], now: int) -> 
     top = db.execute("SELECT coalesce(max(seq), 0) FROM feedback").fetchone()[0]
     db.executemany(INSERT, rows)
     db.execute(COUNT_FEEDBACK, (top,))
+    _take_off_queue(db, items)
     return [item["id"] for item in items if item["id"] in known]
+
+
+def _take_off_queue(db: sqlite3.Connection, items: list[Feedback]) -> None:
+    """A run that a rule has scored waits for it no longer, whoever ran the rule."""
+    for item in items:
+        source = item.get("feedback_source", {})
+        metadata = source.get("metadata") if source.get("type") == "auto_eval" else None
+        if isinstance(metadata, dict) and "rule_id" in metadata:
+            job = (str(metadata["rule_id"]), item.get("run_id"))
+            db.execute("DELETE FROM evaluator_jobs WHERE rule_id = ? AND run_id = ?", job)
 
 
 def _among(db: sqlite3.Connection, select: str, ids: Iterable[str]) -> sqlite3.Cursor:

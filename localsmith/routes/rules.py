@@ -1,4 +1,4 @@
-"""Rules and uploaded evaluators: stored, given back, and, where they are code, queued to be run."""
+"""Rules and uploaded evaluators: stored, given back, and queued to be run."""
 
 import json
 import sqlite3
@@ -8,8 +8,8 @@ from typing import Any
 from flask import Response
 
 from localsmith.fields import Fields, check, conflict
-from localsmith.hosted.queue import queue_experiment
-from localsmith.lists import Where, integer, like, uuids
+from localsmith.hosted.queue import queue_experiment, waiting_runs
+from localsmith.lists import Where, flag, integer, like, uuids
 from localsmith.routes.sessions import find_session
 from localsmith.runs.query import add_filters
 from localsmith.wire import TENANT_ID, ApiError, Call, answer, as_uuid, dumps, invalid, iso, not_found
@@ -124,8 +124,11 @@ def list_rules(call: Call) -> list[dict[str, Any]]:
     if query.get("name_contains"):
         where.add("rules.display_name LIKE ? ESCAPE '\\'", like(query["name_contains"]))
     with call.store.read() as db:
-        rows = db.execute(f"{SELECT} {where} ORDER BY rules.created_at, rules.id", where.params)
-        return [rule_json(row) for row in rows]
+        rows = db.execute(f"{SELECT} {where} ORDER BY rules.created_at, rules.id", where.params).fetchall()
+        if not flag(query, "include_backfill_progress"):
+            return [rule_json(row) for row in rows]
+        # Beyond LangSmith's fields: what a rule has still to score, for the process that runs model judges.
+        return [{**rule_json(row), "waiting_runs": waiting_runs(db, row["id"])} for row in rows]
 
 
 def update_rule(call: Call) -> dict[str, Any]:

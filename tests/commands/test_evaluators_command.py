@@ -526,7 +526,7 @@ def test_a_judge_is_uploaded_in_the_form_of_the_contract(store, judge):
     (rule,) = store.get("/runs/rules")
     (structured,) = [one["structured"] for one in rule["evaluators"]]
     assert (code, out) == (0, "created  polite  judge  dataset capitals  1\n")
-    assert "cannot run it" in err
+    assert "runs it on new runs while it is served with OPENAI_API_KEY or OPENAI_BASE_URL set" in err
     assert structured["prompt"] == [
         ["human", "Is {output} a polite answer to {input}? Say {{yes}} like {reference}.\n"]
     ]

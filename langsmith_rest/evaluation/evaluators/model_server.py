@@ -22,7 +22,15 @@ Message = dict[str, str]
 
 
 class JudgeError(Exception):
-    """The model gave no usable verdict; the message says why, and never carries the key."""
+    """The model gave no usable verdict; the message says why, and never carries the key.
+
+    `cause` says what it lies in: this "question", the "server" (it may answer later), the "settings" (it will not, so
+    no question gets an answer), or the "limit" on calls.
+    """
+
+    def __init__(self, reason: str, cause: str = "question") -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 @dataclass
@@ -60,6 +68,7 @@ class ModelServer:
     spent: Spent = field(default_factory=Spent)
     lacking: dict[str, set[str]] = field(default_factory=dict)  # by model
     given_up: tuple[float, str] | None = None  # when, and why
+    calls_left: int | None = None  # None: no limit
     answered: float = 0.0  # when the server last gave an answer that is not one to wait for
     lock: Any = field(default_factory=threading.Lock, repr=False)
 
@@ -117,8 +126,15 @@ def complete(judge: ModelServer, messages: list[Message], schema: dict[str, Any]
             return reply_text(judge, response, model)
         missing = unsupported(response, lacking)
         if missing is None:
-            raise JudgeError(f"POST /chat/completions answered {response.status_code}: {words(judge, response)}")
+            reason = f"POST /chat/completions answered {response.status_code}: {words(judge, response)}"
+            raise JudgeError(reason, cause_of(response))
         lacking.add(missing)
+
+
+def cause_of(response: requests.Response) -> str:
+    if response.status_code in (401, 402, 403, 404) or connection.is_quota(response):
+        return "settings"
+    return "server" if response.status_code in connection.PASSING else "question"
 
 
 def request_body(messages: list[Message], schema: dict[str, Any], model: str, lacking: set[str]) -> dict[str, Any]:
@@ -148,7 +164,8 @@ def unsupported(response: requests.Response, lacking: set[str]) -> str | None:
 def post(judge: ModelServer, body: dict[str, Any]) -> requests.Response:
     """Send one question. A server that stayed away until patience ended is not waited for by the next ones as well."""
     if judge.given_up and time.monotonic() < judge.given_up[0] + OUTAGE_SECONDS:
-        raise JudgeError(f"{judge.given_up[1]}; not asked again")
+        raise JudgeError(f"{judge.given_up[1]}; not asked again", "server")
+    take_call(judge)
     began = time.monotonic()
     try:
         url = f"{judge.url}/chat/completions"
@@ -157,12 +174,21 @@ def post(judge: ModelServer, body: dict[str, Any]) -> requests.Response:
         reason = f"POST /chat/completions: no answer from {judge.url} ({type(error).__name__})"
         if isinstance(error, requests.ConnectionError):  # and not one question that takes too long
             give_up(judge, began, reason)
-        raise JudgeError(reason) from None
+        raise JudgeError(reason, "server" if isinstance(error, requests.ConnectionError) else "question") from None
     if response.status_code in connection.PASSING:
         give_up(judge, began, f"POST /chat/completions answered {response.status_code}")
     else:
         judge.answered = time.monotonic()
     return response
+
+
+def take_call(judge: ModelServer) -> None:
+    """Count a call against the limit, where there is one."""
+    with judge.lock:
+        if judge.calls_left == 0:
+            raise JudgeError("the limit on calls is reached; not asked", "limit")
+        if judge.calls_left is not None:
+            judge.calls_left -= 1
 
 
 def give_up(judge: ModelServer, began: float, reason: str) -> None:

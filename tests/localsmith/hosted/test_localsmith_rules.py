@@ -236,7 +236,8 @@ def test_an_experiment_is_scored_on_demand_and_again_in_place(serve, tmp_path):
     assert [(item["key"], item["score"]) for item in scores(api, session, 2)] == [("other", 0.5)] * 2
 
 
-def test_a_judge_cannot_be_run_here(serve):
+def test_a_judge_whose_prompt_is_elsewhere_cannot_be_run_here(serve):
+    """Its prompt stays in LangSmith's hub."""
     api = serve()
     dataset, answer = capitals(api)
     made = rule(api, dataset_id=dataset, code_evaluators=None, evaluators=[{"structured": {"hub_ref": "a/b"}}])
@@ -244,7 +245,28 @@ def test_a_judge_cannot_be_run_here(serve):
     refused = api.send("POST", f"/runs/experiments/{answer()}/evaluate", json={"rule_id": made["id"]})
 
     assert refused.status_code == 501
-    assert "no model judges" in refused.json()["detail"]
+    assert "neither code nor a prompt" in refused.json()["detail"]
+
+
+def test_what_a_judge_has_to_score_is_listed_until_its_feedback_arrives(serve, tmp_path):
+    """The server that runs code leaves it alone; whoever runs the judge reads it from the list of rules."""
+    api = serve()
+    dataset, answer = capitals(api, ["Lima", "Cusco"])
+    judge = {"structured": {"prompt": [["human", "{output}"]], "schema": {"type": "object"}}}
+    made = rule(api, dataset_id=dataset, code_evaluators=None, evaluators=[judge])
+    session = answer()
+
+    [listed] = api.get("/runs/rules", include_backfill_progress=True)
+    first, second = listed["waiting_runs"]
+    source = {"type": "auto_eval", "metadata": {"rule_id": made["id"]}}
+    for _ in range(2):
+        body = {"id": new_id(), "run_id": first["run_id"], "session_id": session, "key": "same", "score": 1}
+        api.post("/feedback", {**body, "feedback_source": source})
+    [left] = api.get("/runs/rules", include_backfill_progress=True)
+
+    assert left["waiting_runs"] == [second] and "waiting_runs" not in api.get("/runs/rules")[0]
+    assert api.post(f"/runs/experiments/{session}/evaluate", {"rule_id": made["id"]}) == {"queued": 2}
+    assert jobs(tmp_path / "lab.db") == 2
 
 
 def test_reusable_evaluator_runs_where_a_rule_binds_it(serve):

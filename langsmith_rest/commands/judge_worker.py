@@ -1,0 +1,69 @@
+"""`judge-worker`: run the model judges that the local store holds."""
+
+import argparse
+import json
+
+from langsmith_rest import connection
+from langsmith_rest.commands.connecting import Connect
+from langsmith_rest.evaluation.evaluators import model_server
+from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker, Worked
+from langsmith_rest.wording import Say, clean, counted
+
+DESCRIPTION = "Run the uploaded model judges of the local store on the runs that wait for them, until interrupted."
+EXAMPLES = """The model is asked with OPENAI_API_KEY and OPENAI_BASE_URL. Verdicts that `evaluate` knows cost nothing.
+`view --run-evaluators` starts this by itself. Several workers at once give no score twice.
+
+examples:
+  %(prog)s --once --max-judge-calls 100
+  %(prog)s --model gpt-5-mini"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--once", action="store_true", help="end when nothing waits, instead of waiting for more")
+    add("--max-judge-calls", type=number, metavar="N", help="ask the model at most N times (default: no limit)")
+    add("--max-concurrency", type=number, default=4, metavar="N", help="calls at a time (default: %(default)s)")
+    add("--model", metavar="NAME", help="ask this model instead of the one that each judge names")
+    add("--json", action="store_true", help="print one JSON object at the end")
+
+
+def number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
+    return int(text)
+
+
+def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
+    """Score until interrupted, or until nothing waits or nobody can be asked; print what was scored."""
+    server = model_server.connect()
+    server.calls_left = options.max_judge_calls
+    with connect("running the judges of", must_exist=True) as api:
+        if not connection.is_loopback(api.url):
+            raise ValueError(
+                "LangSmith runs its judges itself: this is for the local store (LANGSMITH_ENDPOINT=local)."
+            )
+        worker = JudgeWorker(api, server, say, options.model, options.max_concurrency)
+        try:
+            worker.work(once=options.once)
+        except KeyboardInterrupt:
+            report(worker.worked, server, say, options.json)
+            raise KeyboardInterrupt("Interrupted: runs without a score wait for the next judge-worker.") from None
+        report(worker.worked, server, say, options.json)
+    stopped = worker.worked.stopped
+    if stopped and stopped.cause == "limit":
+        say(f"--max-judge-calls {options.max_judge_calls} is reached: the other runs wait for the next judge-worker.")
+    elif stopped:
+        say(f"{stopped}. The other runs wait for the next judge-worker.")
+    return int(bool(worker.worked.failed) or bool(stopped and stopped.cause != "limit"))
+
+
+def report(worked: Worked, server: model_server.ModelServer, say: Say, as_json: bool) -> None:
+    if server.spent.calls or server.spent.cached:
+        say(str(server.spent))
+    if as_json:
+        judge = {"calls": server.spent.calls, "cached": server.spent.cached}
+        print(json.dumps({"scored": dict(worked.scored), "failed": dict(worked.failed), "judge": judge}))
+        return
+    for name in sorted({*worked.scored, *worked.failed}):
+        failed = f", {worked.failed[name]:,} failed, with the reason in the feedback" if worked.failed[name] else ""
+        print(clean(f"{name}  {counted(worked.scored[name], 'run')} scored{failed}"))
