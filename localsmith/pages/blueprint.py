@@ -18,6 +18,7 @@ from localsmith.pages.compare import show_comparison
 from localsmith.pages.dataset import show_dataset, show_example
 from localsmith.pages.datasets import show_datasets
 from localsmith.pages.export import export_csv, export_json_lines
+from localsmith.pages.pairs import give_pair, make_pairs, show_pair
 from localsmith.pages.project import show_project
 from localsmith.pages.queueing import fill_queue
 from localsmith.pages.render import FILTERS
@@ -49,13 +50,14 @@ VIEWS: list[Callable[..., str | WerkzeugResponse]] = [
     show_run,
     show_attachment,
     show_review,
+    show_pair,
     show_agreement,
 ]
 for view in VIEWS:
     blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view)
 for path in ("/", "/o/<tenant>", "/o/<tenant>/projects"):
     blueprint.add_url_rule(path, endpoint="show_datasets", view_func=show_datasets)
-FORMS: list[Callable[..., WerkzeugResponse]] = [give_score, give_review, fill_queue]
+FORMS: list[Callable[..., WerkzeugResponse]] = [give_score, give_review, fill_queue, make_pairs, give_pair]
 for view in FORMS:
     blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view, methods=["POST"])
 

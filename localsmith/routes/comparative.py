@@ -38,22 +38,28 @@ def comparative_json(row: sqlite3.Row) -> dict[str, Any]:
 
 def create_comparative(call: Call) -> dict[str, Any]:
     fields = check(call.object(), COMPARATIVE)
-    now = call.switches.now()
+    comparative_id = fields.get("id") or str(uuid.uuid4())
     with call.store.write() as db:
-        dataset_id = _common_dataset(db, fields)
-        comparative_id = fields.get("id") or str(uuid.uuid4())
-        if db.execute("SELECT 1 FROM comparative_experiments WHERE id = ?", (comparative_id,)).fetchone():
+        if not insert_comparative(db, {**fields, "id": comparative_id}, call.switches.now()):
             raise conflict("Comparative experiment with this id already exists.")
-        created = fields.get("created_at", now)
-        extra, modified = dumps_or_none(fields.get("extra")), fields.get("modified_at", created)
-        row = (comparative_id, dataset_id, fields.get("name"), fields.get("description"), created, modified, extra)
-        db.execute("INSERT INTO comparative_experiments VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        db.executemany(
-            "INSERT OR IGNORE INTO comparative_members VALUES (?, ?, ?)",
-            [(comparative_id, session_id, i) for i, session_id in enumerate(fields["experiment_ids"])],
-        )
         found = db.execute("SELECT * FROM comparative_experiments WHERE id = ?", (comparative_id,)).fetchone()
     return comparative_json(found)
+
+
+def insert_comparative(db: sqlite3.Connection, fields: dict[str, Any], now: int) -> bool:
+    """Store a comparative experiment; False: its id is known, and everything stays as it is."""
+    dataset_id = _common_dataset(db, fields)
+    if db.execute("SELECT 1 FROM comparative_experiments WHERE id = ?", (fields["id"],)).fetchone():
+        return False
+    created = fields.get("created_at", now)
+    extra, modified = dumps_or_none(fields.get("extra")), fields.get("modified_at", created)
+    row = (fields["id"], dataset_id, fields.get("name"), fields.get("description"), created, modified, extra)
+    db.execute("INSERT INTO comparative_experiments VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    db.executemany(
+        "INSERT OR IGNORE INTO comparative_members VALUES (?, ?, ?)",
+        [(fields["id"], session_id, i) for i, session_id in enumerate(fields["experiment_ids"])],
+    )
+    return True
 
 
 def _common_dataset(db: sqlite3.Connection, fields: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ def paths(made):
         "six compact": f"{all_six}&view=compact",
         "agreement": f"projects/p/{made['wide sessions'][0]}/agreement"
         "?judge=score_0_of_the_citations&human=score_1_of_the_citations",
+        "pair": f"datasets/{made['pairs']}/pairs/{made['comparative']}",
         "review": f"annotation-queues/{made['queue']}",
         "review, open": f"annotation-queues/{made['queue']}?open=1",
         "scored": f"datasets/{made['scored']}/compare?selectedSessions={made['scored session']}",

@@ -1,0 +1,125 @@
+"""Judging pairs: two answers side by side without names, and the preference that is stored."""
+
+import re
+from html import unescape
+
+import pytest
+from pages_seed import TENANT, Seed, page, words
+
+import localsmith
+
+OURS = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def app(tmp_path):
+    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
+    yield app
+    app.extensions["localsmith"].store.close()
+
+
+def made_pairs(client, count=4):
+    """Two experiments that answered the same, and the page where their pairs are judged: its path below the tenant."""
+    seed = Seed(client)
+    dataset = seed.dataset("capitals")
+    examples = seed.examples(dataset, [({"country": f"country {n}"}, {"capital": f"city {n}"}) for n in range(count)])
+    sessions = [seed.session(name, dataset) for name in ("secret old", "secret new")]
+    for session, name in zip(sessions, ("old", "new"), strict=True):
+        for n, example in enumerate(examples):
+            seed.run(session, example, outputs={"capital": f"{name} {n}"})
+        seed.run(session, error="down", outputs=None)
+    form = {"experiments": ",".join(sessions), "key": "clearer", "question": "Which is clearer?"}
+    answer = client.post(f"/o/{TENANT}/datasets/{dataset}/compare/pairs", data=form, headers=OURS)
+    assert answer.status_code == 303
+    return answer.location.removeprefix(f"/o/{TENANT}/"), sessions
+
+
+def prefer(client, html, wanted):
+    """Choose the answer of the experiment that is `wanted`, wherever it stands; returns the next page."""
+    first = re.search(r'id="side-1">Answer 1</h2>.*?(old|new) (\d)', html, re.S)
+    choice = {"tie": "0", first[1]: "1"}.get(wanted, "2")
+    left = re.search(r'name="left" value="([^"]+)"', html)[1]
+    action = re.search(r'id="rubric" action="([^"]+)"', html)[1]
+    form = {"q0": choice, "left": left, "note": f"about {first[2]}"}
+    return client.post(action, data=form, headers=OURS), first
+
+
+def test_a_preference_is_stored_as_a_judges_is(app):
+    """Scores of 1 and 0 on both runs, or 0 and 0 for a tie, in one group of the comparison, with the order shown."""
+    client = app.test_client()
+    path, sessions = made_pairs(client)
+    html = page(client, path)
+    assert "1 of 4" in words(html) and "Which is clearer?" in words(html) and "secret" not in html
+
+    orders = []
+    for n in range(4):
+        answer, first = prefer(client, page(client, path), "new" if n < 3 else "tie")
+        orders.append(first[1])
+
+    comparative = path.split("/")[-1]
+    found = client.get(
+        f"/feedback?comparative_experiment_id={comparative}&limit=100", headers={"x-api-key": "any"}
+    ).get_json()
+    scores = {session: sorted(f["score"] for f in found if f["session_id"] == session) for session in sessions}
+    assert scores == {sessions[0]: [0, 0, 0, 0], sessions[1]: [0, 1, 1, 1]}
+    assert len({f["feedback_group_id"] for f in found}) == 4 and {f["key"] for f in found} == {"clearer"}
+    assert {f["feedback_source"]["type"] for f in found} == {"app"}
+    shown_first = [f["feedback_source"]["metadata"]["order"][0].split()[1] for f in found]
+    assert sorted(shown_first) == sorted([*orders, *orders])
+    assert "Nothing is left to judge here" in words(page(client, answer.location))
+    address = re.search(r'href="/o/[^/]+/([^"]*comparativeExperiment[^"]*)"', unescape(page(client, path)))[1]
+    results = page(client, address)
+    assert "preferred 3× 100.0 % of the decided examples" in words(results) and "about 0" in words(results)
+
+
+def test_pairs_are_shared_out_undone_and_put_off(app):
+    """Two browsers never get the same pair; a judgement sent twice is one and can be undone; a skipped pair is last."""
+    client, other = app.test_client(), app.test_client()
+    path, _ = made_pairs(client, 3)
+    action = r'id="rubric" action="([^"]+)"'
+    mine, theirs = page(client, path), page(other, path)
+    assert re.search(action, mine)[1] != re.search(action, theirs)[1]
+    assert re.search(action, page(client, path))[1] == re.search(action, mine)[1]
+
+    client.post(re.search(action, mine)[1], data={"action": "skip"}, headers=OURS)
+    second = page(client, path)
+    assert re.search(action, second)[1] not in (re.search(action, mine)[1], re.search(action, theirs)[1])
+    for _ in range(2):
+        answer, _first = prefer(client, second, "old")
+    assert re.search(action, page(client, answer.location))[1] == re.search(action, mine)[1]
+    undone = client.post(re.search(action, second)[1], data={"action": "undo"}, headers=OURS)
+
+    assert re.search(action, page(client, undone.location))[1] == re.search(action, second)[1]
+    assert "1 of 3" in words(page(client, path))
+    assert prefer(client, second.replace('name="left" value="', 'name="left" value="0'), "old")[0].status_code == 400
+    assert client.post(re.search(action, second)[1], data={"q0": "1"}).status_code == 403
+
+
+@pytest.mark.browser
+def test_a_pair_takes_two_keys(browser, tmp_path):
+    """By keyboard alone, from the page of the comparison: a digit and Enter for each pair, s to skip, u to undo."""
+    app = localsmith.create_app(tmp_path / "pairs.db", score_decimals=None)
+    path, sessions = made_pairs(app.test_client(), 3)
+    dataset = path.split("/")[1]
+    with localsmith.serve(tmp_path / "pairs.db") as server:
+        tab = browser.new_page()
+        tab.goto(f"{server.url}/o/{TENANT}/datasets/{dataset}/compare?selectedSessions={','.join(sessions)}")
+        tab.get_by_text("Judge these answers in pairs").click()
+        tab.get_by_role("button", name="Judge").click()
+
+        def press(*keys, then):
+            for key in keys:
+                tab.keyboard.press(key)
+            tab.get_by_text(then).wait_for()
+            tab.wait_for_load_state()
+
+        tab.get_by_text("1 of 3").wait_for()
+        press("1", "Enter", then="2 of 3")
+        press("0", "Enter", then="3 of 3")
+        press("u", then="2 of 3")
+        press("2", "Enter", then="3 of 3")
+        press("1", "Enter", then="Nothing is left to judge here")
+        tab.close()
+    headers = {"x-api-key": "any"}
+    assert len(app.test_client().get("/feedback?key=human_preference", headers=headers).get_json()) == 6
+    app.extensions["localsmith"].store.close()
