@@ -64,7 +64,7 @@ for view in FORMS:
 
 @blueprint.route("/o/<path:rest>")
 def show_nothing(rest: str) -> Response:
-    return answer_error(ApiError(404, "There is no such page here."))
+    return answer_error(ApiError(404, "This page does not exist."))
 
 
 @blueprint.after_request
@@ -100,7 +100,7 @@ def answer_nowhere(error: NotFound) -> Response:
         return answer_error(error)
     accepted = request.accept_mimetypes
     if accepted.quality("text/html") > accepted.quality("application/json"):
-        return answer_error(ApiError(404, "There is no such page here."))
+        return answer_error(ApiError(404, "This page does not exist."))
     return answer_in_json(error)
 
 
@@ -110,6 +110,6 @@ def describe(error: Exception) -> tuple[int, str]:
     if isinstance(error, HTTPException):
         return error.code or 500, error.description or error.name
     if isinstance(error, sqlite3.OperationalError):
-        return 503, f"The store cannot be used now: {error}. Try again."
+        return 503, f"The store cannot be read at the moment: {error}. Try again."
     log.error("unexpected error in %s %s", request.method, request.path, exc_info=error)
-    return 500, "Something went wrong here; the server's log says what."
+    return 500, "Something went wrong. The server's log has the details."

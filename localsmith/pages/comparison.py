@@ -176,9 +176,9 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     for session_id in question.session_ids:
         row = db.execute("SELECT * FROM sessions WHERE id = ?", (session_id,)).fetchone()
         if row is None or row["reference_dataset_id"] != dataset_id:
-            left_out.append(f"{session_id[:60]} is no experiment of this dataset")
+            left_out.append(f"{session_id[:60]} is not an experiment of this dataset")
         elif len(sides) == MAX_EXPERIMENTS:
-            left_out.append(f"{row['name']}: at most {MAX_EXPERIMENTS} stand side by side")
+            left_out.append(f"{row['name']}: at most {MAX_EXPERIMENTS} experiments can be compared at once")
         else:
             experiment = experiment_of(row)
             sides.append(Side(experiment, kept.columns(db, session_id), kept.summary(db, session_id)))

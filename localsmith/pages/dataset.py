@@ -298,6 +298,7 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
         deleted=row["ended_at"] is not None,
         attached=attached,
         history=[(run, json.loads(run["outputs"]) if run["outputs"] else None) for run in history],
+        has={"latency": any(run["latency"] for run in history), "tokens": any(run["total_tokens"] for run in history)},
         feedback=feedback,
         replaced=gone,
         page=Page(1, len(history)),

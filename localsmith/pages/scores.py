@@ -25,7 +25,7 @@ def give_score(tenant: str, run_id: str) -> Response:
     refuse_foreign()
     key = request.form.get("key", "").strip()
     if not key:
-        raise BadRequest("A score needs a name.")
+        raise BadRequest("A score needs a feedback key.")
     given = Given(
         parse_score(request.form.get("score", "")),
         request.form.get("value", "").strip() or None,
@@ -58,7 +58,7 @@ def refuse_foreign() -> None:
     a form must say, too, that it comes from here, and every browser of today does."""
     own = f"{request.scheme}://{request.host}".lower()
     if request.headers.get("Sec-Fetch-Site") != "same-origin" and request.headers.get("Origin", "").lower() != own:
-        raise Forbidden("Scores are only taken from localsmith's own pages.")
+        raise Forbidden("Scores are accepted only from localsmith's own pages.")
 
 
 def parse_score(text: str) -> float | None:
@@ -71,7 +71,7 @@ def parse_score(text: str) -> float | None:
     except ValueError:
         raise BadRequest(f"{text[:40]!r} is not a number.") from None
     if not math.isfinite(score):
-        raise BadRequest("A score is a finite number.")
+        raise BadRequest("A score must be a finite number.")
     return round(score, 4) + 0.0  # as LangSmith stores them
 
 
@@ -85,9 +85,9 @@ def _known(db: sqlite3.Connection, run: sqlite3.Row, key: str) -> list[sqlite3.R
 
 def _save(db: sqlite3.Connection, run: sqlite3.Row, key: str, given: Given, now: int) -> None:
     if given.score is None and given.value is None and given.comment is None:
-        raise BadRequest("Give a score, a comment, or both.")
+        raise BadRequest("Give a score or label, a comment, or both.")
     if given.score is not None and given.value is not None:
-        raise BadRequest("Give a score in numbers or in words, not both.")
+        raise BadRequest("Give a score or a label, not both.")
     known = _known(db, run, key)
     # With several of one name, only what was given by hand before is changed.
     if len(known) == 1 or known and known[0]["source_type"] == "app":

@@ -8,7 +8,7 @@ for (const button of document.querySelectorAll("button[data-needs]")) {
   const update = () => {
     const chosen = form.querySelectorAll(`input[name="${button.dataset.needs}"]:checked`).length;
     button.disabled = chosen === 0 || chosen > 6;
-    button.textContent = chosen ? `Compare ${chosen} experiment${chosen > 1 ? "s" : ""}` : "Compare the chosen";
+    button.textContent = chosen ? `Compare ${chosen} experiment${chosen > 1 ? "s" : ""}` : "Compare selected";
   };
   boxes.forEach((box) => box.addEventListener("change", update));
   update();

@@ -104,7 +104,7 @@ async function send(run, fields) {
   const response = await fetch(document.querySelector("main").dataset.scores.replace("RUN", run), { method: "POST", body });
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   if (!response.ok) {
-    say(page.querySelector("[role=alert] p")?.textContent ?? "That could not be saved.");
+    say(page.querySelector("[role=alert] p")?.textContent ?? "The score could not be saved.");
     return false;
   }
   for (const fresh of page.querySelectorAll("[data-patch]"))
@@ -130,7 +130,7 @@ async function give(fields) {
   if (!current) go(lines[0]);
   const run = answer()?.querySelector("[data-run]").dataset.run;
   if (!run) return say("There is no answer to score here.");
-  if (!metric()) return ask("Metric", (name) => keep(name) && give(fields));
+  if (!metric()) return ask("Feedback key", (name) => keep(name) && give(fields));
   const key = metric();
   if (!(await send(run, { key, ...fields }))) return;
   last = { run, key };
@@ -138,9 +138,9 @@ async function give(fields) {
 }
 
 async function takeBack() {
-  if (!last) return say("No score was given here that could be taken back.");
+  if (!last) return say("There is no score to take back.");
   const { run, key } = last;
-  if (await send(run, { key, take_back: "1" })) say(`${key} is taken back.`);
+  if (await send(run, { key, take_back: "1" })) say(`${key} was taken back.`);
   last = null;
 }
 
@@ -168,7 +168,7 @@ function ask(label, then, value = "") {
   form.querySelector("span").textContent = label;
   const input = form.querySelector("input");
   input.value = value;
-  if (label === "Metric") input.setAttribute("list", "metrics");
+  if (label === "Feedback key") input.setAttribute("list", "metrics");
   const end = () => {
     line.replaceChildren();
     before.focus({ preventScroll: true });
@@ -196,7 +196,7 @@ const KEYS = {
     if (!current) go(lines[0]);
     ask(`Comment on ${metric()} of ${where()}`, (comment) => give({ comment }));
   },
-  m: () => ask("Metric", keep, metric()),
+  m: () => ask("Feedback key", keep, metric()),
   u: takeBack,
   y: async () => {
     const href = panel() ? location.href : current && opener(current).href;
@@ -204,7 +204,7 @@ const KEYS = {
     const address = new URL(href);
     const response = await fetch(`${address.pathname}${address.search}&part=json`);
     await navigator.clipboard.writeText(JSON.stringify(await response.json(), null, 2));
-    say("The row is copied as JSON.");
+    say("The row was copied as JSON.");
   },
   "/": () => document.querySelector("input[name=q]").focus(),
   "?": () => document.getElementById("keys").showModal(),
@@ -246,7 +246,7 @@ document.addEventListener("submit", async (event) => {
   if (!fields.take_back) sessionStorage.setItem("metric", fields.key);
   last = fields.take_back ? null : { run, key: fields.key };
   event.target.closest("details")?.removeAttribute("open");
-  say(fields.take_back ? `${fields.key} is taken back.` : `${fields.key} is saved.`);
+  say(fields.take_back ? `${fields.key} was taken back.` : `${fields.key} was saved.`);
 });
 
 addEventListener("popstate", () => {

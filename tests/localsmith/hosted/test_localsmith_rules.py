@@ -517,9 +517,9 @@ def test_pages_say_what_is_to_come_and_who_scored(serve):
     (run_id, *_) = api.query(session)
     base = f"{api.url}/o/{made['tenant_id']}"
     pages = {
-        f"{base}/datasets/{dataset}": "2 scores to come",
-        f"{base}/datasets/{dataset}/compare?selectedSessions={session}": "2 scores to come",
-        f"{base}/projects/p/{session}/r/{run_id}": "1 score to come",
+        f"{base}/datasets/{dataset}": "2 scores waiting",
+        f"{base}/datasets/{dataset}/compare?selectedSessions={session}": "2 scores waiting",
+        f"{base}/projects/p/{session}/r/{run_id}": "1 score waiting",
     }
 
     for page, words in pages.items():
@@ -531,5 +531,5 @@ def test_pages_say_what_is_to_come_and_who_scored(serve):
     for page in pages:
         page = page.replace(base, f"{api.url}/o/{made['tenant_id']}")
         text = api.session.get(page).text
-        assert "to come" not in text
+        assert "waiting" not in text
         assert ("by an uploaded evaluator" in text) == ("/compare" in page or "/r/" in page)

@@ -116,9 +116,9 @@ def test_unknown_experiments_are_named(client, seed):
 
     html = page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{other}")
 
-    assert f"Left out: {other} is no experiment of this dataset" in html
+    assert f"Left out: {other} is not an experiment of this dataset" in html
     html = page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},nonsense<b>")
-    assert "Left out: nonsense&lt;b&gt; is no experiment of this dataset" in html
+    assert "Left out: nonsense&lt;b&gt; is not an experiment of this dataset" in html
     text = words(page(client, f"datasets/{made['dataset']}/compare?selectedSessions={other},nonsense"))
     assert f"No experiment of this dataset has the id {other} or nonsense ." in text
 
@@ -261,7 +261,7 @@ def test_token_counts_that_are_no_numbers_are_named(client, seed):
     def text(run):
         return words(page(client, f"projects/p/{session}/r/{run['id']}"))
 
-    assert "tokens 3 (– in, 3 out) not counted, for want of a number: input_tokens " in text(texts)
+    assert "tokens 3 (– in, 3 out) not numbers, so not counted: input_tokens " in text(texts)
     assert "tokens 15 (12 in, 3 out)" in text(numbers) and "not counted" not in text(numbers)
 
 
@@ -311,7 +311,7 @@ def test_mistyped_address_is_a_page_in_a_browser_and_json_elsewhere(client):
     seen, called = client.get("/nope", headers=browser), client.get("/nope", headers={"Accept": "*/*"})
 
     assert seen.status_code == called.status_code == 404
-    assert "There is no such page here." in words(seen.text) and "To the datasets" in words(seen.text)
+    assert "This page does not exist." in words(seen.text) and "To the datasets" in words(seen.text)
     assert called.json["detail"].startswith("Not Found")
 
 

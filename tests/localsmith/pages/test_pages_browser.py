@@ -192,10 +192,10 @@ def test_keyboard_reaches_the_content(open_page):
 def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
     """Space chooses experiments, the button says how many, Enter compares them."""
     page = open_page(f"datasets/{site[1]['dataset']}")
-    assert page.get_by_role("button", name="Compare the chosen").is_disabled()
+    assert page.get_by_role("button", name="Compare selected").is_disabled()
 
     for name in ("first", "second"):
-        page.get_by_label(f"Choose {name}").focus()
+        page.get_by_label(f"Select {name}").focus()
         page.keyboard.press("Space")
     page.get_by_role("button", name="Compare 2 experiments").focus()
     page.keyboard.press("Enter")
@@ -255,7 +255,7 @@ def test_a_score_by_hand(open_page, site, scripts):
     page.locator("a.open").first.click()
     form = page.locator("#panel details.give").first
     form.locator("summary").click()
-    form.get_by_label("Metric").fill(key)
+    form.get_by_label("Feedback key").fill(key)
     form.get_by_label("Score").fill("0.75")
     form.get_by_label("Comment").fill("close <i>enough</i>")
     form.get_by_role("button", name="Save").click()
@@ -290,7 +290,7 @@ def test_tree_leads_to_its_steps(open_page, site):
 
     page.wait_for_url(f"**/r/{made['step']['id']}")
     assert "weather" in page.locator(".tree [aria-current=page]").inner_text()
-    assert page.get_by_role("link", name="its example").count() == 1
+    assert page.get_by_role("link", name="example", exact=True).count() == 1
 
 
 def test_report_opens_from_a_file(open_page, site, tmp_path, browser):

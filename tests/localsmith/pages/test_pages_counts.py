@@ -106,7 +106,7 @@ def test_words_are_not_called_unscored(client, seed):
 
     text = words(page(client, f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{second}"))
 
-    assert "chatty × 1 words, not numbers: counted, not tested" in text
+    assert "chatty × 1 labels, not numbers: counted, not tested" in text
 
 
 def test_columns_without_anything_are_left_out(client, seed):
@@ -142,7 +142,7 @@ def test_a_step_does_not_list_its_own_trace(client, seed):
     root = seed.run(session, example, outputs={"a": 2}, name="agent")
     step = seed.run(session, parent=root, name="search")
 
-    assert "elsewhere" not in page(client, f"projects/p/{session}/r/{step['id']}")
+    assert "Other runs of this example" not in page(client, f"projects/p/{session}/r/{step['id']}")
 
 
 def test_an_answer_is_whole_on_the_page_of_its_run(client, seed):

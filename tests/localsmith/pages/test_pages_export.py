@@ -242,7 +242,7 @@ def test_pairwise_counts_preferences(client, pairwise):
     """A pairwise page has the preferences, ties and open cases, and says when chance explains them."""
     text = words(page(client, pairwise["address"]))
 
-    assert "The evaluator chose between #1 left and #2 right" in text
+    assert "Whose answer is better: #1 left or #2 right?" in text
     assert "#1 left preferred 2×" in text and "#2 right preferred 0×" in text
     assert "ties 1×" in text and "not decided 1×" in text
     assert "No difference shown: chance alone explains a split like this" in text

@@ -103,7 +103,7 @@ def test_experiments_are_found_by_metadata(client, seed):
 
     html = page(client, f"datasets/{made['dataset']}?q=large")
 
-    assert 'aria-label="Choose second"' in html and 'aria-label="Choose first"' not in html
+    assert 'aria-label="Select second"' in html and 'aria-label="Select first"' not in html
     assert "contains “nope”" in words(page(client, f"datasets/{made['dataset']}?q=nope"))
 
 

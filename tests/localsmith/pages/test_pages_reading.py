@@ -127,10 +127,10 @@ def test_a_score_shows_in_the_list_and_beside_it(compared):
 
     form = page.locator("#panel .answer").last
     form.locator("summary", has_text="score").click()
-    form.get_by_label("Metric").fill(key)
-    form.get_by_label("or in words").fill("fine")
+    form.get_by_label("Feedback key").fill(key)
+    form.get_by_label("or a label").fill("fine")
     form.get_by_role("button", name="Save").click()
-    waited(page, f"{key} is saved")
+    waited(page, f"{key} was saved")
     assert [text.strip() for text in chips(page, key)] == [f"{key} fine by hand"] * 2
     page.keyboard.press("j")
     page.locator("#panel-title", has_text="#2").wait_for()

@@ -148,8 +148,8 @@ def test_the_five_worst_regressions_of_two_of_four_models_take_four_actions_and_
         done["keys"] += 1
         page.keyboard.press(key)
 
-    act(page.get_by_label("Choose model 1"), "check")
-    act(page.get_by_label("Choose model 4"), "check")
+    act(page.get_by_label("Select model 1"), "check")
+    act(page.get_by_label("Select model 4"), "check")
     act(page.get_by_role("button", name="Compare 2"))
     act(page.get_by_role("link", name="regressed"))
     page.wait_for_url("**show=regressed**")
