@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import tempfile
 
 import pytest
 from places import MAIN
@@ -70,13 +69,14 @@ def typed_in_a_checkout(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def forgets_files():
+def forgets_files(tmp_path_factory):
     """Files that a test has loaded by their path are forgotten: the next test may have others of the same name."""
     known, path = set(sys.modules), list(sys.path)
+    folders = (str(tmp_path_factory.getbasetemp()), str(MAIN.parent / "fixtures"))
     yield
     for name in sys.modules.keys() - known:
         file = getattr(sys.modules[name], "__file__", None) or ""
-        if file.startswith((tempfile.gettempdir(), str(MAIN.parent / "fixtures"))):
+        if file.startswith(folders):
             del sys.modules[name]
     sys.path[:] = path
 
