@@ -5,13 +5,13 @@ import sys
 
 def need_somebody(yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
-        raise ValueError("This asks before it changes anything, and there is no terminal: --yes is for automation.")
+        raise ValueError("This command asks before it changes anything, but there is no terminal: use --yes.")
 
 
 def ask(question: str) -> None:
     """Ask on the terminal; raises LookupError unless the answer is yes, ValueError when there is nobody to ask."""
     if not sys.stdin.isatty():
-        raise ValueError(f"{question} There is no terminal to ask at, so nothing was changed; --yes agrees.")
+        raise ValueError(f"{question} Nothing was changed, because there is no terminal to answer at: use --yes.")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise LookupError("Nothing was changed.")

@@ -71,7 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--children", action="store_true", help="also copy the steps of the runs")
     add("--feedback", action="store_true", help="also copy the feedback of the runs")
     add("--target", action="append", default=[], metavar="FILE.py:FUNCTION", help="a new system; repeatable")
-    add("--experiment", metavar="NAME", help="the new system's (default: dataset, function and a hash of its file)")
+    add(
+        "--experiment",
+        metavar="NAME",
+        help="the new system's experiment (default: dataset, function, hash of its file)",
+    )
     add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="repeatable")
     add("--pairwise", action="append", default=[], metavar="FILE.py:NAME,...", help="evaluators that see both answers")
     add(

@@ -20,9 +20,10 @@ from langsmith_rest.wording import Say, clean, counted
 
 WAIT_SECONDS = 300
 DESCRIPTION = "Compare experiments with a baseline, example by example: what changed, and how sure that is."
-EXAMPLES = """The gate: exit code 0 when passed, 1 when failed, --inconclusive-exit when too few pairs leave it open.
-A failed run counts with the worst score. Other missing scores pass only where the worst would pass too; else the
-exit code is 1. Besides feedback keys, METRIC may be latency, tokens, cost or error_rate.
+EXAMPLES = """The gate: exit code 0 when it passed, 1 when it failed. --max-regression passes when a larger loss is
+ruled out and fails when one is shown; when neither is, it is inconclusive (exit code 0, or --inconclusive-exit).
+A failed run counts as the worst score. If other scores are missing, a limit passes only if it would also hold with
+the worst scores; otherwise the exit code is 1. METRIC is a feedback key, or latency, tokens, cost or error_rate.
 
 examples:
   %(prog)s before after --flips
@@ -37,16 +38,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("baseline", metavar="BASELINE", help="the name or id of an experiment")
     add("candidates", nargs="+", metavar="CANDIDATE", help="one or more experiments to compare with it")
     add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
-    add("--metric", action="append", metavar="KEY", help="compare only this score; repeatable")
+    add("--metric", action="append", metavar="KEY", help="compare only this feedback key; repeatable")
     add("--cluster", metavar="KEY", help="example metadata key: examples with the same value are one unit")
-    add("--human", action="append", default=[], metavar="[METRIC=]KEY", help="correct METRIC with these human labels")
-    add("--wait", type=key_and_seconds, metavar="KEY[=SECONDS]", help=f"wait for these scores first ({WAIT_SECONDS} s)")
+    add(
+        "--human",
+        action="append",
+        default=[],
+        metavar="[METRIC=]KEY",
+        help="correct the judge METRIC with the human labels of KEY",
+    )
+    add(
+        "--wait",
+        type=key_and_seconds,
+        metavar="KEY[=SECONDS]",
+        help=f"first wait until KEY is scored ({WAIT_SECONDS} s)",
+    )
     add("--flips", action="store_true", help="list the examples whose scores changed")
     add_limits(parser)
     add("--junit", metavar="FILE", help="also write the checks as JUnit XML, for CI systems that show tests")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object")
-    output.add_argument("--markdown", action="store_true", help="print Markdown, as for $GITHUB_STEP_SUMMARY")
+    output.add_argument("--markdown", action="store_true", help="print Markdown, for example for $GITHUB_STEP_SUMMARY")
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +75,14 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         metavar=limit,
         help="fail when a larger loss is shown",
     )
-    add("--require-pairs", type=number, metavar="SHARE", help="fail when fewer examples form pairs, 0.9 for 90 %%")
-    add("--inconclusive-exit", type=int, default=0, metavar="CODE", help="exit code when there are too few pairs (0)")
+    add("--require-pairs", type=number, metavar="SHARE", help="fail when fewer of the examples form pairs; 0.9: 90 %%")
+    add(
+        "--inconclusive-exit",
+        type=int,
+        default=0,
+        metavar="CODE",
+        help="exit code when there are too few pairs to tell (0)",
+    )
 
 
 def pair(text: str) -> tuple[str, float]:

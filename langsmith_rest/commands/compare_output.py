@@ -119,8 +119,8 @@ def advice(comparison: Comparison, exit_code: int) -> Iterable[str]:
     unsure = [check for check in checks if check.verdict == INCONCLUSIVE and not check.missing]
     for check in unsure:
         if check.pairs_needed:
-            need = f"about {check.pairs_needed:,} pairs of the present spread"
-            yield f"{check.experiment}: {check.limit}: {need} would rule a larger loss out, 4 times out of 5."
+            need = f"about {check.pairs_needed:,} pairs with this spread"
+            yield f"{check.experiment}: {check.limit}: {need} would rule out a larger loss 4 times out of 5."
     if unsure:
         yield f"An inconclusive gate has exit code {exit_code}; --inconclusive-exit CODE chooses another."
 

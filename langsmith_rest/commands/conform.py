@@ -14,9 +14,9 @@ from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.wording import Say
 
 LEVELS = (1, 2, 3)
-DESCRIPTION = """Run a port of the recorder through scenarios, against the embedded store behind faults, and compare
-what it records with what ours records. COMMAND holds {file}, {dataset} and {experiment}, which are filled in;
-LANGSMITH_ENDPOINT and LANGSMITH_API_KEY are set for it. PORTING.md says what each level asks for."""
+DESCRIPTION = """Run a port of the recorder through scenarios against the embedded store, with injected faults, and
+compare what it records with what our recorder records. {file}, {dataset} and {experiment} in COMMAND are filled
+in; LANGSMITH_ENDPOINT and LANGSMITH_API_KEY are set. PORTING.md says what each level requires."""
 EXAMPLES = """Exit code 0 when the port reaches the level, 1 when it does not, 2 for a command that cannot be run.
 
 examples:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="TEXT", help="run only the scenarios whose names contain TEXT")
     parser.add_argument("--skip", metavar="TEXT", help="skip the scenarios whose names contain TEXT")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("port", nargs=argparse.REMAINDER, metavar="COMMAND", help="how the port is run")
+    parser.add_argument("port", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command that runs the port")
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
@@ -69,7 +69,7 @@ def check_command(command: Sequence[str]) -> None:
     if not command:
         raise ValueError("conform needs the command of a port after --, see --help.")
     if not any("{file}" in argument for argument in command):
-        raise ValueError("The command of the port has no {file}: say where the file of results belongs.")
+        raise ValueError("The command of the port has no {file}: put it where the file of results belongs.")
     if not shutil.which(command[0]):
         raise ValueError(f"{command[0]}: there is no such command.")
 

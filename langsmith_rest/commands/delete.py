@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("experiments", nargs="*", metavar="EXPERIMENT", help="by name or id; latest is the newest, latest~1 the next")
     add("--dataset", metavar="NAME", help="the dataset of the experiments")
     add("--all", action="store_true", help="the dataset itself, with its examples and all its experiments")
-    add("--yes", action="store_true", help="do not ask; for automation")
+    add("--yes", action="store_true", help="do not ask")
     add("--json", action="store_true", help="print one JSON object")
 
 
@@ -31,7 +31,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if options.all == bool(options.experiments):
         raise ValueError("name EXPERIMENTs to delete, or --dataset NAME --all to delete a whole dataset.")
     if options.all and not options.dataset:
-        raise ValueError("--all deletes a dataset: name it by --dataset NAME.")
+        raise ValueError("--all deletes a dataset: name it with --dataset NAME.")
     need_somebody(options.yes)
     with connect("deleting from", must_exist=True) as api:
         dataset = further.find_dataset(api, options.dataset) if options.dataset else None

@@ -20,7 +20,7 @@ from langsmith_rest.connection import LangSmith
 from langsmith_rest.wording import Say, clean
 
 DESCRIPTION = """Show where the key and the endpoint come from, whether they work, which APIs answer, limits, clock,
-proxy, and where the local store is. Nothing is changed, unless you say --write."""
+proxy, and where the local store is. Nothing is changed without --write."""
 EXAMPLES = """Exit code 1: something is wrong.
 
 examples:
@@ -33,7 +33,7 @@ Check = dict[str, str]  # name, verdict, found
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--write", action="store_true", help="record, read back, change and delete a throwaway dataset as well")
+    add("--write", action="store_true", help="also record, read back, change and delete a throwaway dataset")
     add("--json", action="store_true", help="print one JSON object")
 
 
@@ -59,7 +59,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
             for check in try_all(api):
                 note("assumptions", check)
     if options.write and not works:
-        say("Nothing was written: first put right what is wrong above.")
+        say("Nothing was written: first fix what is wrong above.")
     return finish(found, api.url, options)
 
 
@@ -138,7 +138,7 @@ def clock(date: str | None) -> Check:
         return {"name": "clock", "verdict": "unknown", "found": "the server does not send the time"}
     off = f"{abs(skew.total_seconds()):.0f} s {'ahead of' if skew > timedelta(0) else 'behind'} the server's"
     if abs(skew) > MOST_SKEW:
-        return {"name": "clock", "verdict": WRONG, "found": f"{off}: set it right, or runs may be refused"}
+        return {"name": "clock", "verdict": WRONG, "found": f"{off}: set the clock, or runs may be refused"}
     return {"name": "clock", "verdict": GOOD, "found": f"{off} (whole seconds)"}
 
 

@@ -25,7 +25,7 @@ from langsmith_rest.evaluation.running.preferences import Judged, Preferences
 from langsmith_rest.paired import Mean, probability
 from langsmith_rest.wording import Say, alike, clean, counted, shortened, typed
 
-DESCRIPTION = "Run a function over a dataset and score its answers; or score or judge recorded experiments."
+DESCRIPTION = "Run a function on the examples of a dataset and score its answers; or score recorded experiments."
 EXAMPLES = """examples:
   %(prog)s my_agent.py:run --data capitals --evaluators evals.py --prefix v2
   %(prog)s my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
@@ -38,20 +38,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("target", nargs="?", metavar="TARGET", help="FILE.py:FUNCTION to run, or an experiment to score")
     add("--pairwise", nargs="+", metavar="EXPERIMENT", help="judge these experiments side by side instead")
-    add("--data", metavar="DATA", help="the dataset (name or id), or a JSON lines file that becomes one")
+    add("--data", metavar="DATA", help="the dataset (name or id), or a file that becomes one")
     add("--dataset", metavar="NAME", help="name of the dataset for a file (default: the file's stem)")
-    add("--limit", type=positive, metavar="N", help="only the first N examples, or recorded runs")
+    add(
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="only the first N: examples in the order of their ids, rows of a file, or runs",
+    )
     add("--splits", metavar="NAME,NAME", help="only the examples of these splits")
-    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="or MODULE:NAME; repeatable")
-    add("--summary-evaluators", action="append", default=[], metavar="FILE.py:NAME,...", help="score all runs at once")
-    add("--prefix", metavar="TEXT", help="start of the experiment's name (default: the function's)")
-    add("--experiment", metavar="NAME", help="its full name; an existing experiment is resumed")
+    add(
+        "--evaluators",
+        action="append",
+        default=[],
+        metavar="FILE.py[:NAME,...]",
+        help="functions that score an answer, also MODULE:NAME; repeatable",
+    )
+    add(
+        "--summary-evaluators",
+        action="append",
+        default=[],
+        metavar="FILE.py:NAME,...",
+        help="functions that score the whole experiment",
+    )
+    add("--prefix", metavar="TEXT", help="start of the experiment's name (default: the function's name)")
+    add("--experiment", metavar="NAME", help="full name of the experiment; an existing one is resumed")
     add("--retry-errors", action="store_true", help="repeat the failed runs of that experiment")
     add("--ignore-errors", action="store_true", help="do not record runs in which the target failed")
     add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     add("--repetitions", type=positive, metavar="N", help="runs of each example (default: 1)")
     add("--description", metavar="TEXT", help="description of the experiment")
-    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="about the experiment; repeatable")
+    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="metadata of the experiment; repeatable")
     add("--randomize-order", action="store_true", help="pairwise: show the answers in random order")
     add("--seed", type=int, default=0, metavar="N", help="seed of that order (default: %(default)s)")
     add("--estimate", action="store_true", help="count what model judges would cost, without asking them")

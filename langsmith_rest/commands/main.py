@@ -17,7 +17,7 @@ DONE, REFUSED, MISUSE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {
     "record": "record results as experiments of a dataset",
     "view": "serve the pages of the local store, or export from it",
-    "evaluate": "run a system over a dataset and score it, score an experiment, or judge two pairwise",
+    "evaluate": "run a function on a dataset and score it, score an experiment, or judge two in pairs",
     "compare": "compare experiments example by example, and check limits",
     "review": "put answers into a review queue, where people score them",
     "agree": "compare a judge's scores with a person's",
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         parser_of(command, options.command).parse_args(argv[is_typed:], options)
         return run_command(command, options)
     except KeyboardInterrupt as interrupt:
-        recorded = " What was answered is recorded; the same command again records the rest."
+        recorded = " What was sent is recorded; run the same command again to record the rest."
         is_reading = options.command in ("view", "compare", "agree", "list", "delete")
         say(str(interrupt) or f"Interrupted.{'' if is_reading else recorded}")
         return INTERRUPTED
@@ -138,7 +138,7 @@ def explain(error: Exception, options: argparse.Namespace) -> tuple[str, int, di
         return str(error), MISUSE, {}
     if isinstance(error, OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what waits there would fail once more
-        reason = f"the output could not be written ({error.strerror}). What was answered before is recorded."
+        reason = f"the output could not be written ({error.strerror}). What was sent is recorded."
         return reason, REFUSED, {}
     raise error
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("experiments", nargs="+", metavar="EXPERIMENT", help="by name or id; latest is the newest, latest~1 the next")
     add("--dataset", metavar="NAME", help="the dataset of the experiments")
-    add("--to", metavar="ENDPOINT", help="default: what LANGSMITH_ENDPOINT and LANGSMITH_API_KEY say")
+    add("--to", metavar="ENDPOINT", help="where to (default: LANGSMITH_ENDPOINT with LANGSMITH_API_KEY)")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
     add("--no-verify", action="store_true", help="do not read the experiments back")
     add("--json", action="store_true", help="print one JSON object")
@@ -41,7 +41,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     target = destination(options.to)
     with local.served(must_exist=True) as (url, web):
         if target.url.rstrip("/") in (url, web):
-            raise ValueError(f"{target.url} is the local store itself: name another place by --to ENDPOINT.")
+            raise ValueError(f"{target.url} is the local store itself: name another one with --to ENDPOINT.")
         source = connection.connect(url, web=web)
         dataset_id = find_dataset(source, options.dataset)["id"] if options.dataset else None
         sessions = [find_experiment(source, name, dataset_id) for name in options.experiments]
@@ -62,8 +62,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 def destination(endpoint: str | None) -> LangSmith:
     """The connection to push to; raises SetupError when nothing says where that is."""
     if not endpoint and is_local():
-        place = "set LANGSMITH_API_KEY (see .env.example), or name another store by --to ENDPOINT"
-        raise SetupError(f"push needs a place to go to: {place}.")
+        place = "set LANGSMITH_API_KEY (see .env.example), or name another store with --to ENDPOINT"
+        raise SetupError(f"push needs a destination: {place}.")
     return connection.connect(endpoint)
 
 

@@ -22,8 +22,8 @@ Result files of other harnesses are recognised by their content. A result is an 
 
   {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "reference_outputs": {"a": "Lima"}, "feedback": {"correct": 1}}
 
-and "error" instead of "outputs"; "start_time", "end_time", "latency", "metadata", "name", "run_type", "tags",
-"child_runs", "example_id", "split", "example_metadata": docs/record.md explains them."""
+A failed one has "error" instead of "outputs". More fields: "start_time", "end_time", "latency", "metadata", "name",
+"run_type", "tags", "child_runs", "attachments", "example_id", "split", "example_metadata". See docs/record.md."""
 EXAMPLES = """examples:
   %(prog)s results.jsonl --dataset capitals --metadata model=gpt-5-mini
   %(prog)s a.jsonl b.jsonl --dataset capitals
@@ -36,14 +36,19 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="a file or a folder, or - for standard input (default: a sample)")
-    add("--dataset", metavar="NAME", help=f"created when missing (default: what the file says, else {DATASET})")
-    add("--experiment", metavar="NAME", help="default: the file's stem, or the model, and a hash of the results")
+    add("--dataset", metavar="NAME", help=f"dataset, created if missing (default: as the file says, or {DATASET})")
+    add("--experiment", metavar="NAME", help="name (default: the file's stem or the model, and a hash of the results)")
     formats = ", ".join((OURS, *FORMATS))
-    add("--format", choices=(OURS, *FORMATS), metavar="NAME", help=f"of the file (default: recognised): {formats}")
-    add("--reference", metavar="FIELD", help="the input that holds the reference, in files of other harnesses")
+    add(
+        "--format",
+        choices=(OURS, *FORMATS),
+        metavar="NAME",
+        help=f"format of the file (default: recognised): {formats}",
+    )
+    add("--reference", metavar="FIELD", help="which input is the reference, in files of other harnesses")
     add("--map", action="append", default=[], metavar="FIELD=SOURCE", help="fill FIELD from SOURCE; repeatable")
     add("--description", metavar="TEXT", help="description of the experiment")
-    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="about the experiment; repeatable")
+    add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="metadata of the experiment; repeatable")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
     add("--dry-run", action="store_true", help="check everything, print what would be sent, send nothing")
     add("--no-verify", action="store_true", help="do not read the experiment back")

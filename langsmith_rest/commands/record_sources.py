@@ -64,7 +64,7 @@ def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say)
     """What the named files hold; raises ValueError for what cannot be read."""
     rules = mapping.parse_rules(options.map)
     if rules and options.format not in (None, OURS):
-        raise ValueError(f"--map and --format {options.format} both make results of rows: drop one.")
+        raise ValueError(f"--map and --format {options.format} exclude each other: drop one.")
     mask = guarded(load_function(options.mask)) if options.mask else None
     sources: list[Opened] = []
     for name in options.files or [SAMPLE]:
@@ -95,7 +95,8 @@ def open_source(
     results = ResultFile(name, file, lambda row: beside(rename(as_result(row)), folder))
     if options.reference:
         raise ValueError(
-            f"{name}: --reference is for files of other harnesses: map it, --map reference_outputs.NAME=NAME."
+            f"{name}: --reference is for files of other harnesses. Here, map the field:"
+            " --map reference_outputs.NAME=NAME."
         )
     return [Opened(results, "stdin" if name == "-" else Path(name).stem, mapper=mapper)]
 

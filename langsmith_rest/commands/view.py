@@ -26,13 +26,17 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--port", type=port_number, help=f"default: {local.PORT}, or the next free one; 0 for any free one")
+    add("--port", type=port_number, help=f"port to serve at (default: {local.PORT}, or the next free one; 0: any)")
     add("--open", action="store_true", help="also open a browser")
-    add("--run-evaluators", action="store_true", help="run uploaded evaluators: executes code, asks models")
+    add(
+        "--run-evaluators",
+        action="store_true",
+        help="also run uploaded evaluators, which executes their code, asks models",
+    )
     add("--max-judge-calls", type=int, metavar="N", help="with it: ask models at most N times (no limit)")
-    export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE; --export=-.csv: to stdout"
+    export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE (--export=-.csv: to stdout)"
     add("--export", metavar="FILE", help=export)
-    backup = "instead, write a copy of the whole store to FILE; a `view` that runs, and what records, go on"
+    backup = "instead, copy the whole store to FILE, even while it is in use"
     add("--backup", metavar="FILE", help=backup)
     add("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
 
@@ -41,7 +45,7 @@ def port_number(text: str) -> int:
     with contextlib.suppress(ValueError):
         if 0 <= int(text) < 2**16:
             return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port: expected 0 to 65535")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: expected 0 to 65535")
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
@@ -55,7 +59,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         print(options.backup)
         return 0
     if options.experiments:
-        raise ValueError("EXPERIMENT goes with --export FILE; the pages show all of them.")
+        raise ValueError("EXPERIMENT needs --export FILE; the pages show all experiments.")
     if options.max_judge_calls is not None and (not options.run_evaluators or options.max_judge_calls < 1):
         raise ValueError("--max-judge-calls is a number from 1, and goes with --run-evaluators.")
     path = local.database()
@@ -76,7 +80,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         if options.port is None and server.port != local.PORT:
             say(f"Serving at port {server.port}: {local.PORT} is taken, or was when this store was recorded.")
         others = f"Other programs can record here with LANGSMITH_ENDPOINT={server.url}"
-        say(f"Serving {local.shown()}; Ctrl-C ends it. {others}")
+        say(f"Serving {local.shown()}; Ctrl-C stops it. {others}")
         show(server.url, options.open)
         server.wait()
     return 0

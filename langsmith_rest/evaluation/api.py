@@ -82,7 +82,7 @@ def find_experiment(api: LangSmith, name: str, dataset_id: str | None = None) ->
     found = [session for session in found if session.get("reference_dataset_id")]  # others are tracing projects
     if len(found) > 1:
         datasets = ", ".join(sorted(session["reference_dataset_id"] for session in found))
-        raise LookupError(f"Experiment {name!r} exists in several datasets ({datasets}): say which by --dataset.")
+        raise LookupError(f"Experiment {name!r} exists in several datasets ({datasets}): say which with --dataset.")
     if not found and (back := LATEST.fullmatch(name)):
         return find_latest(api, int(back[1] or 0), dataset_id)
     if not found:

@@ -79,7 +79,9 @@ class EvaluatorRunner:
         """All feedback of a job; None when it has to be tried again."""
         found: list[dict[str, Any]] = []
         if job.attempts > ATTEMPTS:
-            reason = f"It was begun {ATTEMPTS} times, but the server ended or failed first: it is not tried again."
+            reason = (
+                f"It was started {ATTEMPTS} times, but the server stopped or failed each time: it is not tried again."
+            )
             return feedback_of(job, {"error": reason})
         for code in job.code:
             if code.get("language") == "javascript":

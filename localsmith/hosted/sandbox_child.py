@@ -133,11 +133,11 @@ def evaluate(code: str, arguments: list[Any], output_bytes: int) -> dict[str, An
             return {"error": "The code has no function perform_eval."}
         returned = json.dumps(names["perform_eval"](*arguments), allow_nan=False, default=as_plain)
     except MemoryError:
-        return {"error": "MemoryError: it needs more memory than it may have."}
+        return {"error": "MemoryError: it needs more memory than it is allowed."}
     except BaseException as error:
         return {"error": in_words(error)}
     if len(returned) > output_bytes:
-        return {"error": f"It returned {len(returned):,} bytes, at most {output_bytes:,} are taken."}
+        return {"error": f"It returned {len(returned):,} bytes, at most {output_bytes:,} are accepted."}
     return {"returned": json.loads(returned)}
 
 

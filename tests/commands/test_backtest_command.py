@@ -277,7 +277,7 @@ def test_runs_of_last_year_keep_their_times_here_and_are_moved_elsewhere(command
     assert code == 2 and "No finished root run" in err
     monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
     code, _, err = command(*load, "--since", "7d")
-    assert code == 0 and "moved      1 of 1 by " in err and "--since, --limit and pages go by" in err
+    assert code == 0 and "moved      1 of 1 by " in err and "--since, --limit and the pages use their new times" in err
 
 
 def test_the_link_says_of_which_scores_less_is_better(command, mine):

@@ -98,7 +98,7 @@ def test_assumption_that_is_wrong_is_named(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("off", "verdict", "words"),
-    [(0, "ok", "0 s"), (3600, "wrong", "3600 s behind the server's: set it right"), (None, "unknown", "not send")],
+    [(0, "ok", "0 s"), (3600, "wrong", "3600 s behind the server's: set the clock"), (None, "unknown", "not send")],
 )
 def test_clock_is_compared_with_the_servers(off, verdict, words):
     """Runs are stamped by this machine, and those from the future are refused."""

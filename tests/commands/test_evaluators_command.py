@@ -286,7 +286,7 @@ def test_without_a_terminal_it_takes_yes(store, evaluators, monkeypatch, command
     code, _, err = evaluators("delete", "mentions") if command == "delete" else upload(evaluators, *change)
 
     assert (code, store.get("/runs/rules")) == (2, before)
-    assert "There is no terminal to ask at, so nothing was changed; --yes agrees." in err
+    assert "Nothing was changed, because there is no terminal to answer at: use --yes." in err
 
 
 def test_replacing_without_a_terminal_is_refused_only_where_something_would_be_lost(store, evaluators, monkeypatch):
@@ -326,7 +326,7 @@ def test_a_judge_in_code_is_told_of_upload_judge(store, evaluators):
     code, _, err = evaluators("upload", file, "--function", "polite", "--dataset", "capitals")
 
     assert code == 2
-    assert "the package 'langchain_openai' is not there" in err and "evaluators upload-judge" in err
+    assert "the package 'langchain_openai' is not available" in err and "evaluators upload-judge" in err
 
 
 def test_deleting_with_yes_asks_nobody(store, evaluators):
@@ -348,7 +348,7 @@ def test_several_of_one_name_are_told_apart_by_their_target(store, evaluators):
 
     unclear = evaluators("delete", "mentions", "--yes")
     assert unclear[0] == 1
-    assert "2 evaluators are named 'mentions': say which by --dataset or --project" in unclear[2]
+    assert "2 evaluators are named 'mentions': say which with --dataset or --project" in unclear[2]
     assert "dataset capitals" in unclear[2] and "dataset rivers" in unclear[2]
     assert len(store.get("/runs/rules")) == 2
 
@@ -559,8 +559,12 @@ def test_messages_other_providers_and_whole_models(store, judge):
     ("prompt", "more", "words"),
     [
         ("Is it polite?", (), "the prompt shows the judge nothing"),
-        ("{answer}", (), "{answer} is not known for a dataset; there are {input}, {output}, {reference}"),
-        ('{output} {"a": 1}', (), "is not known for a dataset"),
+        (
+            "{answer}",
+            (),
+            "{answer} is no variable for a dataset: use {input}, {output}, {reference}",
+        ),
+        ('{output} {"a": 1}', (), "is no variable for a dataset"),
         ("{output} {", (), "write {{ and }} for literal braces"),
         ("{output}", ("--model", "mistral:x"), "expected openai:NAME, anthropic:NAME"),
         ("{output}", ("--model", "none.json"), "none.json: there is no such file"),
@@ -585,4 +589,4 @@ def test_a_judge_of_a_project_sees_no_reference(store, evaluators, judge):
 
     code, _, err = evaluators("upload-judge", "--prompt", "prompt.txt", *JUDGE[:-2], "--project", "production")
 
-    assert code == 2 and "{reference} is not known for a project" in err
+    assert code == 2 and "{reference} is no variable for a project" in err

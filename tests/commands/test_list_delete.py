@@ -117,7 +117,7 @@ def test_delete_asks_on_a_terminal(store, capsys, monkeypatch):
 def test_delete_without_a_terminal_needs_yes(store, capsys, monkeypatch):
     """A script says that it means it."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    assert "--yes is for automation" in run(capsys, "delete", "first", code=2).err
+    assert "there is no terminal: use --yes" in run(capsys, "delete", "first", code=2).err
 
     out = run(capsys, "delete", "first", "first", "--yes", "--json").out
 

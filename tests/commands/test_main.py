@@ -39,8 +39,8 @@ def test_wrong_flags_are_misuse(run, capsys, arguments):
         (["comapre", "a", "b"], "usage: uv run main.py [-h]", "Did you mean 'compare'?"),
         (["record", "a", "--datset", "x"], "usage: uv run main.py record", "error: unrecognized arguments: --datset x"),
         (["compare", "a", "b", "--seeed", "1"], "usage: uv run main.py compare", "unrecognized arguments: --seeed 1"),
-        (["view", "--port", "x"], "usage: uv run main.py view", "'x' is no port: expected 0 to 65535"),
-        (["view", "--port", "-1"], "usage: uv run main.py view", "'-1' is no port"),
+        (["view", "--port", "x"], "usage: uv run main.py view", "'x' is not a port: expected 0 to 65535"),
+        (["view", "--port", "-1"], "usage: uv run main.py view", "'-1' is not a port"),
     ],
 )  # fmt: skip
 def test_what_is_misspelt_is_said_with_the_usage_of_its_command(run, capsys, arguments, usage, said):
@@ -166,8 +166,7 @@ def test_output_that_cannot_be_written_is_no_misuse(server, endpoint, flags):
     assert done.returncode == 1
     last = done.stderr.decode().splitlines()[-1]
     assert last == (
-        "main.py record: the output could not be written (No space left on device). "
-        "What was answered before is recorded."
+        "main.py record: the output could not be written (No space left on device). What was sent is recorded."
     )
     assert [one["run_count"] for one in endpoint("/sessions", include_stats="true")] == [1]
 

@@ -39,7 +39,7 @@ def test_view_interrupted_while_it_starts_does_not_speak_of_recording(run, monke
     monkeypatch.setattr(localsmith, "serve", interrupted)
 
     assert run("view") == (130, "", "Interrupted.\n")
-    assert "What was answered is recorded" in run("record", write("a.jsonl", OK))[2]
+    assert "What was sent is recorded" in run("record", write("a.jsonl", OK))[2]
 
 
 def test_port_in_use_is_misuse(run, server):

@@ -192,7 +192,7 @@ def test_push_says_what_it_lacks(server, capsys):
     assert "no local store" in run(capsys, "push", "x", "--to", server.url, code=2).err
     run(capsys, "record", str(FIXTURES / "before.jsonl"), "--experiment", "before")
 
-    assert "push needs a place to go to" in run(capsys, "push", "before", code=2).err
+    assert "push needs a destination" in run(capsys, "push", "before", code=2).err
     assert (
         "No experiment 'befor'. Did you mean 'before'?" in run(capsys, "push", "befor", "--to", server.url, code=2).err
     )

@@ -356,7 +356,7 @@ def test_interrupt_does_not_wait_for_the_end_of_an_outage(tmp_path, server, faul
     code, out, err = finish(process, timeout=10)
 
     assert (code, out) == (130, "")
-    assert "Interrupted. What was answered is recorded; the same command again records the rest." in err
+    assert "Interrupted. What was sent is recorded; run the same command again to record the rest." in err
 
 
 # ---------------------------------------------------------------- kill -9, and several at once

@@ -40,9 +40,7 @@ class Loaded:
         """How many were moved by how much, and what follows."""
         least, most = (f"{by / DAY:.1f}" for by in (min(self.moved), max(self.moved)))
         days = f"{most} days" if least == most else f"{least} to {most} days, so closer together"
-        return (
-            f"{len(self.moved):,} of {self.new:,} by {days}: --since, --limit and pages go by the times they have now"
-        )
+        return f"{len(self.moved):,} of {self.new:,} by {days}: --since, --limit and the pages use their new times"
 
 
 class Placing(NamedTuple):

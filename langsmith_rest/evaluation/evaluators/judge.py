@@ -109,4 +109,6 @@ def write_cache(folder: Path | None, name: str, verdict: dict[str, Any]) -> None
             json.dump({"verdict": verdict}, file, ensure_ascii=True)
         os.replace(file.name, folder / f"{name}.json")
     except OSError as error:  # a paid verdict counts all the same
-        log.warning("Verdicts of judges cannot be kept in %s (%s): each is asked for again.", folder, error.strerror)
+        log.warning(
+            "Judge verdicts cannot be cached in %s (%s), so each one is asked for again.", folder, error.strerror
+        )

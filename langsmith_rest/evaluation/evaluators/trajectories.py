@@ -217,7 +217,7 @@ def schema_before_query(*, outputs: dict, run: Any = None) -> Found:
             elif looked:
                 return {"key": key, "score": 1, "comment": f"first data query in call {number}, after the schema"}
             else:
-                return {"key": key, "score": 0, "comment": f"call {number} queried data without a look at the schema"}
+                return {"key": key, "score": 0, "comment": f"call {number} queried data without looking at the schema"}
     return not_scored(key, "only the schema was looked at" if looked else "no data query")
 
 

@@ -37,15 +37,13 @@ def find_function(tree: ast.Module, function: str, file: str) -> Function:
     for node in ast.walk(tree):
         targets = node.targets if isinstance(node, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == function for target in targets):
-            raise ValueError(
-                f"{file}, line {targets[0].lineno}: '{function}' is assigned; write it as a function, def."
-            )
+            raise ValueError(f"{file}, line {targets[0].lineno}: '{function}' is assigned: define it with def.")
         if isinstance(node, (*FUNCTION, ast.ClassDef)) and node.name == function:
             what = "a class" if isinstance(node, ast.ClassDef) else "inside of something else"
             raise ValueError(f"{file}, line {node.lineno}: '{function}' is {what}; it must be a function of the file.")
     known = [node.name for node in tree.body if isinstance(node, FUNCTION)]
     near = difflib.get_close_matches(function, known, 3, 0.5) or known[:3]
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "There is none in it."
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "It defines no functions."
     raise ValueError(f"{file} has no function '{function}'. {hint}")
 
 
@@ -79,7 +77,10 @@ def check_entry(entry: Function, target: str) -> Iterator[Problem]:
         ):
             name = node.value.id
             if not hasattr(dict, node.attr):
-                yield node.lineno, f'{name}.{node.attr}: {name} is a dictionary there, write {name}["{node.attr}"]'
+                yield (
+                    node.lineno,
+                    f'{name}.{node.attr}: {name} is a dictionary in LangSmith: write {name}["{node.attr}"]',
+                )
     if entry.decorator_list:  # what comes out is the decorator's affair
         return
     for node in own_nodes(entry):
@@ -155,7 +156,7 @@ def check_import(node: ast.Import | ast.ImportFrom, optional: bool) -> Iterator[
     """`optional` imports may be of what is not there, but of nothing that is there and needs a network."""
     if isinstance(node, ast.ImportFrom) and node.level:
         if not optional:
-            words = "a relative import: the evaluator is in no package there, copy the code into the file"
+            words = "a relative import: the evaluator runs outside of its package, so copy the code into the file"
             yield node.lineno, words
         return
     for alias in node.names:
@@ -168,11 +169,11 @@ def check_import(node: ast.Import | ast.ImportFrom, optional: bool) -> Iterator[
         if found := parents & NETWORK:
             # `import urllib.request` gives all of urllib; whether that part of it is used, its attributes say.
             if isinstance(node, ast.ImportFrom) or alias.asname or "." not in min(found):
-                yield node.lineno, f"{min(found)} needs a network, and there is none{instead(package)}"
+                yield node.lineno, f"{min(found)} needs a network, which evaluators do not have{instead(package)}"
         elif not is_library and package not in PACKAGES:
             there = f"the standard library, {', '.join(sorted(PACKAGES.values()))}"
-            advice = instead(package) or ": do without, or copy what is needed"
-            yield node.lineno, f"the package '{package}' is not there ({there} are){advice}"
+            advice = instead(package) or ": do without it, or copy the code"
+            yield node.lineno, f"the package '{package}' is not available ({there} are){advice}"
 
 
 def instead(package: str) -> str:

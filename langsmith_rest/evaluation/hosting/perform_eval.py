@@ -47,7 +47,7 @@ def perform_eval(source: str, function: str, target: str, file: str = "the file"
     code = assemble(plain, taken, entry, CALLS[target])
     if not binds_entry(code):
         words = f"put 'def {function}(' on one line, and its decorators on lines of their own"
-        raise ValueError(f"{file}, line {entry.lineno}: '{function}' cannot be taken out as it is written: {words}.")
+        raise ValueError(f"{file}, line {entry.lineno}: '{function}' cannot be extracted as it is written: {words}.")
     return code
 
 

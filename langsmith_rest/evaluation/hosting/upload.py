@@ -77,7 +77,7 @@ def find_evaluator(api: LangSmith, name: str, target: Target | None) -> dict:
     if len(found) > 1:
         several = "\n".join(f"  {rule['id']}  {target_of(rule)}" for rule in found)
         raise LookupError(
-            f"{len(found)} evaluators are named {name!r}: say which by --dataset or --project, or by id.\n{several}"
+            f"{len(found)} evaluators are named {name!r}: say which with --dataset or --project, or by id.\n{several}"
         )
     if not found:
         where = f" on {target}" if target else ""

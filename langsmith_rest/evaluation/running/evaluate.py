@@ -62,7 +62,7 @@ def evaluate(
     Raises ValueError for what cannot be called or read, LookupError for what does not exist, Interrupted after Ctrl-C.
     """
     if max_concurrency < 1 or num_repetitions < 1 or (limit is not None and limit < 1):
-        raise ValueError("max_concurrency, num_repetitions and limit are numbers from 1.")
+        raise ValueError("max_concurrency, num_repetitions and limit must be 1 or more.")
     if error_handling not in ("log", "ignore"):
         raise ValueError(f"error_handling is {error_handling!r}, expected 'log' or 'ignore'.")
     api = langsmith or connection.connect()

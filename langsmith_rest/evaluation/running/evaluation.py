@@ -81,6 +81,4 @@ def new_evaluation(api: LangSmith, dataset: Mapping[str, Any], experiment_id: st
 
 
 def how_to_go_on(found: Evaluation) -> str:
-    return (
-        f"To go on, do the same with the experiment name {found.experiment_name!r}: only what is missing will be run."
-    )
+    return f"To resume, use the experiment name {found.experiment_name!r} again: only what is missing will be run."

@@ -70,7 +70,7 @@ def judge_pairs(
     finally:
         judging.flush()
     if workers.stop.is_set():
-        raise Interrupted("Interrupted: the verdicts so far are recorded. Do the same again to judge all pairs.")
+        raise Interrupted("Interrupted: the verdicts so far are recorded. Run the same again to judge the rest.")
     return found
 
 

@@ -99,7 +99,7 @@ def score_recorded(
     finally:
         scoring.flush()
     if workers.stop.is_set() and (only is not None or found.scored < found.planned):
-        raise Interrupted(f"Interrupted: {counted(found.scored, 'run')} scored. Do the same again to score the rest.")
+        raise Interrupted(f"Interrupted: {counted(found.scored, 'run')} scored. Run the same again to score the rest.")
 
 
 @dataclass

@@ -275,7 +275,7 @@ def test_an_inconclusive_limit_says_how_many_pairs_it_takes(record, run):
     code, out, err = run("before", "after", "--max-regression", "correct=0.02", "--markdown")
 
     assert code == 0
-    assert "about 2,138 pairs of the present spread would rule a larger loss out, 4 times out of 5." in err
+    assert "about 2,138 pairs with this spread would rule out a larger loss 4 times out of 5." in err
     assert "An inconclusive gate has exit code 0; --inconclusive-exit CODE chooses another." in err
     assert "about 2,138 pairs" in out and r"exit code 0" in out
 

@@ -612,7 +612,7 @@ def test_an_outage_says_how_to_go_on(api, run, server):
             server.close()
         return square(inputs)
 
-    with pytest.raises(RecordingError, match="same with the experiment name 'first'"):
+    with pytest.raises(RecordingError, match="use the experiment name 'first' again"):
         run(target, max_concurrency=1)
 
 

@@ -111,7 +111,7 @@ def test_stopping_while_scoring_keeps_the_verdicts(api, run):
             stop.set()
         return 1
 
-    with pytest.raises(Interrupted, match="runs? scored. Do the same again"):
+    with pytest.raises(Interrupted, match="runs? scored. Run the same again"):
         run("first", [stops], data=None, stop=stop, max_concurrency=1)
 
     assert 0 < len(scores_of(api, key="stops")) < 6

@@ -400,7 +400,7 @@ def test_an_evaluation_that_ends_its_servers_is_given_up(serve, tmp_path):
     assert begun == [[harmful.run_id], [harmless.run_id], [harmful.run_id]]
     found = {item["run_id"]: item for item in api.get("/feedback", session=session)}
     assert found[harmless.run_id]["score"] == 1
-    assert "begun 3 times, but the server ended" in found[harmful.run_id]["comment"]
+    assert "started 3 times, but the server stopped" in found[harmful.run_id]["comment"]
 
 
 # The sandbox
