@@ -8,6 +8,7 @@ from dataclasses import asdict
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.evaluation.aligning.agreement import Label
 from langsmith_rest.evaluation.aligning.report import Agreement, agree
+from langsmith_rest.evaluation.aligning.sampling import in_words
 from langsmith_rest.paired import Mean
 from langsmith_rest.wording import Say, clean, counted
 
@@ -62,6 +63,7 @@ def in_text(found: Agreement) -> Iterator[str]:
         yield f"sensitivity  {share(found.sensitivity)}: accepted by the judge, of what the person accepts"
         yield f"specificity  {share(found.specificity)}: rejected by the judge, of what the person rejects"
     yield more_in_words(found)
+    yield f"sample       {in_words(found.drawn)}"
     yield ""
     yield from table_of(found)
     if found.groups:

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from langsmith_rest.evaluation.aligning.sampling import in_words
 from langsmith_rest.evaluation.comparing.comparison import (
     INCONCLUSIVE,
     Candidate,
@@ -110,7 +111,8 @@ def correction_in_words(found: Correction) -> Iterable[str]:
         mean = signed(value.mean) if what == "difference" else shown(value.mean)
         labels = f"{counted(value.labels, 'label')} of {value.labels + value.unlabelled:,}"
         yield f"{by}: {mean} (95 % interval {signed(value.low)} to {signed(value.high)}), {labels}"
-    yield f"{found.metric}: corrected numbers hold if the labelled examples are a random sample"
+    needs = "corrected numbers hold if the labelled examples are a random sample"
+    yield f"{found.metric}: {needs}: {in_words(found.drawn)}"
 
 
 def advice(comparison: Comparison, exit_code: int) -> Iterable[str]:

@@ -7,6 +7,7 @@ import requests
 
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.aligning.sampling import Queue, is_about
 from langsmith_rest.evaluation.api import PAGE, chunks, pages
 
 PLATFORM = "/v1/platform/annotation-queues"
@@ -52,6 +53,12 @@ def list_queue_runs(api: LangSmith, queue_id: str) -> Iterator[str]:
             if not following or not items:
                 break
             cursor, offset = {"cursor": str(following)} if is_new else {}, offset + PAGE
+
+
+def filled_queues(api: LangSmith, key: str) -> list[Queue]:
+    """The review queues where labels of this key may come from, that say how they were filled."""
+    found = [queue for queue in list_queues(api) if is_about(queue.get("metadata"), key)]
+    return [(q["name"], q["metadata"]["sampling"], frozenset(list_queue_runs(api, q["id"]))) for q in found]
 
 
 def add_to_queue(api: LangSmith, queue_id: str, runs: Iterable[dict]) -> int:

@@ -7,9 +7,11 @@ from typing import Any
 from flask import render_template, request
 
 from langsmith_rest.evaluation.aligning.agreement import (
+    SPLIT,
     Label,
     agreement,
     confusion,
+    groups_of,
     is_yes_or_no,
     kappa,
     labels_of,
@@ -19,8 +21,11 @@ from langsmith_rest.evaluation.aligning.agreement import (
 )
 from localsmith.pages.common import find, page_of, reading
 from localsmith.pages.dataset import experiment_of, name_of
+from localsmith.pages.labels import drawn_of
+from localsmith.wire import loads_or_none
 
 PRECISION = 0.05
+MOST_GROUPS = 50  # a key with more is no group, but an id or a text
 
 
 def show_agreement(tenant: str, session_id: str) -> str:
@@ -30,13 +35,16 @@ def show_agreement(tenant: str, session_id: str) -> str:
         keys = _keys(db, session["id"])
         judge, human = _chosen(keys)
         both = _both(db, session["id"], judge, human)
-        pairs = [(row["judge"], row["human"]) for row in both]
+        labels_drawn = drawn_of(db, [session["id"]], human)
         dataset_name = name_of(db, session["reference_dataset_id"])
-    labels = labels_of(pairs)
+    choices = _group_keys(both)
+    by = request.args.get("by", "")
+    by = by if by in choices else next(iter(choices), "")
+    group = request.args.get("group", "")
     apart = [row for row in both if row["judge"] != row["human"]]
+    if group:
+        apart = [row for row in apart if group in groups_of(row["metadata"], by)]
     page = page_of(len(apart))
-    yes_or_no = bool(pairs) and is_yes_or_no(pairs)
-    is_scale = len(labels) > 2 and not any(isinstance(label, str) for label in labels)
     return render_template(
         "agreement.html",
         session=experiment_of(session),
@@ -44,20 +52,33 @@ def show_agreement(tenant: str, session_id: str) -> str:
         keys=keys,
         judge=judge,
         human=human,
-        n=len(pairs),
-        labels=labels,
-        confusion=confusion(pairs),
-        agreement=agreement(pairs),
-        kappa=kappa(pairs),
-        weighted=kappa(pairs, power=2) if is_scale else None,
-        sensitivity=sensitivity(pairs) if yes_or_no else None,
-        specificity=specificity(pairs) if yes_or_no else None,
-        more=more_labels(pairs, PRECISION),
-        precision=PRECISION,
-        groups=_groups(both),
+        drawn=labels_drawn,
+        by=by,
+        choices=choices,
+        group=group,
+        groups=_groups(both, by),
         apart=apart[page.offset : page.end],
         page=page,
+        **_numbers([(row["judge"], row["human"]) for row in both]),
     )
+
+
+def _numbers(pairs: list[tuple[Label, Label]]) -> dict[str, Any]:
+    labels = labels_of(pairs)
+    yes_or_no = bool(pairs) and is_yes_or_no(pairs)
+    is_scale = len(labels) > 2 and not any(isinstance(label, str) for label in labels)
+    return {
+        "n": len(pairs),
+        "labels": labels,
+        "confusion": confusion(pairs),
+        "agreement": agreement(pairs),
+        "kappa": kappa(pairs),
+        "weighted": kappa(pairs, power=2) if is_scale else None,
+        "sensitivity": sensitivity(pairs) if yes_or_no else None,
+        "specificity": specificity(pairs) if yes_or_no else None,
+        "more": more_labels(pairs, PRECISION),
+        "precision": PRECISION,
+    }
 
 
 def _keys(db: sqlite3.Connection, session_id: str) -> dict[str, bool]:
@@ -72,9 +93,10 @@ def _keys(db: sqlite3.Connection, session_id: str) -> dict[str, bool]:
 
 def _chosen(keys: dict[str, bool]) -> tuple[str, str]:
     given = [name for name, by_hand in keys.items() if by_hand]
-    human = request.args.get("human") or next(iter(given), "")
-    judge = request.args.get("judge") or next((name for name in keys if name != human), "")
-    return judge, human
+    named = [name for name in keys if name.startswith("human")]
+    human = request.args.get("human") or next(iter([*given, *named]), "")
+    others = sorted((name for name in keys if name != human), key=lambda name: human != f"human_{name}")
+    return request.args.get("judge") or next(iter(others), ""), human
 
 
 def _both(db: sqlite3.Connection, session_id: str, judge: str, human: str) -> list[dict[str, Any]]:
@@ -89,7 +111,7 @@ def _both(db: sqlite3.Connection, session_id: str, judge: str, human: str) -> li
     )
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        item = found.setdefault(row["run_id"], dict(row))
+        item = found.setdefault(row["run_id"], {**row, "metadata": loads_or_none(row["metadata"]) or {}})
         if row["key"] in (judge, human):
             item["judge" if row["key"] == judge else "human"] = _label(row)
     return [item for item in found.values() if "judge" in item and "human" in item]
@@ -102,11 +124,29 @@ def _label(row: sqlite3.Row) -> Label:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _groups(both: list[dict[str, Any]]) -> list[tuple[str, int, Any, float | None]]:
-    """Agreement and kappa by split: (split, runs, agreement, kappa)."""
+def _group_keys(both: list[dict[str, Any]]) -> list[str]:
+    """What divides the examples into groups: their splits, and keys of metadata with a few values."""
+    found: dict[str, set[str]] = {SPLIT: set()}
+    for row in both:
+        for key in row["metadata"]:
+            name = SPLIT if key == "dataset_split" else key
+            found.setdefault(name, set()).update(groups_of(row["metadata"], name))
+    return [name for name in [SPLIT, *sorted(found.keys() - {SPLIT})] if 1 < len(found[name]) <= MOST_GROUPS]
+
+
+def _groups(both: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    """Agreement, kappa and how often both differ, for each group."""
     members: dict[str, list[tuple[Label, Label]]] = {}
     for row in both:
-        splits = json.loads(row["metadata"]).get("dataset_split") if row["metadata"] else None
-        for split in splits if isinstance(splits, list) else []:
-            members.setdefault(str(split), []).append((row["judge"], row["human"]))
-    return [(name, len(of), agreement(of), kappa(of)) for name, of in sorted(members.items()) if len(members) > 1]
+        for name in groups_of(row["metadata"], by):
+            members.setdefault(name, []).append((row["judge"], row["human"]))
+    return [
+        {
+            "name": name,
+            "n": len(of),
+            "agreement": agreement(of),
+            "kappa": kappa(of),
+            "apart": sum(judge != human for judge, human in of),
+        }
+        for name, of in sorted(members.items())
+    ]

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from langsmith_rest.evaluation.aligning.sampling import in_words
 from localsmith.errors import answer_error as answer_in_json
 from localsmith.pages.agreement import show_agreement
 from localsmith.pages.attachments import show_attachment
@@ -33,7 +34,7 @@ log = logging.getLogger("localsmith")
 blueprint = Blueprint(
     "pages", __name__, template_folder="../templates", static_folder="../static", static_url_path="/static"
 )
-for name, template_filter in {**FILTERS, "block": lambda value: block(value, is_raw())}.items():
+for name, template_filter in {**FILTERS, "drawn": in_words, "block": lambda value: block(value, is_raw())}.items():
     blueprint.add_app_template_filter(template_filter, name)
 for function in (here, is_raw, link, only, toggled, with_query):
     blueprint.add_app_template_global(function)

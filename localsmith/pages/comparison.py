@@ -9,6 +9,7 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
+from langsmith_rest.evaluation.aligning.sampling import Drawn
 from langsmith_rest.paired import (
     SAME,
     Corrected,
@@ -22,6 +23,7 @@ from localsmith.lists import like
 from localsmith.pages.columns import ERROR, Columns, Kept, Summary
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
 from localsmith.pages.facets import parse_facets
+from localsmith.pages.labels import drawn_of
 
 MAX_EXPERIMENTS, MAX_ASKED = 6, 50
 SHOW = {
@@ -136,6 +138,7 @@ class ComparisonPage:
     tests: int  # against the baseline, of all metrics of all others
     examples: list[str]  # every example with a run in some experiment, in the dataset's order
     not_run: int  # examples of the dataset without a run in any
+    drawn: dict[str, Drawn]  # metric that is corrected -> how the labels of it came about
     left_out: list[str]  # asked for, but of another dataset, unknown, or beyond the limit
 
     @property
@@ -204,7 +207,8 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     # By default the metric with the most scores: a first score by hand must not change what the page shows.
     most = max(scored or metrics or [""], key=lambda name: sum(len(s.columns.scores.get(name, ())) for s in sides))
     metric = question.metric if question.metric in metrics else most
-    return ComparisonPage(question, sides, baseline, metrics, metric, tests, examples, not_run, left_out)
+    labels = {metric: drawn_of(db, question.session_ids, key) for metric, key in question.human.items()}
+    return ComparisonPage(question, sides, baseline, metrics, metric, tests, examples, not_run, labels, left_out)
 
 
 def _examples(db: sqlite3.Connection, kept: Kept, dataset_id: str, sides: list[Side]) -> tuple[list[str], int]:

@@ -2,11 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from langsmith_rest.paired import Mean, Z, wilson
 
 Label = float | str
+SPLIT = "split"  # groups examples by their splits
 Pairs = Sequence[tuple[Label, Label]]  # one for each run: what the judge says, and what the person says
 
 
@@ -62,6 +64,14 @@ def specificity(pairs: Pairs) -> Mean | None:
     """The share that the judge rejects (0) of what the person rejects."""
     of_rejected = [judge for judge, human in pairs if human == 0]
     return rate(of_rejected.count(0.0), len(of_rejected))
+
+
+def groups_of(metadata: Mapping[str, Any], by: str | None) -> list[str]:
+    """The groups that an example belongs to: its splits, or the value of a key of its metadata."""
+    if by is None:
+        return []
+    value = metadata.get("dataset_split" if by == SPLIT else by)
+    return [str(each) for each in (value if isinstance(value, list) else [value]) if each is not None]
 
 
 def more_labels(pairs: Pairs, margin: float) -> int:

@@ -9,6 +9,7 @@ from langsmith_rest.evaluation.aligning.agreement import (
     Label,
     agreement,
     confusion,
+    groups_of,
     is_yes_or_no,
     kappa,
     labels_of,
@@ -16,12 +17,12 @@ from langsmith_rest.evaluation.aligning.agreement import (
     sensitivity,
     specificity,
 )
+from langsmith_rest.evaluation.aligning.sampling import Drawn, drawn
 from langsmith_rest.evaluation.api import find_dataset, find_experiment, offer
 from langsmith_rest.evaluation.comparing.reading import is_error
+from langsmith_rest.evaluation.queues_api import filled_queues
 from langsmith_rest.evaluation.runs_api import NUMBERS, list_experiment_runs
 from langsmith_rest.paired import Mean
-
-SPLIT = "split"  # for `by`: the splits of the examples
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Agreement:
     specificity: Mean | None
     precision: float
     more_labels: int  # to know the agreement to within `precision`
+    drawn: Drawn  # whether the labels are a random sample
     groups: list[Group]
     disagreements: list[Labelled]
 
@@ -119,6 +121,7 @@ def agree(
         specificity=specificity(pairs) if yes_or_no else None,
         precision=precision,
         more_labels=more_labels(pairs, precision),
+        drawn=drawn([item.run_id for item in labelled], filled_queues(api, human)),
         groups=[Group(name, agreement(of), kappa(of)) for name, of in members.items()],
         disagreements=[item for item in labelled if item.judge != item.human],
     )
@@ -146,10 +149,3 @@ def labels_of_run(api: LangSmith, session: dict, run: dict, judge: str, human: s
         return None
     url = f"{api.web}/o/{session['tenant_id']}/projects/p/{session['id']}/r/{run['id']}"
     return Labelled(run["id"], run["example_id"], ours, theirs, groups_of(run["example_metadata"], by), url)
-
-
-def groups_of(metadata: dict, by: str | None) -> list[str]:
-    if by is None:
-        return []
-    value = metadata.get("dataset_split" if by == SPLIT else by)
-    return [str(each) for each in (value if isinstance(value, list) else [value]) if each is not None]

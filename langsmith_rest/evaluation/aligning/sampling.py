@@ -1,7 +1,9 @@
 """Which examples people label, and how labels were drawn: pure functions, standard library only."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 RANDOM, FILTERED = "random", "filtered"  # what the metadata of a review queue says under `sampling`
 
@@ -18,3 +20,54 @@ def lot(seed: int, example_id: str) -> str:
 def sampled(example_ids: Iterable[str], count: int | None, seed: int) -> list[str]:
     """A random sample of so many examples, in random order; of all of them where `count` is None."""
     return sorted(example_ids, key=lambda example_id: lot(seed, example_id))[:count]
+
+
+@dataclass
+class Drawn:
+    """How labels came about, counted by runs; `chosen_by` names the review queues that were not filled at random."""
+
+    random: int = 0
+    chosen: int = 0
+    unknown: int = 0  # in no review queue that says how it was filled
+    chosen_by: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return self.random + self.chosen + self.unknown
+
+
+Queue = tuple[str, str, frozenset[str]]  # its name, how it was filled, and its runs
+
+
+def drawn(labelled: Collection[str], queues: Sequence[Queue]) -> Drawn:
+    """How the labels of these runs came about.
+
+    A run in queues of both kinds counts as random if its random queue is labelled to the end, and as chosen before
+    that: then nobody knows in which of them it was labelled.
+    """
+    ids = frozenset(labelled)
+    at_random = [members for _, how, members in queues if how == RANDOM]
+    others = [(name, members) for name, how, members in queues if how != RANDOM]
+    chosen = frozenset[str]().union(*(members for _, members in others))
+    certain = frozenset[str]().union(*(members for members in at_random if members <= ids))
+    random = ids & (certain | frozenset[str]().union(*at_random) - chosen)
+    unsure = ids - random
+    names = [name for name, members in others if members & unsure]
+    return Drawn(len(random), len(unsure & chosen), len(unsure - chosen), names)
+
+
+def is_about(metadata: Any, key: str) -> bool:
+    """Whether a queue's metadata says how it was filled, and it may be where labels of this key come from."""
+    return isinstance(metadata, dict) and "sampling" in metadata and metadata.get("feedback_key", key) == key
+
+
+def in_words(found: Drawn) -> str:
+    """What a reader has to know of labels before using numbers that need a random sample."""
+    unknown = "are in no review queue that says how it was filled"
+    if found.chosen:
+        more = f", and {found.unknown:,} {unknown}" if found.unknown else ""
+        queues = ", ".join(found.chosen_by)
+        return f"{found.chosen:,} of {found.total:,} labels were chosen, not drawn at random ({queues}){more}"
+    if found.unknown:
+        return f"{found.unknown:,} of {found.total:,} labels {unknown}"
+    return f"all {found.total:,} labels belong to a random sample"

@@ -60,7 +60,7 @@ def compare(
     for candidate, other in zip(beside_it, others, strict=True) if flips else ():
         candidate.flips = flips_of(first, other, candidate.metrics)
     for candidate, other in zip(beside_it, others, strict=True):
-        candidate.corrections = corrections(first, other, humans)
+        candidate.corrections = corrections(api, first, other, humans)
     if limits:
         result.gate = gate_of(first, list(zip(beside_it, others, strict=True)), limits, lower, clusters)
     return result

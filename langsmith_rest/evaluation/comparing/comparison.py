@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from langsmith_rest import notebooks
+from langsmith_rest.evaluation.aligning.sampling import Drawn
 from langsmith_rest.paired import Corrected, Metric
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
@@ -43,6 +44,7 @@ class Correction:
     baseline: Corrected | None
     candidate: Corrected | None
     difference: Corrected | None  # of the examples that are labelled on both sides
+    drawn: Drawn  # whether the labels of both are a random sample
 
 
 @dataclass

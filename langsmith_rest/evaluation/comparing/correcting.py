@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.aligning.sampling import drawn
+from langsmith_rest.evaluation.api import list_session_feedback
 from langsmith_rest.evaluation.comparing.comparison import Correction
 from langsmith_rest.evaluation.comparing.reading import ExperimentScores
+from langsmith_rest.evaluation.queues_api import filled_queues
 from langsmith_rest.paired import corrected_by, paired_differences
 
 PREFIX = "human_"
@@ -29,12 +33,16 @@ def metrics_of(human: Sequence[str], known: Sequence[str], wanted: Sequence[str]
     return found
 
 
-def corrections(baseline: ExperimentScores, candidate: ExperimentScores, humans: Mapping[str, str]) -> list[Correction]:
-    """Both means and the difference as a person would have them."""
+def corrections(
+    api: LangSmith, baseline: ExperimentScores, candidate: ExperimentScores, humans: Mapping[str, str]
+) -> list[Correction]:
+    """Both means and the difference as a person would have them, and how the labels came about."""
     found = []
     for metric, human in humans.items():
+        ids = (baseline.id, candidate.id)
+        labelled = {item["run_id"] for i in ids for item in list_session_feedback(api, i, key=human, level="run")}
         sides = [(side.means(metric), side.means(human)) for side in (baseline, candidate)]
         differences = [paired_differences(*both) for both in zip(*sides, strict=True)]
-        means = [corrected_by(judge, person) for judge, person in (*sides, differences)]
-        found.append(Correction(metric, human, *means))
+        ours, theirs, difference = (corrected_by(judge, person) for judge, person in (*sides, differences))
+        found.append(Correction(metric, human, ours, theirs, difference, drawn(labelled, filled_queues(api, human))))
     return found

@@ -10,6 +10,7 @@ import recorder
 from langsmith_rest import connection
 from langsmith_rest.commands import main
 from langsmith_rest.evaluation.aligning.agreement import agreement, confusion, kappa, labels_of, more_labels
+from langsmith_rest.evaluation.aligning.sampling import drawn, in_words
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.paired import corrected, mean_of
 
@@ -107,6 +108,25 @@ def test_the_report_card_is_what_anyone_can_count(labelled, run):
     assert out.count("/projects/p/") == 3 and "judge 1, person 0" in out
 
 
+def test_the_page_groups_by_split_and_metadata(labelled, api, run):
+    """Each group has its numbers, and a link to its disagreements; another key of the metadata is one click away."""
+    results = []
+    for i in range(6):
+        feedback = {"correct": 1, "human_correct": int(i % 3 > 0)}
+        metadata = {"topic": "money" if i % 3 else "law", "serial": i}
+        results.append({"inputs": {"n": i}, "outputs": {}, "feedback": feedback, "example_metadata": metadata})
+    recorder.record_langsmith_experiment("topics", results, experiment_name="topical", langsmith=api, verify=False)
+    [session] = connection.call(api, "GET", "/sessions", params={"name": "topical"})
+    url = f"{api.web}/o/{session['tenant_id']}/projects/p/{session['id']}/agreement"
+
+    page = requests.get(url, params={"by": "topic"}, timeout=10).text
+    law = requests.get(url, params={"by": "topic", "group": "law"}, timeout=10).text
+    money = requests.get(url, params={"by": "topic", "group": "money"}, timeout=10).text
+
+    assert '<h2 id="groups">By topic</h2>' in page and "group=law#apart" in page and "group=money#apart" not in page
+    assert law.count("/r/") == 2 and money.count("/r/") == 0 and ">serial</a>" in page
+
+
 def test_an_unknown_key_is_misuse(labelled, run):
     """The nearest key is named."""
     code, _, err = run("agree", "after", "--judge", "correct", "--human", "human_corect")
@@ -120,6 +140,44 @@ def test_a_link_to_a_disagreement_opens_the_run(labelled, run, server):
     url = json.loads(as_json)["disagreements"][0]["url"]
 
     assert requests.get(url, timeout=10).status_code == 200
+
+
+def test_whether_labels_are_a_random_sample_is_checked_where_queues_know():
+    """By the queue that a run is in; in both kinds, a run counts as random once that queue is labelled to its end."""
+    drawn_at_random, picked = ("drawn", "random", frozenset("abc")), ("picked", "filtered", frozenset("cd"))
+
+    found = drawn("abcd", [drawn_at_random, picked])
+    unfinished = drawn("acd", [drawn_at_random, picked])
+
+    assert (found.random, found.chosen, found.unknown, found.chosen_by) == (3, 1, 0, ["picked"])
+    assert (unfinished.random, unfinished.chosen) == (1, 2)
+    assert in_words(found) == "1 of 4 labels were chosen, not drawn at random (picked)"
+    assert in_words(drawn("abx", [drawn_at_random])).startswith("1 of 3 labels are in no review queue")
+    assert in_words(drawn("ab", [drawn_at_random])) == "all 2 labels belong to a random sample"
+
+
+def test_labels_of_a_queue_say_how_they_were_drawn(labelled, api, run):
+    """`agree` and `compare` tell it, the page of the comparison and that of the agreement as well."""
+    results = [{"inputs": {"q": i}, "outputs": {}, "feedback": {"correct": 1, "human_correct": 1}} for i in range(16)]
+    recorder.record_langsmith_experiment("lab", results, experiment_name="other", langsmith=api, verify=False)
+    keys = ("--judge", "correct", "--human", "human_correct")
+    asked = ("compare", "other", "after", "--human", "human_correct")
+    assert "sample       16 of 16 labels are in no review queue" in run("agree", "after", *keys)[1]
+
+    run("review", "after", "--human", "human_correct")
+    run("review", "other", "--human", "human_correct")
+    assert "sample       all 16 labels belong to a random sample" in run("agree", "after", *keys)[1]
+    assert "a random sample: all 32 labels belong to a random sample" in run(*asked)[1]
+    run("review", "after", "--by", "disagreement", *keys)
+
+    chosen = "3 of 16 labels were chosen, not drawn at random (human_correct of after (disagreement))"
+    assert chosen in run("agree", "after", *keys)[1]
+    compared = json.loads(run(*asked, "--json")[1])
+    assert compared["candidates"][0]["corrections"][0]["drawn"]["chosen"] == 3
+    agreement = f"{compared['url'].partition('/datasets/')[0]}/projects/p/{compared['candidates'][0]['id']}/agreement"
+    for url in (compared["url"], agreement):
+        page = requests.get(url, timeout=10).text
+        assert "3 of" in page and "labels were chosen, not drawn at random" in page
 
 
 # ---------------------------------------------------------------- corrected numbers
@@ -185,7 +243,8 @@ def test_compare_corrects_a_judge_by_labels(api, run):
     assert (found.difference.labels, found.difference.unlabelled) == (80, 220)
     assert found.difference.low < 0 < found.difference.high
     assert f"correct, difference corrected by human_correct: {found.difference.mean:+.3f}"[:70] in out
-    assert "correct: corrected numbers hold if the labelled examples are a random sample" in out
+    needs = "correct: corrected numbers hold if the labelled examples are a random sample: "
+    assert f"{needs}160 of 160 labels are in no review queue that says how it was filled" in out
     page = requests.get(comparison.url, timeout=10).text
     assert page.count("80 labels of human_correct") == 2
     assert run("compare", "before", "after", "--human", "nobody")[0] == 2
