@@ -1,11 +1,34 @@
 """Record LLM experiments in LangSmith or in a local store, evaluate them, and compare them.
 
-    from langsmith_rest import record_langsmith_experiment
+    from langsmith_rest import compare, connect, evaluate, exact_match, record_langsmith_experiment
 
-    results = [{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "feedback": {"correct": 1}}]
-    print(record_langsmith_experiment("capitals", results).url)
+    results = [{"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "reference_outputs": {"a": "Lima"}}]
+    before = record_langsmith_experiment("capitals", results, experiment_name="before")
+    evaluate("before", evaluators=[exact_match])
+    after = evaluate(lambda inputs: {"a": "Lima"}, "capitals", [exact_match], experiment_name="after")
+    print(compare(connect(), "before", "after").candidates[0].metrics[0].verdict)
 
-The names below are loaded when they are first used, so recording alone imports no more than it needs.
+Where results go: `connect` reads LANGSMITH_API_KEY and LANGSMITH_ENDPOINT from the environment or from `.env`.
+LANGSMITH_ENDPOINT=local is the local store.
+
+Record      record_langsmith_experiment -> Recording
+Evaluate    evaluate, aevaluate -> Evaluation
+Compare     compare -> Comparison; Limits decide whether a candidate passes
+Backtest    list_runs, then convert_runs_to_test -> Recording
+Connect     connect -> LangSmith, which every function also takes as its connection
+Errors      SetupError: no usable key or endpoint; RecordingError: recording stopped half way
+
+Evaluators are functions that score one answer. They name what they want among `inputs`, `outputs`,
+`reference_outputs`, `run`, `example` and `attachments`, and return a number, a boolean, a text,
+`{"key", "score", "value", "comment"}`, a list of these, or None for "not scored". Ready to use:
+
+of the answer        exact_match, exact, json_match, mentions, length_limit, at_least_emojis
+of the run           latency_limit, token_limit
+of an agent's steps  trajectory_match, single_step_match, schema_before_query, extract_tool_calls
+by a model           llm_judge, accuracy, groundedness; of two answers: pairwise_judge, conciseness
+
+The names are loaded when they are first used, so recording alone imports no more than it needs.
+The command line is `python -m langsmith_rest --help`; longer explanations are in docs/.
 """
 
 import importlib
@@ -45,7 +68,7 @@ if TYPE_CHECKING:
     from recorder import RecordingError as RecordingError
     from recorder import record_langsmith_experiment as record_langsmith_experiment
 
-MODULES = {  # a module, and the names that it gives to this package
+MODULES = {  # module -> the names of it that this package has
     "recorder": "record_langsmith_experiment Recording RecordingError",
     "langsmith_rest.connection": "connect LangSmith SetupError",
     "langsmith_rest.evaluation.running.evaluate": "evaluate aevaluate",
@@ -62,7 +85,7 @@ MODULES = {  # a module, and the names that it gives to this package
     ),
     "langsmith_rest.evaluation.evaluators.llm": "llm_judge accuracy groundedness conciseness pairwise_judge",
 }
-BESIDE = ("recorder", "rest")  # modules of ours beside this package
+BESIDE = ("recorder", "rest")  # our modules beside this package
 HOME = {name: module for module, names in MODULES.items() for name in names.split()}
 __all__ = list(HOME)
 

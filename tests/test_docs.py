@@ -15,12 +15,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from places import FIXTURES, MAIN, ROOT
 
+import langsmith_rest
 import localsmith
 from langsmith_rest.commands.main import parser_of
 
@@ -140,6 +142,15 @@ def test_page_runs_and_prints_what_it_says(path, folder):
         assert code == 0, f"{place}: exit code {code}\n{printed}"
         missing = missing_line(block.printed, printed)
         assert missing is None, f"{place} does not print, in this order:\n{missing}\nbut:\n{printed}"
+
+
+def test_example_of_the_package_runs(folder):
+    """`python -m pydoc langsmith_rest` begins with a program that works as pasted."""
+    lines = [line for line in (langsmith_rest.__doc__ or "").splitlines() if line.startswith("    ")]
+
+    code, printed = run(Block("python", textwrap.dedent("\n".join(lines)), 1), folder)
+
+    assert (code, printed) == (0, "too few pairs\n")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=[page.stem for page in PAGES])

@@ -42,17 +42,19 @@ def convert_runs_to_test(
     langsmith: LangSmith | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Recording:
-    """Make the inputs of runs the examples of a dataset, and copies of the runs an experiment on it.
+    """Make the inputs of production runs the examples of a dataset, and copies of the runs an experiment on it.
 
         recording = convert_runs_to_test(list_runs("prod", limit=100), "prod-questions", include_outputs=True)
 
-    Runs with the same inputs share an example; `include_outputs` makes what production said its reference. The
-    experiment is called after the dataset unless `test_project_name` says otherwise. Copies keep latencies, tokens
-    and cost, with `load_child_runs` their steps, with `copy_feedback` their feedback; their metadata has
-    `source_run_id` and, when LangSmith would refuse the times as too old, `original_start_time`.
+    Runs with the same inputs share an example. With `include_outputs`, production's outputs become the reference.
+    The experiment is called `test_project_name`, or DATASET-baseline. Copies keep latency, tokens and cost, with
+    `load_child_runs` also their steps, and with `copy_feedback` their feedback. Their metadata has `source_run_id`
+    and, where LangSmith would refuse the times as too old, `original_start_time`.
 
-    `mask` gets every text (keys, errors, metadata, comments, too) before anything is derived from it. Doing it again
-    changes nothing; what is new in `runs` is added. Raises ValueError when `mask` fails on the first run.
+    `mask` is called with every text (also keys, errors, metadata and comments) before anything is sent or hashed.
+    Doing it again changes nothing; new `runs` are added. Returns a Recording; runs that were not copied are in its
+    `rejected`. Raises LookupError without runs, and ValueError, before anything is created, if `mask` fails on the
+    first run.
     """
     api = langsmith or connection.connect()
     if not runs.chosen:

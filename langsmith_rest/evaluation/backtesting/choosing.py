@@ -1,4 +1,4 @@
-"""Which runs of a production project a backtest is about."""
+"""Which runs of a production project a backtest uses."""
 
 import hashlib
 import heapq
@@ -23,7 +23,7 @@ class Chosen(NamedTuple):
 
 @dataclass
 class Runs:
-    """Root runs of a project: who they are, not what they say, so that thousands take no space. Oldest first."""
+    """Chosen root runs of a project, oldest first: ids and times only, so that thousands take little memory."""
 
     project: dict
     chosen: list[Chosen] = field(default_factory=list)
@@ -41,12 +41,13 @@ def list_runs(
     seed: int = 0,
     langsmith: LangSmith | None = None,
 ) -> Runs:
-    """Choose finished root runs of a project: the newest `limit` that pass, of these a random `sample`.
+    """Choose finished root runs of a project: the newest `limit` that match, and of these a random `sample`.
 
         runs = list_runs("prod", filter='eq(error, null)', since=timedelta(days=7), limit=1000, sample=100)
 
-    `filter` is LangSmith's filter language, `since` a time or how long ago. Which runs are in a sample follows from
-    `seed` and their ids: the same every time, and a new run takes the place of at most one other.
+    `project` is a name or id. `filter` is LangSmith's filter language; `since` is a time, or a timedelta back from now
+    (default: all). The sample depends only on `seed` and the ids of the runs: it is the same every time, and a new
+    run changes at most one of it. Pending runs are left out and counted. Raises LookupError for an unknown project.
     """
     api = langsmith or connection.connect()
     session = find_project(api, project)

@@ -27,17 +27,28 @@ def compare(
     flips: bool = False,
     limits: Limits | None = None,
 ) -> Comparison:
-    """Compare experiments, given by name or id, with a baseline, example by example.
+    """Compare experiments with a baseline, example by example. Experiments are given by name or id.
 
-        comparison = compare(connection.connect(), "before", "after", limits=Limits(max_regression={"correct": 0.02}))
+        comparison = compare(connect(), "before", "after", limits=Limits(max_regression={"correct": 0.02}))
         print(comparison.candidates[0].metrics[0].verdict, comparison.gate.verdict)
 
-    Repetitions are averaged first. A missing score is missing, never zero; but no limit is kept by what is missing.
-    The chance that this calls any metric better or worse although nothing differs is at most 5 % for all metrics of
-    all candidates together, and again for latency, tokens, cost and error rate. `metrics` names those wanted (default:
-    all). `human` names feedback keys of people's labels, as METRIC=KEY or human_METRIC, by which the scores of METRIC
-    are corrected. `cluster` is a key of example metadata: examples with the same value are one unit of the statistics.
-    Raises LookupError for an unknown experiment or dataset, ValueError for an unknown metric.
+    For each candidate and metric, the result has the means of the pairs, the mean difference (candidate - baseline)
+    with its 95 % interval, p, and a verdict: "better", "worse", "no difference shown" or "too few pairs". Latency is
+    in seconds, cost in dollars. `comparison.rows()` gives flat rows for a data frame.
+
+    The unit is the example: repetitions are averaged first. A missing score is missing, never zero. If nothing
+    differs, the chance of calling any metric of any candidate better or worse is at most 5 % in total, and again for
+    latency, tokens, cost and error rate.
+
+    - `dataset`: look for the experiments only in this dataset.
+    - `metrics`: only these feedback keys (default: all).
+    - `lower_is_better`: feedback keys of which less is better; latency, tokens, cost and error rate always are.
+    - `cluster`: a key of example metadata; examples with the same value are one unit of the statistics.
+    - `human`: feedback keys of people's labels, as METRIC=KEY or human_METRIC, by which METRIC is corrected.
+    - `flips`: also list the examples whose scores changed.
+    - `limits`: decide a gate, in `comparison.gate`; None without limits. Missing scores never help a candidate.
+
+    Raises LookupError for an unknown experiment or dataset, ValueError for an unknown metric or a bad limit.
     """
     limits = limits or Limits()
     check_limits(limits)
@@ -87,7 +98,7 @@ def page_url(
     cluster: str | None,
     humans: dict[str, str],
 ) -> str:
-    """The page that shows this comparison; the local store's takes what else was asked, to say the same."""
+    """The page that shows this comparison; for the local store, with the same options."""
     ids = [session["id"] for session in sessions]
     asked = [("baseline", ids[0]), *(("lowerIsBetter", name) for name in sorted(lower))]
     asked += [("metrics", name) for name in names] + ([("cluster", cluster)] if cluster else [])
@@ -107,7 +118,7 @@ def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
 
 
 def clusters_of(key: str, sides: Iterable[ExperimentScores]) -> dict[str, str]:
-    """Which examples belong together: the value of a key of their metadata. Those without it are left out."""
+    """Example -> the value of a key of its metadata, as JSON; examples without the key are left out."""
     metadata = {example: of for side in sides for example, of in side.metadata.items()}
     found = {
         example: json.dumps(of[key], sort_keys=True) for example, of in metadata.items() if of.get(key) is not None

@@ -1,4 +1,4 @@
-"""What a comparison says; `--json` prints it as it is."""
+"""What a comparison says; `compare --json` prints it as it is."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 
 @dataclass
 class ComparedExperiment:
-    """The baseline; a candidate has more to say."""
+    """What is known of each experiment of a comparison."""
 
     id: str
     name: str
@@ -49,7 +49,7 @@ class Correction:
 
 @dataclass
 class Candidate(ComparedExperiment):
-    """An experiment beside the baseline."""
+    """An experiment compared with the baseline."""
 
     pairs: int = 0  # examples that both have run
     unmatched: dict[str, list[str]] = field(default_factory=dict)  # ids of the others: "baseline", "candidate"
@@ -77,12 +77,16 @@ class Check:
 
 @dataclass
 class Gate:
+    """Whether the candidates keep to the limits: the worst verdict, and all checks."""
+
     verdict: str  # the worst of the checks
     checks: list[Check]
 
 
 @dataclass
 class Comparison:
+    """A baseline, its candidates, and the `url` of the page that shows them side by side."""
+
     dataset_id: str
     dataset: str
     url: str
@@ -93,7 +97,7 @@ class Comparison:
     gate: Gate | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """A flat row for each metric of each candidate, for a data frame; latency and alike are no scores."""
+        """One flat row per candidate and metric, for a data frame; `is_score` is False for latency and alike."""
         return [
             row_of(self.baseline, candidate, metric, is_score)
             for candidate in self.candidates

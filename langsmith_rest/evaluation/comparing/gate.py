@@ -1,4 +1,4 @@
-"""Whether a candidate keeps to its limits. What is missing never helps it."""
+"""Whether a candidate keeps to its limits. Missing scores never help it."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,13 @@ Clusters = dict[str, str] | None
 
 @dataclass
 class Limits:
-    """What a candidate must keep to. Metrics are feedback keys, or latency, tokens, cost, error_rate."""
+    """What a candidate must keep to. A metric is a feedback key, or latency, tokens, cost or error_rate.
+
+    - `fail_below`, `fail_above`: metric -> number; the candidate's mean must not be lower, or higher.
+    - `max_regression`: metric -> loss of the mean against the baseline, 0 or more. The check fails when a larger loss
+      is shown, passes when the interval rules one out, and is inconclusive otherwise.
+    - `require_pairs`: the share (0 to 1) of examples, and of scores with a `max_regression`, that must form pairs.
+    """
 
     fail_below: dict[str, float] = field(default_factory=dict)
     fail_above: dict[str, float] = field(default_factory=dict)
@@ -39,6 +45,7 @@ class Regression:
 
 
 def check_limits(limits: Limits) -> None:
+    """Raise ValueError for limits that make no sense."""
     for name, number in limits.max_regression.items():
         if number < 0:
             raise ValueError(f"max_regression of {name!r} is {number}, expected 0 or more.")

@@ -1,11 +1,11 @@
-"""Ready-made evaluators that need no model: functions, and factories that make one for a text, a number, a field.
+"""Ready-made evaluators that need no model: functions, and functions that make one for a text, a number or a field.
 
-    from evaluation.evaluators import exact_match, length_limit, mentions
+    from langsmith_rest import exact_match, length_limit, mentions
 
     evaluators = [exact_match, length_limit(280), mentions("Lima")]
 
-Missing evidence (no reference, no times, no tokens) is not scored, which is not the same as 0.
-Trajectories of agents: `evaluation.trajectory`. Judged by a model: `evaluation.llm_evaluators`.
+Each returns {"key", "score"} and often a "comment". Without evidence (no reference, no times, no tokens) the score
+is None, "not scored", which is not the same as 0.
 """
 
 import json
@@ -31,7 +31,7 @@ def not_scored(key: str, why: str) -> Found:
 
 
 def text_of(outputs: Any, field: str | None = None) -> str:
-    """The text of an answer: `field` of it, else its usual field, its only text, its last message, else all as JSON."""
+    """The text of an answer: its `field`; else its usual field, its only text, its last message, or all as JSON."""
     if isinstance(outputs, str):
         return outputs
     outputs = outputs or {}
@@ -70,9 +70,10 @@ def exact_match(*, outputs: dict, reference_outputs: dict) -> Found:
 def exact(
     key: str = "exact_match", *, field: str | None = None, ignore_case: bool = False, ignore_blanks: bool = False
 ) -> Evaluate:
-    """Make an exact match of all outputs, or of one `field`; case, and where and how many blanks, may be ignored.
+    """Make an evaluator that scores 1 when all outputs, or one `field`, equal the reference, and 0 otherwise.
 
-    1 and 1.0 are equal, 1 and true are not.
+    `ignore_case` ignores case, `ignore_blanks` the number and kind of blanks. 1 and 1.0 are equal; 1 and true are not.
+    Not scored without a reference.
     """
 
     def alike(value: Any) -> Any:
@@ -96,10 +97,11 @@ def exact(
 
 
 def json_match(*fields: str, key: str = "json_match", ignore_case: bool = False) -> Evaluate:
-    """Make a match of JSON fields: the share of them that equal the reference, with the others named in the comment.
+    """Make an evaluator of JSON fields: the share (0 to 1) that equal the reference; the comment lists the others.
 
-    `fields` are paths such as "address.city" or "items.0.sku"; none means every field of the reference. Outputs or
-    a reference whose only text is JSON are parsed. A field that the reference lacks is not compared.
+    `fields` are paths such as "address.city" or "items.0.sku"; without any, all fields of the reference are compared.
+    If the only text of the outputs or of the reference is JSON, it is parsed. Fields that the reference lacks are not
+    compared; without any field to compare, the answer is not scored.
     """
     same = exact(ignore_case=ignore_case)
 
@@ -155,7 +157,11 @@ def parsed(outputs: Any) -> dict[str, Any]:
 
 
 def mentions(*texts: str, key: str = "mentions", field: str | None = None, ignore_case: bool = True) -> Evaluate:
-    """Make a check that the answer mentions all of `texts`, as whole words where they begin or end with a letter."""
+    """Make an evaluator that scores 1 when the answer mentions all of `texts`, and 0 otherwise.
+
+    Texts that begin or end with a letter or digit match whole words there. Case is ignored by default. `field` names
+    the field of the outputs to look in (default: its usual text). Raises ValueError without a text.
+    """
     if not texts or not all(texts):
         raise ValueError("mentions needs at least one text to look for.")
     patterns = {
@@ -178,7 +184,10 @@ def mentions(*texts: str, key: str = "mentions", field: str | None = None, ignor
 def length_limit(
     characters: int | None = None, *, words: int | None = None, key: str = "length_limit", field: str | None = None
 ) -> Evaluate:
-    """Make a check that the answer has at most so many characters, or words; an empty answer is within any limit."""
+    """Make an evaluator that scores 1 when the answer has at most so many `characters`, or `words`, and 0 otherwise.
+
+    An empty answer is within any limit. Raises ValueError unless exactly one limit is given.
+    """
     if (characters is None) == (words is None):
         raise ValueError("length_limit needs either characters or words.")
     limit, unit = (characters, "characters") if words is None else (words, "words")
@@ -192,7 +201,7 @@ def length_limit(
 
 
 def at_least_emojis(count: int, *, key: str = "emojis", field: str | None = None) -> Evaluate:
-    """Make a check that the answer has at least `count` emojis."""
+    """Make an evaluator that scores 1 when the answer has at least `count` emojis, and 0 otherwise."""
 
     def evaluator(*, outputs: dict) -> Found:
         found = count_emojis(text_of(outputs, field))
@@ -205,7 +214,7 @@ def at_least_emojis(count: int, *, key: str = "emojis", field: str | None = None
 
 
 def latency_limit(seconds: float, *, key: str = "latency_limit") -> Evaluate:
-    """Make a check that the run took at most so long; not scored without both times."""
+    """Make an evaluator that scores 1 when the run took at most `seconds`; not scored without both times."""
 
     def evaluator(*, run: Any) -> Found:
         if run.latency is None:
@@ -216,7 +225,7 @@ def latency_limit(seconds: float, *, key: str = "latency_limit") -> Evaluate:
 
 
 def token_limit(tokens: int, *, key: str = "token_limit") -> Evaluate:
-    """Make a check that the run and its steps used at most so many tokens; not scored when none are known."""
+    """Make an evaluator that scores 1 when run and steps used at most `tokens`; not scored if none are known."""
 
     def evaluator(*, run: Any) -> Found:
         used = tokens_of(run)
@@ -228,7 +237,7 @@ def token_limit(tokens: int, *, key: str = "token_limit") -> Evaluate:
 
 
 def tokens_of(run: Any) -> int:
-    """The tokens of a run, which count where they were used: in its steps if these know, else in itself."""
+    """The tokens of a run with its steps: those that its steps report, else its own."""
     if run.get("total_tokens"):
         return int(run["total_tokens"])
     usage = (run.get("metadata") or {}).get("usage_metadata") or (run.get("outputs") or {}).get("usage_metadata")

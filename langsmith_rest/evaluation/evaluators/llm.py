@@ -35,12 +35,14 @@ def llm_judge(
     key: str = "llm_judge",
     connection: ModelServer | None = None,
 ) -> Evaluate:
-    """Make an evaluator that answers `prompt` about inputs, outputs and reference.
+    """Make an evaluator that asks a model what `prompt` says about inputs, outputs and reference.
 
-    `scale`: bool (yes or no), (low, high) for whole numbers if both are, or a list of categories, which become
-    the feedback's `value`. Or `schema` (a JSON schema, a TypedDict or a pydantic model): an object whose fields each
-    become feedback, `score` and `value` under `key`, and `reasoning` as their comment. `model` defaults to
-    OPENAI_MODEL, else a small one of OpenAI.
+    `scale` is bool (1 or 0), (low, high) for a number (a whole one if both are), or a list of categories, which become
+    the feedback's `value`. Instead, `schema` (a JSON schema, a TypedDict or a pydantic model) describes an object, each
+    field of which becomes feedback; `score` and `value` are those of `key`. The model's `reasoning` is the comment.
+
+    `model` defaults to OPENAI_MODEL, else a small model of OpenAI. The server is OPENAI_BASE_URL with OPENAI_API_KEY,
+    else OpenAI's; `connection` is another one. Raises ValueError for a schema that a verdict cannot follow.
     """
     wanted = verdict_schema(scale) if schema is None else verdict_schema_of(schema)
     check_schema(wanted)
@@ -101,7 +103,10 @@ def feedback(verdict: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def accuracy(*, key: str = "accuracy", model: str | None = None, connection: ModelServer | None = None) -> Evaluate:
-    """Make a judge of whether the answer says what the reference says; not scored without a reference."""
+    """Make a judge of whether the answer states what the reference states: 1 or 0, with the model's reason as comment.
+
+    Not scored without a reference. `model` and `connection` are those of `llm_judge`.
+    """
     ask_it = llm_judge(ACCURACY, key=key, model=model, connection=connection)
 
     def evaluator(*, inputs: dict, outputs: dict, reference_outputs: dict) -> Any:
@@ -122,7 +127,10 @@ ACCURACY = (
 def groundedness(
     *, key: str = "groundedness", model: str | None = None, connection: ModelServer | None = None
 ) -> Evaluate:
-    """Make a judge of whether every claim of the answer follows from what the tools gave; not scored without any."""
+    """Make a judge of whether every claim of the answer follows from the results of the run's tools: 1 or 0.
+
+    Not scored if no tool gave a result. `model` and `connection` are those of `llm_judge`.
+    """
 
     def evaluator(*, inputs: dict, outputs: dict, run: Any) -> Any:
         found = list(tool_results(run, outputs))
@@ -163,12 +171,15 @@ def pairwise_judge(
     seed: int = 0,
     connection: ModelServer | None = None,
 ) -> Evaluate:
-    """Make a judge of which of two answers serves `criterion` better: scores 1 and 0, a tie is 0 and 0.
+    """Make a pairwise evaluator that asks a model which of two answers is better by `criterion`.
 
-    Which answer is shown first follows from `seed` and the content, so it is random over a dataset and the same every
-    time; feedback `<key>_shown_first` says which share of the preferences it won: 0.5 on average of a fair judge. With
-    `both_orders` the model is asked both ways. Where it prefers the other answer then, there is no preference, and the
-    feedback `<key>_position_bias` is 1, else 0: its mean is the rate. A tie in one order only is a tie, and neither.
+    The better answer scores 1, the other 0; in a tie both score 0. Which answer is shown first depends on `seed` and
+    the content: random over a dataset, but the same every time. Feedback `<key>_shown_first` is the share of the
+    preferences that went to the answer shown first; a fair judge is at 0.5 on average.
+
+    With `both_orders`, the model is asked both ways round. If it then prefers the other answer, nothing is preferred,
+    and feedback `<key>_position_bias` is 1, else 0; its mean is how often the order decides. A tie in one order is a
+    tie, without such feedback.
     """
 
     def evaluator(*, inputs: dict, outputs: list, reference_outputs: dict, runs: Any = None) -> Any:
@@ -238,7 +249,7 @@ def conciseness(
     seed: int = 0,
     connection: ModelServer | None = None,
 ) -> Evaluate:
-    """Make a pairwise judge that prefers the answer that says the same in fewer words, without loss."""
+    """Make a pairwise judge that prefers the answer that says the same in fewer words; see `pairwise_judge`."""
     return pairwise_judge(
         CONCISENESS, key=key, model=model, both_orders=both_orders, seed=seed, connection=connection
     )  # fmt: skip

@@ -101,12 +101,13 @@ def stated_call(step: Any) -> Call:
 def trajectory_match(
     mode: str = "strict", *, compare_args: bool = False, field: str = "trajectory", key: str = "trajectory_match"
 ) -> Evaluate:
-    """Make a comparison of the agent's tool calls with those of the reference.
+    """Make an evaluator that compares the agent's tool calls with those of the reference: 1 if they match, else 0.
 
-    `strict`: the same calls in the same order; `unordered`: the same in any order; `subset`: none that the reference
-    lacks; `superset`: at least those of the reference. With `compare_args`, calls with other arguments are other calls.
-    Either side is `field` (a list of names or of {"name", "args"}) or messages, the agent's also the steps of its run.
-    The comment says for every mode: whether it is exact, whether all tools were called, how many steps were extra.
+    `mode` is "strict" (the same calls in the same order), "unordered" (the same in any order), "subset" (no calls that
+    the reference lacks) or "superset" (at least the calls of the reference). With `compare_args`, calls of the same
+    tool with other arguments are different calls. Both sides may state their calls in `field` (a list of names or of
+    {"name", "args"}) or in messages; the agent's are also found in the steps of its run. The comment says whether the
+    match is exact, whether all tools were called, and how many calls were extra. Not scored without a reference.
     """
     if mode not in MODES:
         raise ValueError(f"trajectory_match has no mode {mode!r}: use one of {', '.join(MODES)}.")
@@ -145,11 +146,12 @@ def labels(calls: list[Call], compare_args: bool) -> list[str]:
 def single_step_match(
     node: str | None = None, *, label: str | None = None, compare_args: bool = True, key: str | None = None
 ) -> Evaluate:
-    """Make a comparison of one step with the reference: of the run's first step named `node`, else of the outputs.
+    """Make an evaluator of one step: 1 if it equals the reference, else 0.
 
-    A node that classifies: `label` names the field with its decision, compared without case and outer blanks.
-    Any other node: its tool calls when the reference has some (in any order; names alone unless `compare_args`),
-    else every field that the reference has. A step that was not taken scores 0; without a reference: not scored.
+    The step is the run's first one named `node`; without `node`, the outputs are compared. If the node classifies,
+    `label` names the field of its decision; case and outer blanks are ignored. Otherwise its tool calls are compared
+    when the reference has some (in any order; only their names unless `compare_args`), else every field that the
+    reference has. A step that did not run scores 0. Not scored without a reference.
     """
     key = key or f"{node or 'step'}_match"
 

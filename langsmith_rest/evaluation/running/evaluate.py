@@ -1,4 +1,4 @@
-"""Run a system over a dataset and score it, score an experiment, or judge two of them pairwise."""
+"""Run a function on the examples of a dataset and score it, score an experiment, or judge two in pairs."""
 
 import asyncio
 import threading
@@ -44,22 +44,35 @@ def evaluate(
     stop: threading.Event | None = None,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> Any:
-    """Run `target` over `data`, score what it answers, and record both as an experiment, as they come.
+    """Run `target` on every example of `data`, score its answers, and record both as an experiment, as they come.
 
         found = evaluate(my_agent, "capitals", [exact_match], experiment_prefix="v2")
         print(found.url, found.scores.as_json())
 
-    `target` is a function of inputs, sync or async, or an object with `invoke` or `ainvoke`; the name or id of an
-    experiment, which is scored (again); or two or more of these, which are judged pairwise. `data` is a dataset's name
-    or id, a file of JSON lines or CSV, or a list of examples; `limit` takes the first few of them.
+    `target` is one of:
+    - a function of the example's inputs (a dict), sync or async, or an object with `invoke` or `ainvoke`;
+    - the name or id of an experiment, whose recorded runs are scored (again);
+    - two or more experiments, whose answers are judged in pairs by pairwise evaluators.
 
-    The same call with the same `experiment_name` goes on where it stopped: it runs only what is missing, and with
-    `retry_errors` also what failed (a new run names the failed one, which then no longer counts).
-    `error_handling="ignore"` leaves failed runs out, so they stay missing.
+    `data` is the name or id of a dataset, a file (JSON lines, JSON or CSV), or a list of examples: those of the API,
+    or dicts with `inputs` and optionally `reference_outputs`, `metadata` and `split`. A file or list becomes a
+    dataset, called `dataset_name` or after the file. `splits` and `limit` choose examples: the first `limit` by id of
+    a dataset, by position of a file or list. Each example runs `num_repetitions` times.
 
-    `executor` (of concurrent.futures, Dask, Ray, ...) runs the target elsewhere, `max_concurrency` calls at a time;
-    evaluators run here. Setting `stop` ends it as Ctrl-C does. Returns an Evaluation (Preferences for a pair).
-    Raises ValueError for what cannot be called or read, LookupError for what does not exist, Interrupted after Ctrl-C.
+    `evaluators` score one answer each, `summary_evaluators` the whole experiment. An evaluator that fails is recorded
+    as failed feedback, not as 0; ready-made evaluators do not score failed runs.
+
+    The experiment is called `experiment_name`, or `experiment_prefix` (default: the function's name) and a random
+    suffix. The same call with the same `experiment_name` resumes: it runs only what is missing, and with
+    `retry_errors` also repeats failed runs (the new run replaces the failed one, which no longer counts).
+    With `error_handling="ignore"`, failed runs are not recorded, so they stay missing.
+
+    `max_concurrency` calls run at the same time, in threads or, with `executor` (concurrent.futures, Dask, Ray, ...),
+    elsewhere; evaluators always run here. Async code runs in `loop`, or in one event loop of this call.
+    `on_progress` is called with the Evaluation so far. Setting `stop` ends the evaluation as Ctrl-C does.
+
+    Returns an Evaluation, or Preferences for pairs. Raises ValueError for what cannot be called or read, LookupError
+    for a dataset or experiment that does not exist, and Interrupted after Ctrl-C; what was finished is then recorded.
     """
     if max_concurrency < 1 or num_repetitions < 1 or (limit is not None and limit < 1):
         raise ValueError("max_concurrency, num_repetitions and limit must be 1 or more.")
@@ -90,9 +103,9 @@ def evaluate(
 
 
 async def aevaluate(target: Any, data: Any = None, evaluators: Any = (), summary_evaluators: Any = (), **options: Any):  # type: ignore[no-untyped-def]
-    """Do what `evaluate` does without blocking; async targets and evaluators run in the event loop of the caller.
+    """Do what `evaluate` does, without blocking; async targets and evaluators run in the caller's event loop.
 
-    When it is cancelled, so are the calls under way. What was finished before is recorded by then.
+    If it is cancelled, the calls under way are cancelled too. What was finished before is recorded.
     """
     stop = Stop()
     options = {"stop": stop, **options, "loop": asyncio.get_running_loop()}

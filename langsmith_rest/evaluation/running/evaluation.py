@@ -14,7 +14,13 @@ from langsmith_rest.evaluation.running.scores import Scores
 
 @dataclass
 class Evaluation:
-    """What was run and scored, and where to look at it."""
+    """What was run and scored, and the `url` of the page that shows it.
+
+    `planned` runs were asked for; this call made `done` of them, and `existing` were there before. `errors` counts
+    the runs of the experiment in which the target failed. `scores` has the mean, number and failures of each
+    feedback key, `feedback` how many items were created, updated and deleted. What the server refused is in
+    `rejected`, as {"result": number, "reason": text}.
+    """
 
     dataset_id: str
     dataset_name: str
@@ -40,9 +46,11 @@ class Evaluation:
 
     @property
     def evaluator_errors(self) -> int:
+        """How often an evaluator failed."""
         return self.scores.failures.total()
 
     def as_json(self) -> dict[str, Any]:
+        """The counts and scores as a dict that JSON can hold, as `evaluate --json` prints it."""
         names = ("dataset_id", "dataset_name", "experiment_id", "experiment_name", "url", "planned", "done", "existing")
         more = ("errors", "left_out", "scored", "evaluator_errors", "rejected", "doubled", "target_changed")
         found = {name: getattr(self, name) for name in (*names, *more)}
@@ -50,7 +58,7 @@ class Evaluation:
         return {**found, "feedback": dict(self.feedback), "scores": self.scores.as_json()}
 
     def rows(self) -> list[dict[str, Any]]:
-        """A flat row for each score, for a data frame."""
+        """One flat row per feedback key (experiment, score, n, mean, errors), for a data frame."""
         return [
             {
                 "experiment": self.experiment_name,
@@ -68,11 +76,11 @@ Progress = Callable[[Evaluation], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C: what was finished is recorded, and the message says how to go on."""
+    """Ctrl-C: what was finished is recorded, and the message says how to resume."""
 
 
 class ExecutorError(RuntimeError):
-    """The executor could not run the target, or lost it; the message says how to go on."""
+    """The executor could not run the target, or lost it; the message says how to resume."""
 
 
 def new_evaluation(api: LangSmith, dataset: Mapping[str, Any], experiment_id: str, name: str) -> Evaluation:
