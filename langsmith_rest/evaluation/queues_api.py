@@ -26,15 +26,6 @@ def get_or_create_queue(api: LangSmith, queue: dict[str, Any]) -> bool:
     return True
 
 
-def list_queues(api: LangSmith) -> Iterator[dict]:
-    """Yield all review queues; none where the server knows no queues."""
-    try:
-        yield from pages(api, "/annotation-queues", {})
-    except requests.HTTPError as error:
-        if error.response.status_code not in connection.GONE:
-            raise
-
-
 def list_queue_runs(api: LangSmith, queue_id: str) -> Iterator[str]:
     """Yield the ids of the runs in a queue, reviewed or not."""
     for section, old_name in SECTIONS.items():
@@ -56,9 +47,17 @@ def list_queue_runs(api: LangSmith, queue_id: str) -> Iterator[str]:
 
 
 def filled_queues(api: LangSmith, key: str) -> list[Queue]:
-    """The review queues where labels of this key may come from, that say how they were filled."""
-    found = [queue for queue in list_queues(api) if is_about(queue.get("metadata"), key)]
-    return [(q["name"], q["metadata"]["sampling"], frozenset(list_queue_runs(api, q["id"]))) for q in found]
+    """The review queues where labels of this key may come from, that say how they were filled.
+
+    None where the server has no queues, or the key may not read them: what they would tell is additional.
+    """
+    try:
+        found = [queue for queue in pages(api, "/annotation-queues", {}) if is_about(queue.get("metadata"), key)]
+        return [(q["name"], q["metadata"]["sampling"], frozenset(list_queue_runs(api, q["id"]))) for q in found]
+    except requests.HTTPError as error:
+        if error.response.status_code not in connection.GONE | {403}:
+            raise
+        return []
 
 
 def add_to_queue(api: LangSmith, queue_id: str, runs: Iterable[dict]) -> int:
@@ -82,15 +81,11 @@ def new_runs(queue_id: str, runs: Sequence[dict]) -> connection.Request:
     return "POST", f"/annotation-queues/{queue_id}/runs", {"json": [run["id"] for run in runs]}
 
 
-def get_or_create_config(api: LangSmith, key: str, config: dict[str, Any]) -> dict[str, Any]:
-    """What the scores of a key mean; `config` is stored if nothing is yet."""
-    known = connection.call(api, "GET", "/feedback-configs", params={"key": key})
-    if found := next((item for item in known if item["feedback_key"] == key), None):
-        return dict(found["feedback_config"])
-    connection.send(api, "POST", "/feedback-configs", json={"feedback_key": key, "feedback_config": config})
-    return config
-
-
 def find_config(api: LangSmith, key: str) -> dict[str, Any] | None:
+    """What the scores of a key mean; None where nothing is stored."""
     known = connection.call(api, "GET", "/feedback-configs", params={"key": key})
     return next((item["feedback_config"] for item in known if item["feedback_key"] == key), None)
+
+
+def create_config(api: LangSmith, key: str, config: dict[str, Any]) -> None:
+    connection.send(api, "POST", "/feedback-configs", json={"feedback_key": key, "feedback_config": config})

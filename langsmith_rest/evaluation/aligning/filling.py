@@ -12,7 +12,7 @@ from langsmith_rest.evaluation.aligning.sampling import FILTERED, RANDOM
 from langsmith_rest.evaluation.api import find_dataset, find_experiment, offer
 from langsmith_rest.evaluation.comparing.correcting import PREFIX
 from langsmith_rest.evaluation.comparing.reading import is_error
-from langsmith_rest.evaluation.queues_api import add_to_queue, find_config, get_or_create_config, get_or_create_queue
+from langsmith_rest.evaluation.queues_api import add_to_queue, create_config, find_config, get_or_create_queue
 from langsmith_rest.evaluation.runs_api import NUMBERS, list_experiment_runs
 from langsmith_rest.recording import bodies
 
@@ -60,25 +60,20 @@ def fill_queue(
     before = find_experiment(api, baseline, session["reference_dataset_id"]) if baseline else None
     answers = read_answers(api, session, before)
     runs = [run for of in answers for run in of.runs]
-    human, keys = keys_of(runs, by, judges, human, session["name"])
-    chosen = choose(answers, by, Asked(keys, frozenset(lower_is_better)), sample, seed)
-    identity = [session["id"], by, *keys, human, before["id"] if before else "", str(seed)]
-    numbered = f", seed {seed}" if seed else ""
-    name = f"{human} of {session['name']} ({by}{numbered})"
+    keys = keys_of(runs, by, judges, human, session["name"])
+    chosen = choose(answers, by, Asked(keys.compared, frozenset(lower_is_better)), sample, seed)
+    identity = [session["id"], by, *keys.compared, keys.human, before["id"] if before else "", str(seed)]
     queue_id = bodies.uuid5("review-" + "-".join(identity))
+    name = f"{keys.human} of {session['name']} ({by}{f', seed {seed}' if seed else ''})"
     url = f"{api.web}/o/{session['tenant_id']}/annotation-queues/{queue_id}"
-    if not chosen:
-        return Filled(queue_id, name, human, 0, 0, url)
-    known = get_or_create_config(api, human, scale or scale_of(api, runs, keys or judges))
-    if scale and known != scale:
-        raise ValueError(
-            f"{human} has another scale already ({json.dumps(known)}): drop --scale, or use another --human."
-        )
-    facts = {"sampling": RANDOM if by == RANDOM else FILTERED, "by": by, "seed": seed, "feedback_key": human}
-    rubric = [{"feedback_key": human, "description": question or "Is the answer right?"}]
-    body = {"id": queue_id, "name": name, "rubric_items": rubric, "metadata": facts}
-    get_or_create_queue(api, body)
-    return Filled(queue_id, name, human, len(chosen), add_to_queue(api, queue_id, chosen), url)
+    filled = Filled(queue_id, name, keys.human, len(chosen), 0, url)
+    if chosen:
+        set_scale(api, runs, keys, scale)
+        rubric = [{"feedback_key": keys.human, "description": question or "Is the answer right?"}]
+        facts = {"sampling": RANDOM if by == RANDOM else FILTERED, "by": by, "seed": seed, "feedback_key": keys.human}
+        get_or_create_queue(api, {"id": queue_id, "name": name, "rubric_items": rubric, "metadata": facts})
+        filled.added = add_to_queue(api, queue_id, chosen)
+    return filled
 
 
 def read_answers(api: LangSmith, session: dict, before: dict | None) -> list[Answers]:
@@ -95,10 +90,17 @@ def read_answers(api: LangSmith, session: dict, before: dict | None) -> list[Ans
     return found
 
 
-def keys_of(
-    runs: Sequence[dict], by: str, judges: Sequence[str], human: str | None, experiment: str
-) -> tuple[str, list[str]]:
-    """The key of people's scores, and the keys to compare; raises ValueError when it is not clear which."""
+@dataclass
+class Keys:
+    """Feedback keys: of people's scores, of the judges, and those that are compared to choose answers."""
+
+    human: str
+    judges: list[str]
+    compared: list[str]
+
+
+def keys_of(runs: Sequence[dict], by: str, judges: Sequence[str], human: str | None, experiment: str) -> Keys:
+    """Which keys are meant; raises ValueError when that is not clear."""
     known = sorted({key for run in runs for key in run.get("feedback_stats") or {}})
     for key in judges:
         if key not in known:
@@ -106,14 +108,24 @@ def keys_of(
     machine = [key for key in known if key != human and not key.startswith(PREFIX)]
     named = list(judges) or (machine if len(machine) == 1 else [])
     human = human or (f"{PREFIX}{named[0]}" if len(named) == 1 else "human")
+    compared = named
     if by == "disagreement":
-        named = [*named, *([human] if human in known else [])] if named else [key for key in known if len(known) == 2]
-    if len(named) < NEEDED[by]:
+        compared = [*named, *([human] if human in known else [])] or (known if len(known) == 2 else [])
+    if len(compared) < NEEDED[by]:
         what = "two scores of the same runs" if NEEDED[by] == 2 else "a score"
         flags = "--judge KEY --judge KEY, or --judge KEY --human KEY" if NEEDED[by] == 2 else "--judge KEY"
         there = f"has {', '.join(known)}" if known else "has no scores yet"
         raise ValueError(f"--by {by} compares {what}: name them with {flags}. {experiment!r} {there}.")
-    return human, named if NEEDED[by] else []
+    return Keys(human, named, compared if NEEDED[by] else [])
+
+
+def set_scale(api: LangSmith, runs: Sequence[dict], keys: Keys, wanted: dict[str, Any] | None) -> None:
+    """Store how people score, unless that is known; raises ValueError when something else is wanted."""
+    known = find_config(api, keys.human)
+    if known is None:
+        create_config(api, keys.human, wanted or scale_of(api, runs, keys.judges))
+    elif wanted and known != wanted:
+        raise ValueError(f"{keys.human} has another scale ({json.dumps(known)}): drop --scale, or use another --human.")
 
 
 def scale_of(api: LangSmith, runs: Sequence[dict], keys: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A report card for a judge: its labels held against a person's, run by run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,20 @@ def agree(
         if key not in known:
             raise ValueError(f"No run of {experiment!r} has feedback {key!r}{offer(key, known) or ': there is none.'}")
     labelled = [found for run in runs if (found := labels_of_run(api, session, run, judge, human, by))]
+    how = drawn([item.run_id for item in labelled], filled_queues(api, human))
+    return report_card(session["name"], judge, human, runs, labelled, how, precision)
+
+
+def report_card(
+    experiment: str,
+    judge: str,
+    human: str,
+    runs: Sequence[dict],
+    labelled: Sequence[Labelled],
+    how: Drawn,
+    precision: float,
+) -> Agreement:
+    """The numbers of runs, of which some are labelled by both."""
     pairs = [(item.judge, item.human) for item in labelled]
     labels = labels_of(pairs)
     is_scale = len(labels) > 2 and not any(isinstance(label, str) for label in labels)
@@ -105,7 +119,7 @@ def agree(
     names = sorted({name for item in labelled for name in item.groups})
     members = {name: [(i.judge, i.human) for i in labelled if name in i.groups] for name in names}
     return Agreement(
-        session["name"],
+        experiment,
         judge,
         human,
         runs=len(runs),
@@ -121,7 +135,7 @@ def agree(
         specificity=specificity(pairs) if yes_or_no else None,
         precision=precision,
         more_labels=more_labels(pairs, precision),
-        drawn=drawn([item.run_id for item in labelled], filled_queues(api, human)),
+        drawn=how,
         groups=[Group(name, agreement(of), kappa(of)) for name, of in members.items()],
         disagreements=[item for item in labelled if item.judge != item.human],
     )

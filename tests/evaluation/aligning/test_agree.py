@@ -8,7 +8,6 @@ import requests
 
 import recorder
 from langsmith_rest import connection
-from langsmith_rest.commands import main
 from langsmith_rest.evaluation.aligning.agreement import agreement, confusion, kappa, labels_of, more_labels
 from langsmith_rest.evaluation.aligning.sampling import drawn, in_words
 from langsmith_rest.evaluation.comparing.compare import compare
@@ -61,11 +60,6 @@ def test_labels_that_a_precision_needs():
 
 
 @pytest.fixture
-def api(server):
-    return connection.connect(server.url)
-
-
-@pytest.fixture
 def labelled(api):
     """20 answers: the judge accepts 12, a person 10 of the 16 labelled; they disagree about two."""
     results = []
@@ -77,17 +71,6 @@ def labelled(api):
             feedback["human_correct"] = 1
         results.append({"inputs": {"q": i}, "outputs": {}, "feedback": feedback, "split": "easy" if i < 10 else "hard"})
     return recorder.record_langsmith_experiment("lab", results, experiment_name="after", langsmith=api)
-
-
-@pytest.fixture
-def run(monkeypatch, server, capsys):
-    monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
-
-    def run(*arguments):
-        code = main.main(list(arguments))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_the_report_card_is_what_anyone_can_count(labelled, run):

@@ -2,28 +2,9 @@
 
 import json
 
-import pytest
-
 import recorder
 from langsmith_rest import connection
-from langsmith_rest.commands import main
 from langsmith_rest.evaluation.queues_api import list_queue_runs
-
-
-@pytest.fixture
-def api(server):
-    return connection.connect(server.url)
-
-
-@pytest.fixture
-def run(monkeypatch, server, capsys):
-    monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
-
-    def run(*arguments):
-        code = main.main(list(arguments))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def record(api, name, scores):
@@ -39,6 +20,10 @@ def questions(api, queue_id):
     """The inputs of the runs in a queue, in the order of review."""
     runs = connection.call(api, "GET", f"/annotation-queues/{queue_id}/runs")
     return [item["inputs"]["q"] for item in runs]
+
+
+def queue_ids(api):
+    return [queue["id"] for queue in connection.call(api, "GET", "/annotation-queues")]
 
 
 def test_a_random_sample_is_put_into_a_queue(api, run):
@@ -102,10 +87,13 @@ def test_what_cannot_be_chosen_says_what_to_do(api, run):
     assert code == 2 and "name them with --judge KEY. 'after' has correct, tone." in err
     code, err = refused("after", "--by", "uncertain", "--judge", "corect")
     assert code == 2 and "Did you mean 'correct'?" in err
-    assert "add --scale, such as 1-5" in refused("starred", "--judge", "stars")[1]
+    assert "add --scale, such as 1-5" in refused("starred")[1]
+    assert run("review", "starred", "--scale", "1-5")[0] == run("review", "starred", "--by", "random")[0] == 0
+    assert "human_stars has another scale" in refused("starred", "--scale", "kind,rude")[1]
+    connection.call(api, "DELETE", "/annotation-queues", params={"queue_ids": queue_ids(api)})
     code, err = refused("after", "--by", "uncertain", "--judge", "correct")
     assert code == 1 and "repeat the runs, or name several judges" in err
-    assert connection.call(api, "GET", "/annotation-queues") == []
+    assert queue_ids(api) == []
 
 
 def test_servers_with_the_old_calls_only_get_the_same_queue(api, run, monkeypatch):
