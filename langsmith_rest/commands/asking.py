@@ -1,4 +1,4 @@
-"""Asking before something is lost."""
+"""Asking before anything is deleted or replaced."""
 
 import sys
 
@@ -9,7 +9,7 @@ def need_somebody(yes: bool) -> None:
 
 
 def ask(question: str) -> None:
-    """Ask on the terminal; raises LookupError unless the answer is yes, ValueError when there is nobody to ask."""
+    """Ask on the terminal; raises LookupError unless the answer is yes, and ValueError without a terminal."""
     if not sys.stdin.isatty():
         raise ValueError(f"{question} Nothing was changed, because there is no terminal to answer at: use --yes.")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
@@ -18,4 +18,4 @@ def ask(question: str) -> None:
 
 
 def agree(question: str) -> None:
-    """What `--yes` answers."""
+    """Stands in for `ask` with `--yes`."""

@@ -1,4 +1,4 @@
-"""What we assume about LangSmith where its documentation is silent, each tried on a throwaway dataset.
+"""What we assume about LangSmith where its documentation is silent; each assumption is tried on a throwaway dataset.
 
 A trial returns what it found when the assumption holds, and raises `Wrong` when it does not.
 """
@@ -194,7 +194,7 @@ def same_feedback(bench: Bench) -> str:
 
 
 def await_feedback(bench: Bench, score: float) -> int:
-    """How many items of our key there are, once the score is as wanted: feedback may be stored later than its 2xx."""
+    """Wait until the score is as wanted, since feedback may be stored after its 2xx; return the number of items."""
     scores = []
     for pause in (0, 1, 2, 4, 8, 15, 30):
         time.sleep(pause)
@@ -275,7 +275,7 @@ NOT_TRIED = ("429 comes with Retry-After", "bodies may be compressed outside of 
 
 
 def try_all(api: LangSmith) -> Iterator[dict[str, str]]:
-    """Yield each assumption as it was tried: held or wrong, and what was found."""
+    """Try each assumption; yield its name, whether it held, and what was found."""
     bench = Bench(api)
     try:
         for assumption, trial in TRIALS:

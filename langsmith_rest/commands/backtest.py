@@ -1,4 +1,4 @@
-"""The command `backtest`: from production runs to a verdict, each step of which can be done again."""
+"""The command `backtest`: from production runs to a verdict. Every step can be repeated."""
 
 import argparse
 import contextlib
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def moment(text: str) -> datetime | timedelta:
-    """A time, or how long ago: 90m, 24h, 7d, 2w."""
+    """Parse a time, or how long ago: 90m, 24h, 7d, 2w."""
     if ago := re.fullmatch(r"(\d{1,5})([mhdw])", text):
         return int(ago[1]) * UNITS[ago[2]]
     try:
@@ -96,7 +96,7 @@ def moment(text: str) -> datetime | timedelta:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raise ValueError, before anything is connected, when a flag is missing or has no effect; name it."""
+    """Raise ValueError, before anything is connected, for flags that are missing or have no effect."""
     if options.demo:
         if given := [name for name in DEMO if getattr(options, name)]:
             raise ValueError(f"--demo sets --{given[0]} itself: drop one of them.")
@@ -138,7 +138,7 @@ def in_tweets(name: str) -> str:
 
 
 def in_fixtures(name: str) -> str:
-    """The path of a sample file, relative where it can be: on Windows, not to another drive."""
+    """The path of a sample file: relative, except on another drive of Windows."""
     with contextlib.suppress(ValueError):
         return os.path.relpath(FIXTURES / name)
     return str(FIXTURES / name)
@@ -158,7 +158,7 @@ class Backtest:
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
-    """Do every step that is not done yet, print the comparison, and return the exit code."""
+    """Run every step that is not done yet, print the comparison, and return the exit code."""
     check_options(options)
     if options.demo:
         say(f"The demo is: {typed('backtest')} {shlex.join(flags_of(options))}")
@@ -200,7 +200,7 @@ def run_steps(connect: Connect, say: Say, options: argparse.Namespace) -> "Backt
 
 
 def say_near_misses(options: argparse.Namespace, keys: list[str], say: Say) -> None:
-    """Say which metrics of limits may be misspelt: whether they are shows at the end only, when all is scored."""
+    """Report limits whose metric may be misspelt: that only shows for certain after everything is scored."""
     limited = [name for limit in (options.fail_below, options.fail_above, options.max_regression) for name, _ in limit]
     for name in dict.fromkeys([*limited, *options.lower_is_better]):
         near = difflib.get_close_matches(name, keys, n=1)
@@ -209,7 +209,7 @@ def say_near_misses(options: argparse.Namespace, keys: list[str], say: Say) -> N
 
 
 def name_of(target: str, dataset: str) -> str:
-    """The experiment of a target unless it is given a name: other code in its file makes another experiment."""
+    """The experiment of a target that has no name: changed code in its file makes another experiment."""
     path, _, function = target.rpartition(":")
     if not Path(path).is_file():
         raise ValueError(f"{path or target}: there is no such file. A target is written FILE.py:FUNCTION.")
@@ -229,7 +229,7 @@ def backtest(
     mask: Mask | None,
     say: Say,
 ) -> Backtest:
-    """Choose, convert, score, run and score, judge, compare; each step finds what it did before."""
+    """Choose, convert, score, run, judge and compare; each step finds what it did before."""
     runs = list_runs(
         options.project, filter=options.filter, since=options.since, limit=options.limit, sample=options.sample,
         seed=options.seed, langsmith=api,
@@ -278,7 +278,7 @@ def backtest(
 def compare_all(
     api: LangSmith, baseline: str, targets: Iterable[str], options: argparse.Namespace
 ) -> tuple[Comparison, str | None]:
-    """The comparison, and what is wrong with the limits, which is no reason to hide what was found."""
+    """The comparison, and what is wrong with the limits, so that bad limits do not hide the results."""
     told = functools.partial(compare, api, baseline, *targets, dataset=options.dataset)
     try:
         return told(lower_is_better=options.lower_is_better, limits=limits_of(options)), None

@@ -131,7 +131,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 
 
 def wait(api: LangSmith, say: Say, options: argparse.Namespace) -> None:
-    """Wait for judges that run by themselves; what is missing then is missing for the gate, too."""
+    """Wait for judges that run by themselves; scores that are still missing then count as missing."""
     key, seconds = options.wait
     experiments = [options.baseline, *options.candidates]
     missing = wait_for_scores(
@@ -172,7 +172,7 @@ def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:
 
 
 def exit_code(comparison: Comparison, inconclusive: int) -> int:
-    """0 without a gate or with one that passed, 1 for one that failed or lacks scores, else what was chosen.
+    """0 without a gate or when it passed, 1 when it failed or lacks scores, otherwise --inconclusive-exit.
 
     The checks that decide are repeated on stderr.
     """

@@ -75,7 +75,7 @@ def cells(metric: Metric) -> tuple[str, ...]:
 
 
 def remarks(comparison: Comparison, candidate: Candidate) -> Iterable[str]:
-    """What the rows do not say: scores that are missing on one side, failed evaluators, clusters, repetitions."""
+    """What the table does not say: scores missing on one side, failed evaluators, clusters, repetitions."""
     found = [remark for metric in candidate.metrics for remark in remarks_on(metric)]
     for side, experiment in (("baseline", comparison.baseline), ("candidate", candidate)):
         for key, runs in experiment.failed_evaluators.items():
@@ -102,7 +102,7 @@ def remarks_on(metric: Metric) -> Iterable[str]:
 
 
 def correction_in_words(found: Correction) -> Iterable[str]:
-    """A judge's numbers as a person would have them, beside the row that has the judge's own."""
+    """A judge's numbers as a person would give them."""
     for what, value in (("baseline", found.baseline), ("candidate", found.candidate), ("difference", found.difference)):
         by = f"{found.metric}, {what} corrected by {found.human}"
         if value is None:
@@ -116,7 +116,7 @@ def correction_in_words(found: Correction) -> Iterable[str]:
 
 
 def advice(comparison: Comparison, exit_code: int) -> Iterable[str]:
-    """What to do about a gate that is inconclusive for want of pairs."""
+    """What to do about a gate that is inconclusive because there are too few pairs."""
     checks = comparison.gate.checks if comparison.gate else ()
     unsure = [check for check in checks if check.verdict == INCONCLUSIVE and not check.missing]
     for check in unsure:
@@ -179,7 +179,7 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 
 
 def in_markdown(comparison: Comparison, inconclusive_exit: int = 0) -> Iterable[str]:
-    """A comparison as GitHub shows it in a job's summary or a pull request."""
+    """A comparison as Markdown for a job summary or a pull request on GitHub."""
     for candidate in comparison.candidates:
         yield from (f"### {plain(candidate.name)} against {plain(comparison.baseline.name)}", "")
         yield from (f"[{plain(comparison.dataset)}](<{comparison.url}>), pairs: {matches_in_words(candidate)}", "")
@@ -212,6 +212,6 @@ def flips_in_markdown(candidate: Candidate) -> Iterable[str]:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Text that Markdown shows unchanged."""
     escaped = html.escape(" ".join(text.split()), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|~#" else c for c in escaped)

@@ -75,7 +75,7 @@ def check_command(command: Sequence[str]) -> None:
 
 
 def played(command: Sequence[str], options: argparse.Namespace) -> Iterator[Any]:
-    """Play the scenarios that are asked for, some at once (they mostly wait); give their verdicts in order."""
+    """Play the chosen scenarios, several at once since they mostly wait; return their verdicts in order."""
     serve = local.package().serve
     from langsmith_rest.conformance import scenarios  # which needs the store's packages
 
@@ -92,6 +92,6 @@ def played(command: Sequence[str], options: argparse.Namespace) -> Iterator[Any]
 
 
 def level_reached(verdicts: Sequence[Any], wanted: int) -> int:
-    """The highest level of which, and below which, nothing failed; 0 when it is none."""
+    """The highest level at which, and below which, nothing failed; 0 if there is none."""
     failed = [verdict.level for verdict in verdicts if verdict.problems]
     return min(failed, default=wanted + 1) - 1

@@ -1,4 +1,4 @@
-"""What commands connect to: what is configured, else the local store."""
+"""Which server commands connect to: the configured one, else the local store."""
 
 import contextlib
 import importlib.metadata
@@ -23,10 +23,10 @@ FIXTURES = next((folder for folder in (PACKAGE / "fixtures", PACKAGE.parent / "f
 def connect(
     purpose: str = "recording into", *, must_exist: bool = False, any_age: bool = False
 ) -> Iterator[connection.LangSmith]:
-    """Connect to what is configured; when nothing is, or the endpoint `local`, to the local store.
+    """Connect to the configured server; if none is configured, or the endpoint is `local`, to the local store.
 
-    Raises NotFound when that store does not exist and `must_exist`, as for reading. `any_age` lets it take runs that
-    LangSmith would refuse as too old.
+    Raises NotFound if that store does not exist and `must_exist` is set, as for reading. With `any_age`, it accepts
+    runs that LangSmith would refuse as too old.
     """
     if not is_local():
         yield connection.connect()
@@ -53,9 +53,9 @@ def say_where(purpose: str) -> None:
 
 
 def fetch_extras() -> None:
-    """Under `uvx --from PATH langsmith-rest`, start again with the packages that the local store needs, if it is meant.
+    """Under `uvx --from PATH langsmith-rest`, start again with the packages that the local store needs, if it is used.
 
-    What is installed stays as it is: `uvx` keeps its packages in its own cache.
+    Nothing installed is changed: `uvx` keeps its packages in its own cache.
     """
     is_uvx = os.environ.get("UV") and os.path.basename(sys.argv[0]).startswith("langsmith-rest")
     if not is_uvx or importlib.util.find_spec("flask") or "LANGSMITH_REST_EXTRAS" in os.environ:

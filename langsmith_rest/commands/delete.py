@@ -1,4 +1,4 @@
-"""`delete`: experiments with their runs and scores, or a dataset with all of them."""
+"""`delete`: delete experiments with their runs and scores, or a whole dataset."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
-    """Find all that is named before anything is deleted, and ask once."""
+    """Find everything that is named before anything is deleted, and ask once."""
     if options.all == bool(options.experiments):
         raise ValueError("name EXPERIMENTs to delete, or --dataset NAME --all to delete a whole dataset.")
     if options.all and not options.dataset:

@@ -64,7 +64,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 
 
 def finish(found: dict[str, list[Check]], endpoint: str | None, options: argparse.Namespace) -> int:
-    """Print what programs read, and return the exit code."""
+    """Print the JSON, if asked for, and return the exit code."""
     if options.json:
         print(json.dumps({"endpoint": endpoint, **found}))
     return 1 if any(check["verdict"] == WRONG for kind in found.values() for check in kind) else 0
@@ -74,7 +74,7 @@ def finish(found: dict[str, list[Check]], endpoint: str | None, options: argpars
 
 
 def of_this_machine() -> Iterator[Check]:
-    """What the settings are, and where each comes from; a key is never shown."""
+    """The settings, and where each comes from; a key is never shown."""
     values, key = connection.settings(), source_of("API_KEY")
     unused = ", which is not used: the endpoint is the local store" if key and is_local() else ""
     yield {"name": "key", "verdict": GOOD, "found": f"{key}{unused}" if key else "not set"}
@@ -91,7 +91,7 @@ def of_this_machine() -> Iterator[Check]:
 
 
 def source_of(setting: str) -> str | None:
-    """Which variable holds a setting, and whether that is the environment's or a file's; None when it is not set."""
+    """The variable that a setting comes from, and whether of the environment or of a file; None if it is not set."""
     file = dotenv.find_dotenv(usecwd=True)
     in_file = dotenv.dotenv_values(file) if file else {}
     for name in connection.names(setting):
@@ -105,7 +105,7 @@ def source_of(setting: str) -> str | None:
 
 
 def of_the_server(api: LangSmith) -> Iterator[Check]:
-    """Whether the server can be reached, takes the key, and is what we expect; stops at what makes the rest idle."""
+    """Whether the server is reachable and accepts the key; stops when further checks make no sense."""
     proxies = {scheme: urlsplit(address).hostname or "?" for scheme, address in api.session.proxies.items() if address}
     proxy = proxies.get(urlsplit(api.url).scheme) or proxies.get("all")
     yield {"name": "proxy", "verdict": GOOD, "found": f"through {proxy}" if proxy else "none"}

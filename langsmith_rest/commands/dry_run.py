@@ -1,4 +1,4 @@
-"""A LangSmith that has nothing yet and stores nothing: what recording would send can be looked at."""
+"""A LangSmith that is empty and stores nothing, to see what recording would send."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from langsmith_rest.recording.checking import prepare
 
 
 class DryRun(requests.adapters.BaseAdapter):
-    """Answers like a LangSmith that has nothing yet, and keeps what it was sent."""
+    """Answers like an empty LangSmith, and keeps the requests."""
 
     def __init__(self, dataset: dict[str, str]) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ STAGES = (
 
 
 def connect(dataset: dict[str, str]) -> connection.LangSmith:
-    """A connection whose requests go nowhere; `dataset` is what `POST /datasets` answers besides what was sent."""
+    """A connection whose requests go nowhere; `dataset` is added to the answer of `POST /datasets`."""
     session = requests.Session()
     session.headers["x-api-key"] = "dry-run"
     session.mount("http://", DryRun(dataset))
@@ -95,7 +95,7 @@ def connect(dataset: dict[str, str]) -> connection.LangSmith:
 
 
 def sent_requests(api: connection.LangSmith) -> list[dict[str, Any]]:
-    """What a dry run would have sent, in the order of its stages; within one, requests overlap."""
+    """What a dry run would have sent, in the order of its stages; within a stage, requests overlap."""
     adapter: Any = api.session.get_adapter(api.url)
     lines = [f"{sent['method']} {sent['path']}" for sent in adapter.requests]
     order = []
@@ -107,7 +107,7 @@ def sent_requests(api: connection.LangSmith) -> list[dict[str, Any]]:
 
 
 def verdicts(sources: Iterable[Iterable[Any]]) -> list[dict[str, Any]]:
-    """Of each result of some files whether it would be recorded, where it stands, and all that is wrong with it."""
+    """For each result of some files: whether it would be recorded, where it is, and all its problems."""
     found = []
     for results in sources:
         for number, result in enumerate(results, 1):

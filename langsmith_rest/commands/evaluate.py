@@ -84,7 +84,7 @@ def positive(text: str) -> int:
 
 
 def price(text: str) -> tuple[float, float]:
-    """Dollars for a million tokens that a model reads, and writes."""
+    """Dollars for a million tokens that a model reads, and for a million that it writes."""
     read, comma, written = text.partition(",")
     try:
         return float(read), float(written if comma else read)
@@ -100,7 +100,7 @@ OF_PAIRS = ("randomize_order", "seed")
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raise ValueError, before anything is connected, when flags do not go together; name the flag to change."""
+    """Raise ValueError, before anything is connected, for flags that exclude each other; name the flag to change."""
     runs_target = not options.pairwise and is_function(options.target or "")
     if (options.target or "").endswith(".py"):
         raise ValueError(f"{options.target} names no function: write {options.target}:FUNCTION.")
@@ -231,7 +231,7 @@ def report(found: Evaluation | Preferences, say: Say, as_json: bool) -> bool:
 
 
 def say_failed_runs(found: Evaluation, say: Say) -> bool:
-    """Say in how many runs the target failed, and why at first; returns whether such runs are recorded."""
+    """Report in how many runs the target failed, and the first reason; return whether such runs are recorded."""
     runs = found.done + found.existing + found.left_out
     if found.first_error:
         why = clean(shortened(found.first_error, 300))
@@ -242,7 +242,7 @@ def say_failed_runs(found: Evaluation, say: Say) -> bool:
 
 
 def say_failures(errors: Mapping[str, int], reasons: Mapping[str, Counter[str]], say: Say, where: str = "") -> None:
-    """Say which evaluators failed how often, and the most frequent reasons; `where` names the experiment."""
+    """Report which evaluators failed how often, and the most frequent reasons; `where` names the experiment."""
     for key, number in errors.items():
         head = f"The evaluator {key} failed {counted(number, 'time')}{where}, with the reason in its feedback."
         [first, *others] = reasons[key].most_common(SHOWN_REASONS)
@@ -255,7 +255,7 @@ def say_failures(errors: Mapping[str, int], reasons: Mapping[str, Counter[str]],
 
 
 def say_doubts(found: Evaluation, say: Say) -> None:
-    """Say what went as asked, but hardly as meant."""
+    """Report what worked but was probably not intended."""
     name = found.experiment_name
     if found.bare:
         nothing = f", {found.nothing:,} of them None: does the target return its answer?" if found.nothing else "."
@@ -275,7 +275,7 @@ def say_doubts(found: Evaluation, say: Say) -> None:
 
 
 def lines(found: Evaluation) -> list[str]:
-    """What became of the runs, and what the feedback of the whole experiment comes to."""
+    """What happened to the runs, and the sums of the feedback of the whole experiment."""
     rows = [("experiment", found.experiment_name)]
     if found.done or found.existing or found.left_out:
         known = f", {found.existing:,} known" if found.existing else ""
@@ -300,7 +300,7 @@ def pairwise_lines(found: Preferences) -> list[str]:
 
 
 def judged_words(key: str, judged: Judged, experiments: list[str]) -> str:
-    """Which experiment was preferred, by example, ties apart; or what a rate comes to."""
+    """Which experiment was preferred, by example, with ties separate; or the value of a rate."""
     rate, n = judged.rate, len(judged.judgements)
     if key.endswith(POSITION_BIAS) and rate:
         changed = sum(scores[0] for scores in judged.judgements)

@@ -98,7 +98,7 @@ def share(text: str) -> float:
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
-    """Check all that can be checked here, then connect and do it."""
+    """Check everything that can be checked here, then connect and run the command."""
     if options.action == "list":
         with connect("reading", must_exist=True) as api:
             return show_list(upload.list_evaluators(api, target_of(api, options)), options.json)
@@ -127,7 +127,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 
 
 def find_place(connect: Connect, options: argparse.Namespace) -> None:
-    """Take the place of the evaluator that is to be replaced; raises ValueError when none is named."""
+    """Find the evaluator to replace, to upload in its place; raises ValueError when none is named."""
     if not options.replace:
         raise ValueError("Name what the evaluator is attached to: --dataset NAME or --project NAME.")
     with connect("reading", must_exist=True) as api:
@@ -154,9 +154,9 @@ def is_local(api: LangSmith) -> bool:
 
 
 def say_what_follows(api: LangSmith, dataset_id: str, dataset: str, say: Say) -> None:
-    """Say which evaluators of the local store will score new runs of a dataset; nothing where nobody knows.
+    """Say which evaluators of the local store will score new runs of a dataset; nothing for other servers.
 
-    LangSmith is not asked: recording there makes the calls that it needs, and no others.
+    LangSmith is not asked, so that recording there makes no extra calls.
     """
     if not is_local(api):
         return
@@ -268,7 +268,7 @@ def a_run(api: LangSmith, dataset: str, experiment: str | None) -> tuple[dict, d
 
 
 def as_given(run: dict, session_id: str) -> dict[str, Any]:
-    """A run as an evaluator gets it: the fields in lower case, those that are not set being None."""
+    """A run as an evaluator gets it: lower-case fields; those that are not set are None."""
     found = {**dict.fromkeys(name.lower() for name in SELECTS), **run, "session_id": session_id}
     return {**found, "run_type": found["run_type"].lower(), "status": found["status"].lower()}
 

@@ -9,9 +9,9 @@ from langsmith_rest.wording import clean
 
 
 def write_junit(path: str, comparison: Comparison, inconclusive_exit: int) -> None:
-    """Write one test case for each check, or for each metric where there are no limits, which then all pass.
+    """Write one test case for each check; without limits, one for each metric, which then all pass.
 
-    An inconclusive check is a failure where the exit code says so, else it is skipped.
+    An inconclusive check is a failure if the exit code says so, otherwise it is skipped.
     """
     suite = ElementTree.Element("testsuite", name=clean(f"compare {comparison.dataset}"))
     properties = ElementTree.SubElement(suite, "properties")

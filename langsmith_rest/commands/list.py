@@ -1,4 +1,4 @@
-"""`list`: the datasets there are, or the experiments of one."""
+"""`list`: the datasets, or the experiments of one dataset."""
 
 import argparse
 import json

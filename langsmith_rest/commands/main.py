@@ -36,7 +36,7 @@ GATES = ("backtest", "compare", "evaluate")  # in CI, their 1 means that somethi
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something was refused or missing, 2 misuse.
 
-    What is no command is a file, or a flag, of `record`.
+    Anything that is not a command is a file or a flag of `record`.
     """
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else "record"
@@ -78,7 +78,7 @@ def top_parser() -> argparse.ArgumentParser:
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Help that fits on one screen: an option and what it means stand on one line."""
+    """Help that fits on one screen: each option and its explanation are on one line."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=36)
@@ -100,7 +100,7 @@ def in_usage(argument: argparse.Action) -> str:
 
 
 def run_command(command: Any, options: argparse.Namespace) -> int:
-    """Run a command whose flags are read; what it raises for people becomes a message and an exit code."""
+    """Run a command whose flags are parsed; expected errors become a message and an exit code."""
     from langsmith_rest.commands.connecting import connect, fetch_extras
 
     try:
@@ -116,7 +116,7 @@ def run_command(command: Any, options: argparse.Namespace) -> int:
 
 
 def explain(error: Exception, options: argparse.Namespace) -> tuple[str, int, dict[str, Any]]:
-    """The message for people, the exit code, and what more --json prints; raises what is a bug of ours."""
+    """The message, the exit code, and additional fields for --json; raises errors that are bugs of ours."""
     from dataclasses import asdict
 
     import requests
@@ -144,13 +144,13 @@ def explain(error: Exception, options: argparse.Namespace) -> tuple[str, int, di
 
 
 def is_bad_filter(error: Any, options: argparse.Namespace) -> bool:
-    """Whether the server refused what --filter says."""
+    """Whether the server refused the text of --filter."""
     status = getattr(error.response, "status_code", None)
     return status in (400, 422) and bool(getattr(options, "filter", None)) and "filter" in str(error).lower()
 
 
 def refuse_empty_names(options: argparse.Namespace) -> None:
-    """Raise ValueError for an empty name, as an unset variable of a script leaves one."""
+    """Raise ValueError for an empty name, which an unset variable of a script leaves."""
     for flag in ("dataset", "experiment", "project", "name"):
         name = getattr(options, flag, None)
         if isinstance(name, str) and not name.strip():
@@ -158,7 +158,7 @@ def refuse_empty_names(options: argparse.Namespace) -> None:
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
-    """What `--metadata KEY=VALUE` gives, values being JSON where they can be; None when there is none."""
+    """The metadata of `--metadata KEY=VALUE`; values are JSON where possible. None without any."""
     from langsmith_rest.recording.checking import unfit
 
     metadata: dict[str, Any] = {}
@@ -175,12 +175,12 @@ def parse_metadata(pairs: list[str]) -> dict[str, Any] | None:
 
 
 def say(text: str) -> None:
-    """Tell people something, on stderr; stdout is for results."""
+    """Print a message to stderr; stdout is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
 def failed(options: argparse.Namespace, reason: str, code: int, found: dict[str, Any]) -> int:
-    """Say why a command ended early; with --json, print an object that says so as well."""
+    """Report why a command ended early; with --json, also print an object that says so."""
     say(f"{program()} {options.command}: {reason}")
     if getattr(options, "json", False):
         print(json.dumps({"error": reason, "exit_code": code, **found}))
@@ -188,7 +188,7 @@ def failed(options: argparse.Namespace, reason: str, code: int, found: dict[str,
 
 
 class Stdout(io.RawIOBase):
-    """Standard output that takes no offence when its reader has seen enough, as in `... | head -1`."""
+    """Standard output that ignores a reader that has stopped reading, as in `... | head -1`."""
 
     def writable(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Long work shows itself: a line that is rewritten on a terminal, a line every 10 seconds elsewhere."""
+"""Progress of long work: one line that is rewritten on a terminal, otherwise a line every 10 seconds."""
 
 import contextlib
 import sys
@@ -15,7 +15,7 @@ OnProgress = Callable[[int, int | None], None]  # told how many are done, and of
 
 @contextlib.contextmanager
 def shown(say: Say) -> Iterator[Callable[[Callable[[], str]], None]]:
-    """Gives a function to call as often as wanted, with what makes the line when it is time for one."""
+    """Yield a function that may be called as often as you like; `line` makes the text when it is time for one."""
     on_terminal = sys.stderr.isatty()
     last = 0.0 if on_terminal else monotonic()
 
@@ -42,7 +42,7 @@ def counting(what: str, say: Say) -> Iterator[OnProgress]:
 
 @contextlib.contextmanager
 def waiting(what: str, say: Say) -> Iterator[None]:
-    """Show that something is under way whose progress is not known, and for how long it has been."""
+    """Show that something is under way whose progress is unknown, and for how long."""
     ended, begin = threading.Event(), monotonic()
 
     def run() -> None:

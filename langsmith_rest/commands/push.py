@@ -1,4 +1,4 @@
-"""`push`: experiments of the local store go to LangSmith, or to another store."""
+"""`push`: copy experiments of the local store to LangSmith, or to another store."""
 
 import argparse
 import json
@@ -60,7 +60,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 
 
 def destination(endpoint: str | None) -> LangSmith:
-    """The connection to push to; raises SetupError when nothing says where that is."""
+    """The connection to push to; raises SetupError if none is configured."""
     if not endpoint and is_local():
         place = "set LANGSMITH_API_KEY (see .env.example), or name another store with --to ENDPOINT"
         raise SetupError(f"push needs a destination: {place}.")
@@ -68,7 +68,7 @@ def destination(endpoint: str | None) -> LangSmith:
 
 
 def report(session: dict[str, Any], recording: Recording, say: Say) -> None:
-    """Say what was sent, and what was left behind."""
+    """Report what was sent, and what was left out."""
     name = recording.experiment_name
     for rejected in recording.rejected[:20]:
         say(f"{name}: {', '.join(f'{key} {value}' for key, value in rejected.items())}")

@@ -1,4 +1,4 @@
-"""`record`: read results from files, record each file as an experiment, and show what became of them."""
+"""`record`: read results from files, record each file as an experiment, and show what was recorded."""
 
 import argparse
 import contextlib
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
-    """Record every file, print what its results come to, and the link last."""
+    """Record every file, print a summary of each, and the links last."""
     if not options.files and options.is_typed:
         raise ValueError("name a FILE of results, or - for standard input.")
     if options.experiment and len(options.files) > 1:
@@ -95,7 +95,7 @@ def links(recordings: list[recorder.Recording]) -> list[str]:
 def record_file(
     api: connection.LangSmith, opened: Opened, checked: CheckedFile, options: argparse.Namespace, say: Say
 ) -> tuple[recorder.Recording, dict[str, Any]]:
-    """Record one checked file, show what became of it, and return that for people and for programs."""
+    """Record one checked file, print what was recorded, and return it."""
     recording = record(api, opened, checked, options, say, verify=not options.no_verify)
     others = record_output.other_runs(api, recording) if options.experiment and not options.no_verify else 0
     summary = record_output.summary(opened.results)

@@ -1,4 +1,4 @@
-"""What people see of `record`: what became of results, what they come to, and what a dry run would send."""
+"""What `record` prints: what was recorded, a summary of the results, or what a dry run would send."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ OLD_RESULTS = 'docs/record.md, "Old results"'
 
 
 def other_runs(api: connection.LangSmith, recording: recorder.Recording) -> int:
-    """How many runs the experiment holds besides these: somebody may have used its name before."""
+    """How many other runs the experiment has: somebody may have used its name before."""
     with contextlib.suppress(requests.RequestException):  # all is recorded, whether this is known or not
         there = rest.read_session(api, recording.experiment_id).get("run_count") or 0
         return max(there - recording.runs_recorded - recording.runs_existing, 0)
@@ -29,7 +29,7 @@ def other_runs(api: connection.LangSmith, recording: recorder.Recording) -> int:
 
 
 def report(source: Any, recording: recorder.Recording, others: int, moved: int, say: Say) -> None:
-    """Say what became of the results of `source`; `others` are further runs of the experiment."""
+    """Report what was recorded of `source`; `others` are other runs of the experiment."""
     for line in alike((f"{source.name}, result {one['result']}", one["reason"]) for one in recording.rejected):
         say(line)
     if not recording.runs_recorded and not recording.feedback and not recording.rejected:
@@ -74,7 +74,7 @@ class Summary:
     errors: int = 0
 
     def percentile(self, share: float) -> float | None:
-        """The latency below which `share` of the results lie, between neighbours in proportion, as on the pages."""
+        """The latency below which `share` of the results lie, interpolated between neighbours, as on the pages."""
         if len(self.latencies) < 2:
             return self.latencies[0] if self.latencies else None
         return statistics.quantiles(self.latencies, n=100, method="inclusive")[round(100 * share) - 1]
@@ -97,7 +97,7 @@ def summary(results: Iterable[Any]) -> Summary:
 
 
 def count_tokens(run: dict[str, Any]) -> int:
-    """The tokens of a trace, which count where they were used."""
+    """The tokens of a trace, counted where they were used."""
     usage = (run.get("metadata") or {}).get("usage_metadata")
     counts = usage if isinstance(usage, dict) else {}
     total, *parts = (
@@ -107,7 +107,7 @@ def count_tokens(run: dict[str, Any]) -> int:
 
 
 def print_table(recording: recorder.Recording, found: Summary) -> None:
-    """Print what the results of one experiment come to."""
+    """Print a summary of the results of one experiment."""
     besides = [counted(found.errors, "error"), *([counted(found.tokens, "token")] if found.tokens else [])]
     rows = [
         ("experiment", clean(recording.experiment_name)),

@@ -1,4 +1,4 @@
-"""Where the results of `record` come from: our own files, mapped ones, and files of other harnesses."""
+"""Where the results of `record` come from: our own files, mapped files, and files of other harnesses."""
 
 import argparse
 import contextlib
@@ -31,13 +31,13 @@ UNKNOWN = "unknown field"  # what a `--map` can mend
 
 
 class Results(list[Any]):
-    """The results of one experiment of another harness's file."""
+    """The results of one experiment in a file of another harness."""
 
     name = ""  # for messages
 
 
 class Masked:
-    """Results with every text masked, each time they are gone through."""
+    """Results of which every text is masked, on each iteration."""
 
     def __init__(self, results: Any, mask: Mask) -> None:
         self.results, self.mask = results, mask
@@ -61,7 +61,7 @@ class Opened:
 
 
 def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say) -> list[Opened]:
-    """What the named files hold; raises ValueError for what cannot be read."""
+    """Open the named files; raises ValueError for those that cannot be read."""
     rules = mapping.parse_rules(options.map)
     if rules and options.format not in (None, OURS):
         raise ValueError(f"--map and --format {options.format} exclude each other: drop one.")
@@ -116,7 +116,7 @@ def is_csv(name: str) -> bool:
 
 
 def open_file(stack: contextlib.ExitStack, name: str, say: Say) -> IO[bytes]:
-    """Open a file of results; what can be read only once, such as standard input, is copied first."""
+    """Open a file of results; input that can be read only once, such as standard input, is copied first."""
     if name == SAMPLE and not os.path.exists(name):
         return stack.enter_context(open(FIXTURES / "results.jsonl", "rb"))
     if name == "-" and sys.stdin.isatty():
@@ -136,7 +136,7 @@ def open_file(stack: contextlib.ExitStack, name: str, say: Say) -> IO[bytes]:
 
 
 def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile]]:
-    """Check everything before the first request; every problem of every file goes into one error."""
+    """Check everything before the first request; one error lists every problem of every file."""
     checked, problems = [], []
     for source in sources:
         try:
@@ -157,7 +157,7 @@ def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile
 
 
 def check(source: Opened, say: Say) -> CheckedFile:
-    """Check the results of a source, and show how far that is; raises ValueError with all their problems."""
+    """Check the results of a source, and show the progress; raises ValueError with all their problems."""
     with counting(f"{source.results.name}: results checked", say) as on_progress:
         return CheckedFile(source.results, on_progress)
 

@@ -1,4 +1,4 @@
-"""`view`: serve the pages of the local store, or write what they offer for download to a file."""
+"""`view`: serve the pages of the local store, or export what they show to a file."""
 
 import argparse
 import contextlib
@@ -119,7 +119,7 @@ def show(url: str, in_browser: bool) -> None:
 
 
 def export(file: Path, experiments: list[str]) -> int:
-    """Write what a page offers for download, without serving pages to anybody."""
+    """Write what a page offers for download, without serving the pages."""
     if file.suffix not in (".html", ".jsonl", ".csv"):
         raise ValueError(f"--export {file}: the name must end in .html (a comparison), .jsonl or .csv (an experiment).")
     if not experiments or file.suffix != ".html" and len(experiments) > 1:
@@ -150,7 +150,7 @@ def export(file: Path, experiments: list[str]) -> int:
 
 
 def save(file: Path, answer: requests.Response) -> None:
-    """Write a download to a file, which appears whole or stays as it was."""
+    """Write a download to a file, which appears as a whole or not at all."""
     unfinished = None
     try:
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f"{file.name}.", delete=False) as out:

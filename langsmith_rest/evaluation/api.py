@@ -1,4 +1,4 @@
-"""The HTTP calls beyond recording, one function each; runs come out in the v2 form, whichever API served them."""
+"""The HTTP calls beyond recording, one function each. Runs have the v2 form, whichever API served them."""
 
 import difflib
 import itertools
@@ -24,7 +24,7 @@ LATEST = re.compile(r"latest(?:~(\d{1,6}))?")
 
 
 def read_dataset(api: LangSmith, dataset_id: str) -> dict:
-    """The dataset of that id; raises LookupError when there is none."""
+    """The dataset with this id; raises LookupError if there is none."""
     try:
         return connection.call(api, "GET", f"/datasets/{dataset_id}")
     except requests.HTTPError as error:
@@ -34,7 +34,7 @@ def read_dataset(api: LangSmith, dataset_id: str) -> dict:
 
 
 def find_dataset(api: LangSmith, name: str) -> dict:
-    """The dataset of that name; raises LookupError with near names when there is none."""
+    """The dataset with this name; raises LookupError with similar names if there is none."""
     if found := rest.find_dataset(api, name):
         return found
     known = [dataset["name"] for _, dataset in zip(range(1000), list_datasets(api), strict=False)]
@@ -42,7 +42,7 @@ def find_dataset(api: LangSmith, name: str) -> dict:
 
 
 def server_time(api: LangSmith) -> datetime:
-    """What the server's clock says, rounded up to a second; ours where it does not say."""
+    """The server's clock, rounded up to a second; ours if the server does not say."""
     said = connection.send(api, "GET", "/info").headers.get("Date")
     try:
         return parsedate_to_datetime(said or "") + timedelta(seconds=1)
@@ -51,12 +51,12 @@ def server_time(api: LangSmith) -> datetime:
 
 
 def list_datasets(api: LangSmith) -> Iterator[dict]:
-    """Yield all datasets, that with the newest experiment first."""
+    """Yield all datasets, the one with the newest experiment first."""
     return pages(api, "/datasets", {})
 
 
 def list_examples(api: LangSmith, dataset_id: str, **query: Any) -> Iterator[dict]:
-    """Yield every example of a dataset; `splits`, `as_of`, `order`, `select` and alike narrow or change what comes."""
+    """Yield every example of a dataset; `splits`, `as_of`, `order`, `select`, ... are those of the API."""
     return pages(api, "/examples", {"dataset": dataset_id, **query})
 
 
@@ -64,16 +64,16 @@ def list_examples(api: LangSmith, dataset_id: str, **query: Any) -> Iterator[dic
 
 
 def list_sessions(api: LangSmith, **query: Any) -> Iterator[dict]:
-    """Yield the experiments that `name`, `name_contains`, `reference_dataset` (an id) and alike ask for."""
+    """Yield experiments; filter by `name`, `name_contains`, `reference_dataset` (an id), ..."""
     return pages(api, "/sessions", query)
 
 
 def find_experiment(api: LangSmith, name: str, dataset_id: str | None = None) -> dict:
-    """The experiment of that name or id, of that dataset if one is given.
+    """The experiment with this name or id, of one dataset if `dataset_id` is given.
 
-    `latest` is the one that started last, `latest~1` the one before it, unless one has that very name.
+    `latest` is the one that started last and `latest~1` the one before it, unless an experiment has that very name.
 
-    Raises LookupError with near names when there is none, and with the datasets when there are several.
+    Raises LookupError with similar names if there is none, and with the datasets if there are several.
     """
     of_dataset = {"reference_dataset": dataset_id} if dataset_id else {}
     found = list(list_sessions(api, name=name, **of_dataset))
@@ -91,7 +91,7 @@ def find_experiment(api: LangSmith, name: str, dataset_id: str | None = None) ->
 
 
 def find_latest(api: LangSmith, back: int, dataset_id: str | None) -> dict:
-    """The experiment that started last, or `back` before it; raises LookupError when there are not so many."""
+    """The experiment that started last, or `back` before it; raises LookupError if there are too few."""
     query = {"reference_dataset": dataset_id} if dataset_id else {"reference_free": "false"}
     newest = list(itertools.islice(list_sessions(api, sort_by="start_time", **query), back + 1))
     if len(newest) > back:
@@ -101,7 +101,7 @@ def find_latest(api: LangSmith, back: int, dataset_id: str | None) -> dict:
 
 
 def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:
-    """The end of a sentence that says which experiment may have been meant, of the newest 1,000."""
+    """The end of an error message: similar names among the newest 1,000 experiments."""
     query = {"reference_dataset": dataset_id} if dataset_id else {"reference_free": "false"}
     known = [session["name"] for _, session in zip(range(1000), list_sessions(api, **query), strict=False)]
     nothing = " in this dataset: it has no experiments." if dataset_id else ": there are no experiments yet."
@@ -109,7 +109,7 @@ def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:
 
 
 def find_project(api: LangSmith, name: str) -> dict:
-    """The tracing project (or experiment) of that name or id; raises LookupError with near names when there is none."""
+    """The tracing project or experiment with this name or id; raises LookupError with similar names."""
     found = rest.find_session(api, name=name)
     if not found and UUID.fullmatch(name):
         found = rest.find_session(api, id=name)
@@ -122,7 +122,7 @@ def find_project(api: LangSmith, name: str) -> dict:
 
 
 def offer(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence that offers the names nearest to one, else the first; empty when there are none."""
+    """The end of an error message: the most similar names, else the first ones; empty if there are none."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     near += [other for other in known if other.startswith(name) and other not in near][: 3 - len(near)]
     if near:
@@ -134,12 +134,12 @@ def offer(name: str, known: Sequence[str]) -> str:
 
 
 def list_session_feedback(api: LangSmith, session_id: str, **query: Any) -> Iterator[dict]:
-    """Yield the single feedback of an experiment's runs and of itself; `key`, `level` (run, session), ... narrow it."""
+    """Yield the feedback of an experiment's runs and of the experiment; `key`, `level`, ... filter it."""
     return pages(api, "/feedback", {"session": session_id, **query})
 
 
 def create_one_feedback(api: LangSmith, item: dict) -> None:
-    """Create feedback that belongs to no run (an experiment's), under an id of ours."""
+    """Create feedback of an experiment itself, under a deterministic id."""
     try:
         connection.send(api, "POST", "/feedback", json=item)
     except requests.HTTPError as error:
@@ -154,7 +154,7 @@ def delete_experiments(api: LangSmith, session_ids: Sequence[str]) -> None:
 
 
 def delete_dataset(api: LangSmith, dataset_id: str) -> None:
-    """Delete a dataset with its examples, and nothing but its examples; its experiments may stay."""
+    """Delete a dataset with its examples; its experiments may stay."""
     connection.send(api, "DELETE", f"/datasets/{dataset_id}")
 
 
@@ -163,7 +163,7 @@ def delete_feedback(api: LangSmith, feedback_id: str) -> None:
 
 
 def create_comparative(api: LangSmith, comparative: dict) -> None:
-    """Create a comparative experiment; one that is there already, under an id of ours, stays as it is."""
+    """Create a comparative experiment under a deterministic id; an existing one is left unchanged."""
     try:
         connection.send(api, "POST", "/datasets/comparative", json=comparative)
     except requests.HTTPError as error:
@@ -172,7 +172,7 @@ def create_comparative(api: LangSmith, comparative: dict) -> None:
 
 
 def pages(api: LangSmith, path: str, query: dict[str, Any]) -> Iterator[dict]:
-    """Yield what a list endpoint has, asking for one page at a time."""
+    """Yield the items of a list endpoint, page by page."""
     offset = 0
     while page := connection.call(api, "GET", path, params={**query, "limit": PAGE, "offset": offset}):
         yield from page
@@ -182,7 +182,7 @@ def pages(api: LangSmith, path: str, query: dict[str, Any]) -> Iterator[dict]:
 
 
 def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Yield the items in lists of `size`, the last one shorter."""
+    """Yield the items in lists of `size`; the last one may be shorter."""
     iterator = iter(items)
     while some := list(itertools.islice(iterator, size)):
         yield some

@@ -1,4 +1,4 @@
-"""Backtests: runs of a production project become a dataset, and the baseline that a new system has to beat on it."""
+"""Backtests: runs of a production project become a dataset, and the baseline that a new system has to beat."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -105,16 +105,16 @@ def nothing_found(runs: Runs) -> str:
 
 
 def copied(api: LangSmith, session: dict) -> Tally:
-    """The ids of the production runs whose copies an experiment has."""
+    """The ids of the production runs that an experiment has copies of."""
     since = (parse_time(session["start_time"]) or EPOCH) - MARGIN
     found = query_runs(api, session["id"], ("ID", "METADATA"), since=since, page_size=1000, is_root=True)
     return Tally(str((run.get("metadata") or {}).get(SOURCE)) for run in found)
 
 
 def moved_to(session: dict | None, now: datetime) -> datetime:
-    """When the copy of an older run starts: with its experiment, or where LangSmith still takes it.
+    """When the copy of an older run starts: with its experiment, or at the earliest time that LangSmith accepts.
 
-    A whole hour where it can be, so that a repetition soon after, or at the same time, moves a run to the same place.
+    A whole hour where possible, so that a repetition soon after, or at the same time, moves a run to the same place.
     """
     start = parse_time(session["start_time"]) if session else None
     if start and start > now - STILL_GOOD:
@@ -124,7 +124,7 @@ def moved_to(session: dict | None, now: datetime) -> datetime:
 
 @dataclass
 class Copying:
-    """Production runs on their way into a dataset and an experiment."""
+    """Production runs while they are copied into a dataset and an experiment."""
 
     api: LangSmith
     project_id: str
@@ -162,7 +162,7 @@ class Copying:
         self.rejected.append({SOURCE: run_id, "reason": reason})
 
     def example(self, result: dict[str, Any]) -> Example | None:
-        """A result's example; None when JSON cannot hold it, which the recorder will refuse."""
+        """A result's example; None if JSON cannot hold it, so that the recorder refuses it."""
         outputs = None if result["error"] else result["outputs"]
         try:
             fields = bodies.canonical_fields(

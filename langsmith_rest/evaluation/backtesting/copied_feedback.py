@@ -15,7 +15,7 @@ from langsmith_rest.recording.sending import create_feedback
 
 
 def copy_all_feedback(api: LangSmith, experiment_id: str, mask: Mask | None) -> int:
-    """Give the runs of a baseline the feedback of the runs that they are copies of; returns how much changed."""
+    """Give the runs of a baseline the feedback of the runs they were copied from; return how much changed."""
     session = rest.find_session(api, id=experiment_id)
     since = as_time(session or {}) - MARGIN
     runs = query_runs(api, experiment_id, ("ID", "TRACE_ID", "START_TIME", "METADATA"), since=since, page_size=1000)
@@ -35,7 +35,7 @@ def copy_all_feedback(api: LangSmith, experiment_id: str, mask: Mask | None) -> 
 
 
 def feedback_copy(item: dict, run: dict, experiment_id: str, mask: Mask | None) -> dict[str, Any]:
-    """Feedback of a production run as that of its copy, under an id that evaluators of the same key do not use."""
+    """Feedback of a production run for its copy, under an id that evaluators of the same key do not use."""
     try:
         return masked_copy(item, run, experiment_id, mask)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Masking: no text of production leaves it as it was."""
+"""Masking: every text of production goes through the user's function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def masked(value: Any, mask: Mask) -> Any:
 
 
 def guarded(mask: Mask) -> Mask:
-    """The mask, but what it raises is a ValueError that says so."""
+    """The mask, with its exceptions turned into ValueErrors that name it."""
 
     def guard(text: str) -> str:
         try:
@@ -45,7 +45,7 @@ SAID_OF_FEEDBACK = ("key", "value", "comment", "correction")
 
 
 def masked_result(result: Any, mask: Mask) -> Any:
-    """A result with every text in it masked, those of its steps as well; what is no result stays as it is."""
+    """A result with every text masked, also those of its steps; anything else is returned unchanged."""
     if not isinstance(result, dict):
         return result
     said = {name: masked(result[name], mask) for name in SAID if name in result}

@@ -1,4 +1,4 @@
-"""Put the runs of a file into a tracing project, where production runs are; for trying backtests, and for imports."""
+"""Put the runs of a file into a tracing project, as production would; for trying backtests, and for imports."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 
 @dataclass
 class Loaded:
-    """What loading a file did."""
+    """What was loaded."""
 
     project: dict
     new: int  # traces that were sent
@@ -37,7 +37,7 @@ class Loaded:
     moved: list[timedelta] = field(default_factory=list)  # of the sent ones, by how much
 
     def __str__(self) -> str:
-        """How many were moved by how much, and what follows."""
+        """How many runs were moved by how much, and what that means."""
         least, most = (f"{by / DAY:.1f}" for by in (min(self.moved), max(self.moved)))
         days = f"{most} days" if least == most else f"{least} to {most} days, so closer together"
         return f"{len(self.moved):,} of {self.new:,} by {days}: --since, --limit and the pages use their new times"
@@ -65,11 +65,11 @@ AS_THEY_WERE = Placing(EPOCH, EPOCH)
 
 
 def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
-    """Put results of a file into a project, made when missing; doing it again changes nothing.
+    """Put the results of a file into a project, which is created if missing. Doing it again changes nothing.
 
-    LangSmith takes no runs of yesterday, so older ones are moved: all by the same time, such that the last one has
-    just ended; those of more than 20 hours move closer together in their order. Original times stay in the metadata.
-    Where runs of any age are taken, as by the local store of the command line, none is moved.
+    LangSmith refuses runs of yesterday, so older ones are moved: all by the same time, so that the last one has just
+    ended; runs of more than 20 hours move closer together and keep their order. Original times stay in the metadata.
+    Servers that accept runs of any age, such as the local store of the command line, get the original times.
     """
     checked = CheckedFile(file)
     now = datetime.now(UTC)
@@ -108,7 +108,7 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
 
 
 def extremes(file: ResultFile) -> tuple[timedelta, datetime]:
-    """How long the longest of the results took, and when the last one ended; now, where no times are given."""
+    """How long the longest result took, and when the last one ended; now, if no times are given."""
     longest, last = timedelta(0), None
     for result in file:
         start = parse_time(result.get("start_time"))
@@ -119,7 +119,7 @@ def extremes(file: ResultFile) -> tuple[timedelta, datetime]:
 
 
 def open_project(api: LangSmith, name: str, start: datetime, metadata: dict[str, Any]) -> dict:
-    """Create a tracing project, or find the one of that name."""
+    """Create a tracing project, or find the one with this name."""
     session = {
         "id": bodies.uuid5(f"project-{name}"),
         "name": name,
@@ -138,7 +138,7 @@ def open_project(api: LangSmith, name: str, start: datetime, metadata: dict[str,
 
 
 def traces_of(file: ResultFile, session_id: str, start: datetime, placing: Placing) -> Iterator[tuple[Runs, timedelta]]:
-    """Yield the runs of each result, the root last, and by how much they move; without times they go to `start`."""
+    """Yield the runs of each result, the root last, and by how much they move; without times they start at `start`."""
     counts = Tally()
     for result in file:
         fields = bodies.canonical_fields(result)

@@ -52,7 +52,7 @@ AFTERWARDS = timedelta(hours=1)  # steps may begin after their root has ended
 
 
 def copy_of(run: dict, steps: Steps, shift: timedelta, not_before: datetime, mask: Mask | None) -> dict[str, Any]:
-    """A run as (a part of) a result: masked, its times moved by `shift`, its id and its own times in the metadata."""
+    """A run as (part of) a result: masked, moved by `shift`, with its id and its original times in the metadata."""
     start = max(as_time(run), not_before)  # clocks differ; what begins before its parent would be refused
     end = max(as_time(run, "end_time"), start)
     has_failed = str(run.get("status")).upper() == "ERROR"
@@ -85,7 +85,7 @@ def copy_of(run: dict, steps: Steps, shift: timedelta, not_before: datetime, mas
 
 
 def usage_of(run: dict, said: dict[str, Any]) -> dict[str, Any]:
-    """Tokens and cost as the metadata says them: what the run says itself, else what the server knows."""
+    """Tokens and cost for the metadata: what the run says itself, else what the server computed."""
     own = said["metadata"].get("usage_metadata") or (said["outputs"] or {}).get("usage_metadata")
     known = {name: run[field] for name, field in USAGE.items() if run.get(field)}
     usage = {**known, **(own if isinstance(own, dict) else {})}

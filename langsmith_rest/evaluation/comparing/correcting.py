@@ -1,4 +1,4 @@
-"""A judge's numbers, corrected by a person's labels of some examples."""
+"""A judge's numbers, corrected by a person's labels on some examples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ PREFIX = "human_"
 def metrics_of(human: Sequence[str], known: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
     """Which metric each key of a person's labels corrects, given as METRIC=KEY or KEY.
 
-    Of a KEY alone, it is the one that the rest of "human_..." names, else the only metric that is compared.
+    A KEY alone corrects the metric that its name ends with (human_METRIC), else the only metric that is compared.
     """
     found: dict[str, str] = {}
     for text in human:
@@ -36,7 +36,7 @@ def metrics_of(human: Sequence[str], known: Sequence[str], wanted: Sequence[str]
 def corrections(
     api: LangSmith, baseline: ExperimentScores, candidate: ExperimentScores, humans: Mapping[str, str]
 ) -> list[Correction]:
-    """Both means and the difference as a person would have them, and how the labels came about."""
+    """Both means and the difference, as a person would give them."""
     found = []
     for metric, human in humans.items():
         ids = (baseline.id, candidate.id)

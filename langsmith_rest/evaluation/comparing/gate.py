@@ -34,7 +34,7 @@ class Limits:
 
 @dataclass
 class Regression:
-    """One limit of `max_regression` and one candidate: with known scores, and with missing ones at their worst."""
+    """One limit of `max_regression` for one candidate: with the known scores, and with missing ones at their worst."""
 
     candidate: Candidate
     limit: float
@@ -60,7 +60,7 @@ def gate_of(
     lower: set[str],
     clusters: Clusters,
 ) -> Gate:
-    """Hold all candidates to the limits; the verdict is that of the worst check."""
+    """Check all candidates against the limits; the verdict is that of the worst check."""
     regressions = [
         regression_of(baseline, candidate, scores, name, limit, lower, clusters)
         for candidate, scores in candidates
@@ -85,7 +85,7 @@ def gate_of(
 def check_means(
     baseline: ExperimentScores, candidate: Candidate, scores: ExperimentScores, limits: Limits
 ) -> Iterator[Check]:
-    """Hold the mean of every example, paired or not, against a number."""
+    """Check the mean of all examples, paired or not, against a number."""
     for limit, numbers, above in (("fail_below", limits.fail_below, False), ("fail_above", limits.fail_above, True)):
         for name, number in numbers.items():
             examples = dict.fromkeys([*scores.runs, *baseline.means(name)])
@@ -144,10 +144,10 @@ def regression_of(
 
 
 def check_regression(found: Regression, tests: int) -> Check:
-    """Fail on a loss that is shown and larger than allowed; pass when the interval holds no larger loss.
+    """Fail on a loss that is shown and larger than allowed; pass if the interval rules out a larger loss.
 
-    The tests of all such limits are one family, apart from that of the table: metrics that nobody limits do not make
-    a regression harder to show.
+    The tests of all such limits are one family, separate from that of the table: metrics without a limit do not make a
+    regression harder to show.
     """
     metric, limit = found.known, found.limit
     check = Check(found.candidate.name, f"max_regression {metric.name}={limit:g}", INCONCLUSIVE, "")
@@ -188,7 +188,7 @@ def most_lost(metric: Metric) -> float | None:
 
 
 def shown_in_words(found: Regression, tests: int) -> str:
-    """What was shown; "by more than" the limit only where the whole interval says so."""
+    """What was shown; "by more than" the limit only if the whole interval is beyond it."""
     metric = found.known
     least = (metric.low if metric.lower_is_better else metric.high and -metric.high) or 0.0
     p = f"p {probability(metric.p_alone)}"
@@ -222,7 +222,7 @@ def pairs_needed(metric: Metric, limit: float) -> int | None:
 
 
 def check_pairs(candidate: Candidate, limits: Limits) -> Iterable[Check]:
-    """Demand that enough examples, and scores of limited metrics, form pairs."""
+    """Check that enough examples, and scores of limited metrics, form pairs."""
     if limits.require_pairs is None:
         return
     known = {metric.name: metric for metric in (*candidate.measures, *candidate.metrics)}

@@ -1,4 +1,4 @@
-"""What a limit makes of scores that a candidate lacks: a failed run counts as the worst, others may be anything."""
+"""How a limit treats scores that a candidate lacks: a failed run counts as the worst, others may be anything."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still to come", "evaluator fa
 
 @dataclass
 class Filled:
-    """One metric of a candidate, with a value for each example that a limit is about."""
+    """One metric of a candidate, with a value for each example that the limit covers."""
 
     worst: float
     failed: int = 0  # runs that failed, and count as the worst
@@ -26,7 +26,7 @@ class Filled:
         return {i: fmean(values) for i, values in (self.at_worst if worst else self.known).items()}
 
     def in_words(self) -> str:
-        """Both kinds of gaps, to follow a number."""
+        """Both kinds of gaps, to append to a number."""
         return f", {counted(self.failed, 'failed run')} counted as {self.worst:g}" if self.failed else ""
 
     def why_missing(self) -> str:
@@ -96,7 +96,7 @@ def filled_metric(
     lower: bool,
     worst: bool = False,
 ) -> Metric:
-    """The metric as the table has it, but with the scores of failed runs, and of missing ones if told."""
+    """The metric as in the table, but with the scores of failed runs, and of missing ones if `worst`."""
     several = {i: values for i, values in (found.at_worst if worst else found.known).items() if len(values) > 1}
     return metric_of(
         metric,

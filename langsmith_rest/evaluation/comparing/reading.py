@@ -14,7 +14,7 @@ Means = dict[str, dict[str, float]]  # metric -> example -> mean over its runs
 
 @dataclass(slots=True)
 class RunNumbers:
-    """What one run scored and measured; what was not scored is not there."""
+    """What one run scored and measured; scores that it lacks are absent."""
 
     failed: bool
     pending: bool
@@ -28,7 +28,7 @@ class RunNumbers:
 
 @dataclass
 class ExperimentScores:
-    """The numbers of one experiment, run by run."""
+    """The numbers of one experiment, by run."""
 
     id: str
     name: str

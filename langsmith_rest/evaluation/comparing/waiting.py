@@ -20,7 +20,7 @@ def wait_for_scores(
     dataset: str | None = None,
     on_progress: Callable[[int, int], None] = lambda scored, due: None,
 ) -> int:
-    """Wait until `key` is on every run that did not fail, or the time is up; returns how many runs still lack it."""
+    """Wait until every run that did not fail has `key`, or the time is up; return how many runs still lack it."""
     found, sessions = find_sessions(api, experiments, dataset)
     until, pause = time.monotonic() + seconds, FIRST_PAUSE
     while True:

@@ -1,4 +1,4 @@
-"""Calling evaluators: sync or async, and what becomes of one that fails."""
+"""Calling evaluators, sync or async, and recording those that fail."""
 
 import copy
 import inspect
@@ -16,10 +16,10 @@ RUN_FAILED = "not scored: the run failed"
 
 
 def score(evaluator: Evaluator, values: Mapping[str, Any], wait: Await = run_here) -> list[Item]:
-    """What an evaluator says, as feedback; one that fails says so with `error` and the reason, and stops nothing.
+    """What an evaluator returns, as feedback; one that fails becomes feedback with `error` and the reason.
 
-    It gets a copy of the values, so that it cannot change what others see, or what is recorded. A run that failed has
-    no answer: ready-made evaluators do not score it, and one that fails on it does not count as failed.
+    It gets a copy of the values, so that it cannot change what others see or what is recorded. A failed run has no
+    answer: ready-made evaluators do not score it, and an evaluator that fails on it does not count as failed.
     """
     has_failed = bool((values.get("run") or {}).get("error"))
     not_scored: list[Item] = [{"key": evaluator.key, "comment": RUN_FAILED}]
@@ -37,7 +37,7 @@ def score(evaluator: Evaluator, values: Mapping[str, Any], wait: Await = run_her
 
 
 def score_all(evaluators: Sequence[Evaluator], values: Mapping[str, Any], wait: Await = run_here) -> Said:
-    """What each evaluator says; a key that another one gave already is a failure, since both would be one score."""
+    """What each evaluator returns; a key that another one returned already is a failure."""
     said: Said = []
     owners: dict[str, str] = {}
     for evaluator in evaluators:
@@ -52,12 +52,12 @@ def score_all(evaluators: Sequence[Evaluator], values: Mapping[str, Any], wait: 
 
 
 def copied(evaluator: Evaluator, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of those of the values that an evaluator asks for."""
+    """A copy of the values that an evaluator asks for."""
     return copy.deepcopy({name: value for name, value in values.items() if evaluator.wants(name)})
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether this is a Ctrl-C of the user: only the main thread gets one, so elsewhere the code itself raised it."""
+    """Whether this is a Ctrl-C of the user: only the main thread gets one; elsewhere the code raised it itself."""
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
@@ -70,7 +70,7 @@ def failure(key: str, error: BaseException) -> Item:
 
 
 def reason_of(error: BaseException) -> str:
-    """`ValueError: what it says`, also of an exception that cannot be made a text."""
+    """`ValueError: message`, also for an exception whose text cannot be made."""
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:

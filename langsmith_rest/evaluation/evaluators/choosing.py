@@ -1,4 +1,4 @@
-"""Which functions of a whole file are evaluators of the kind that is asked for, and why the others are not."""
+"""Which functions of a file are evaluators of the wanted kind, and why the others are not."""
 
 import ast
 import contextlib
@@ -21,10 +21,10 @@ MANY_ANSWERS = {"outputs", "inputs", "reference_outputs"}  # lists in a summary 
 def choose(
     module: ModuleType, path: str, known: tuple[str, ...]
 ) -> tuple[dict[str, AnyFunction], dict[str, list[str]]]:
-    """The evaluators of a file, by name; and what else might be meant, by the reason why it is left out.
+    """The evaluators of a file by name, and other candidates, by the reason why they are left out.
 
-    They are functions written there, or what is assigned to a public name there, that take what an evaluator of that
-    kind is given, the answer included. Raises ValueError for a function with parameters that are nearly these.
+    Evaluators are functions written there, or assigned to a public name there, whose parameters an evaluator of that
+    kind can be given, including the answer. Raises ValueError for a function whose parameters nearly fit.
     """
     own, for_summary = own_names(module), listed_in(module, "summary_evaluators") or []
     taken: dict[str, AnyFunction] = {}
@@ -52,19 +52,19 @@ def choose(
 
 
 def said(path: str, taken: dict[str, AnyFunction], left_out: dict[str, list[str]]) -> str:
-    """What is taken and what is left out, in one line."""
+    """What is used and what is left out, in one line."""
     others = ", ".join(f"{', '.join(names)} ({reason})" for reason, names in left_out.items())
     return f"{path}: evaluators are {', '.join(taken) or 'none'}{others and f'; left out are {others}'}."
 
 
 def listed_in(module: ModuleType, name: str) -> list[AnyFunction] | None:
-    """The list of that name, if the file itself assigns one: `from ... import *` may bring that of another."""
+    """The list with this name, if the file itself assigns it: `from ... import *` may bring another file's."""
     found = getattr(module, name, None)
     return list(found) if isinstance(found, list | tuple) and name in own_names(module) else None
 
 
 def own_names(module: ModuleType) -> set[str]:
-    """The names that a file defines or assigns, not those that it imports."""
+    """The names that a file defines or assigns, not those it imports."""
     with contextlib.suppress(OSError, TypeError):  # of what has no source, nothing
         nodes = list(ast.walk(ast.parse(inspect.getsource(module))))
         defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -73,7 +73,7 @@ def own_names(module: ModuleType) -> set[str]:
 
 
 def unfit(function: AnyFunction, known: tuple[str, ...]) -> str | None:
-    """Why a function is no evaluator: it needs something else by name, or no answer; None if it is one."""
+    """Why a function is not an evaluator: it needs other parameters, or no answer; None if it is one."""
     try:
         bound = bind(function, known)
     except (TypeError, ValueError) as error:  # inspect raises both for what has no signature
@@ -88,13 +88,13 @@ def required(function: AnyFunction) -> list[str]:
 
 
 def is_near_miss(function: AnyFunction, known: tuple[str, ...]) -> bool:
-    """Whether all that a function needs stands for something that evaluators are given, one under another name."""
+    """Whether every parameter stands for something that evaluators are given, but one has another name."""
     names = required(function)
     return any(name not in known for name in names) and all(meant_by(name, known) for name in names)
 
 
 def is_used(name: str, module: ModuleType) -> bool:
-    """Whether another function of the file calls it, as one does with helpers."""
+    """Whether another function of the file calls it, as with helpers."""
     functions = [value for other, value in vars(module).items() if inspect.isfunction(value) and other != name]
     return any(name in names_in(value.__code__) for value in functions if value.__module__ == module.__name__)
 
@@ -107,7 +107,7 @@ def names_in(code: CodeType) -> Iterator[str]:
 
 
 def kind_of(function: AnyFunction) -> tuple[str, ...]:
-    """What a function seems to be written for, as its parameters, their annotations and its code tell."""
+    """Which kind of evaluator a function seems to be, from its parameters, annotations and code."""
     try:
         parameters = signature_of(function).parameters
     except (TypeError, ValueError):

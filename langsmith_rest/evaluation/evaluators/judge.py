@@ -1,4 +1,4 @@
-"""A question to a model whose answer is a verdict: data kept apart from instructions, repaired once, cached on disk."""
+"""Asking a model for a verdict: data is kept apart from instructions, and verdicts are cached on disk."""
 
 import contextlib
 import hashlib
@@ -22,7 +22,7 @@ ESTIMATED: list[list[tuple[int, bool]]] = []  # the characters of each question,
 
 @contextlib.contextmanager
 def estimating() -> Iterator[list[tuple[int, bool]]]:
-    """Within this, questions are counted, and nobody is asked."""
+    """Inside this context, questions are counted, and no model is asked."""
     questions: list[tuple[int, bool]] = []
     ESTIMATED.append(questions)
     try:
@@ -34,7 +34,7 @@ def estimating() -> Iterator[list[tuple[int, bool]]]:
 def ask(judge: ModelServer, messages: list[Message], schema: dict[str, Any], model: str) -> dict[str, Any]:
     """The model's verdict, an object that fits `schema`; the same question is answered from the cache.
 
-    An answer that does not fit is sent back once, with what is wrong. Raises JudgeError when there is no verdict;
+    An answer that does not fit is sent back once, with what is wrong. Raises JudgeError if there is no verdict;
     failures are never cached.
     """
     question = {"server": judge.url, "model": model, "messages": messages, "schema": schema}
@@ -72,12 +72,12 @@ DATA_RULE = (
 
 
 def framed(parts: Iterable[tuple[str, Any]]) -> str:
-    """Evaluated content as data: the rule for it, and each part in a tag of its own."""
+    """Content to evaluate as data: one rule for all of it, and each part in its own tag."""
     return "\n\n".join([DATA_RULE, *tagged(parts)])
 
 
 def tagged(parts: Iterable[tuple[str, Any]]) -> list[str]:
-    """Each part as JSON in a tag that it cannot close, for the tag is a hash of them all."""
+    """Each part as JSON inside a tag that it cannot close, because the tag contains a hash of all parts."""
     texts = [(name, value if isinstance(value, str) else as_json(value)) for name, value in parts]
     mark = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
     return [f"<{name}-{mark}>\n{json.dumps(text, ensure_ascii=False)}\n</{name}-{mark}>" for name, text in texts]
@@ -100,7 +100,7 @@ def read_cache(folder: Path | None, name: str) -> Any:
 
 
 def write_cache(folder: Path | None, name: str, verdict: dict[str, Any]) -> None:
-    """Keep a verdict; a file appears whole or not at all, so that processes may share the folder."""
+    """Store a verdict; the file appears as a whole or not at all, so that processes may share the folder."""
     if folder is None:
         return
     try:

@@ -1,6 +1,6 @@
-"""Evaluators that ask a model: ready-made ones, and factories for any criterion, of one answer or of two.
+"""Evaluators that ask a model: ready-made ones, and functions that make one for any criterion.
 
-from evaluation.llm_evaluators import accuracy, llm_judge, pairwise_judge
+from langsmith_rest import accuracy, llm_judge, pairwise_judge
 
 polite = llm_judge("Is the answer polite and free of sarcasm?", key="polite")
 tone = llm_judge("Which tone has the answer?", scale=["formal", "casual", "rude"], key="tone")
@@ -56,7 +56,7 @@ def llm_judge(
 
 
 def asking(evaluator: Evaluate, key: str, connection: ModelServer | None) -> Evaluate:
-    """Name an evaluator, and let it say before anything runs whether a model can be asked at all."""
+    """Name an evaluator, and let it fail before anything runs if no model can be asked."""
     evaluator.asks_a_model = True  # type: ignore[attr-defined]
     if connection is None:
         evaluator.setup = default_server  # type: ignore[attr-defined]
@@ -93,7 +93,7 @@ def ask(
 
 
 def feedback(verdict: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """A verdict as feedback; its reasoning is the comment of each."""
+    """A verdict as feedback; its reasoning is the comment of each item."""
     comment = next((verdict[name] for name in COMMENTS if verdict.get(name)), None)
     marks = {name: mark for name, mark in verdict.items() if name not in COMMENTS}
     own: dict[str, Any] = {name: marks.pop(name) for name in ("score", "value") if name in marks}
@@ -150,7 +150,7 @@ GROUNDEDNESS = (
 
 
 def tool_results(run: Any, outputs: Any) -> Iterator[Any]:
-    """Yield what tools gave: the outputs of the run's tool steps, else the tool messages of its outputs."""
+    """Yield the results of tools: the outputs of the run's tool steps, else the tool messages of its outputs."""
     steps = [step for step in steps_of(run or {}) if str(step.get("run_type")).lower() in ("tool", "retriever")]
     yield from (step.get("outputs") or {"error": step.get("error")} for step in steps)
     messages = (outputs or {}).get("messages")
@@ -211,7 +211,7 @@ def agreed(winners: Sequence[int | None], reasons: Sequence[str]) -> tuple[int |
 
 
 def shown_first(seed: int, inputs: Any, outputs: list) -> int:
-    """Which of two answers is shown first: a coin that falls the same for the same answers, however they are listed."""
+    """Which answer is shown first: a coin that falls the same way for the same answers, in either order."""
     texts = [judge.as_json(answer) for answer in outputs]
     coin = hashlib.sha256(judge.as_json([seed, inputs, sorted(texts)]).encode()).digest()[0] % 2
     return int(texts[0] > texts[1]) ^ coin if texts[0] != texts[1] else 0
@@ -226,7 +226,7 @@ def prefer(
     model: str | None,
     connection: ModelServer | None,
 ) -> tuple[int | None, str]:
-    """The place of the better answer (None for a tie) and why, asked once in one order."""
+    """The position of the better answer (None for a tie) and why, asked once in one order."""
     second = 1 - first
     parts = [("inputs", inputs), ("answer-A", outputs[first]), ("answer-B", outputs[second])]
     parts += [("reference", reference)] if reference else []

@@ -1,4 +1,4 @@
-"""A connection to an OpenAI-compatible server: one chat completion, patience, and what was spent."""
+"""A connection to an OpenAI-compatible server: chat completions, retries, and what was spent."""
 
 import threading
 import time
@@ -22,10 +22,10 @@ Message = dict[str, str]
 
 
 class JudgeError(Exception):
-    """The model gave no usable verdict; the message says why, and never carries the key.
+    """The model gave no usable verdict; the message says why, and never contains the key.
 
-    `cause` says what it lies in: this "question", the "server" (it may answer later), the "settings" (it will not, so
-    no question gets an answer), or the "limit" on calls.
+    `cause` is "question" (only this one), "server" (it may answer later), "settings" (no question will be answered) or
+    "limit" (too many calls).
     """
 
     def __init__(self, reason: str, cause: str = "question") -> None:
@@ -35,7 +35,7 @@ class JudgeError(Exception):
 
 @dataclass
 class Spent:
-    """What the judges of this process asked for."""
+    """What the judges of this process used."""
 
     calls: int = 0
     cached: int = 0
@@ -57,7 +57,7 @@ def total_spent() -> Spent:
 
 @dataclass
 class ModelServer:
-    """A connection to models, what these servers turned out to lack, and what was spent. Threads may share it."""
+    """A connection to a model server, what it turned out not to support, and what was spent. Thread-safe."""
 
     url: str
     session: requests.Session
@@ -82,10 +82,10 @@ def connect(
     timeout: tuple[float, float] = TIMEOUT,
     patience: float | None = None,
 ) -> ModelServer:
-    """Open a connection with what is given, else with OPENAI_API_KEY and OPENAI_BASE_URL; nothing is sent yet.
+    """Open a connection with the given settings, else with OPENAI_API_KEY and OPENAI_BASE_URL; nothing is sent yet.
 
-    A base URL alone is enough for servers that ask for no key (Ollama, vLLM). `cache` is a folder, None for none;
-    `patience` is LANGSMITH_PATIENCE_SECONDS if left out. Raises SetupError when there is neither key nor URL.
+    A base URL alone is enough for servers without keys (Ollama, vLLM). `cache` is a folder, None for none; `patience`
+    defaults to LANGSMITH_PATIENCE_SECONDS. Raises SetupError if there is neither a key nor a URL.
     """
     values = connection.settings()
     base = url or values.get("OPENAI_BASE_URL")
@@ -106,7 +106,7 @@ def connect(
 
 @cache
 def default_server() -> ModelServer:
-    """The connection that evaluators share; opened with the settings when it is first needed."""
+    """The connection that evaluators share; it is opened when it is first needed."""
     return connect()
 
 
@@ -118,7 +118,7 @@ def default_model() -> str:
 
 
 def complete(judge: ModelServer, messages: list[Message], schema: dict[str, Any], model: str) -> str:
-    """The text that the model answers; what its server lacks is left out, and remembered."""
+    """The text that the model answers; options that its server does not support are dropped and remembered."""
     lacking = judge.lacking.setdefault(model, set())
     while True:
         response = post(judge, request_body(messages, schema, model, lacking))
@@ -150,7 +150,7 @@ def request_body(messages: list[Message], schema: dict[str, Any], model: str, la
 
 
 def unsupported(response: requests.Response, lacking: set[str]) -> str | None:
-    """What a server that refuses a request does not know: the temperature, or one form of answer after the other."""
+    """What a server that refused a request may not support: the temperature, or one answer format after the other."""
     if response.status_code not in (400, 404, 415, 422, 501):
         return None
     said = response.text.lower()
@@ -162,7 +162,7 @@ def unsupported(response: requests.Response, lacking: set[str]) -> str | None:
 
 
 def post(judge: ModelServer, body: dict[str, Any]) -> requests.Response:
-    """Send one question. A server that stayed away until patience ended is not waited for by the next ones as well."""
+    """Send one question. If a server stayed away until patience ended, the next questions do not wait for it again."""
     if judge.given_up and time.monotonic() < judge.given_up[0] + OUTAGE_SECONDS:
         raise JudgeError(f"{judge.given_up[1]}; not asked again", "server")
     take_call(judge)
@@ -183,7 +183,7 @@ def post(judge: ModelServer, body: dict[str, Any]) -> requests.Response:
 
 
 def take_call(judge: ModelServer) -> None:
-    """Count a call against the limit, where there is one."""
+    """Count a call against the limit, if there is one."""
     with judge.lock:
         if judge.calls_left == 0:
             raise JudgeError("the limit on calls is reached; not asked", "limit")
@@ -192,7 +192,7 @@ def take_call(judge: ModelServer) -> None:
 
 
 def give_up(judge: ModelServer, began: float, reason: str) -> None:
-    """Have nobody wait again for a while, unless others were answered meanwhile: then it is this question."""
+    """Let nobody wait for a while, unless others were answered meanwhile: then only this question has a problem."""
     if judge.answered < began:
         judge.given_up = time.monotonic(), reason
 
@@ -209,7 +209,7 @@ def words(judge: ModelServer, response: requests.Response) -> str:
 
 
 def reply_text(judge: ModelServer, response: requests.Response, model: str) -> str:
-    """The text of an answer; raises JudgeError for a refusal, an answer cut short, or what is no answer at all."""
+    """The text of an answer; raises JudgeError for a refusal, an answer cut short, or something that is no answer."""
     try:
         answer = response.json()
         choice = answer["choices"][0]

@@ -1,4 +1,4 @@
-"""What evaluators may return: any common form becomes a list of feedback, or of preferences."""
+"""What evaluators may return: every common form becomes a list of feedback, or of preferences."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ LEFT_OUT = ("metadata", "evaluator_info", "source_run_id", "feedback_config", "c
 
 
 def feedback_items(returned: Any, key: str) -> Iterator[Item]:
-    """Any accepted return value as feedback; raises ValueError that shows the value and what is accepted."""
+    """Any accepted return value as feedback; raises ValueError with the value and what is accepted."""
     returned = as_plain(returned)
     if returned is None:
         return
@@ -82,7 +82,7 @@ def refused(key: str, returned: Any, reason: str = "") -> ValueError:
 
 
 def as_plain(value: Any) -> Any:
-    """Numbers of NumPy and alike, and results of other libraries (anything with `model_dump`), as plain Python."""
+    """Numbers of NumPy, and results of other libraries (anything with `model_dump`), as plain Python."""
     if hasattr(value, "model_dump"):
         return value.model_dump()
     if not isinstance(value, dict | list | tuple | str | bool | int | float | None) and hasattr(value, "item"):
@@ -95,7 +95,7 @@ def as_plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Preference:
-    """What a pairwise evaluator says of runs, by their place in the list it was given."""
+    """What a pairwise evaluator says about runs, by their position in the list it was given."""
 
     key: str
     scores: list[float]
@@ -106,7 +106,7 @@ PAIRWISE_ACCEPTED = "{'key', 'scores': [a, b] or {run_id: score}, 'comment'}, [a
 
 
 def preferences(returned: Any, key: str, run_ids: Sequence[str]) -> list[Preference]:
-    """Any accepted return value of a pairwise evaluator; raises ValueError that shows it and what is accepted."""
+    """Any accepted return value of a pairwise evaluator; raises ValueError with the value and what is accepted."""
     if returned is None:
         return []
     if isinstance(returned, dict) and returned.keys() == {"results"}:

@@ -1,4 +1,4 @@
-"""How a function is called: which of the values at hand its parameters ask for, by name or by position."""
+"""How a function is called: which of the available values its parameters ask for, by name or by position."""
 
 import difflib
 import functools
@@ -24,7 +24,7 @@ NAMELESS = "evaluator"  # what a lambda is called
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A function, and which of the values at hand it wants."""
+    """A function, and which of the available values it wants."""
 
     key: str
     function: Callable[..., Any]
@@ -40,10 +40,10 @@ class Evaluator:
 
 
 def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
-    """Find out how to call `function`: by the names in `known`, else by place: one (run), or two (run, example).
+    """Find out how to call `function`: by the names in `known`, else by position: one (run), or two (run, example).
 
-    Raises ValueError for a signature that cannot be served, or that means something else than it would get by place,
-    so that it is found before anything runs.
+    Raises ValueError for a signature that cannot be called this way, or whose names suggest other values than it would
+    get by position, so that the mistake is found before anything runs.
     """
     if not callable(function):
         raise ValueError(f"{function!r} is not an evaluator: expected a function.")
@@ -88,7 +88,7 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def bound_names(function: Any) -> set[str]:
-    """The parameters that `functools.partial` has given a value already."""
+    """The parameters that `functools.partial` has already set."""
     names: set[str] = set()
     while isinstance(function, functools.partial):
         names |= function.keywords.keys()
@@ -97,13 +97,13 @@ def bound_names(function: Any) -> set[str]:
 
 
 def meant_by(name: str, known: tuple[str, ...]) -> str | None:
-    """Which of the known names a parameter's name stands for, as far as can be told."""
+    """The known name that a parameter's name stands for, if that can be told."""
     near = [MEANT[name]] if name in MEANT else difflib.get_close_matches(name, known, 1, 0.75)
     return near[0] if near else None
 
 
 def ready(functions: Sequence[Callable[..., Any]], known: tuple[str, ...]) -> list[Evaluator]:
-    """Evaluators that can be called: signatures and names are sound, and what they need (a judge's key) is there.
+    """Evaluators that can be called: signatures and names are valid, and what they need (a judge's key) is there.
 
     Raises ValueError, or what an evaluator's own `setup` raises, before anything runs.
     """
@@ -119,7 +119,7 @@ def ready(functions: Sequence[Callable[..., Any]], known: tuple[str, ...]) -> li
 
 
 def name_of(function: Any, nameless: str) -> str:
-    """The key of what an evaluator returns without one: the function's name."""
+    """The key of a score that is returned without one: the function's name."""
     while isinstance(function, functools.partial):
         function = function.func
     name = str(getattr(function, "__name__", type(function).__name__))

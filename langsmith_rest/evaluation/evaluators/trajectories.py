@@ -40,7 +40,7 @@ def extract_tool_calls(run: Any) -> list[Call]:
 
 
 def steps_of(run: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of a run at every level, in the order in which they stand."""
+    """Yield the steps of a run at every level, in order."""
     for child in run.get("child_runs") or ():
         yield child
         yield from steps_of(child)
@@ -80,7 +80,7 @@ def call_of(name: Any, args: Any) -> Call:
 
 
 def steps_in(outputs: Any, field: str) -> list[Call] | None:
-    """The trajectory that outputs state: `field`, a list of names or {"name", "args"}, else their messages."""
+    """The trajectory that outputs contain: `field`, a list of names or {"name", "args"}, else their messages."""
     if not isinstance(outputs, Mapping):
         return None
     stated = outputs.get(field)
@@ -134,7 +134,7 @@ def trajectory_match(
 
 
 def compare_steps(given: list[str], wanted: list[str]) -> tuple[bool, bool, int]:
-    """Whether two trajectories are the same, whether all wanted steps were taken, and how many others were."""
+    """Whether two trajectories are equal, whether all wanted steps were taken, and how many were extra."""
     missing, extra = Counter(wanted) - Counter(given), Counter(given) - Counter(wanted)
     return given == wanted, not missing, extra.total()
 
@@ -224,7 +224,7 @@ def schema_before_query(*, outputs: dict, run: Any = None) -> Found:
 
 
 def kinds_of(call: Call) -> Iterator[str]:
-    """Yield "schema" or "data" for each statement of a call, in order; what is neither is left out."""
+    """Yield "schema" or "data" for each statement of a call, in order; other statements are skipped."""
     if SCHEMA_TOOL.search(call["name"]):
         yield "schema"
         return

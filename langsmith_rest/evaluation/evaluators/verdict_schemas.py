@@ -11,9 +11,9 @@ DROPPED = ("title", "default")  # of what pydantic writes
 
 
 def verdict_schema_of(schema: Any) -> dict[str, Any]:
-    """A schema that a judge is asked to answer in; raises ValueError for a type that has none.
+    """The schema that a judge is asked to answer in; raises ValueError for a type that has none.
 
-    A TypedDict's `Annotated[float, ..., "Confidence 0.0-1.0"]` keeps its text as the description.
+    The text in a TypedDict's `Annotated[float, ..., "Confidence 0.0-1.0"]` becomes the description.
     """
     if isinstance(schema, Mapping):
         return dict(schema)

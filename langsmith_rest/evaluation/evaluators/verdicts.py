@@ -1,4 +1,4 @@
-"""The verdict of a model: found in its reply, and held against the JSON schema that was asked for."""
+"""The verdict of a model: found in its reply, and checked against the JSON schema."""
 
 import json
 from typing import Any
@@ -49,7 +49,7 @@ def without_surplus(value: Any, schema: dict[str, Any]) -> tuple[Any, list[str]]
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """Raise ValueError for a schema that this module cannot hold a verdict against."""
+    """Raise ValueError for a schema that this module cannot check a verdict against."""
     if unknown := schema.keys() - CHECKED - IGNORED:
         raise ValueError(f"a judge's schema may not use {', '.join(sorted(unknown))}: known are {', '.join(CHECKED)}")
     for inner in [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]:
@@ -57,7 +57,7 @@ def check_schema(schema: dict[str, Any]) -> None:
 
 
 def misfits(value: Any, schema: dict[str, Any], where: str = "the answer") -> list[str]:
-    """In words, everything in which a value does not fit a schema."""
+    """Everything in which a value does not fit a schema, in words."""
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(is_kind(value, kind) for kind in kinds):
