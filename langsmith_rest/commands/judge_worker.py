@@ -62,8 +62,8 @@ def report(worked: Worked, server: model_server.ModelServer, say: Say, as_json: 
         say(str(server.spent))
     if as_json:
         judge = {"calls": server.spent.calls, "cached": server.spent.cached}
-        print(json.dumps({"scored": dict(worked.scored), "failed": dict(worked.failed), "judge": judge}))
+        print(json.dumps({"scored": dict(worked.scored), "failed": dict(worked.failed), "judge": judge}), flush=True)
         return
     for name in sorted({*worked.scored, *worked.failed}):
         failed = f", {worked.failed[name]:,} failed, with the reason in the feedback" if worked.failed[name] else ""
-        print(clean(f"{name}  {counted(worked.scored[name], 'run')} scored{failed}"))
+        print(clean(f"{name}  {counted(worked.scored[name], 'run')} scored{failed}"), flush=True)

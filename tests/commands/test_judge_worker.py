@@ -153,3 +153,18 @@ def test_view_runs_stored_judges(run, judged, chat, monkeypatch):
     assert code == 0 and "polite: all 4 runs scored" in err
     assert "polite" in out and process.returncode == 0
     assert "Uploaded model judges run here as well." in said.decode()
+
+
+@pytest.mark.slow
+def test_a_worker_ends_on_ctrl_c_and_says_what_it_did(run, judged, chat):
+    """It waits for more until then."""
+    judged("before", "answer 1")
+    judged("after", "answer 0")
+
+    with start("judge-worker") as process:
+        run("compare", "before", "after", "--wait", "polite=60")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (130, b"polite  2 runs scored\n")
+    assert b"Interrupted: runs without a score wait" in err
