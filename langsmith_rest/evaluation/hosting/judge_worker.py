@@ -28,7 +28,7 @@ from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 from langsmith_rest.recording.sending import create_feedback
-from langsmith_rest.wording import Say
+from langsmith_rest.wording import Say, counted
 
 POLL_SECONDS, OUTAGE_SECONDS = 1.0, 30.0
 SELECTS = (
@@ -74,6 +74,7 @@ class JudgeWorker:
 
     def work(self, *, once: bool) -> Worked:
         """Score what waits; then end, or wait for more until interrupted, or until nobody can be asked any longer."""
+        told = 0
         while True:
             jobs = self.next_jobs()
             trouble = self.score(jobs) if jobs else None
@@ -87,6 +88,9 @@ class JudgeWorker:
             elif not jobs and once:
                 return self.worked
             elif not jobs:
+                if (total := self.worked.scored.total() + self.worked.failed.total()) > told:
+                    told = total
+                    self.say(f"{counted(total, 'run')} scored; {self.server.spent}. Waiting for more.")
                 time.sleep(POLL_SECONDS)
 
     # ---------------------------------------------------------------- what is to be done
