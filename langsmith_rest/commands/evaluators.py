@@ -127,7 +127,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 
 
 def find_place(connect: Connect, options: argparse.Namespace) -> None:
-    """Find the evaluator to replace, to upload in its place; raises ValueError when none is named."""
+    """Find what the evaluator to replace is attached to; raises ValueError without --replace."""
     if not options.replace:
         raise ValueError("Name what the evaluator is attached to: --dataset NAME or --project NAME.")
     with connect("reading", must_exist=True) as api:

@@ -15,7 +15,7 @@ OnProgress = Callable[[int, int | None], None]  # told how many are done, and of
 
 @contextlib.contextmanager
 def shown(say: Say) -> Iterator[Callable[[Callable[[], str]], None]]:
-    """Yield a function that may be called as often as you like; `line` makes the text when it is time for one."""
+    """Yield a function to call as often as you like; the text it is given is made only when it is time for one."""
     on_terminal = sys.stderr.isatty()
     last = 0.0 if on_terminal else monotonic()
 

@@ -1,1 +1,1 @@
-"""Certify a port of the recorder: run it against the embedded store, through faults, and compare with ours."""
+"""Certify a port of the recorder: run it against the embedded store, with injected faults, and compare with ours."""

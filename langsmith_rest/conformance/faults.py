@@ -1,4 +1,4 @@
-"""Faults between a client and a real localsmith: `faults = Faults(server)`, then say in `faults.plan` what fails."""
+"""Faults between a client and a real localsmith: `faults = Faults(server)`, then set in `faults.plan` what fails."""
 
 import random
 import re
@@ -16,7 +16,7 @@ from waitress.channel import ClientDisconnected
 
 @dataclass(frozen=True)
 class Answer:
-    """What the client gets instead of the server's answer; the server never hears of the request."""
+    """What the client gets instead of the server's answer; the server does not see the request."""
 
     status: int
     body: str = ""
@@ -41,7 +41,7 @@ QUOTA = "Too many requests: tenant exceeded usage limits: Monthly unique traces 
 
 @dataclass
 class Seen:
-    """One request that reached the server's door."""
+    """One request that arrived."""
 
     method: str
     path: str
@@ -59,7 +59,7 @@ Plan = Callable[[Seen], Any]
 
 
 class Faults:
-    """Stands before the app of a running localsmith; `plan(seen)` returns an Answer, a drop or None (no fault)."""
+    """Wraps the app of a running localsmith; `plan(seen)` returns an Answer, a drop or None (no fault)."""
 
     def __init__(self, server: Any, plan: Plan = lambda seen: None, delay: float = 0.0) -> None:
         self.plan, self.delay = plan, delay
@@ -102,7 +102,7 @@ class Faults:
         return sum(bool(re.match(pattern, seen.call)) for seen in self.seen)
 
     def sent_runs(self) -> int:
-        """How many runs arrived, those of refused requests included."""
+        """How many runs arrived, including those of refused requests."""
         return sum(seen.body.count(b'"dotted_order":') for seen in self.seen)
 
     def wait_for(self, requests: int, timeout: float = 20) -> None:
@@ -113,7 +113,7 @@ class Faults:
 
 
 def drop(environ: dict[str, Any]) -> None:
-    """Close the connection under the answer; waitress offers no such thing, so its channel is told."""
+    """Close the connection without an answer; waitress has no way to do that, so its channel is told."""
     channel = environ["waitress.client_disconnected"].__self__
     channel.cancel()
     channel.server.pull_trigger()
@@ -121,13 +121,13 @@ def drop(environ: dict[str, Any]) -> None:
 
 
 def by_chance(rate: float, seed: int, kinds: Iterable[str] = tuple(PASSING)) -> Plan:
-    """A plan by which every request fails with the same chance, in one of several ways."""
+    """A plan by which every request fails with the same probability, in one of several ways."""
     chance, kinds = random.Random(seed), tuple(kinds)
     return lambda seen: PASSING[chance.choice(kinds)] if chance.random() < rate else None
 
 
 def where(pattern: str, fault: Any, containing: bytes = b"") -> Plan:
-    """A plan by which requests that match "METHOD /path" and hold a text fail in one way."""
+    """A plan by which requests that match "METHOD /path" and contain a text fail in one way."""
     return lambda seen: fault if re.match(pattern, seen.call) and containing in seen.body else None
 
 
@@ -138,11 +138,11 @@ ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 
 def by_rules(rules: list[dict[str, Any]]) -> Plan:
-    """A plan of rules, of which the first that fits a request counts.
+    """A plan of rules, of which the first that matches a request counts.
 
     `on` is a pattern of "METHOD /path", `containing` a text of the body, `runs` the most runs that may come at once.
-    `times` is how often it fails (always, when left out), `after` how many pass before that, `seconds` how long it
-    lasts from then on; with `each` true, every endpoint is counted for itself. `answer` is an object with `status`,
+    `times` is how often it fails (default: always), `after` how many requests pass before, and `seconds` how long it
+    lasts from then on; with `each` true, every endpoint is counted separately. `answer` is an object with `status`,
     `body` and `headers`, or one of "close before", "close after", "cut short".
     """
     counts: Counter[tuple[int, str]] = Counter()

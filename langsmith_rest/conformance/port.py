@@ -15,7 +15,7 @@ TIMEOUT = 150  # seconds; a port may try for 120 s
 
 @dataclass
 class Ended:
-    """How a port ended: its exit code (None: it had to be stopped) and all that it printed."""
+    """How a port ended: its exit code (None: it was killed) and everything that it printed."""
 
     code: int | None
     output: str
@@ -37,7 +37,7 @@ def arguments(command: Sequence[str], file: Path, dataset: str, experiment: str 
 
 
 def run(command: Sequence[str], url: str, kill_when: Callable[[], bool] | None = None) -> Ended:
-    """Run a command against a server; `kill_when` is asked all the time, and once it says so the port is killed."""
+    """Run a command against a server; `kill_when` is polled, and once it is true the port is killed."""
     names = ("LANGSMITH_", "LANGCHAIN_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(names)}
     env |= {"LANGSMITH_ENDPOINT": url, "LANGSMITH_API_KEY": KEY}

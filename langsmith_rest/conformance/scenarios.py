@@ -1,4 +1,4 @@
-"""The scenarios of fixtures/conformance: what a port is made to do, and what it must come to."""
+"""The scenarios of fixtures/conformance: what a port has to do, and what must be stored then."""
 
 import json
 import re
@@ -30,7 +30,7 @@ Server = Any  # a running localsmith
 
 @dataclass
 class Verdict:
-    """What became of a scenario; `problems` is empty when the port passed."""
+    """The outcome of a scenario; `problems` is empty if the port passed."""
 
     level: int
     name: str
@@ -57,7 +57,7 @@ def results_of(wanted: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
 
 
 def filled(value: Any, number: int, now: datetime) -> Any:
-    """A template with its number for {n}, as a number where it stands alone, and a time for {now-SECONDS}."""
+    """A template with its number for {n}, as a number if it stands alone, and a time for {now-SECONDS}."""
     if isinstance(value, dict):
         return {filled(name, number, now): filled(item, number, now) for name, item in value.items()}
     if isinstance(value, list):
@@ -81,7 +81,7 @@ def write(path: Path, results: Sequence[Any]) -> Path:
 
 @dataclass
 class Stage:
-    """Where a scenario is played: a fresh store behind faults, a folder, and what went wrong so far."""
+    """Where a scenario is played: a fresh store with faults, a folder, and the problems so far."""
 
     command: Sequence[str]
     server: Server
@@ -98,7 +98,7 @@ class Stage:
 
 
 def play(scenario: dict[str, Any], command: Sequence[str], serve: Callable[..., Server]) -> Verdict:
-    """Play one scenario in a store of its own."""
+    """Play one scenario in its own store."""
     now = datetime.now(UTC)
     results = results_of(scenario["results"], now)
     with tempfile.TemporaryDirectory() as name:
@@ -126,7 +126,7 @@ def chosen(stage: Stage, step: dict[str, Any]) -> list[Any]:
 
 
 def run_port(stage: Stage, step: dict[str, Any]) -> None:
-    """Run the port once, and hold it against what the step says of it."""
+    """Run the port once, and check it against the step."""
     seen_before = len(stage.faults.seen)
     stage.faults.plan = by_rules(step.get("faults", []))
     file = write(stage.folder / "results.jsonl", step.get("lines") or chosen(stage, step))
@@ -163,7 +163,7 @@ def check_end(stage: Stage, step: dict[str, Any], ended: port.Ended) -> None:
 
 
 def pause_after_fault(seen: Sequence[Any]) -> float:
-    """Seconds from the first request that failed until the same was asked again."""
+    """Seconds from the first failed request until the same request was sent again."""
     failed = next(one for one in seen if one.fault)
     again = next((one for one in seen if one.call == failed.call and one.began > failed.began), failed)
     return again.began - failed.began
@@ -187,14 +187,14 @@ def run_ours(stage: Stage, step: dict[str, Any]) -> None:
 
 
 def call(stage: Stage, step: dict[str, Any]) -> None:
-    """Make a call of the API, and keep the id that is answered under `as`."""
+    """Call the API, and remember the id in its answer under `as`."""
     body = json.loads(re.sub(r"\{(\w+)\}", lambda found: stage.ids[found[1]], json.dumps(step["body"])))
     answer = connection.call(stage.api, step["method"], step["path"], json=filled(body, 0, stage.now))
     stage.ids[step.get("as", "")] = answer["id"]
 
 
 def refusals(stage: Stage, step: dict[str, Any]) -> None:
-    """Give the port every line of lines.json: what ours takes all at once, what ours refuses one by one."""
+    """Give the port every line of lines.json: those that ours accepts together, those that it refuses one by one."""
     lines = load("lines.json")
     taken = [case["line"] for case in lines if case["verdict"] == "recorded"]
     run_port(stage, {"lines": taken, "experiment": "taken"})
@@ -206,7 +206,7 @@ def refusals(stage: Stage, step: dict[str, Any]) -> None:
 
 
 def refusal(stage: Stage, number: int, case: dict[str, str]) -> str:
-    """What a port does wrong with a line that it must refuse; each goes into a dataset of its own."""
+    """What a port does wrong with a line that it must refuse; each line goes into its own dataset."""
     dataset = f"refused-{number}."
     file = write(stage.folder / f"{dataset}jsonl", [case["line"]])
     ended = port.run(port.arguments(stage.command, file, dataset, EXPERIMENT), stage.server.url)
@@ -229,7 +229,7 @@ STEPS: dict[str, Callable[[Stage, dict[str, Any]], None]] = {
 
 
 def check_state(stage: Stage, wanted: dict[str, Any], serve: Callable[..., Server]) -> None:
-    """Compare what the store holds with what our recorder makes of the same results in another store."""
+    """Compare the store with what our recorder makes of the same results in another store."""
     api = stage.api
     found = connection.call(api, "GET", "/datasets", params={"name": DATASET})
     if len(found) != 1:
@@ -277,7 +277,7 @@ def state_of_ours(
     before: list[dict[str, Any]],
     serve: Callable[..., Server],
 ) -> State:
-    """What our recorder makes of results in a dataset and an experiment of the same ids and start."""
+    """What our recorder makes of results, in a dataset and an experiment with the same ids and start."""
     with serve(stage.folder / "ours.db") as server:
         api = connection.connect(server.url, port.KEY)
         connection.call(api, "POST", "/datasets", json={"name": DATASET, "id": dataset_id})

@@ -1,4 +1,4 @@
-"""What a store holds of a dataset and an experiment, read over HTTP, and how two such states differ."""
+"""The content of a dataset and an experiment, read over HTTP, and how two of them differ."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def read_state(api: LangSmith, dataset_id: str, session_id: str) -> State:
 
 
 def differences(found: State, wanted: State) -> str:
-    """In words, where a state is not as it should be; empty when it is."""
+    """In words, how a state differs from the expected one; empty if it does not."""
     named = [words for kind in wanted for words in differences_of(kind, found[kind], wanted[kind])]
     more = [f"{len(named) - SHOWN} more differences"] if len(named) > SHOWN else []
     return "; ".join(named[:SHOWN] + more)

@@ -1,4 +1,4 @@
-"""The event loop of this process: async targets and evaluators, and the clients they share, all live in it."""
+"""The event loop of this process, in which all async targets and evaluators, and the clients they share, run."""
 
 import asyncio
 import contextlib
@@ -14,14 +14,14 @@ THREADS = 64  # for sync code inside of async frameworks: asyncio's default is a
 
 
 class Unfinished(BaseException):
-    """A call was cancelled from outside: it is no answer, and no failure of what was called."""
+    """A call was cancelled from outside: neither an answer nor a failure of the called code."""
 
 
 class ProcessLoop:
-    """One loop in a thread of its own, made when it is first needed and never closed.
+    """One loop in its own thread, created when it is first needed and never closed.
 
-    A client that is made at module level belongs to the loop that it is first used in, so every call has to meet it
-    there. A forked process starts with a loop of its own.
+    A client that is made at module level belongs to the loop in which it is first used, so every call has to run there.
+    A forked process starts with its own loop.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ os.register_at_fork(after_in_child=PROCESS.__init__) if hasattr(os, "register_at
 
 
 class Stop(threading.Event):
-    """Set it, and no more calls begin; `cancel` also ends those that are awaited."""
+    """Set it, and no more calls begin; `cancel` also ends the calls that are being awaited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Stop(threading.Event):
 def awaiting(loop: asyncio.AbstractEventLoop | None, stop: Stop) -> Iterator[Await]:
     """Give a function that awaits things from any thread: in `loop`, else in the loop of this process.
 
-    What is still awaited in the end (after an interruption) is cancelled.
+    What is still being awaited at the end (after an interruption) is cancelled.
     """
     chosen = loop or PROCESS.get()
 
@@ -99,7 +99,7 @@ def awaiting(loop: asyncio.AbstractEventLoop | None, stop: Stop) -> Iterator[Awa
 
 
 async def caught(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """What is returned, or raised: an exception that left the task could end the loop. Cancelling goes through."""
+    """What is returned or raised: an exception that left the task could end the loop. Cancelling passes through."""
     try:
         return await awaitable, None
     except asyncio.CancelledError as error:

@@ -34,10 +34,10 @@ def push_experiment(
     on_progress: Callable[[int, int | None], None] | None = None,
     verify: bool = True,
 ) -> Recording:
-    """Record an experiment of `source` in `target`, under its name and in a dataset of the same name.
+    """Record an experiment of `source` in `target`, with the same name, in a dataset with the same name.
 
-    Examples without runs come along. Pushing again sends what is new, and else nothing. `mask` gets every text
-    before it is sent. What has no place in `target` is in `rejected`, as when recording.
+    Examples without runs are included. Pushing again sends only what is new. `mask` gets every text before it is sent.
+    What `target` refuses is in `rejected`, as when recording.
     """
     dataset = further.read_dataset(source, session["reference_dataset_id"])
     of_target, _ = rest.get_or_create_dataset(target, dataset["name"])
@@ -70,7 +70,7 @@ def hidden(value: Any, mask: Mask | None) -> Any:
 def push_examples(
     source: LangSmith, target: LangSmith, dataset_id: str, target_id: str, mask: Mask | None
 ) -> tuple[int, dict[str, str]]:
-    """Create the examples that the target lacks; returns how many, and by their ids why others were refused."""
+    """Create the examples that the target lacks; return how many, and by id why others were refused."""
     created, refused = 0, dict[str, str]()
     examples_there = further.list_examples(source, dataset_id)
     in_order = sorted(examples_there, key=lambda one: (one.get("created_at") or "", one.get("name") or ""))
@@ -84,7 +84,7 @@ def push_examples(
 
 
 def content_of(example: dict[str, Any], mask: Mask | None) -> dict[str, Any]:
-    """An example as the fields of a result that make it."""
+    """An example as the fields of the result that creates it."""
     metadata = dict(example.get("metadata") or {})
     split = metadata.pop("dataset_split", None)
     content = {
@@ -162,7 +162,7 @@ def restored(
     shift: timedelta,
     mask: Mask | None,
 ) -> dict[str, Any]:
-    """A copied run as it was given once: at its own time, with its own counts of tokens and its feedback."""
+    """A copied run as it was originally: with its own times, token counts and feedback."""
     metadata = dict(run["metadata"])
     run_id = metadata.pop(SOURCE)
     metadata.pop(RETRY_OF, None)  # the failed run has another id there, if any
@@ -195,7 +195,7 @@ def as_moment(value: Any) -> datetime | None:
 
 
 def as_given(item: dict[str, Any], mask: Mask | None) -> dict[str, Any]:
-    """Feedback as a result holds it, with its source: a person's stays a person's."""
+    """Feedback as a result holds it, with its source, so that a person's remains a person's."""
     origin = item.get("feedback_source") or {}
     said = {name: item[name] for name in ("key", *MARKS) if item.get(name) is not None}
     kept = {name: origin[name] for name in ("type", "metadata") if origin.get(name)}
@@ -205,7 +205,7 @@ def as_given(item: dict[str, Any], mask: Mask | None) -> dict[str, Any]:
 def push_summaries(
     source: LangSmith, target: LangSmith, session_id: str, target_session_id: str, mask: Mask | None
 ) -> int:
-    """Give the experiment itself the feedback it has; returns how much was sent."""
+    """Copy the feedback of the experiment itself; return how much was sent."""
     known = {item["id"] for item in further.list_session_feedback(target, target_session_id, level="session")}
     counts, sent = Counter[str](), 0
     for item in further.list_session_feedback(source, session_id, level="session"):

@@ -15,7 +15,7 @@ SECTIONS = {"needs_my_review": "needs_my_review", "needs_others_review": "needs_
 
 
 def get_or_create_queue(api: LangSmith, queue: dict[str, Any]) -> bool:
-    """Make a queue under an id of ours; False: it is there already, and stays as it is."""
+    """Create a queue under a deterministic id; False: it exists, and is left unchanged."""
     try:
         connection.call(api, "GET", f"/annotation-queues/{queue['id']}")
         return False
@@ -61,7 +61,7 @@ def filled_queues(api: LangSmith, key: str) -> list[Queue]:
 
 
 def add_to_queue(api: LangSmith, queue_id: str, runs: Iterable[dict]) -> int:
-    """Put runs into a queue in their order, but those that are in it; returns how many were added."""
+    """Put runs into a queue in their order, except those that are in it; return how many were added."""
     known = set(list_queue_runs(api, queue_id))
     missing = [run for run in runs if run["id"] not in known]
     for some in chunks(missing, 100):

@@ -1,4 +1,4 @@
-"""Reading runs: the v2 API where it is served, else v1; they come out in the form of v2."""
+"""Reading runs: from the v2 API where it is served, else from v1, always in the form of v2."""
 
 import time
 from collections import deque
@@ -27,10 +27,10 @@ def list_experiment_runs(
     *,
     with_replaced: bool = False,
 ) -> Iterator[dict]:
-    """Yield each example that has runs in these experiments, its root runs of all of them in `runs`, in the v2 form.
+    """Yield each example that has runs in these experiments, with its root runs of all of them in `runs`, in v2 form.
 
-    `selects` are fields of a run as v2 names them; a field may be absent, which means the same as null. With METADATA
-    among them, failed runs that a retry has taken the place of (`main.py evaluate --retry-errors`) are left out.
+    `selects` are fields of a run as v2 names them; a field may be absent, which means the same as null. If METADATA is
+    among them, failed runs that were retried (`main.py evaluate --retry-errors`) are left out.
     """
     new: dict[str, Any] = {"experiment_ids": list(session_ids), "page_size": PAGE, "selects": list(selects)}
     preview = not {"INPUTS", "OUTPUTS"} & set(selects)
@@ -73,8 +73,8 @@ def query_runs(
 ) -> Iterator[dict]:
     """Yield the runs of a project that started since then, newest first, in the v2 form.
 
-    `conditions` are `is_root`, `ids`, `filter`, `trace_filter` and alike, as v2 names them. `until` saves time where
-    v2 is served; v1 knows no such bound, so more may come.
+    `conditions` are `is_root`, `ids`, `filter`, `trace_filter`, ... as v2 names them. `until` saves time where v2 is
+    served; v1 has no such bound, so more runs may come.
     """
     until = until or datetime.now(UTC) + timedelta(minutes=5)
     new = {"project_ids": [project_id], "page_size": page_size, "selects": list(selects), **conditions}
@@ -123,7 +123,7 @@ def is_root(run: dict) -> bool:
 
 
 def v2_run(run: dict) -> dict:
-    """A run of the v1 API in the form of v2; what v2 lacks is left out, what v1 lacks is absent."""
+    """A run of the v1 API in the form of v2; fields that v2 lacks are dropped, and fields that v1 lacks are absent."""
     found = {name: value for name, value in run.items() if name not in V1_ONLY and value is not None}
     for name, convert in CONVERSIONS.items():
         if name in found:

@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "Experiment", "Found", "load", "load_folder", "recognise"]
 
 
 def recognise(file: IO[bytes]) -> str | None:
-    """The format of a file by its content, or None: most likely results of our own."""
+    """The format of a file, by its content; None for our own results, or anything else."""
     file.seek(0)
     head = file.read(HEAD)
     first = first_object(head, file)
@@ -42,9 +42,9 @@ def load(format: str, file: IO[bytes], name: str, reference: str | None = None) 
 
 
 def load_folder(folder: Path, format: str | None = None, reference: str | None = None) -> Iterator[tuple[Path, Found]]:
-    """Yield what is found in each file of a folder, and of the folders in it, that is recognised.
+    """Yield what each recognised file of a folder and its subfolders contains.
 
-    Raises ValueError when there is none.
+    Raises ValueError if there is none.
     """
     is_empty = True
     for path in sorted(folder.rglob("*")):
@@ -64,7 +64,7 @@ def module(format: str) -> Any:
 
 
 def first_object(head: bytes, file: IO[bytes]) -> dict[str, Any]:
-    """The first JSON object of a file: a line, an item of an array, or the whole; empty when it does not begin so."""
+    """The first JSON object of a file: a line, an item of an array, or the whole file; empty without one."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lstrip(b"[ \t\r\n")
     if not start.startswith(b"{"):
         return {}

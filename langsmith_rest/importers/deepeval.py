@@ -23,7 +23,7 @@ def recognises(head: bytes, first: dict[str, Any]) -> bool:
 
 
 def read(file: IO[bytes], name: str, reference: str | None) -> Found:
-    """Single turns and conversations; what is null is not in the file at all."""
+    """Single turns and conversations; the file omits what is null."""
     refuse_reference("DeepEval", "'expectedOutput'", reference)
     run = read_objects(file)[0]
     single, conversations = run.get("testCases") or [], run.get("conversationalTestCases") or []
@@ -48,7 +48,7 @@ def single_turn(case: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any
 
 
 def conversation(case: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """The last turn of the assistant is the output; all before it, and the scenario, are the input."""
+    """The last turn of the assistant is the output; everything before it, and the scenario, is the input."""
     turns = case.get("turns") or []
     last = max((i for i, turn in enumerate(turns) if turn.get("role") == "assistant"), default=len(turns))
     about = present(scenario=case.get("scenario"), user_description=case.get("userDescription"))
@@ -66,7 +66,7 @@ def message(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def common(case: dict[str, Any], expected: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """What single turns and conversations share. The times of a case are of its metrics, save `completionTime`."""
+    """What single turns and conversations share. Times of a case are those of its metrics, but `completionTime`."""
     feedback = [item for metric in case.get("metricsData") or [] for item in scored(metric)]
     if case.get("metricsData"):
         feedback += score("success", case.get("success"))

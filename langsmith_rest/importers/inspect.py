@@ -38,7 +38,7 @@ def recognises(head: bytes, first: dict[str, Any]) -> bool:
 
 
 def read(file: IO[bytes], name: str, reference: str | None) -> Found:
-    """A log of a run that was killed has its samples as well, up to then."""
+    """The log of a run that was killed also contains its samples, up to then."""
     refuse_reference("Inspect", "'target'", reference)
     file.seek(0)
     is_zip = file.read(2) == b"PK"
@@ -62,7 +62,7 @@ def read(file: IO[bytes], name: str, reference: str | None) -> Found:
 
 
 def read_zip(file: IO[bytes], name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The header of a log, which says less when the run was killed, and its samples."""
+    """The header of a log, which is shorter if the run was killed, and its samples."""
     members = {member: read_json(data) for member, data in read_members(file, name, PARTS)}
     header = members.get("header.json") or members.get("_journal/start.json")
     if not header:
@@ -127,7 +127,7 @@ def other_tokens(sample: dict[str, Any], model: str) -> list[int]:
 
 
 def put_back(value: Any, attachments: dict[str, str]) -> Any:
-    """The value with the texts and images that `attachment://` stands for."""
+    """The value with the texts and images that `attachment://` refers to."""
     if isinstance(value, str):
         return attachments.get(value[len("attachment://") :], value) if value.startswith("attachment://") else value
     if isinstance(value, list):

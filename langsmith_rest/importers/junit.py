@@ -1,4 +1,4 @@
-"""JUnit XML, as pytest and many others write it: one experiment, or one per suite where suites hold the same tests."""
+"""JUnit XML, as pytest and many others write it: one experiment, or one per suite if suites have the same tests."""
 
 import json
 from pathlib import Path
@@ -80,13 +80,13 @@ def result_of(suite: Element, case: Element, reference: str | None, is_column: b
 
 
 def take(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | None:
-    """Take the first property of these names, as an object; the name of a bare value is kept."""
+    """The first property with one of these names, as an object; the name of a bare value is kept."""
     name = next((name for name in names if name in given), None)
     return as_object(given.pop(name), name) if name else None
 
 
 def value_of(item: Element) -> Any:
-    """A property's value, which is always text: JSON where it is an object, a list, a number or a boolean."""
+    """A property's value, which is always text: JSON if it is an object, a list, a number or a boolean."""
     text = item.get("value") or item.text or ""
     try:
         value = json.loads(text, parse_constant=lambda _: None)

@@ -87,7 +87,7 @@ def result_of(lines: list[dict[str, Any]], has_filters: bool, model: str, start:
 
 
 def answer_of(lines: list[dict[str, Any]], calls: list[list[Any]]) -> tuple[dict[str, Any], Any]:
-    """What the model said, with the answer that each filter made of it; of choices, the one it found likeliest."""
+    """What the model answered, with the answer that each filter extracted; for choices, the likeliest one."""
     line = lines[0]
     responses, target = line["resps"], line.get("target")
     if not calls or len(calls[0]) < 2 or isinstance(calls[0][1], str):

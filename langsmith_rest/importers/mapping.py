@@ -1,4 +1,4 @@
-"""`--map FIELD=SOURCE`: rows of any shape become results, such as outputs.answer=completion or latency=latency_s."""
+"""`--map FIELD=SOURCE`: rows of any shape become results, for example outputs.answer=completion."""
 
 import ast
 import json
@@ -23,7 +23,7 @@ MISSING: Any = object()
 
 @dataclass(frozen=True)
 class Rule:
-    """One `--map`: the field of a result, as its parts, and the field of the row that it is taken from."""
+    """One `--map`: the field of a result, as its parts, and the field of the row that it is read from."""
 
     target: tuple[str, ...]
     source: str
@@ -33,7 +33,7 @@ class Rule:
 
 
 def parse_rules(pairs: list[str]) -> list[Rule]:
-    """The rules of `--map` flags; raises ValueError for what is none."""
+    """The rules of `--map` flags; raises ValueError for an invalid one."""
     rules = []
     for pair in pairs:
         target, equals, source = pair.partition("=")
@@ -62,7 +62,7 @@ class Mapper:
     fields: dict[str, None] = field(default_factory=dict)  # of all rows, in order
 
     def __call__(self, row: Any) -> Any:
-        """The result that a row stands for; what is no object stays as it is, for the check to name."""
+        """The result that a row stands for; a row that is not an object is left for the check to report."""
         if not isinstance(row, dict):
             return row
         self.fields |= dict.fromkeys(row)
@@ -91,7 +91,7 @@ class Mapper:
 
 
 def find(row: Mapping[str, Any], source: str) -> Any:
-    """The value of a field of that very name, else of the place that its dots lead to."""
+    """The value of the field with exactly this name, else at the place that its dots lead to."""
     if source in row:
         return row[source]
     value: Any = row
@@ -126,7 +126,7 @@ def put(result: dict[str, Any], target: tuple[str, ...], value: Any) -> None:
 
 
 def add_feedback(result: dict[str, Any], path: list[str], value: Any) -> None:
-    """`feedback.correct` is a score, or a value if it is text; `feedback.correct.comment` goes with it."""
+    """`feedback.correct` is a score, or a value if it is text; `feedback.correct.comment` is its comment."""
     part = path[-1] if len(path) > 1 and path[-1] in PARTS else None
     key = ".".join(path[:-1] if part else path)
     items = result.setdefault("feedback", [])
@@ -142,7 +142,7 @@ def add_feedback(result: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def from_text(root: str, value: Any) -> Any:
-    """The value of a CSV cell: an object or a list as JSON or Python write it, a number where one may be, or text."""
+    """The value of a CSV cell: an object or list in JSON or Python notation, a number where one may be, or text."""
     if not isinstance(value, str):
         return value
     if value[:1] in ("{", "["):
@@ -199,7 +199,7 @@ KNOWN = {source: target for target, sources in NAMES.items() for source in sourc
 
 
 def propose(rows: Iterator[Any] | list[Any], is_text: bool = False) -> list[str]:
-    """The `--map` flags that would record these rows, guessed from the names and the values of unknown fields."""
+    """The `--map` flags that would record these rows, guessed from the names and values of unknown fields."""
     first: dict[str, Any] = {}
     for row in rows:
         for name, value in row.items() if isinstance(row, dict) else ():
@@ -209,7 +209,7 @@ def propose(rows: Iterator[Any] | list[Any], is_text: bool = False) -> list[str]
 
 
 def flag(name: str, value: Any, is_text: bool) -> str:
-    """The flag for one field: by its name if that is customary, numbers as scores, all else as metadata."""
+    """The flag for one field: by its name if that is common, numbers as scores, everything else as metadata."""
     stem, slash, part = name.partition("/")
     target = KNOWN.get((stem if part == "value" else name).lower())
     value = from_text("feedback", value) if is_text else value

@@ -1,4 +1,4 @@
-"""What all importers share: the experiments they return, reading JSON, and the pieces of a result."""
+"""What all importers share: the experiments they return, reading JSON, and the parts of a result."""
 
 import json
 import math
@@ -34,7 +34,7 @@ class Found:
 
 
 def summarize(what: str, experiments: list[Experiment], left_out: Iterable[str] = ()) -> Found:
-    """Say what was found: `what` (the tool and its rows), what they come to, and what has no place."""
+    """One sentence: `what` (the tool and its rows), what they become, and what is left out."""
     results = [result for experiment in experiments for result in experiment.results]
     shared = {key_of(result) for result in results}
     errors = sum(bool(result.get("error")) for result in results)
@@ -48,7 +48,7 @@ def summarize(what: str, experiments: list[Experiment], left_out: Iterable[str] 
 
 
 def read_json(data: bytes) -> Any:
-    """Parse JSON as other tools write it: NaN and Infinity, which are no JSON, become null."""
+    """Parse JSON as other tools write it: NaN and Infinity, which are not JSON, become null."""
     return json.loads(data.decode("utf-8-sig"), parse_constant=lambda _: None)
 
 
@@ -67,17 +67,17 @@ def read_objects(file: IO[bytes]) -> list[dict[str, Any]]:
 
 
 def present(**fields: Any) -> dict[str, Any]:
-    """The fields that hold something; 0 and False do."""
+    """The fields that have a value; 0 and False are values."""
     return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
 
 
 def as_object(value: Any, name: str) -> dict[str, Any]:
-    """An object stays as it is; any other value goes under `name`."""
+    """An object is returned unchanged; any other value goes under `name`."""
     return value if isinstance(value, dict) else {name: value}
 
 
 def score(key: str, value: Any, comment: Any = None) -> list[dict[str, Any]]:
-    """Feedback under a tool's own key: numbers and booleans as scores, texts as values; nothing for what is neither."""
+    """Feedback under a tool's own key: numbers and booleans as scores, texts as values; otherwise nothing."""
     item: dict[str, Any] = {"key": key[:LONGEST_KEY]}
     if isinstance(value, bool | int | float) and math.isfinite(value):
         item["score"] = value
@@ -89,7 +89,7 @@ def score(key: str, value: Any, comment: Any = None) -> list[dict[str, Any]]:
 
 
 def failed(key: str, comment: Any) -> dict[str, Any]:
-    """Feedback that says an evaluator failed, so its score of 0 is no verdict."""
+    """Feedback that says an evaluator failed, so that its score of 0 is not a verdict."""
     return {"key": key[:LONGEST_KEY], "error": True, **({"comment": str(comment)} if comment else {})}
 
 
@@ -128,7 +128,7 @@ def number_repetitions(results: Iterable[dict[str, Any]]) -> None:
 
 
 def unique_names(names: Iterable[str]) -> Iterator[str]:
-    """The names on one line and not too long, each that came before with a number."""
+    """The names on one line and not too long; a repeated name gets a number."""
     seen: Counter[str] = Counter()
     for name in (shortened(name, LONGEST_NAME) for name in names):
         seen[name] += 1
@@ -136,9 +136,9 @@ def unique_names(names: Iterable[str]) -> Iterator[str]:
 
 
 def pick_reference(rows: list[dict[str, Any]], given: str | None) -> str | None:
-    """The field of the inputs that holds the reference: the given one, else a customary name.
+    """The field of the inputs that holds the reference: the given one, else a common name.
 
-    Raises ValueError with the fields there are when none has the given name.
+    Raises ValueError with the existing fields if none has the given name.
     """
     known = dict.fromkeys(name for row in rows for name in row)
     if given and given not in known:
@@ -154,6 +154,6 @@ def split_reference(row: dict[str, Any], name: str | None) -> tuple[dict[str, An
 
 
 def refuse_reference(tool: str, place: str, given: str | None) -> None:
-    """Raise ValueError where a reference is named, but the format has a field for it."""
+    """Raise ValueError if a reference is named, but the format has its own field for it."""
     if given:
         raise ValueError(f"--reference {given}: {tool} has references of its own ({place}): drop the flag.")

@@ -30,7 +30,7 @@ def recognises(head: bytes, first: dict[str, Any]) -> bool:
 
 
 def read(file: IO[bytes], name: str, reference: str | None) -> Found:
-    """Each row is one cell of promptfoo's table; JSON lines hold the same rows, but neither times nor versions."""
+    """Each row is one cell of promptfoo's table; JSON lines have the same rows, but neither times nor versions."""
     objects = read_objects(file)
     document = objects[0] if "results" in objects[0] else {}
     rows = document["results"]["results"] if document else objects
@@ -96,14 +96,14 @@ def result_of(row: dict[str, Any], reference: str | None, start: str | None) -> 
 
 
 def model_of(provider: dict[str, Any]) -> dict[str, Any]:
-    """`openai:chat:gpt-5-mini` names a vendor and a model, with which LangSmith finds prices."""
+    """`openai:chat:gpt-5-mini` names a vendor and a model, for which LangSmith knows prices."""
     if found := API.fullmatch(provider["id"]):
         return {"ls_provider": found[1], "ls_model_name": found[2]}
     return {"ls_model_name": provider.get("label") or provider["id"]}
 
 
 def feedback_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The named scores with their reasons, then the verdict on the whole row, unless a judge of it failed."""
+    """The named scores with their reasons, then the verdict on the whole row, unless one of its judges failed."""
     grading = row.get("gradingResult") or {}
     parts = grading.get("componentResults") or []
     if not parts and grading.get("reason") == "No assertions":

@@ -27,7 +27,7 @@ def recognises(head: bytes, first: dict[str, Any]) -> bool:
 
 
 def read(file: IO[bytes], name: str, reference: str | None) -> Found:
-    """Cases whose task raised stand apart, under `failures`."""
+    """Cases whose task raised are listed separately, under `failures`."""
     refuse_reference("pydantic-evals", "'expected_output'", reference)
     report = read_objects(file)[0]
     about = report.get("experiment_metadata")

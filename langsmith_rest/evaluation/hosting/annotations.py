@@ -1,4 +1,4 @@
-"""Taking the annotations out of a source: they do nothing at run time, and often need packages that are not there."""
+"""Removing annotations from source: they do nothing at run time, and often need packages that are missing."""
 
 import ast
 import io

@@ -1,4 +1,4 @@
-"""What can be seen in an evaluator that would fail in LangSmith's sandbox, by line."""
+"""What can be seen in an evaluator's source that would fail in LangSmith's sandbox, by line."""
 
 import ast
 import difflib
@@ -30,7 +30,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def find_function(tree: ast.Module, function: str, file: str) -> Function:
-    """The function of that name; the last one, as at run time, when there are several."""
+    """The function with this name; the last one if there are several, as at run time."""
     found = [node for node in tree.body if isinstance(node, FUNCTION) and node.name == function]
     if found:
         return found[-1]
@@ -48,7 +48,7 @@ def find_function(tree: ast.Module, function: str, file: str) -> Function:
 
 
 def check_signature(entry: Function, target: str) -> Iterator[Problem]:
-    """It must take what LangSmith passes, under these names, and need nothing else."""
+    """It must take what LangSmith passes, under these names, and require nothing else."""
     expected = CALLS[target]
     arguments = entry.args
     by_place = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
@@ -62,7 +62,7 @@ def check_signature(entry: Function, target: str) -> Iterator[Problem]:
 
 
 def check_entry(entry: Function, target: str) -> Iterator[Problem]:
-    """Attributes of what are dictionaries there, and results that are no object, as far as they can be seen."""
+    """Attributes of values that are dictionaries in the sandbox, and results that are not objects."""
     own = {name.id for name in ast.walk(entry) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
     inner = (part.args for part in ast.walk(entry) if isinstance(part, (*FUNCTION, ast.Lambda)) and part is not entry)
     own |= {part.arg for arguments in inner for part in ast.walk(arguments) if isinstance(part, ast.arg)}
@@ -95,7 +95,7 @@ def check_entry(entry: Function, target: str) -> Iterator[Problem]:
 
 
 def looked_at(entry: Function) -> set[str]:
-    """Names that it asks what they are, `isinstance(run, dict)`: it may take dictionaries and objects alike."""
+    """Names whose type it checks, as in `isinstance(run, dict)`: it may accept dictionaries and objects."""
     asked = [
         node.args[0]
         for node in ast.walk(entry)
@@ -106,7 +106,7 @@ def looked_at(entry: Function) -> set[str]:
 
 
 def check_imports(statement: ast.stmt) -> Iterator[Problem]:
-    """Packages the sandbox lacks, and whatever needs a network."""
+    """Packages that the sandbox lacks, and everything that needs a network."""
     yield from alternatives(statement)
     for node in ast.walk(statement):
         if isinstance(node, ast.Attribute) and dotted(node) in NETWORK:
@@ -114,7 +114,7 @@ def check_imports(statement: ast.stmt) -> Iterator[Problem]:
 
 
 def caught(node: ast.AST, errors: set[str]) -> Iterator[ast.AST]:
-    """What is in a `try` that goes on after one of these errors."""
+    """What is inside a `try` that continues after one of these errors."""
     if isinstance(node, ast.Try) and any(catches(handler, errors) for handler in node.handlers):
         yield from (inner for part in node.body for inner in ast.walk(part))
 
@@ -128,7 +128,7 @@ def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
 
 
 def alternatives(statement: ast.stmt) -> list[Problem]:
-    """The imports of an `if` of the file are a problem when all of its branches have one."""
+    """The imports of an `if` of the file are a problem only if every branch has one."""
     if not isinstance(statement, ast.If):
         return import_problems([statement])
     sides = [[p for part in side for p in alternatives(part)] for side in (statement.body, statement.orelse)]
@@ -153,7 +153,7 @@ def import_problems(nodes: Iterable[ast.AST], optional: bool = False) -> list[Pr
 
 
 def check_import(node: ast.Import | ast.ImportFrom, optional: bool) -> Iterator[Problem]:
-    """`optional` imports may be of what is not there, but of nothing that is there and needs a network."""
+    """`optional` imports may name missing packages, but not available ones that need a network."""
     if isinstance(node, ast.ImportFrom) and node.level:
         if not optional:
             words = "a relative import: the evaluator runs outside of its package, so copy the code into the file"

@@ -1,7 +1,7 @@
-"""Taking an evaluator out of a file as LangSmith runs it: one source with `perform_eval` and all that it needs.
+"""Extracting an evaluator from a file as LangSmith runs it: one source with `perform_eval` and all that it needs.
 
-The file is read and parsed, never imported or executed. What can be seen to fail in LangSmith's sandbox is found here,
-by line: names, packages, network, signature. What only a run shows, `main.py evaluators test` does.
+The file is read and parsed, never imported or executed. What can be seen to fail in LangSmith's sandbox is reported by
+line: names, packages, network, signature. `main.py evaluators test` finds what only a run shows.
 """
 
 import ast
@@ -55,7 +55,7 @@ def perform_eval(source: str, function: str, target: str, file: str = "the file"
 
 
 def take_along(tops: list[Top], entry: Function) -> tuple[list[ast.stmt], list[Problem]]:
-    """The statements that the entry needs, and itself, in the file's order; of imports only what is needed."""
+    """The entry and the statements it needs, in the file's order; of imports only what is needed."""
     wanted: dict[int, set[str]] = {}  # by place in the file
     problems: list[Problem] = []
     star = next((top.node.lineno for top in tops if is_star(top.node)), None)

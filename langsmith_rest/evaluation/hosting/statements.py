@@ -1,6 +1,6 @@
-"""The statements of a file: which names each binds, which it needs, and whose values it changes.
+"""The statements of a file: which names each one binds, which it needs, and whose values it changes.
 
-Nothing is run: bytecode tells the names, the syntax what is done to them.
+Nothing is executed: names come from the bytecode, changes of values from the syntax.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Evaluators that LangSmith runs itself: finding, uploading, replacing and deleting them, each safe to repeat."""
+"""Evaluators that LangSmith runs itself: finding, uploading, replacing and deleting them. Each can be repeated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Target:
 
 
 def find_target(api: LangSmith, dataset: str | None, project: str | None) -> Target | None:
-    """The dataset or the project of exactly that name, or id; raises LookupError with the near names."""
+    """The dataset or project with exactly this name, or id; raises LookupError with similar names."""
     if dataset is not None:
         found = read_dataset(api, dataset) if UUID.fullmatch(dataset) else find_dataset(api, dataset)
         return Target("dataset", found["id"], found["name"])
@@ -53,7 +53,7 @@ def find_target(api: LangSmith, dataset: str | None, project: str | None) -> Tar
 
 
 def list_evaluators(api: LangSmith, target: Target | None) -> list[dict]:
-    """The rules that evaluate; others alert, or add to datasets and queues."""
+    """The rules that evaluate; other rules send alerts, or add to datasets and queues."""
     return [rule for rule in list_rules(api, **(target.query if target else {})) if kind_of(rule)]
 
 
@@ -68,9 +68,9 @@ def target_of(rule: dict) -> str:
 
 
 def find_evaluator(api: LangSmith, name: str, target: Target | None) -> dict:
-    """The evaluator of exactly that name, or id.
+    """The evaluator with exactly this name, or id.
 
-    Raises LookupError with the near names when there is none, and with all of them when there are several.
+    Raises LookupError with similar names if there is none, and with all of them if there are several.
     """
     known = list_evaluators(api, target)
     found = [rule for rule in known if rule["display_name"] == name] or [rule for rule in known if rule["id"] == name]
@@ -97,10 +97,10 @@ def upload(
     sampling_rate: float | None = None,
     confirm: Confirm | None = None,
 ) -> tuple[dict, str]:
-    """Attach an evaluator to its target; returns the rule, and whether it was created, replaced or unchanged.
+    """Attach an evaluator to its target; return the rule, and whether it was created, replaced or unchanged.
 
-    `content` is `{"code_evaluators": [...]}` or `{"evaluators": [...]}`. One of that name is replaced in place, once
-    `confirm` lets it be: at no moment is there none. Without `confirm`, LookupError says that it exists.
+    `content` is `{"code_evaluators": [...]}` or `{"evaluators": [...]}`. An existing one is replaced in place, if
+    `confirm` agrees: at no moment is there none. Without `confirm`, LookupError says that it exists.
     """
     content = without_nulls(content)  # LangSmith refuses them in a judge
     same_name = [rule for rule in list_evaluators(api, target) if rule["display_name"] == name]
@@ -135,10 +135,10 @@ def without_nulls(value: Any) -> Any:
 
 
 def create_once(api: LangSmith, body: dict[str, Any], target: Target) -> dict:
-    """Create a rule; where it came out several times, keep the oldest.
+    """Create a rule; if there are then several, keep the oldest.
 
-    LangSmith chooses the ids of rules, so a request that is sent again, its answer being lost, and two people at once
-    make two. Whoever came last sees both, and whoever sees both keeps the same one.
+    LangSmith chooses the ids of rules, so a request that is repeated because its answer was lost, or two people at the
+    same time, create two. Whoever came last sees both, and everybody who sees both keeps the same one.
     """
     content = {field: body[field] for field in KINDS if field in body}
     created = create_rule(api, body)
@@ -197,7 +197,7 @@ def update_rule(api: LangSmith, rule_id: str, rule: dict) -> dict:
 
 
 def delete_rule(api: LangSmith, rule_id: str) -> None:
-    """Delete a rule; one that is gone already (an answer was lost) is fine."""
+    """Delete a rule; it is fine if it is already gone (an answer was lost)."""
     try:
         send(api, "DELETE", f"/runs/rules/{rule_id}", headers=local.token_headers(api.url))
     except requests.HTTPError as error:
@@ -206,5 +206,5 @@ def delete_rule(api: LangSmith, rule_id: str) -> None:
 
 
 def evaluate_experiment(api: LangSmith, experiment_id: str, rule_id: str) -> dict:
-    """Have a rule run over the runs that an experiment has already."""
+    """Let a rule score the runs that an experiment already has."""
     return call(api, "POST", f"/runs/experiments/{experiment_id}/evaluate", json={"rule_id": rule_id})

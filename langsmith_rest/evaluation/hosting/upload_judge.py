@@ -1,4 +1,4 @@
-"""A model judge as LangSmith runs it itself: a prompt, a schema and a model, in the form that rules hold them."""
+"""A model judge as LangSmith runs it itself: a prompt, a schema and a model, in the form of its rules."""
 
 import json
 import re
@@ -20,9 +20,9 @@ ROLES = ("system", "human", "ai")
 
 
 def judge_content(prompt: Path, schema: Path, model: str, name: str, kind: str) -> dict[str, Any]:
-    """A model judge as LangSmith takes it, out of a prompt, a JSON schema, and a model's name.
+    """A model judge in LangSmith's form, from a prompt, a JSON schema and the name of a model.
 
-    Raises ValueError that names the file and what is wrong with it.
+    Raises ValueError that names the file and the problem.
     """
     messages = read_prompt(prompt)
     structured = {
@@ -36,7 +36,7 @@ def judge_content(prompt: Path, schema: Path, model: str, name: str, kind: str) 
 
 
 def read_prompt(file: Path) -> list[list[str]]:
-    """A text is one message; a JSON file holds [[role, text], ...]."""
+    """A text file is one message; a JSON file contains [[role, text], ...]."""
     text = read_text(file)
     if file.suffix != ".json":
         return [["human", text]]
@@ -57,7 +57,7 @@ def read_prompt(file: Path) -> list[list[str]]:
 
 
 def variables(messages: Sequence[Sequence[str]], file: Path, kind: str) -> dict[str, str]:
-    """How the names in braces are filled; a brace itself is written twice, as in Python's f-strings."""
+    """How the names in braces are filled; a literal brace is written twice, as in Python's f-strings."""
     try:
         parts = [part for _, text in messages for part in string.Formatter().parse(text)]
     except ValueError as error:
@@ -89,7 +89,7 @@ def read_schema(file: Path, name: str) -> dict[str, Any]:
 
 
 def model_constructor(model: str) -> dict[str, Any]:
-    """A model as LangChain writes it down, its key a secret of the workspace; a .json file holds one as it is."""
+    """A model as LangChain serialises it, with its key a secret of the workspace; a .json file is used as it is."""
     if model.endswith(".json"):
         found = parse_json(read_text(Path(model)), Path(model))
         if (

@@ -1,4 +1,4 @@
-"""The examples that an evaluation is about: a dataset's, a file's, or a list's, which become a dataset's."""
+"""The examples of an evaluation: those of a dataset, or of a file or list, which become a dataset."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,10 +32,10 @@ def load_data(
     with_attachments: bool = False,
     limit: int | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The dataset and the examples that `data` means: a dataset's name or id, a file of JSON lines or CSV, or a list.
+    """The dataset and its examples that `data` means: a dataset's name or id, a file (JSON lines, JSON, CSV), or a list.
 
-    A list holds examples of a dataset as the API gives them, or objects with `inputs`, `reference_outputs` (or
-    `outputs`), `metadata` and `split`, which become examples of `dataset_name`, as those of a file do of its stem.
+    A list holds examples of a dataset as the API returns them, or objects with `inputs`, `reference_outputs` (or
+    `outputs`), `metadata` and `split`, which become examples of `dataset_name`. A file's dataset is called after it.
     """
     is_stored = isinstance(data, str) and not is_file(data)
     if is_stored:
@@ -58,14 +58,14 @@ def load_data(
 
 
 def is_file(data: str) -> bool:
-    """Whether `data` names a file, and not a dataset."""
+    """Whether `data` names a file rather than a dataset."""
     return data.lower().endswith((".jsonl", ".json", ".csv"))
 
 
 def stored_examples(
     api: LangSmith, name: str, splits: list[str] | None, with_attachments: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The examples of a dataset, all of one version, whoever edits it meanwhile."""
+    """The examples of a dataset, all of one version, even if somebody edits it meanwhile."""
     dataset = read_dataset(api, name) if UUID.fullmatch(name) else find_dataset(api, name)
     query: dict[str, Any] = {"order": "id", "as_of": server_time(api).isoformat()}
     if splits:
@@ -99,7 +99,7 @@ def listed_examples(
 
 
 def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> tuple[dict[str, Any], list[dict]]:
-    """Make the examples of `rows` that the dataset lacks; returns all of them as the dataset has them."""
+    """Create the examples of `rows` that the dataset lacks; return all of them as the dataset has them."""
     found, problems = [], []
     for number, row in enumerate(rows, 1):
         fields, _, wrong = checking.prepare(as_result(row))
@@ -123,7 +123,7 @@ def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> t
 
 
 def as_result(row: Any) -> Any:
-    """An example as a result without an answer; `outputs` are the reference where there is no other."""
+    """An example as a result without an answer; `outputs` are the reference if there is no other."""
     if not isinstance(row, dict) or isinstance(row, results.Unreadable):
         return row
     reference = row.get("reference_outputs", row.get("outputs"))

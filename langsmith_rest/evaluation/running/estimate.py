@@ -1,4 +1,4 @@
-"""What model judges would cost: their questions are made and counted, and nobody is asked."""
+"""What model judges would cost: their questions are made and counted, and no model is asked."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -57,8 +57,8 @@ def estimate(
 ) -> Estimate:
     """Count what the model judges among `evaluators` would be asked; other evaluators, and the target, do not run.
 
-    `price` is in dollars for a million tokens read, and written. Where the target has yet to answer, each reference
-    stands in for its answer.
+    `price` is in dollars for a million tokens read, and written. If the target has not answered yet, references stand
+    in for its answers.
     """
     judges = [function for function in evaluators if getattr(function, "asks_a_model", False)]
     found = Estimate(uses_references=not isinstance(target, str | list | tuple))
@@ -80,7 +80,7 @@ def estimate(
 def answers(
     api: LangSmith, target: Any, data: Any, judges: Sequence[Callable[..., Any]], splits: list[str] | None
 ) -> Iterator[Callable[[], Any]]:
-    """Yield for each answer, or pair of answers, what shows it to all judges."""
+    """Yield, for each answer or pair of answers, what shows it to all judges."""
     if isinstance(target, list | tuple):
         bound = [bind(function, PAIRWISE) for function in judges]
         dataset, sessions = experiments_to_judge(api, list(target), bound)
@@ -109,7 +109,7 @@ def show(judges: Sequence[Evaluator], values: dict[str, Any]) -> None:
 
 
 def examples(api: LangSmith, data: Any, splits: list[str] | None) -> list[dict[str, Any]]:
-    """The examples that the target would run on; of a file, without making a dataset of it."""
+    """The examples that the target would run on; those of a file, without creating a dataset."""
     if not isinstance(data, str) or not is_file(data):
         return load_data(api, data, splits, None)[1]
     rows = [as_result(row) for row in read_rows(data)]

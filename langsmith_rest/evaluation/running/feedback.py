@@ -1,4 +1,4 @@
-"""Feedback on recorded runs: its ids, and keeping what is stored equal to what evaluators say."""
+"""Feedback on recorded runs: its ids, and keeping the stored feedback equal to what evaluators return."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ def feedback_bodies(run: Run, items: list[Item]) -> Iterator[dict[str, Any]]:
 
 
 def working(owner_id: str, said: Said) -> set[Worked]:
-    """What an earlier failure may be deleted under: the names of evaluators that did not fail, and their keys."""
+    """The names and keys of evaluators that did not fail, under which an earlier failure may be deleted."""
     good = [(name, items) for name, items in said if not any(item.get("error") for item in items)]
     return {(owner_id, key) for name, items in good for key in (name, *(item["key"] for item in items))}
 
@@ -37,9 +37,9 @@ def synchronise(
     create: Callable[[list[dict]], None],
     prefix: str = "",
 ) -> Counter[str]:
-    """Create feedback that is missing, correct what differs, and delete failures of evaluators that work by now.
+    """Create missing feedback, correct feedback that differs, and delete failures of evaluators that work by now.
 
-    `prefix` is what the ids of this feedback are made of before the id of its run.
+    `prefix` comes before the run's id in what the ids of this feedback are made of.
     """
     known = {found["id"]: found for found in existing}
     missing = [body for body in made if body["id"] not in known]
@@ -56,20 +56,20 @@ def synchronise(
 
 
 def is_over(known: Mapping[str, Any], worked: set[Worked], prefix: str) -> bool:
-    """Whether this is a failure, recorded by us, of an evaluator that has worked since."""
+    """Whether this is a failure that we recorded, of an evaluator that has worked since."""
     owner_id, key = known.get("run_id") or known.get("session_id") or "", known["key"]
     ids = (bodies.uuid5(f"{prefix}{owner_id}-{key}-error-{number}") for number in range(10))
     return bool(known.get("error")) and (owner_id, key) in worked and known["id"] in ids
 
 
 def is_changed(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
-    """Whether to correct what is stored. An evaluator that fails on a failed run takes no earlier score back."""
+    """Whether to correct stored feedback. An evaluator that fails on a failed run takes no earlier score back."""
     if body.get("comment") == RUN_FAILED and known.get("score") is not None:
         return False
     return any(not same(known.get(name), body.get(name)) for name in bodies.MARKS)
 
 
 def same(known: Any, mark: Any) -> bool:
-    """Whether a server that keeps numbers as 64-bit floats would give `mark` back as `known`."""
+    """Whether a server that stores numbers as 64-bit floats would return `mark` as `known`."""
     numbers = isinstance(known, int | float) and isinstance(mark, int | float)
     return float(known) == float(mark) if numbers else bool(known == mark)

@@ -1,4 +1,4 @@
-"""Functions from files and modules: targets, and evaluators by name, by list, or all that a file has."""
+"""Functions from files and modules: targets, and evaluators by name, by list, or all of a file."""
 
 import ast
 import contextlib
@@ -43,10 +43,11 @@ def to_stderr(text: str) -> None:
 def load_evaluators(
     reference: str, listed: str = "evaluators", known: tuple[str, ...] = RUN, say: Say = to_stderr
 ) -> list[Callable[..., Any]]:
-    """The functions of `evals.py:name,name`; of `evals.py`, its list `evaluators`, else all that look like evaluators.
+    """The functions of `evals.py:name,name`; of `evals.py`, its list `evaluators`, else all functions that look like
+    evaluators.
 
-    Those take what is in `known`; `say` is told which they are and what is left out. A module may stand for a file
-    (`evaluation.evaluators`), and a call that makes an evaluator for a name (`mentions("Lima")`).
+    Those take what is in `known`; `say` is told which they are, and what is left out. A module (`langsmith_rest`) may
+    stand in place of a file, and a call that makes an evaluator (`mentions("Lima")`) in place of a name.
     """
     parts = REFERENCE.fullmatch(reference)
     if not parts:
@@ -77,7 +78,7 @@ def parts_of(chosen: str) -> list[ast.expr]:
 
 
 def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> Callable[..., Any]:
-    """The function that a name means, or that a call of one with plain values makes."""
+    """The function that a name means, or that a call with plain values makes."""
     if isinstance(part, ast.Name):
         return function_of(module, path, part.id)
     if not isinstance(part, ast.Call) or not isinstance(part.func, ast.Name):
@@ -103,7 +104,7 @@ def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
 
 
 def import_module(name: str) -> ModuleType:
-    """Import what is installed, or lies in the current folder."""
+    """Import a module that is installed, or in the current folder."""
     if "" not in sys.path:
         sys.path.append("")
     try:
@@ -116,7 +117,7 @@ def import_module(name: str) -> ModuleType:
 
 
 def load_module(path: str) -> ModuleType:
-    """Import a file as a module of its own name, its folder being importable, so that other processes find it, too."""
+    """Import a file under its own name, with its folder importable, so that other processes find it too."""
     file = Path(path).resolve()
     if not file.is_file():
         raise ValueError(f"{path}: there is no such file.")

@@ -1,4 +1,4 @@
-"""Judge experiments side by side: per example, which answer is better, as a comparative experiment."""
+"""Judge experiments in pairs: which answer to each example is better, recorded as a comparative experiment."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ from langsmith_rest.recording.sending import create_feedback
 
 @dataclass
 class Asked:
-    """How a comparison is to be named and shown."""
+    """How a comparison is named and shown."""
 
     name: str | None
     description: str | None
@@ -47,9 +47,9 @@ def judge_pairs(
 ) -> Preferences:
     """Let pairwise evaluators see the runs of two or more experiments, and record what they prefer.
 
-    With `randomize_order` they see them in an order that follows from `seed` and the example; scores count for the
-    right run all the same. The same experiments under the same `name` are the same comparison: doing it again
-    corrects it. Repetitions are paired in the order in which they ran. Raises Interrupted on Ctrl-C.
+    With `randomize_order`, they see them in an order that depends on `seed` and the example; scores still go to the
+    right run. The same experiments under the same `name` are the same comparison: doing it again corrects it.
+    Repetitions are paired in the order in which they ran. Raises Interrupted on Ctrl-C.
     """
     dataset, sessions = experiments_to_judge(api, experiments, evaluators)
     found = create_comparison(api, dataset, sessions, asked)
@@ -77,7 +77,7 @@ def judge_pairs(
 def experiments_to_judge(
     api: LangSmith, experiments: Sequence[str], evaluators: Sequence[Evaluator]
 ) -> tuple[dict, list[dict]]:
-    """The experiments and their dataset; raises ValueError when they cannot be judged side by side."""
+    """The experiments and their dataset; raises ValueError if they cannot be compared."""
     if len(experiments) < 2 or not evaluators:
         raise ValueError("A pairwise evaluation needs two experiments and at least one evaluator.")
     sessions = [find_experiment(api, experiment) for experiment in experiments]
@@ -89,7 +89,7 @@ def experiments_to_judge(
 
 @dataclass
 class Judging:
-    """Preferences on their way into a comparison."""
+    """Preferences while they are recorded in a comparison."""
 
     api: LangSmith
     found: Preferences
@@ -120,7 +120,7 @@ class Judging:
 
 
 def create_comparison(api: LangSmith, dataset: dict, sessions: list[dict], asked: Asked) -> Preferences:
-    """Create the comparative experiment; its id and name follow from the experiments and the name given."""
+    """Create the comparative experiment; its id and name depend on the experiments and the given name."""
     ids, names = [session["id"] for session in sessions], [session["name"] for session in sessions]
     digest = hashlib.sha256("-".join([*ids, asked.name or ""]).encode()).hexdigest()[:8]
     title = f"{asked.name or ' vs. '.join(names)}-{digest}"
@@ -161,7 +161,7 @@ def in_order(pair: Pair, randomize_order: bool, seed: int) -> list[Run]:
 
 
 def prefer(evaluator: Evaluator, pair: Pair, runs: list[Run], await_it: Await) -> list[Preference] | BaseException:
-    """What an evaluator says of runs in the order given, or why it failed."""
+    """What an evaluator says about runs in the given order, or why it failed."""
     values = {
         "inputs": pair.example.inputs or {},
         "outputs": [run.outputs for run in runs],

@@ -22,9 +22,9 @@ class CannotHold(ValueError):
 
 
 def plain(value: Any, place: str, depth: int = 0) -> Any:
-    """A copy of a value in plain JSON types; raises CannotHold that names the place of what has no such form.
+    """A copy of a value in plain JSON types; raises CannotHold, with the place, for a value without such a form.
 
-    Numbers, texts and nesting that LangSmith refuses stay as they are: the checks of a result find these.
+    Numbers, texts and nesting that LangSmith refuses are left: the checks of a result report them.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -58,7 +58,7 @@ def key_of(key: Any, place: str) -> str:
 
 
 def in_order(values: Any) -> Any:
-    """The members of a set in an order that is the same every time; others as they are."""
+    """The members of a set in an order that is always the same; other values in their own order."""
     return sorted(values, key=repr) if isinstance(values, set | frozenset) else values
 
 
@@ -84,7 +84,7 @@ SIMPLE: dict[type | tuple[type, ...], Callable[[Any], Any]] = {
 
 
 def as_simple(value: Any) -> Any:
-    """The JSON form of a single value; NOT_SIMPLE for what is none, or holds others."""
+    """The JSON form of a single value; NOT_SIMPLE for a value that has none, or that contains others."""
     for kind, convert in SIMPLE.items():
         if isinstance(value, kind):
             return convert(value)
@@ -103,7 +103,7 @@ DUMPS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def dumped(value: Any, place: str) -> Any:
-    """What an object says it holds, through the methods that LangSmith's clients look for."""
+    """The content of an object, through the methods that LangSmith's clients look for."""
     if not isinstance(value, type):
         for name, options in DUMPS:
             method = getattr(value, name, None)

@@ -1,4 +1,4 @@
-"""What pairwise evaluators prefer: the sums, and the feedback that says so."""
+"""What pairwise evaluators prefer: the sums, and the feedback that records it."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from langsmith_rest.recording import bodies
 
 
 def is_rate(key: str) -> bool:
-    """Whether such scores say the same of all answers, and prefer none."""
+    """Whether such scores are the same for all answers, so that they prefer none."""
     return key.endswith((POSITION_BIAS, SHOWN_FIRST))
 
 
@@ -64,14 +64,14 @@ class Judged:
 
 
 def winner(scores: list[float]) -> int | None:
-    """The place of the best score; None for a tie."""
+    """The position of the best score; None for a tie."""
     best = [place for place, score in enumerate(scores) if max(scores) - score < SAME]
     return best[0] if len(best) == 1 else None
 
 
 @dataclass
 class Preferences:
-    """What evaluators prefer, and where to look at it."""
+    """What evaluators prefer, and the `url` of the page that shows it."""
 
     comparative_id: str
     name: str
@@ -125,7 +125,7 @@ def preference_bodies(
     order: list[Run],
     verdict: list[Preference] | BaseException,
 ) -> Iterator[dict[str, Any]]:
-    """One feedback per run and preference, bound together by a group id; and what they add to the sums."""
+    """One feedback per run and preference, tied together by a group id; and what they add to the sums."""
     if isinstance(verdict, BaseException):
         found.errors[evaluator.key] += 1
         item = failure(evaluator.key, verdict)

@@ -1,4 +1,4 @@
-"""Where an experiment comes from: the version of its data, the state of git, and which target it ran."""
+"""Where an experiment comes from: the version of its data, the state of git, and its target."""
 
 import functools
 import hashlib
@@ -27,7 +27,7 @@ def provenance(examples: list[dict], splits: list[str] | None, repetitions: int)
 
 
 def target_hash(target: Any) -> dict[str, str]:
-    """What tells one target from another, and a file from its next version; nothing where there is no file."""
+    """What tells one target from another, and a file from its next version; empty without a file."""
     while isinstance(target, functools.partial):
         target = target.func
     named = target if hasattr(target, "__qualname__") else type(target)
@@ -53,7 +53,7 @@ def git_state() -> dict[str, Any] | None:
 
 
 def git(*arguments: str) -> str | None:
-    """What git prints; None when it fails, or takes too long."""
+    """What git prints; None if it fails or takes too long."""
     try:
         found = subprocess.run(
             ["git", *arguments],

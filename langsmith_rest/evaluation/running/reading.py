@@ -52,13 +52,13 @@ def as_example(example: Mapping[str, Any]) -> Example:
 
 
 def attachments_of(example: Mapping[str, Any]) -> dict[str, Any]:
-    """The files of an example by their names, each with the address it can be read from for a while."""
+    """The files of an example by name, each with an address that works for a while."""
     urls = example.get("attachment_urls") or {}
     return {name.removeprefix("attachment."): found for name, found in urls.items()}
 
 
 def values_of(run: Run, example: Example) -> dict[str, Any]:
-    """What an evaluator may ask for, by name."""
+    """The values that an evaluator may ask for, by name."""
     return {
         "inputs": example.inputs or {},
         "outputs": run.outputs or {},

@@ -1,4 +1,4 @@
-"""What an experiment has already, and which runs and scores it still lacks."""
+"""What an experiment already has, and which runs and scores it still lacks."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ Missing = tuple[dict, str | None]  # an example to run, and the failed run whose
 
 @dataclass
 class Plan:
-    """The runs that are missing, and the ids of those that lack scores."""
+    """The missing runs, and the ids of runs that lack scores."""
 
     missing: list[Missing] = field(default_factory=list)
     unscored: set[str] = field(default_factory=set)
@@ -39,10 +39,9 @@ def plan_runs(
     retry_errors: bool,
     evaluators: Sequence[Evaluator],
 ) -> Plan:
-    """Look what the experiment has: of each example `num_repetitions` runs are wanted, failed ones counting or not.
+    """Look at what the experiment has: every example should have `num_repetitions` runs, failed ones counting or not.
 
-    Runs that lack feedback of these evaluators are scored once more; with `retry_errors` also those on which one of
-    them failed.
+    Runs that lack feedback of these evaluators are scored again; with `retry_errors`, also those on which one failed.
     """
     names = {evaluator.key for evaluator in evaluators}
     runs, feedback = known_runs(api, found, session)
@@ -77,13 +76,13 @@ EVALUATED = "evaluated"  # in a run's metadata: the evaluators that saw it, and 
 
 
 def evaluated(said: Said) -> dict[str, Any]:
-    """What a run's metadata says about its evaluators: one that said nothing is not asked again by a resume."""
+    """What a run's metadata says about its evaluators: a resume does not ask one again that said nothing."""
     keys = {name: sorted({item["key"] for item in bodies.feedback_of({"feedback": items})}) for name, items in said}
     return {EVALUATED: keys} if keys else {}
 
 
 def lacks_scores(run: Mapping[str, Any], keys: set[str], names: set[str]) -> bool:
-    """Whether a run lost feedback that it had, or was never shown to some of the evaluators of these names."""
+    """Whether a run lost feedback, or was never shown to some of the evaluators with these names."""
     known: dict[str, list[str]] = (run.get("metadata") or {}).get(EVALUATED) or {}
     if any(not keys.issuperset(known[name]) for name in names & known.keys()):
         return True
@@ -92,7 +91,7 @@ def lacks_scores(run: Mapping[str, Any], keys: set[str], names: set[str]) -> boo
 
 
 def find_own(api: LangSmith, found: Evaluation) -> dict | None:
-    """The experiment of that name if there is one already; it may have another id than a new one would get."""
+    """The experiment with this name, if it exists; its id may not be the one that we would give it."""
     session = rest.find_session(api, name=found.experiment_name)
     if not session:
         return None
@@ -103,14 +102,14 @@ def find_own(api: LangSmith, found: Evaluation) -> dict | None:
 
 
 def facts_of(session: dict | None) -> dict[str, Any]:
-    """The metadata that an experiment was begun with."""
+    """The metadata that an experiment was started with."""
     return ((session or {}).get("extra") or {}).get("metadata") or {}
 
 
 def known_runs(
     api: LangSmith, found: Evaluation, session: dict | None
 ) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
-    """The runs that an experiment has, by example, and their feedback, by run."""
+    """The runs of an experiment by example, and their feedback by run."""
     runs: dict[str, list[dict]] = {}
     feedback: dict[str, list[dict]] = {}
     if not session:

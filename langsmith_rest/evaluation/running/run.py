@@ -1,4 +1,4 @@
-"""Running a target over examples: what is missing is run, scored and recorded while it comes."""
+"""Running a target on examples: missing runs are made, scored and recorded as they come."""
 
 import threading
 import uuid
@@ -36,7 +36,7 @@ from langsmith_rest.wording import counted
 
 @dataclass
 class Wanted:
-    """The experiment that is asked for."""
+    """The experiment to run."""
 
     name: str | None
     prefix: str | None
@@ -57,7 +57,7 @@ def run_experiment(
     workers: Workers,
     on_progress: Progress | None,
 ) -> Evaluation:
-    """Run what the experiment lacks of a target over examples, and score runs that lost their scores."""
+    """Run what the experiment lacks, and score runs that lost their scores."""
     dataset, examples = data
     name = wanted.name or f"{wanted.prefix or target.key}-{uuid.uuid4().hex[:8]}"
     found = new_evaluation(api, dataset, bodies.experiment_id(dataset["id"], name), name)
@@ -83,7 +83,7 @@ def run_experiment(
 
 @dataclass
 class Running:
-    """A target at work: what is called, how, and what became of it so far."""
+    """A target at work: what is called, how, and what was done so far."""
 
     target: Evaluator
     evaluators: Sequence[Evaluator]
@@ -94,7 +94,7 @@ class Running:
     lock: Any = field(default_factory=threading.Lock)
 
     def run(self, missing: Missing) -> dict[str, Any] | None:
-        """Call the target with an example and score its answer; returns a result to be recorded, if there is one."""
+        """Call the target with an example and score its answer; return the result to record, if there is one."""
         example, retry_of = missing
         seen = as_example(example)
         inputs = seen.inputs or {}
@@ -122,7 +122,7 @@ class Running:
         return run_target(self.target, values, self.workers.await_it)
 
     def elsewhere(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Call the target through the executor; what goes wrong with that is no answer of the target."""
+        """Call the target through the executor; failures of the executor are not answers of the target."""
         assert self.workers.executor
         try:
             return self.workers.executor.submit(run_target, self.target, values).result()
@@ -150,7 +150,7 @@ class Running:
 
 
 def results_of(running: Running, missing: Iterable[Missing]) -> Generator[Any, None, None]:
-    """Yield results as they are finished; ends early, but whole, on `stop`."""
+    """Yield results as they are finished; on `stop`, end early, after those under way."""
     for results in running.workers.each(running.run, missing):
         yield from (result for result in results if result is not None)
 
@@ -162,7 +162,7 @@ def record_runs(
     description: str | None,
     metadata: dict[str, Any],
 ) -> None:
-    """Run what is missing and record it while it comes."""
+    """Run what is missing and record it as it comes."""
     found, workers = running.found, running.workers
     how = how_to_go_on(found)
     results = results_of(running, missing)

@@ -1,4 +1,4 @@
-"""What the feedback of an experiment comes to, by key."""
+"""The feedback of an experiment, summed up by key."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ SHOWN_VALUES = 5
 
 @dataclass
 class Scores:
-    """Item by key: how many scores and their sum, how often which value, how many failures of the evaluator."""
+    """By key: how many scores and their sum, how often which value, and how often the evaluator failed."""
 
     numbers: Counter[str] = field(default_factory=Counter)  # how many scores
     sums: dict[str, float] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Scores:
             self.unscored[key] += 1
 
     def add_said(self, said: Said) -> None:
-        """Add what evaluators said, each of which leaves a trace, even if it is silent."""
+        """Add what evaluators returned; each of them leaves a trace, even if it returned nothing."""
         for name, items in said:
             for item in items:
                 self.add(item)
@@ -69,7 +69,7 @@ class Scores:
         return found
 
     def rows(self) -> list[tuple[str, str]]:
-        """Each key, and in words what its feedback comes to: the mean, the most frequent values, the failures."""
+        """Each key with its feedback in words: the mean, the most frequent values, the failures."""
         rows = []
         for key, sums in self.as_json().items():
             parts = [f"{sums['mean']:.3f} (mean of {sums['n']:,})"] if sums["n"] else []

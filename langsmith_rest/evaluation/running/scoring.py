@@ -1,4 +1,4 @@
-"""Scoring an experiment that is recorded: its runs, and the experiment as a whole."""
+"""Scoring a recorded experiment: its runs, and the experiment as a whole."""
 
 import contextlib
 import itertools
@@ -75,7 +75,7 @@ def score_recorded(
 ) -> None:
     """Let evaluators score recorded runs: all of an experiment, or `only` some of them.
 
-    Feedback is created, or updated where it says something else. Raises Interrupted on Ctrl-C.
+    Feedback is created, or updated where it differs. Raises Interrupted on Ctrl-C.
     """
     runs = read_runs(api, found.dataset_id, session, with_steps=asks_for_runs(evaluators))
     chosen = itertools.islice((pair for pair in runs if only is None or pair[0]["id"] in only), limit)
@@ -104,7 +104,7 @@ def score_recorded(
 
 @dataclass
 class Scoring:
-    """Verdicts on their way into an experiment."""
+    """Verdicts while they are recorded."""
 
     api: LangSmith
     found: Evaluation
@@ -144,7 +144,7 @@ class Scoring:
 
 
 def asks_for_runs(evaluators: Sequence[Evaluator]) -> bool:
-    """Whether the steps of runs have to be read, which takes as long as there are steps."""
+    """Whether the steps of runs have to be read, which takes longer the more steps there are."""
     return any(evaluator.wants("run", "runs") for evaluator in evaluators)
 
 
@@ -152,7 +152,7 @@ def asks_for_runs(evaluators: Sequence[Evaluator]) -> bool:
 
 
 def summarise(api: LangSmith, found: Evaluation, evaluators: Sequence[Evaluator], wait: Await) -> None:
-    """Let summary evaluators see all runs at once; what they say is feedback on the experiment itself."""
+    """Let summary evaluators see all runs at once; what they return is feedback on the experiment."""
     session = find_experiment(api, found.experiment_name, found.dataset_id)
     runs = list(read_runs(api, found.dataset_id, session, with_steps=asks_for_runs(evaluators)))
     values = {
@@ -175,7 +175,7 @@ def summarise(api: LangSmith, found: Evaluation, evaluators: Sequence[Evaluator]
 
 
 def summary_bodies(session_id: str, said: Said) -> list[dict[str, Any]]:
-    """Feedback on an experiment as it is sent; several of one key are told apart by their order."""
+    """Feedback on an experiment as it is sent; items with the same key are told apart by their order."""
     made, counts = [], Counter[str]()
     for item in bodies.feedback_of({"feedback": [item for _, found in said for item in found]}):
         name = f"{item['key']}-error" if item.get("error") else item["key"]

@@ -22,7 +22,7 @@ OURS = os.path.join(str(Path(__file__).resolve().parents[2]), "")  # where the f
 
 
 def as_target(target: Any) -> Evaluator:
-    """What is called with the inputs of each example: a function, a callable object, or what has (a)invoke.
+    """What is called with the inputs of each example: a function, a callable object, or an object with (a)invoke.
 
     Raises ValueError for anything else.
     """
@@ -36,7 +36,7 @@ def as_target(target: Any) -> Evaluator:
 
 
 def invoke_of(target: Any) -> Callable[..., Any] | None:
-    """How a Runnable is called: asynchronously where it can be, since some can only be called so."""
+    """How to call a Runnable: asynchronously where possible, since some have no other way."""
     if inspect.isroutine(target) or isinstance(target, type):
         return None
     methods = (getattr(target, name, None) for name in ("ainvoke", "invoke"))
@@ -44,9 +44,9 @@ def invoke_of(target: Any) -> Callable[..., Any] | None:
 
 
 def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_here) -> dict[str, Any]:
-    """Call the target; returns outputs or error, and the times. Whatever it raises is its result.
+    """Call the target; return outputs or error, and the times. An exception becomes the error of the run.
 
-    An answer that is no dictionary becomes one, and is marked with `bare`.
+    An answer that is not a dictionary becomes one, and is marked with `bare`.
     """
     given = copy.deepcopy(dict(values))  # the target may change what it gets
     began = time.perf_counter()
@@ -67,7 +67,7 @@ def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_h
 
 
 def held(answer: Any) -> dict[str, Any]:
-    """An answer as it is recorded, or the error that it cannot be."""
+    """An answer as it is recorded, or an error that says why it cannot be."""
     try:
         outputs = plain(answer, "outputs")
     except CannotHold as error:
@@ -85,7 +85,7 @@ def not_recordable(why: str) -> dict[str, Any]:
 
 
 def with_line(error: BaseException) -> str:
-    """Why a target failed, and in which line of its own code: the innermost frame that is no package's."""
+    """Why a target failed, and in which line of the user's code: the innermost frame outside of packages."""
     packages = [sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")]
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith((OURS, *packages))]

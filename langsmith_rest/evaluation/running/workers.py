@@ -1,4 +1,4 @@
-"""How calls are made: so many at a time, in threads, until all are done or somebody wants to stop."""
+"""How calls are made: several at a time, in threads, until all are done or the user stops."""
 
 import contextlib
 import signal
@@ -15,7 +15,7 @@ TICK_SECONDS = 0.25  # how often results that wait to be sent, and Ctrl-C, are l
 
 @dataclass
 class Workers:
-    """How many calls are under way at once, how something is awaited, and whether to stop."""
+    """How many calls run at once, how async code is awaited, and whether to stop."""
 
     count: int
     await_it: Await
@@ -23,9 +23,9 @@ class Workers:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[list[Any]]:
-        """Yield what `work` returns for the items, those just finished at a time; an empty list now and then.
+        """Yield what `work` returns for the items, those just finished at a time; now and then an empty list.
 
-        Once `stop` is set no more calls begin, and those under way are finished.
+        Once `stop` is set, no more calls begin, and those under way are finished.
         """
         waiting, under_way = iter(items), set[Future[Any]]()
         pool = ThreadPoolExecutor(self.count)

@@ -146,4 +146,4 @@ def test_a_verdict_counts_where_it_cannot_be_kept(tmp_path, caplog):
         [item] = llm_judge("Is it good?", connection=connection)(inputs={}, outputs={}, reference_outputs={})
 
     assert item["score"] is True
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
