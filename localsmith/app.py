@@ -180,13 +180,13 @@ TEXTS = {"thread_id", "index"}  # what paths hold beside ids
 
 
 class Downloads:
-    """How many answers of any length are sent at once: each keeps a thread until it is read."""
+    """How many answers of any length are sent at once: each occupies a thread until it has been read."""
 
     def __init__(self, most: int = MAX_DOWNLOADS) -> None:
         self._free = threading.BoundedSemaphore(most)
 
     def admit(self, response: Response) -> Response:
-        """Let a streamed answer pass where there is room for it, and count it until it ends."""
+        """Let a streamed answer pass if there is room for it, and count it until it ends."""
         if not response.is_streamed:
             return response
         if self._free.acquire(blocking=False):
@@ -200,7 +200,7 @@ class Downloads:
 
 @dataclass
 class Localsmith:
-    """What the app carries, for the pages: `current_app.extensions["localsmith"]`."""
+    """What the app carries for the pages: `current_app.extensions["localsmith"]`."""
 
     store: Store
     switches: Switches
@@ -209,7 +209,7 @@ class Localsmith:
 
 
 def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
-    """Make the app over the store at `db_path`; the switches are the fields of `wire.Switches`.
+    """Make the app for the store at `db_path`; the switches are the fields of `wire.Switches`.
 
     Raises `StoreError` when the file cannot be used.
     """
@@ -222,7 +222,7 @@ def create_app(db_path: str | os.PathLike[str], **switches: Any) -> Flask:
 
 @cache
 def routed() -> Flask:
-    """The app without a store: compiling its addresses takes most of the time that making an app takes."""
+    """The app without a store: compiling its routes takes most of the time of making an app."""
     app = Flask("localsmith", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.url_map.converters["id"] = Id
@@ -254,7 +254,7 @@ COMPILING = threading.Lock()
 
 
 class Id(BaseConverter):
-    """An id in a path. A word is none, so that /feedback/tokens is an unknown route and no malformed id."""
+    """An id in a path. A word is not one, so /feedback/tokens is an unknown route rather than a malformed id."""
 
     regex = r"(?![a-z_-]+\Z).+"
 
@@ -309,7 +309,7 @@ def cannot_be_built(rule: Rule, **_: object) -> None:
 
 
 def check_token(token: str) -> None:
-    """Refuse an upload without the token: any user of this machine reaches the port, not so the store's folder."""
+    """Refuse an upload without the token: any user of this machine can reach the port, but not the store's folder."""
     if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), token.encode()):
         raise ApiError(
             403,
@@ -319,7 +319,7 @@ def check_token(token: str) -> None:
 
 
 def _switched_off(route: Route, switches: Switches) -> Response | None:
-    """How a server answers that has this route no more, or not yet; None where it is on."""
+    """The answer of a server that no longer has this route, or does not have it yet; None if it is on."""
     if route.ends and switches.works_on and switches.works_on > date.fromisoformat(route.ends):
         return answer({"detail": f"This endpoint ended on {route.ends}: use /api/v2"}, 410)
     status = {"v1": switches.v1_reads, "v2": switches.v2_reads}.get(route.reads, 200)

@@ -1,4 +1,4 @@
-"""A store whose file is broken: how that shows, and what to do."""
+"""A damaged store: how to recognise it, and what to do."""
 
 import sqlite3
 
@@ -9,5 +9,5 @@ REPAIR = (
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file itself is broken, which no repetition helps."""
+    """Whether the file itself is damaged, so that trying again does not help."""
     return "malformed" in str(error) or "not a database" in str(error)

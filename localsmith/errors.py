@@ -1,4 +1,4 @@
-"""What was raised becomes an answer: in the words of the route's family, and never with what only the log may know."""
+"""Errors as answers: in the wording of the route's family, without anything that belongs only in the log."""
 
 import logging
 import sqlite3
@@ -13,7 +13,7 @@ log = logging.getLogger("localsmith")
 
 
 def family_of(path: str) -> Family:
-    """How an address that no route answers would word its errors."""
+    """The family of errors for an address that no route answers."""
     if path.startswith(("/v2/", "/api/v2/")):
         return "problem"
     if "/platform/" in path:
@@ -22,7 +22,7 @@ def family_of(path: str) -> Family:
 
 
 def answer_error(error: Exception) -> Response:
-    """Turn whatever was raised into JSON; what was not foreseen goes to the log, never into the answer."""
+    """Turn any exception into JSON; unexpected ones go to the log, never into the answer."""
     family = request.environ.get("localsmith.family") or family_of(request.path)
     return error_answer(family, _as_api_error(error), request.path)
 

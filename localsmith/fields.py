@@ -19,7 +19,7 @@ PLAIN: dict[str, type] = {"text": str, "object": dict, "bool": bool, "int": int}
 
 
 class FixedFields(Fields):
-    """Fields that never change, so what `check` asks of them is worked out once."""
+    """Fields that never change, so that what `check` needs to know about them is computed once."""
 
     def __init__(self, fields: Fields) -> None:
         super().__init__(fields)
@@ -31,8 +31,8 @@ class FixedFields(Fields):
 def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = None) -> dict[str, Any]:
     """Return the known fields of `body`, ids in their 36-character form and times in microseconds.
 
-    A kind ends in `!` when the field is required. Null is the same as absent; unknown fields are left out, as
-    LangSmith tolerates them. Raises a 422 that points at the first field that is missing or of another kind.
+    A kind ends in `!` when the field is required. Null is the same as absent; unknown fields are dropped, as in
+    LangSmith. Raises a 422 that points at the first field that is missing or of another kind.
     """
     loc = loc or ["body"]
     fixed = fields if isinstance(fields, FixedFields) else FixedFields(fields)

@@ -14,7 +14,7 @@ Query = MultiDict[str, str]
 
 
 class Where:
-    """Conditions joined by AND, with their parameters in order; text of it is a WHERE clause."""
+    """Conditions joined by AND, with their parameters in order; `str()` gives a WHERE clause."""
 
     def __init__(self) -> None:
         self.conditions: list[str] = []
@@ -26,7 +26,7 @@ class Where:
         self.params.extend(params)
 
     def among(self, column: str, values: list[str]) -> None:
-        """Ask for one of `values`; an empty list adds no condition."""
+        """Require one of `values`; an empty list adds no condition."""
         if len(values) == 1:
             self.add(f"{column} = ?", values[0])
         elif values:
@@ -87,7 +87,7 @@ def metadata_filter(query: Query, where: Where, column: str) -> None:
 
 
 def has_metadata(where: Where, column: str, key: str, value: Any) -> None:
-    """Ask that the JSON object in `column` holds `key` with `value`."""
+    """Require that the JSON object in `column` has `key` with `value`."""
     condition, *params = entry_is(value)
     where.add(f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = ? AND {condition})", key, *params)
 
@@ -107,7 +107,7 @@ def entry_is(value: Any) -> tuple[Any, ...]:
 
 
 def exact(value: Any) -> int | float:
-    """An int, float or Decimal as SQLite compares it: whole ones of 64 bits exactly, others as floats."""
+    """An int, float or Decimal as SQLite compares it: whole numbers of 64 bits exactly, others as floats."""
     return int(value) if abs(value) < 2**63 and value == int(value) else float(value)
 
 

@@ -1,4 +1,4 @@
-"""The schema of a store, and what older stores need to become what it says."""
+"""The schema of a store, and the migrations of older stores."""
 
 import sqlite3
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def count_attempts(db: sqlite3.Connection) -> None:
 
 
 def keep_totals(db: sqlite3.Connection) -> None:
-    """Add the tables of totals and what they need, and fill them from what is there."""
+    """Add the tables of totals and what they need, and fill them from the existing rows."""
     db.execute("ALTER TABLE feedback RENAME TO feedback_before")
     _make_as_written(db)
     columns = (
@@ -76,7 +76,7 @@ def _note_early_usage(db: sqlite3.Connection) -> None:
 
 
 def add_early_usage(db: sqlite3.Connection, run_id: str, session_id: str, amounts: list[int]) -> None:
-    """Keep what a run adds to an ancestor that is not here yet."""
+    """Keep what a run adds to an ancestor that has not arrived yet."""
     db.execute(
         "INSERT INTO early_usage VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id) DO UPDATE SET "
         + ", ".join(f"{name} = {name} + excluded.{name}" for name in AMOUNTS),
@@ -85,7 +85,7 @@ def add_early_usage(db: sqlite3.Connection, run_id: str, session_id: str, amount
 
 
 def _make_as_written(db: sqlite3.Connection) -> None:
-    """Make what schema.sql has and the file lacks; indexes and triggers that differ are made anew."""
+    """Create what schema.sql has and the file lacks; indexes and triggers that differ are created again."""
     wanted = {statement.split()[2 + ("UNIQUE" in statement.split()[:2])]: statement for statement in schema()}
     there = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     for kind, name, table, sql in there:

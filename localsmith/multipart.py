@@ -1,6 +1,6 @@
-"""multipart/form-data, taken apart in memory with bounds on everything.
+"""multipart/form-data, parsed in memory, with limits on everything.
 
-Werkzeug's decoder would do, but it takes five times as long for a batch of runs.
+Werkzeug's parser would do, but takes five times as long for a batch of runs.
 """
 
 import re
@@ -32,7 +32,7 @@ class Part:
 
 
 def parse_parts(body: bytes, content_type: str, *, lengths: bool) -> list[Part]:
-    """Split a body into its parts; with `lengths` each part must say how long it is, as run ingest demands."""
+    """Split a body into its parts; with `lengths`, each part must state its length, as run ingest requires."""
     match = BOUNDARY.match(content_type)
     if match is None:
         raise _bad("Content-Type must be multipart/form-data with a boundary")

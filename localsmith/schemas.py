@@ -1,7 +1,7 @@
-"""Examples held against the JSON schemas of their dataset: the keywords that schemas of data classes are made of.
+"""Checks examples against the JSON schemas of their dataset, with the keywords that schemas of data classes use.
 
 Other keywords are ignored, as JSON Schema says of unknown ones: an example may pass here that LangSmith refuses, but
-none is refused here that LangSmith takes. The package `jsonschema` is not used, because its work has no bound: one
+none is refused here that LangSmith accepts. The package `jsonschema` is not used, because its work has no bound: one
 `pattern` can keep it busy for hours. The tests compare both.
 """
 
@@ -42,7 +42,7 @@ def is_number(value: Any) -> bool:
 
 
 def schemas_of(db: sqlite3.Connection, dataset_id: str) -> dict[str, Any]:
-    """The schemas that a dataset has, of inputs and of outputs."""
+    """The schemas of a dataset, for inputs and for outputs."""
     row = db.execute("SELECT body FROM datasets WHERE id = ?", (dataset_id,)).fetchone()
     stored = loads_or_none(row["body"]) or {}
     schemas = {name: stored.get(f"{name}_schema_definition") for name in ("inputs", "outputs")}
@@ -60,13 +60,13 @@ def check_against_schemas(schemas: dict[str, Any], inputs: Any, outputs: Any) ->
 
 @dataclass
 class Look:
-    """One look at a value, bounded; `root` is where references point into."""
+    """One check of a value, bounded; `root` is where references start."""
 
     root: Any
     left: Iterator[int] = field(default_factory=lambda: iter(range(MAX_LOOKS)))
 
     def problems(self, value: Any, schema: Any, at: str, depth: int = 0) -> Iterator[str]:
-        """Say what of `value`, which is found at `at`, does not fit."""
+        """How `value`, which is at `at`, does not fit the schema."""
         if schema is False:
             yield f"{at} is not allowed"
         if not isinstance(schema, dict) or depth > MAX_DEPTH or next(self.left, None) is None:
@@ -116,7 +116,7 @@ def texts(schema: dict[str, Any], keyword: str) -> list[str]:
 
 
 def equal(value: Any, choice: Any) -> bool:
-    """Whether JSON values are the same: 1 is 1.0, and no true."""
+    """Whether JSON values are equal: 1 equals 1.0, but not true."""
     if isinstance(value, list) and isinstance(choice, list):
         return len(value) == len(choice) and all(map(equal, value, choice))
     if isinstance(value, dict) and isinstance(choice, dict):
@@ -125,7 +125,7 @@ def equal(value: Any, choice: Any) -> bool:
 
 
 def referred(reference: Any, root: Any) -> Any:
-    """What `#/$defs/name` points at; None for what is elsewhere."""
+    """What `#/$defs/name` refers to; None for a reference to another document."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None
     place = root

@@ -29,7 +29,7 @@ STALLED_SECONDS = 60  # a client that reads nothing for so long is cut off
 
 
 class Server:
-    """A running server; `url` is where it answers, `close()` ends it. Also a context manager."""
+    """A running server; `url` is its address, `close()` stops it. Also a context manager."""
 
     def __init__(self, db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> None:
         listener = _listen(port)
@@ -62,12 +62,12 @@ class Server:
 
     @property
     def token(self) -> str | None:
-        """What uploads of evaluators must carry in the header x-localsmith-token; None where none are run."""
+        """What uploads of evaluators must send in the header x-localsmith-token; None if no evaluators are run."""
         token: str | None = self.app.extensions["localsmith"].switches.evaluator_token
         return token
 
     def wait(self) -> None:
-        """Block until the server ends, or Ctrl-C or a signal to end interrupts the main thread; then close it."""
+        """Block until the server ends, or Ctrl-C or a signal interrupts the main thread; then close it."""
         with _signals_interrupt():
             try:
                 self._thread.join()
@@ -75,7 +75,7 @@ class Server:
                 self.close()
 
     def close(self) -> None:
-        """Answer what has arrived, then free the port and the file."""
+        """Answer the requests that have arrived, then release the port and the file."""
         if self._stopping:
             return
         self._stopping = True
@@ -128,7 +128,7 @@ def serve(db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> Se
 
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Have the signals to end do what Ctrl-C does, but for one that is ignored: nohup ignores SIGHUP."""
+    """Let the signals that end a process do what Ctrl-C does, except an ignored one: nohup ignores SIGHUP."""
     named = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     is_main = threading.current_thread() is threading.main_thread()
     taken = [number for number in named if is_main and signal.getsignal(number) == signal.SIG_DFL]

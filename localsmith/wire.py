@@ -1,4 +1,4 @@
-"""What crosses the wire: bodies in and out, JSON, times, ids, and the errors of each part of the API."""
+"""Requests and answers: bodies, JSON, times, ids, and the errors of each part of the API."""
 
 import json
 import math
@@ -29,7 +29,7 @@ Family = Literal["python", "go", "problem"]
 
 
 class ApiError(Exception):
-    """An answer other than success, in words; the route's family decides its form."""
+    """An error answer, in words; the route's family determines its form."""
 
     def __init__(
         self, status: int, message: str, loc: list[str | int] | None = None, kind: str = "value_error"
@@ -122,7 +122,7 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _gunzip(data: bytes, limit: int) -> bytes:
-    """Unpack all members of a gzip body, in time that grows with its length alone."""
+    """Decompress all members of a gzip body, in time proportional to its length."""
     view, place, found, size, members = memoryview(data), 0, [], 0, 0
     try:
         while place < len(view):  # a gzip file may have several members
@@ -181,7 +181,7 @@ def parse_json(data: bytes, loc: str = "body") -> Any:
 
 
 def _parse_exactly(data: bytes, loc: str) -> Any:
-    """Decode what orjson refuses or rounds: it makes floats of integers beyond 64 bits."""
+    """Decode what orjson refuses or rounds: it turns integers beyond 64 bits into floats."""
     try:
         value = json.loads(data.decode())  # of bytes, json.loads would take surrogates and UTF-16 too
     except RecursionError:
@@ -195,7 +195,7 @@ def _parse_exactly(data: bytes, loc: str) -> Any:
 
 
 def check_json(value: Any, loc: str) -> bool:
-    """Refuse what JSON text can say and other JSON readers cannot; return whether a float is beyond 64-bit integers."""
+    """Refuse JSON that other JSON readers cannot read; return whether a float is beyond 64-bit integers."""
     level: list[Any] = [[value]]
     is_large = False
     for _ in range(MAX_JSON_DEPTH + 1):
@@ -256,7 +256,7 @@ def json_answer(text: str, status: int = 200, headers: dict[str, str] | None = N
 
 
 def error_answer(family: Family, error: ApiError, path: str) -> Response:
-    """Say an error the way the routes of `family` say it."""
+    """An error in the form that the routes of `family` use."""
     return answer(_error_body(family, error, path), error.status, error.headers)
 
 

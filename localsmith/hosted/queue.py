@@ -1,7 +1,7 @@
-"""Which runs which rules have to score: a queue in the store, so that it survives the server.
+"""Which runs each rule has yet to score: a queue in the store, so that it survives the server.
 
-The server runs rules that are code. Model judges are run by a process of its own, which reads from here over HTTP what
-to score; a run leaves the queue when its feedback arrives.
+The server runs rules that are code. Model judges run in their own process, which reads over HTTP from here what to
+score; a run leaves the queue when its feedback arrives.
 """
 
 import json
@@ -22,7 +22,7 @@ RULES = """
 
 
 def code_of(rule: sqlite3.Row) -> list[dict[str, Any]]:
-    """The code of a row of RULES: its own, else that of the reusable evaluator it binds; empty for model judges."""
+    """The code of a row of RULES: its own, or that of the reusable evaluator it uses; empty for model judges."""
     code = json.loads(rule["body"]).get("code_evaluators")
     if code or rule["evaluator"] is None:
         return code or []
@@ -38,13 +38,13 @@ WITH_CODE = """
 
 
 def judges_of(rule: sqlite3.Row) -> list[dict[str, Any]]:
-    """The model judges of a rule that hold their own prompt; a prompt that stays in LangSmith's hub is not here."""
+    """The model judges of a rule that contain their prompt; a prompt in LangSmith's hub is not available here."""
     judges = [item["structured"] for item in json.loads(rule["body"]).get("evaluators") or []]
     return [judge for judge in judges if judge.get("prompt") and judge.get("schema")]
 
 
 def waiting_runs(db: sqlite3.Connection, rule_id: str, most: int = 100) -> list[dict[str, Any]]:
-    """What a rule has still to score, the oldest first."""
+    """What a rule has yet to score, the oldest first."""
     rows = db.execute(
         "SELECT j.run_id, j.session_id, r.start_time FROM evaluator_jobs j JOIN runs r ON r.id = j.run_id"
         " WHERE j.rule_id = ? ORDER BY j.queued_at, j.run_id LIMIT ?",
@@ -54,7 +54,7 @@ def waiting_runs(db: sqlite3.Connection, rule_id: str, most: int = 100) -> list[
 
 
 def queue_new_runs(db: sqlite3.Connection, run_ids: list[str], now: int) -> None:
-    """Queue those of these runs that are whole and that a rule of their dataset or project is about."""
+    """Queue those of these runs that are complete and belong to the dataset or project of a rule."""
     for rule in db.execute(f"{RULES} WHERE rules.is_enabled = 1").fetchall():
         where = Where()
         where.among("runs.id", run_ids)
@@ -71,7 +71,7 @@ def queue_new_runs(db: sqlite3.Connection, run_ids: list[str], now: int) -> None
 
 
 def queue_experiment(db: sqlite3.Connection, rule_id: str, session_id: str, now: int) -> int:
-    """Queue all runs that an experiment has for one rule; returns how many wait now."""
+    """Queue all runs of an experiment for one rule; return how many wait now."""
     rule = db.execute(f"{RULES} WHERE rules.id = ?", (rule_id,)).fetchone()
     if not code_of(rule) and not judges_of(rule):
         raise ApiError(501, "This rule has neither code nor a prompt with a schema, so nothing here can run it")
@@ -94,12 +94,12 @@ def _queue(db: sqlite3.Connection, rule: sqlite3.Row, where: Where, now: int, ra
 
 
 def is_sampled(rule_id: str, run_id: str, rate: float) -> bool:
-    """Whether a rule with this rate looks at the run: by chance, but always the same for the same two."""
+    """Whether a rule with this rate scores the run: random, but always the same for the same rule and run."""
     return uuid.uuid5(uuid.UUID(rule_id), run_id).int < rate * 2**128
 
 
 def waiting(db: sqlite3.Connection, session_ids: list[str]) -> dict[str, int]:
-    """How many scores are still to come, by experiment or project."""
+    """How many scores are still waiting, by experiment or project."""
     rows = db.execute(
         "SELECT session_id, count(*) AS n FROM evaluator_jobs WHERE session_id IN (SELECT value FROM json_each(?))"
         " GROUP BY session_id",

@@ -1,4 +1,4 @@
-"""Running what is queued: a thread that hands runs to evaluators, each in a sandbox, and stores what they say."""
+"""Running what is queued: a thread that gives runs to evaluators, each in a sandbox, and stores what they return."""
 
 import logging
 import math
@@ -45,7 +45,7 @@ class Job:
 
 
 class EvaluatorRunner:
-    """Works the queue off until closed; what is under way then stays queued."""
+    """Works through the queue until closed; what is under way then stays queued."""
 
     def __init__(self, store: Store, switches: Switches) -> None:
         self.store, self.switches = store, switches
@@ -99,9 +99,9 @@ class EvaluatorRunner:
 
 
 def take_jobs(store: Store) -> list[Job]:
-    """The oldest jobs with all they need, each counted as begun. They stay queued until they are finished.
+    """The oldest jobs with everything they need, each counted as started. They stay queued until they are finished.
 
-    One that was begun before, by a server that is no more, comes alone: it may be what ended that server.
+    A job that an earlier server started comes alone, because it may be what ended that server.
     """
     ours = f"FROM evaluator_jobs WHERE rule_id IN ({WITH_CODE})"
     oldest = f"SELECT * {ours} AND attempts {{}} ORDER BY attempts, queued_at, run_id LIMIT ?"
@@ -117,7 +117,7 @@ def take_jobs(store: Store) -> list[Job]:
 
 
 def leave(db: sqlite3.Connection, jobs: list[Job]) -> None:
-    """Those of the jobs that are still queued did not end the server."""
+    """The jobs that are still queued did not end the server."""
     left = [(job.rule_id, job.run_id) for job in jobs]
     db.executemany("UPDATE evaluator_jobs SET attempts = 0 WHERE rule_id = ? AND run_id = ?", left)
 
@@ -138,7 +138,7 @@ def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
 
 
 def feedback_of(job: Job, outcome: dict[str, Any]) -> list[dict[str, Any]]:
-    """What an evaluator said, checked and ready for its rows; a failure says so with `error` and the reason."""
+    """What an evaluator returned, checked and ready to store; a failure has `error` and the reason."""
     reason = outcome.get("error")
     if reason is None:
         try:
@@ -181,9 +181,9 @@ def _checked(job: Job, mark: dict[str, Any]) -> dict[str, Any]:
 
 
 def finish(db: sqlite3.Connection, job: Job, feedback: list[dict[str, Any]], now: int) -> None:
-    """Take a job off the queue and put its scores in the place of those the rule gave before.
+    """Remove a job from the queue and store its scores in place of those that the rule gave before.
 
-    A job that another server finished, whose rule is gone, or has changed since, leaves everything as it is.
+    A job that another server finished, or whose rule was deleted or changed since, changes nothing.
     """
     ours = "rule_id = ? AND run_id = ? AND EXISTS (SELECT 1 FROM rules WHERE id = rule_id AND updated_at = ?)"
     if not db.execute(f"DELETE FROM evaluator_jobs WHERE {ours}", (job.rule_id, job.run_id, job.rule_changed)).rowcount:

@@ -1,4 +1,4 @@
-"""Running an evaluator's code apart from the server: a process with little time, memory and output, and no network.
+"""Running an evaluator's code apart from the server: a process with limited time, memory and output, and no network.
 
 It keeps honest code from doing harm by mistake. It does not protect against malicious code: docs/hosted-evaluators.md
 says what an evaluator can and cannot do.
@@ -66,7 +66,7 @@ def evaluate(
 
 
 def ended(process: subprocess.Popen[bytes]) -> bool:
-    """Wait a little for the process; whether it has ended."""
+    """Wait a little for the process; return whether it has ended."""
     try:
         process.wait(timeout=0.2)
     except subprocess.TimeoutExpired:
@@ -75,7 +75,7 @@ def ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End the process with all that it started."""
+    """End the process and everything it started."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS has the other error
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""One evaluation in a process of its own: code and arguments come in on stdin, one JSON object goes out on stdout.
+"""One evaluation in its own process: code and arguments come in on stdin, one JSON object goes out on stdout.
 
-sandbox.py runs this file as a script, apart from everything else: it imports the standard library only.
+sandbox.py runs this file as a script on its own: it imports only the standard library.
 """
 
 import ctypes
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def leave_network() -> None:
-    """Move into a network without any way out, where the system lets us; audit hooks are there in any case."""
+    """Move into a network namespace without a way out, where the system allows it; audit hooks apply in any case."""
     if not sys.platform.startswith("linux"):
         return
     libc = ctypes.CDLL(None)
@@ -63,7 +63,7 @@ def leave_network() -> None:
 
 
 def lock_files(libc: Any, version: int) -> None:
-    """Have the kernel refuse to change files, to start programs and to signal others, whoever asks it: Landlock."""
+    """Let the kernel refuse to change files, start programs and signal other processes (Landlock)."""
     rights = 13 + min(version - 1, 2) + (version > 4)  # each version knows more
     changes = ((1 << rights) - 1) & ~(READ_FILE | READ_FOLDER)
     network, signals = (3 if version > 3 else 0), (3 if version > 5 else 0)
@@ -77,7 +77,7 @@ def lock_files(libc: Any, version: int) -> None:
 
 
 def limit(request: dict[str, Any]) -> None:
-    """Have the system end this process rather than let it take more than it may."""
+    """Let the system end this process if it takes more than it may."""
     try:
         import resource
     except ImportError:  # Windows
@@ -103,7 +103,7 @@ def refuse(
     error: type[Exception] = PermissionError,
     frame: Any = sys._getframe,
 ) -> None:
-    """An audit hook, which cannot be taken off again: no network, no processes, no signals, no files changed."""
+    """An audit hook, which cannot be removed: no network, no processes, no signals, no changed files."""
     # asyncio wakes itself up through a pair of local sockets.
     is_local = event == "socket.__new__" and arguments[1] == 1  # AF_UNIX, on every system that has it
     if event.startswith("socket.") and not is_local:
@@ -149,7 +149,7 @@ def as_plain(value: Any) -> Any:
 
 
 def in_words(error: BaseException) -> str:
-    """The error, and where in the code it was."""
+    """The error, and its line in the code."""
     text = f"{type(error).__name__}: {error}"[:1500].encode(errors="replace").decode()
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == NAME]
     return f"{text} (line {places[-1].lineno}: {(places[-1].line or '')[:200]})" if places else text

@@ -1,4 +1,4 @@
-"""The token that uploads of evaluators carry, so that only who may read the store has code executed."""
+"""The token that uploads of evaluators must carry, so that only users who can read the store have code executed."""
 
 import os
 import secrets
@@ -15,7 +15,7 @@ def token_path(db_path: Path) -> Path:
 
 
 def read_or_make_token(db_path: Path) -> str:
-    """Return the token beside the database, made at the first call; its file is readable by its owner alone.
+    """Return the token beside the database, created at the first call; only the owner can read its file.
 
     Raises `StoreError` for a file that others could have written or read.
     """

@@ -1,6 +1,6 @@
-"""What a stored value is shown as: text, Markdown, code, JSON, fields, an image, a chat.
+"""How a stored value is shown: as text, Markdown, code, JSON, fields, an image, or a chat.
 
-Everything here returns plain structures; the templates escape what stands in them.
+Everything here returns plain structures; the templates escape their content.
 """
 
 import json
@@ -74,7 +74,7 @@ def text_block(text: str) -> Block:
 
 
 def _json_in(text: str) -> Any:
-    """The object or list that a text is the JSON of, or None."""
+    """The object or list that a text contains as JSON, or None."""
     stripped = text.strip()
     if len(text) > MAX_JSON_TEXT or not stripped or stripped[0] + stripped[-1] not in ("{}", "[]"):
         return None
@@ -100,7 +100,7 @@ def _shown(item: Message) -> Shown:
 
 
 def _part(part: Any) -> Block:
-    """A part of a message. It is not looked through for chats of its own: that could go on without end."""
+    """A part of a message. It is not searched for chats of its own, which could go on without end."""
     if isinstance(part, tuple):
         return (
             Block("image", part[1])

@@ -1,4 +1,4 @@
-"""The addresses of the pages, and how they answer errors. Server-rendered, readable without JavaScript."""
+"""The addresses of the pages, and how they answer errors. Rendered on the server, readable without JavaScript."""
 
 import gzip
 import logging
@@ -77,7 +77,7 @@ def allow_forms(response: Response) -> Response:
 
 @blueprint.after_request
 def compress(response: Response) -> Response:
-    """Send long pages compressed: tables repeat themselves, so a tenth is left."""
+    """Send long pages compressed: tables repeat themselves, so a tenth remains."""
     if response.mimetype != "text/html" or response.is_streamed or not request.accept_encodings.quality("gzip"):
         return response
     if len(page := response.get_data()) > 4000:
@@ -89,7 +89,7 @@ def compress(response: Response) -> Response:
 
 @blueprint.errorhandler(Exception)
 def answer_error(error: Exception) -> Response:
-    """Say what went wrong as a page; what was not foreseen goes to the log, never onto the page."""
+    """Show an error as a page; unexpected ones go to the log, never onto the page."""
     status, message = describe(error)
     return make_response(render_template("error.html", status=status, message=message), status)
 

@@ -25,7 +25,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything is in the units of the SVG; `ticks` are (y, value), `labels` (x, text)."""
+    """All numbers are in units of the SVG; `ticks` are (y, value), `labels` (x, text)."""
 
     metric: str
     width: int
@@ -42,8 +42,10 @@ MAX_VALUE = 1e100  # beyond it, distances on a scale stop being numbers
 
 
 def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart | None:
-    """Lay out one metric over experiments, given as (label, name, mean, href); None leaves a gap. None when there
-    is nothing that can be drawn."""
+    """Lay out one metric over experiments, given as (label, name, mean, href); a mean of None leaves a gap.
+
+    None if nothing can be drawn.
+    """
     means = [mean for _, _, mean, _ in given if mean]
     if not means or any(abs(end or 0) > MAX_VALUE for mean in means for end in (mean.low, mean.mean, mean.high)):
         return None

@@ -10,7 +10,7 @@ KEYS = ("messages", "choices", "generations", "output", "input", "contents")
 
 @dataclass
 class Call:
-    """A call of a tool, with its result where the chat has it; both as they are stored."""
+    """A call of a tool, with its result if the chat contains it; both as they are stored."""
 
     name: str
     arguments: Any
@@ -20,7 +20,7 @@ class Call:
 
 @dataclass
 class Message:
-    """Who said what: `parts` are texts, images as ("image", address), and whatever else was sent."""
+    """One message: `parts` are texts, images as ("image", address), and everything else."""
 
     role: str
     parts: list[Any] = field(default_factory=list)
@@ -49,8 +49,10 @@ def messages_in(value: Any) -> Chat | None:
 
 
 def chat(value: Any) -> tuple[str, list[Message]] | None:
-    """The messages of a value and the key they stand under, '' for none. Looks at nothing beside them: a value
-    that asks for its neighbours at every level would take time without end."""
+    """The messages of a value and the key they are under, '' for none.
+
+    Looks at nothing beside them: a value that repeats itself at every level would take time without end.
+    """
     if isinstance(value, list):
         messages = _messages(value)
         return ("", messages) if messages else None
@@ -82,7 +84,7 @@ def _flat(items: list[Any]) -> list[Any]:
 
 
 def _with_results(messages: list[Message]) -> list[Message]:
-    """The messages, with the results of tools moved to the calls that they answer."""
+    """The messages, with the results of tools moved to the calls they answer."""
     open_calls: dict[str, Call] = {}
     kept = []
     for item in messages:
@@ -181,7 +183,7 @@ def _take_call(call: Any, shown: Message) -> None:
 
 
 def _arguments(arguments: Any) -> Any:
-    """Arguments as they were meant; models write them as JSON text, not always valid."""
+    """Arguments as they were meant; models write them as JSON text, which is not always valid."""
     if not isinstance(arguments, str):
         return arguments
     try:

@@ -25,7 +25,7 @@ def store() -> Store:
 
 @contextmanager
 def reading() -> Iterator[tuple[sqlite3.Connection, Kept]]:
-    """A read transaction, and what is kept in memory of the store."""
+    """A read transaction, and what is cached of the store."""
     extensions = current_app.extensions
     if "localsmith.pages" not in extensions:
         extensions["localsmith.pages"] = Cache(store())
@@ -35,7 +35,7 @@ def reading() -> Iterator[tuple[sqlite3.Connection, Kept]]:
 
 
 def find(db: sqlite3.Connection, table: str, row_id: str, what: str) -> sqlite3.Row:
-    """The row with this id; a 404 in words when there is none."""
+    """The row with this id; otherwise a 404 that says so."""
     row: sqlite3.Row | None = None
     if UUID.fullmatch(row_id.lower()):
         row = db.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id.lower(),)).fetchone()
@@ -66,7 +66,7 @@ class Page:
 
 
 def page_of(total: int, size: int = PAGE_SIZE, name: str = "page") -> Page:
-    """The page that `name` in the address asks for, or the nearest there is."""
+    """The page that `name` in the address asks for, or the nearest one."""
     number = request.args.get(name, "1")
     wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 1
     last = max(1, -(-total // size))
@@ -74,8 +74,10 @@ def page_of(total: int, size: int = PAGE_SIZE, name: str = "page") -> Page:
 
 
 def with_query(**changes: Any) -> str:
-    """This address with some of its query changed; None takes a part away. Any change but of the page goes to
-    the first page, and closes what is open beside the list."""
+    """This address with some of its query changed; None removes a part.
+
+    Every change except of the page goes to the first page, and closes the open row.
+    """
     if "page" not in changes:
         changes["page"] = None
     changes |= {"part": None, **({} if "row" in changes else {"row": None})}
@@ -85,7 +87,7 @@ def with_query(**changes: Any) -> str:
 
 
 def toggled(name: str, value: str) -> str:
-    """This address with one of several values of its query added, or taken away where it has it."""
+    """This address with one of several values of its query added, or removed if it is there."""
     values = request.args.getlist(name)
     left = [item for item in values if item != value] if value in values else [*values, value]
     address = with_query(**{name: None})
@@ -101,7 +103,7 @@ def only(**changes: Any) -> str:
 
 
 def is_raw() -> bool:
-    """Whether texts are to be shown as they are stored."""
+    """Whether texts are shown as they are stored."""
     return request.args.get("raw") == "1"
 
 
@@ -133,8 +135,10 @@ PATHS = {  # the addresses of LangSmith's own pages, and what we add to them
 
 
 def link(view: str, **values: str | list[str] | None) -> str:
-    """The address of a page of ours: what is not in its path becomes its query. A comparison has hundreds of
-    links, so this is not Flask's `url_for`, which takes ten times as long."""
+    """The address of one of our pages: what is not in its path becomes its query.
+
+    A comparison has hundreds of links, so this is not Flask's `url_for`, which takes ten times as long.
+    """
     path = PATHS[view].replace("<tenant>", TENANT_ID)
     query: dict[str, str | list[str]] = {}
     for name, value in values.items():
@@ -146,7 +150,7 @@ def link(view: str, **values: str | list[str] | None) -> str:
 
 
 def bounded(column: str) -> str:
-    """A column of JSON, or its beginning as one text where it is so long that fifty of it would fill the memory."""
+    """A column of JSON; or its beginning, as text, if it is so long that fifty of them would fill the memory."""
     return (
         f"CASE WHEN length({column}) > {MAX_BODY} THEN json_quote(substr({column}, 1, 2000) || '…')"
         f" ELSE {column} END AS {column}"

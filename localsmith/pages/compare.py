@@ -33,7 +33,7 @@ def show_comparison(tenant: str, dataset_id: str) -> Response:
 
 
 def _compared(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, comparison: ComparisonPage) -> Response:
-    """The page, or one part of it: `row` is what is beside the list, `json` the same to copy, `live` the totals."""
+    """The page, or one part of it: `row` is the open row, `json` the same to copy, `live` the totals."""
     examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
     example, part = request.args.get("row", "").lower(), request.args.get("part", "")
     at = examples.index(example) if example in examples else None
@@ -81,14 +81,14 @@ def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | No
 
 
 def _metadata_keys(comparison: ComparisonPage, rows: list[Row]) -> list[str]:
-    """What the metadata of these examples has, and what is asked for."""
+    """The metadata keys of these examples, and those that the address names."""
     known = {key for row in rows if row.example for key in row.example["metadata"]}
     asked = {name.removeprefix("metadata:") for name in comparison.question.columns if name.startswith("metadata:")}
     return sorted(asked) + sorted(known - asked)[:MAX_KEYS]
 
 
 def _column_choices(comparison: ComparisonPage, rows: list[Row]) -> list[tuple[str, str]]:
-    """The columns that can be shown and hidden: how the address names them, and what people read."""
+    """The columns that can be shown or hidden: their names in the address, and their labels."""
     has = {"reference": any(row.reference for row in rows)}
     for name, total in (("latency", "p50"), ("tokens", "tokens"), ("cost", "cost")):
         has[name] = any(getattr(side.summary, total) for side in comparison.sides)
@@ -98,7 +98,7 @@ def _column_choices(comparison: ComparisonPage, rows: list[Row]) -> list[tuple[s
 
 
 def _scale(sides: list[Side], metric: str) -> tuple[float, float] | None:
-    """The range that the little interval bars of a metric are drawn on; None: they cannot be."""
+    """The range of the little interval bars of a metric; None if they cannot be drawn."""
     means = [side.summary.means[metric] for side in sides if metric in side.summary.means]
     ends = [end for mean in means for end in (mean.low, mean.mean, mean.high) if end is not None] or [0.0]
     if max(map(abs, ends)) > MAX_VALUE:

@@ -1,4 +1,4 @@
-"""The facets of a comparison: of its examples, of the tags of its runs, and of the score that is filtered by."""
+"""The facets of a comparison: those of its examples, the tags of its runs, and the values of the filtered score."""
 
 import sqlite3
 
@@ -10,7 +10,7 @@ MAX_SCORES = 6  # a score with more values is filtered by a range
 
 
 def with_facets(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage, examples: list[str]) -> list[str]:
-    """Of these examples, those that have every facet that the address asks for."""
+    """Those of these examples that have every facet in the address."""
     if not comparison.question.facets:
         return examples
     index = index_of(db, kept, comparison)
@@ -27,8 +27,7 @@ def index_of(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> 
 
 
 def scores_of(comparison: ComparisonPage, examples: list[str]) -> list[tuple[float, int, bool]]:
-    """The values of the score that is filtered by, each with how many of these examples have it, and whether it is
-    chosen."""
+    """The values of the filtered score: the value, how many of these examples have it, and whether it is chosen."""
     question = comparison.question
     scores = [side.columns.scores.get(comparison.metric, {}) for side in comparison.looked_at]
     values = set[float]()

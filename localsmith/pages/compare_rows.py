@@ -19,7 +19,7 @@ REPETITIONS_SHOWN = 10
 
 @dataclass
 class Cell:
-    """What one experiment made of one example."""
+    """The runs of one experiment on one example."""
 
     experiment: str
     runs: list[dict[str, Any]]
@@ -41,7 +41,7 @@ class Row:
 
 
 def rows_of(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[str]) -> list[Row]:
-    """Read the bodies of these examples and of their runs, and of nothing else."""
+    """Read only the bodies of these examples and of their runs."""
     indexes = [(side.columns, i) for side in comparison.shown for example in examples for i in _shown(side, example)]
     runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
     run_ids = [run["id"] for run in runs.values()]

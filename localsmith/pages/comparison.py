@@ -1,4 +1,4 @@
-"""Which examples a comparison shows and in which order, decided from columns alone; and the totals above them."""
+"""Which examples a comparison shows, in which order, and the totals above them; decided without reading bodies."""
 
 import json
 import sqlite3
@@ -40,7 +40,7 @@ DIFFS = {"": "none", "reference": "to the reference", "baseline": "to the baseli
 
 @dataclass(frozen=True)
 class Question:
-    """What the address asks for; anything it says that makes no sense is taken as not said."""
+    """What the address asks for; values that make no sense are ignored."""
 
     session_ids: list[str]
     baseline: str
@@ -154,26 +154,26 @@ class ComparisonPage:
 
     @property
     def columns(self) -> list[str]:
-        """The metrics that the rows show, the one that is filtered by first."""
+        """The metrics that the rows show, the filtered one first."""
         shown = [name for name in self.metrics if self.shows(f"score:{name}")]
         return sorted(shown, key=lambda name: name != self.metric)
 
     @property
     def descending(self) -> bool:
-        """Whether the rows are sorted from large to small. Unless the address says so, the worst come first."""
+        """Whether rows are sorted from large to small. Unless the address says so, the worst come first."""
         if self.question.direction:
             return self.question.direction == "desc"
         return self.question.sort in MEASURED or bool(self.question.sort) and self.metric in self.question.lower
 
     @property
     def looked_at(self) -> list[Side]:
-        """The sides that a filter is about: the one that the address names, or all."""
+        """The sides that a filter looks at: the one that the address names, or all."""
         of = self.question.of
         return [self.sides[of - 1]] if 0 < of <= len(self.sides) else self.sides
 
 
 def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Question) -> ComparisonPage | None:
-    """Load what a comparison needs; None when no experiment of this dataset is asked for."""
+    """Load what a comparison needs; None if the address names no experiment of this dataset."""
     sides: list[Side] = []
     left_out: list[str] = []
     for session_id in question.session_ids:
@@ -257,7 +257,7 @@ def _against(kept: Kept, baseline: Side, side: Side, question: Question, cluster
 
 
 def _correct(side: Side, baseline: Side, human: Mapping[str, str]) -> None:
-    """Add what a person would make of a judge's numbers, where there are labels enough."""
+    """Add what a person would make of a judge's numbers, if there are enough labels."""
     for metric, key in human.items():
         scores, labels = side.columns.scores.get(metric, {}), side.columns.scores.get(key, {})
         if found := corrected_by(scores, labels):
@@ -283,7 +283,7 @@ def _clusters(db: sqlite3.Connection, kept: Kept, dataset_id: str, key: str) -> 
 
 
 def change(before: float | None, after: float | None, *, lower: bool = False) -> str:
-    """What became of a score: improved, regressed, unchanged, or incomparable."""
+    """What happened to a score: improved, regressed, unchanged, or incomparable."""
     if before is None or after is None:
         return "incomparable"
     if abs(after - before) < SAME:
@@ -292,7 +292,7 @@ def change(before: float | None, after: float | None, *, lower: bool = False) ->
 
 
 def chosen(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> list[str]:
-    """The examples the question leaves, in the order it wants."""
+    """The examples that the filters leave, in order."""
     question, examples = comparison.question, comparison.examples
     for keep in _conditions(db, kept, comparison):
         examples = [example for example in examples if keep(example)]
@@ -333,7 +333,7 @@ def _changed(comparison: ComparisonPage, kind: str) -> Callable[[str], bool]:
 
 
 def is_bad(comparison: ComparisonPage) -> Callable[[str], bool]:
-    """Whether an example is one to look at: it failed, or its score regressed; with one experiment, is 0."""
+    """Whether an example deserves a look: it failed, or its score regressed; with one experiment, its score is 0."""
     failed = set[str]().union(*(side.failed for side in comparison.looked_at))
     if len(comparison.sides) == 1:
         scores = _scores(comparison, comparison.baseline)

@@ -1,4 +1,4 @@
-"""One dataset: its experiments with what is known of them, charts of their metrics, and its examples."""
+"""One dataset: its experiments with their numbers, charts of their metrics, and its examples."""
 
 import json
 import re
@@ -39,7 +39,7 @@ class Experiment:
 
     @property
     def facts(self) -> list[tuple[str, str, str]]:
-        """The metadata worth a line, as (key, what to show, all of it): what a person gave, and the commit."""
+        """The metadata worth showing, as (key, what to show, all of it): what a person set, and the commit."""
         facts = [(key, *_short(value)) for key, value in self.metadata.items() if key not in HIDDEN]
         git = self.metadata.get("git")
         if isinstance(git, dict):
@@ -84,7 +84,7 @@ RUNNING_SECONDS = 600  # an experiment that has got no run for so long is no lon
 
 
 def progress_of(db: sqlite3.Connection, experiment: Experiment, summary: Summary) -> str | None:
-    """How far an experiment is that still runs, as "16 of 40"; None when it has ended, or was left."""
+    """The progress of a running experiment, as "16 of 40"; None if it has ended or was abandoned."""
     if experiment.end_time is not None:
         return None
     last, total = db.execute(
@@ -162,7 +162,7 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
 
 
 def metric_names(summaries: Iterable[Summary]) -> list[str]:
-    """Every metric with a score or a label, in the order of the alphabet."""
+    """Every metric with a score or a label, in alphabetical order."""
     return sorted({name for summary in summaries for name in [*summary.means, *summary.labels, *summary.broken]})
 
 
@@ -250,7 +250,7 @@ def _history(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str,
 
 
 def json_text(text: str) -> str:
-    """Text as it stands inside stored JSON."""
+    """Text as it appears inside stored JSON."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
@@ -268,7 +268,7 @@ def example_of(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
-    """One example, and what every experiment made of it, oldest first."""
+    """One example, and the runs of every experiment on it, oldest first."""
     with reading() as (db, _):
         dataset = find(db, "datasets", dataset_id, "dataset")
         row = db.execute(
@@ -306,7 +306,7 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
 
 
 def feedback_of(db: sqlite3.Connection, run_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The feedback on each of these runs, without preferences of pairwise comparisons."""
+    """The feedback on each of these runs, without pairwise preferences."""
     found: dict[str, list[dict[str, Any]]] = {}
     rows = db.execute(
         "SELECT f.* FROM feedback f WHERE run_id IN (SELECT value FROM json_each(?))"
@@ -319,7 +319,7 @@ def feedback_of(db: sqlite3.Connection, run_ids: list[str]) -> dict[str, list[di
 
 
 def feedback_item(row: sqlite3.Row) -> dict[str, Any]:
-    """Feedback as the templates show it; `was` is what a person has changed."""
+    """Feedback as the templates show it; `was` is the score before a person changed it."""
     first = json.loads(row["received"]).get("score") if row["source_type"] == "app" else None
     return {
         "was": first if first is not None and first != row["score"] else None,

@@ -37,8 +37,9 @@ def index_of_tags(db: sqlite3.Connection, kept: Kept, sessions: list[str]) -> In
 
 
 def index_of_experiments(db: sqlite3.Connection, dataset_id: str, hidden: Iterable[str]) -> Index:
-    """Metadata of a dataset's experiments but for the `hidden` keys, the splits they ran, and the branch of the code:
-    kind -> value -> experiments."""
+    """Metadata of a dataset's experiments except the `hidden` keys, the splits they ran, and the branch of the code:
+    kind -> value -> experiments.
+    """
     metadata = "json_each(s.extra, '$.metadata') m WHERE s.reference_dataset_id = ?1"
     rows = db.execute(
         "SELECT 'split', v.value, s.id FROM sessions s, json_each(s.extra, '$.metadata.dataset_splits') v"
@@ -54,7 +55,7 @@ def index_of_experiments(db: sqlite3.Connection, dataset_id: str, hidden: Iterab
 
 
 def parse_facets(given: Iterable[str]) -> list[tuple[str, str]]:
-    """Facets as an address has them: `split:dev`, `topic:money`."""
+    """Facets as they are in an address: `split:dev`, `topic:money`."""
     return [(name, value) for name, colon, value in (item.partition(":") for item in given) if colon][:20]
 
 
@@ -95,7 +96,7 @@ def _index(rows: Iterable[tuple[str, object, str]]) -> Index:
 
 
 def facets_of(index: Index, ids: list[str], chosen: list[tuple[str, str]]) -> list[Facet]:
-    """The facets that divide these examples or experiments, or that are chosen."""
+    """The facets that divide these examples or experiments, and those that are chosen."""
     listed = set(ids)
     found = []
     for name, values in index.items():

@@ -1,4 +1,4 @@
-"""JSON as a tree that folds, without scripts. The text of its HTML, counts aside, is the JSON itself."""
+"""JSON as a tree that folds without scripts. The text of its HTML, without the counts, is the JSON itself."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ OPEN_LINES = 200  # larger trees begin folded below their first level
 
 
 def json_tree(value: Any) -> Markup | None:
-    """The tree of a value; None when it is too large or too deep for one."""
+    """The tree of a value; None if it is too large or too deep."""
     if _nodes(value, 0) > MAX_NODES:
         return None
     lines = json.dumps(value, indent=0).count("\n")
@@ -20,7 +20,7 @@ def json_tree(value: Any) -> Markup | None:
 
 
 def _nodes(value: Any, depth: int) -> int:
-    """How many values there are; too many at once where they are too deep."""
+    """How many values there are; a number beyond the limit for values that are too deep."""
     if depth > MAX_DEPTH:
         return MAX_NODES + 1
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -1,7 +1,7 @@
-"""Markdown as models write it, made HTML that is safe to show.
+"""Markdown as models write it, as HTML that is safe to show.
 
-Raw HTML is off, so tags come out as text. Nothing is loaded from elsewhere: an image is shown only when the text itself
-holds it, and a link leads only to the web or to a mail program, on a click.
+Raw HTML is off, so tags are shown as text. Nothing is loaded from elsewhere: an image is shown only if the text itself
+contains it, and a link leads only to the web or to a mail program, and only on a click.
 """
 
 import re
@@ -25,7 +25,7 @@ LINK = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
 
 
 def is_markdown(text: str) -> bool:
-    """Whether a text looks as if it was written as Markdown. Plain prose is left as it is."""
+    """Whether a text seems to be Markdown. Plain prose is left as it is."""
     return len(text) <= MAX_CHARACTERS and SIGNS.search(text) is not None
 
 
@@ -61,7 +61,7 @@ def _link(
 def _heading(
     renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]
 ) -> str:
-    """No heading of the page: it would stand in the outline that screen readers go through."""
+    """Not a real heading, which would appear in the page's outline that screen readers use."""
     return f'<p class="{tokens[index].tag}">' if tokens[index].nesting > 0 else "</p>\n"
 
 

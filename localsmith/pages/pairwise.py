@@ -20,7 +20,7 @@ RATE, FIRST = "_position_bias", "_shown_first"
 
 @dataclass
 class Judgement:
-    """One look of a judge at one example: the scores of the runs, what was said, and in which order they stood."""
+    """One judgement of one example: the scores of the runs, the comments, and the order of the answers."""
 
     key: str
     example: str | None
@@ -31,7 +31,7 @@ class Judgement:
     failed: bool = False
 
     def shown_first(self, members: list[Experiment]) -> str | None:
-        """The session whose answer was shown first, where that was noted."""
+        """The session whose answer was shown first, if that was recorded."""
         order = self.facts.get("order")
         first = order[0] if isinstance(order, list) and order else None
         return next((member.id for member in members if member.name == first), None)
@@ -46,7 +46,7 @@ class Judgement:
 
     @property
     def winner(self) -> str | None:
-        """A session's id, 'tie', or None when fewer than two runs are scored, or none is preferred."""
+        """A session's id, 'tie', or None if fewer than two runs are scored, or none is preferred."""
         if len(self.scores) < 2 or self.is_rate:
             return None
         best = max(self.scores.values())
@@ -169,7 +169,7 @@ def _judgements(db: sqlite3.Connection, comparative_id: str) -> list[Judgement]:
 
 
 def _facts(received: dict[str, Any]) -> dict[str, Any]:
-    """The notes of a judge: `extra`, and its metadata but for what clients add for themselves."""
+    """The notes of a judge: `extra`, and its metadata without what clients add for themselves."""
     source = received.get("feedback_source") or {}
     notes = [received.get("extra"), source.get("metadata") if isinstance(source, dict) else None]
     return {

@@ -1,4 +1,4 @@
-"""One row of a comparison in full, beside the list: what was asked, every answer, and the way to the next row."""
+"""One row of a comparison in full, beside the list: inputs, every answer, and links to the next rows."""
 
 import json
 import sqlite3
@@ -13,7 +13,7 @@ from localsmith.pages.trace import first_error
 
 @dataclass(frozen=True)
 class Trace:
-    """What a panel says of the steps below a run."""
+    """What a panel says about the steps below a run."""
 
     steps: int
     failed: int
@@ -22,7 +22,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Panel:
-    """`number` is the row's place among the `total` that the filters leave; None: it is not among them."""
+    """`number` is the row's position among the `total` rows that the filters leave; None if it is not among them."""
 
     row: Row
     number: int | None

@@ -108,7 +108,7 @@ GROUPS = {  # name -> what is grouped by, what it is read from beside the run, t
 
 
 def _facets(db: sqlite3.Connection, where: str, args: list[Any], text: str) -> list[Facet]:
-    """What the listed traces have in common, each with the filter that leaves only these."""
+    """What the listed traces have in common, each value with the filter that leaves only its traces."""
     found = []
     for name, (column, source, condition) in GROUPS.items():
         rows = db.execute(
@@ -125,7 +125,7 @@ def _facets(db: sqlite3.Connection, where: str, args: list[Any], text: str) -> l
 
 
 def _with(text: str, expression: str) -> tuple[str | None, bool]:
-    """The filter `text` with one more condition, or without it where it is the last; whether it is in there."""
+    """The filter `text` with one more condition, or without it if it is the last; and whether it contains it."""
     if not text:
         return expression, False
     if text == expression:

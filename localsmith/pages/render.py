@@ -1,6 +1,6 @@
-"""Words, numbers and times made readable; what a value is shown as is decided in `blocks.py`.
+"""Words, numbers and times made readable; `blocks.py` decides how a value is shown.
 
-Everything here returns plain text; escaping is the template's, always.
+Everything here returns plain text, which the templates escape.
 """
 
 import re
@@ -21,7 +21,7 @@ MAX_DIFF_WORDS = 1500  # the time a diff takes grows with the square
 
 
 def gist(value: Any) -> str:
-    """What a value says, as one text: for comparing, and for one line of a list."""
+    """The content of a value as one text, for comparing and for one line of a list."""
     if isinstance(value, dict) and len(value) == 1:
         value = next(iter(value.values()))
     if isinstance(value, str):
@@ -46,7 +46,7 @@ def one_line(value: Any, length: int = 160) -> str:
 
 
 def reason(error: str, length: int = 160) -> str:
-    """What went wrong, in one line; of a Python traceback that is the last."""
+    """What went wrong, in one line; the last line of a Python traceback."""
     lines = error.strip().splitlines() or [""]
     return one_line(lines[-1] if lines[0].startswith("Traceback (most recent call last)") else error, length)
 
@@ -55,7 +55,7 @@ def reason(error: str, length: int = 160) -> str:
 
 
 def word_diff(before: str, after: str) -> list[tuple[str, str]] | None:
-    """What became of `before`, as (same | removed | added, text); None when the texts are too long for it."""
+    """What changed from `before`, as (same | removed | added, text); None if the texts are too long."""
     # Blanks go with the word before them: as words of their own they would match everywhere.
     old, new = (re.findall(r"\w+\s*|[^\w\s]\s*|\s+", text) for text in (before, after))
     if len(old) > MAX_DIFF_WORDS or len(new) > MAX_DIFF_WORDS:
@@ -78,7 +78,7 @@ NONE = "–"
 
 
 def duration(micros: float | None) -> str:
-    """A duration to read; none, and zero, which means that no times were given, are a dash."""
+    """A readable duration; a dash for none, and for zero, which means that no times were given."""
     if not micros or micros < 0:
         return NONE
     seconds = micros / 1e6
@@ -93,7 +93,7 @@ def duration(micros: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A score: three digits that matter, as many as a mean shows, without trailing zeros."""
+    """A score: three significant digits, as many as a mean shows, without trailing zeros."""
     if value is None:
         return NONE
     if not abs(value) < 1e15:
@@ -121,7 +121,7 @@ def sign(value: float) -> str:
 
 
 def change(value: float) -> str:
-    """What a single score changed by."""
+    """By how much a single score changed."""
     return sign(value) + number(abs(value))
 
 

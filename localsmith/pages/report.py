@@ -1,4 +1,4 @@
-"""A comparison as one HTML file, to be read without a server."""
+"""A comparison as one HTML file that can be read without a server."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def show_report(tenant: str, dataset_id: str) -> Response:
 
 
 def report(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Question) -> tuple[str, str]:
-    """The report of a comparison, with the filters of `question`; and the policy under which browsers show it."""
+    """The report of a comparison with the filters of `question`; and the policy for browsers that show it."""
     dataset = find(db, "datasets", dataset_id, "dataset")
     comparison = compare(db, kept, dataset["id"], question)
     if comparison is None:

@@ -1,4 +1,4 @@
-"""Failed runs that were tried again: the newer run names the older one in its metadata, which then counts no longer."""
+"""Failed runs that were retried: the newer run names the older one in its metadata, which is then not counted."""
 
 import json
 import sqlite3
@@ -19,6 +19,6 @@ REPLACED = """
 def replaced(
     db: sqlite3.Connection, of: Literal["id", "session_id", "reference_example_id"], values: Iterable[str]
 ) -> set[str]:
-    """The ids of the failed runs, among those of which `of` is one of `values`, that a retry takes the place of."""
+    """The ids of failed runs that a retry replaces, among those whose `of` is one of `values`."""
     rows = db.execute(f"{REPLACED.rstrip()}{of} IN (SELECT value FROM json_each(?))", (json.dumps(list(values)),))
     return {row[0] for row in rows}

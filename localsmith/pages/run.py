@@ -78,7 +78,7 @@ def _example(db: sqlite3.Connection, example_id: str | None) -> sqlite3.Row | No
 
 
 def _others(db: sqlite3.Connection, example_id: str | None, session_id: str) -> list[sqlite3.Row]:
-    """Runs of the same example: the same question to other experiments, and its repetitions here."""
+    """Runs of the same example in other experiments, and its repetitions in this one."""
     if example_id is None:
         return []
     return db.execute(

@@ -20,8 +20,10 @@ from localsmith.wire import dumps_or_none
 
 
 def give_score(tenant: str, run_id: str) -> Response:
-    """Give a run a score, in numbers or words, and a comment, or change or take back those it has; then go back to
-    where that was done. A page that only wants to show what is new asks for `part=scores`."""
+    """Give a run a score or label and a comment, change those it has, or take them back; then return to the page.
+
+    A script that only needs the new scores asks for `part=scores`.
+    """
     refuse_foreign()
     key = request.form.get("key", "").strip()
     if not key:
@@ -46,7 +48,7 @@ def give_score(tenant: str, run_id: str) -> Response:
 
 @dataclass(frozen=True)
 class Given:
-    """What a person gave; None: not given, so it stays as it is."""
+    """What a person entered; None leaves a value unchanged."""
 
     score: float | None
     value: str | None
@@ -54,8 +56,11 @@ class Given:
 
 
 def refuse_foreign() -> None:
-    """Let only our own pages post. The guard of the app refuses every request that says it comes from elsewhere;
-    a form must say, too, that it comes from here, and every browser of today does."""
+    """Accept only forms of our own pages.
+
+    The guard of the app refuses every request that says it comes from elsewhere. A form must also say that it comes
+    from here, as every browser does.
+    """
     own = f"{request.scheme}://{request.host}".lower()
     if request.headers.get("Sec-Fetch-Site") != "same-origin" and request.headers.get("Origin", "").lower() != own:
         raise Forbidden("Scores are accepted only from localsmith's own pages.")
@@ -132,7 +137,7 @@ def _take_back(db: sqlite3.Connection, run: sqlite3.Row, key: str, now: int) -> 
 
 
 def _back(run: sqlite3.Row) -> str:
-    """The page the form stood on, at the run; only a path of ours is believed."""
+    """The page of the form, at the run; only our own paths are accepted."""
     back = request.form.get("back", "")
     if not back.startswith("/o/") or "\\" in back or any(ord(sign) < 33 for sign in back):
         back = link("show_run", session_id=run["session_id"], run_id=run["id"])

@@ -1,4 +1,4 @@
-"""The steps of a trace: in order, with their depth, their part of the time, and the one that failed first."""
+"""The steps of a trace: in order, with their depth, their share of the time, and the first one that failed."""
 
 import sqlite3
 from collections import Counter
@@ -21,7 +21,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Steps:
-    """`is_cut`: there are more than are listed. `kinds` counts the listed steps by what they are."""
+    """`is_cut`: there are more than the listed ones. `kinds` counts the listed steps by kind."""
 
     steps: list[Step]
     is_cut: bool
@@ -47,7 +47,7 @@ def steps_of(db: sqlite3.Connection, trace_id: str) -> Steps:
 
 
 def first_error(db: sqlite3.Connection, trace_id: str) -> str | None:
-    """The step that failed first: an error goes up from it, so it ended before those that it made fail."""
+    """The first step that failed: an error moves up from it, so it ended before the steps that it made fail."""
     row = db.execute(
         f"SELECT id FROM runs WHERE {of_trace('runs', '?1')} AND status = 'error'"
         " ORDER BY end_time IS NULL, end_time, length(dotted_order) DESC LIMIT 1",

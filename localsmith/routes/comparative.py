@@ -47,7 +47,7 @@ def create_comparative(call: Call) -> dict[str, Any]:
 
 
 def insert_comparative(db: sqlite3.Connection, fields: dict[str, Any], now: int) -> bool:
-    """Store a comparative experiment; False: its id is known, and everything stays as it is."""
+    """Store a comparative experiment; False if its id exists, and nothing changes."""
     dataset_id = _common_dataset(db, fields)
     if db.execute("SELECT 1 FROM comparative_experiments WHERE id = ?", (fields["id"],)).fetchone():
         return False
@@ -63,7 +63,7 @@ def insert_comparative(db: sqlite3.Connection, fields: dict[str, Any], now: int)
 
 
 def _common_dataset(db: sqlite3.Connection, fields: dict[str, Any]) -> str:
-    """The dataset all experiments belong to."""
+    """The dataset that all experiments belong to."""
     sessions = [find_session(db, session_id) for session_id in fields["experiment_ids"]]
     datasets = {session["reference_dataset_id"] for session in sessions}
     if len(set(fields["experiment_ids"])) < 2:

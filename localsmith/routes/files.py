@@ -1,4 +1,4 @@
-"""Files of examples: CSV and JSON lines become a dataset, or examples of one that is there."""
+"""Files of examples: CSV and JSON lines become a dataset, or examples of an existing one."""
 
 import csv
 import io

@@ -8,7 +8,7 @@ MAX_RUNS_PER_REQUEST = 100
 
 
 def get_info(call: Call) -> dict[str, Any]:
-    """Say what this server takes, with flags that match its switches."""
+    """What this server accepts, with flags that match its switches."""
     return {
         "version": "0.18.0",  # of LangSmith; the official clients warn of an older one
         "git_sha": None,
@@ -35,5 +35,5 @@ def get_info(call: Call) -> dict[str, Any]:
 
 
 def get_settings(call: Call) -> dict[str, Any]:
-    """Name the one workspace there is; the official SDK asks before it builds links."""
+    """The one workspace; the official SDK asks before it builds links."""
     return {"id": TENANT_ID, "display_name": "localsmith", "created_at": iso(0), "tenant_handle": None}

@@ -66,7 +66,7 @@ def query_runs(call: Call) -> dict[str, Any]:
 
 
 def get_run(call: Call) -> dict[str, Any]:
-    """One run with everything, the ids of the runs below it included."""
+    """One run with everything, including the ids of the runs below it."""
     with call.store.read() as db:
         rows = db.execute(f"{SELECT} WHERE runs.id = ?", (call.ids["run_id"],)).fetchall()
         if not rows:

@@ -85,7 +85,7 @@ def query_runs(call: Call) -> dict[str, Any]:
 
 
 def _sessions(db: Any, wanted: dict[str, Any], now: int) -> tuple[list[str], int]:
-    """The sessions asked for, and since when to look unless the query says."""
+    """The sessions asked for, and since when to look unless the query says so."""
     if "project_ids" in wanted:
         for session_id in wanted["project_ids"]:
             find_session(db, session_id)
@@ -97,7 +97,7 @@ def _sessions(db: Any, wanted: dict[str, Any], now: int) -> tuple[list[str], int
 
 
 def with_own_usage(row: sqlite3.Row, item: dict[str, Any]) -> dict[str, Any]:
-    """A run as v2 says it, with the tokens and the cost of itself alone."""
+    """A run in v2 form, with only its own tokens and cost."""
     own = {name: row[f"own_{name}"] for name in TOKENS if name in item}
     return {**item, **{name: dollars_number(n) if name.endswith("cost") else n for name, n in own.items()}}
 
@@ -133,7 +133,7 @@ def get_run(call: Call) -> dict[str, Any]:
 
 
 def list_trace_runs(call: Call) -> dict[str, Any]:
-    """All runs of a trace in the order they began."""
+    """All runs of a trace in the order in which they began."""
     query = call.request.args
     if not query.get("project_id"):
         raise ApiError(400, "project_id is required")

@@ -1,4 +1,4 @@
-"""Rules and uploaded evaluators: stored, given back, and queued to be run."""
+"""Rules and uploaded evaluators: stored, returned, and queued to run."""
 
 import json
 import sqlite3
@@ -71,7 +71,7 @@ def rule_json(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _check_rule(body: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The checked fields, and the JSON of those that have no column."""
+    """The checked fields, and the others as JSON."""
     fields = check(body, RULE)
     if not 0 <= fields["sampling_rate"] <= 1:
         raise invalid(["body", "sampling_rate"], "Input should be between 0 and 1", "less_than_equal")
@@ -132,7 +132,7 @@ def list_rules(call: Call) -> list[dict[str, Any]]:
 
 
 def update_rule(call: Call) -> dict[str, Any]:
-    """Replace the fields that are sent; display_name and sampling_rate always are. When disabled, its queue ends."""
+    """Replace the fields that are sent, always display_name and sampling_rate. Disabling a rule ends its queue."""
     fields, body = _check_rule(call.object())
     rule_id = call.ids["rule_id"]
     with call.store.write() as db:
@@ -241,7 +241,7 @@ def list_evaluators(call: Call) -> dict[str, Any]:
 
 
 def update_evaluator(call: Call) -> Response:
-    """Change an evaluator, and with it all rules that bind it: what their code was still scoring is done again."""
+    """Change an evaluator and all rules that use it; what their code was still scoring is scored again."""
     fields = check(call.object(), {"name": "text", "code_evaluator": "object", "llm_evaluator": "object"})
     now = call.switches.now()
     with call.store.write() as db:

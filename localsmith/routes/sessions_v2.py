@@ -19,7 +19,7 @@ CLEARED_BY_NULL = ("description", "end_time", "extra", "default_dataset_id")
 
 
 def session_json(session: dict[str, Any]) -> dict[str, Any]:
-    """A session of v1 as v2 says it: with its type, costs as numbers and longer statistics of feedback."""
+    """A session in v2 form: with its type, costs as numbers, and longer feedback statistics."""
     found = {**session, "type": "EXPERIMENT" if session["reference_dataset_id"] else "PROJECT"}
     if found["trace_tier"]:
         found["trace_tier"] = found["trace_tier"].replace("lived", "_lived").upper()
@@ -73,7 +73,7 @@ def update_session(call: Call) -> dict[str, Any]:
 
 
 def _change(db: sqlite3.Connection, session_id: str, body: dict[str, Any], fields: dict[str, Any]) -> None:
-    """Overwrite what is sent: null clears, and `extra` is merged key by key, where a null removes its key."""
+    """Overwrite what is sent: null clears, and `extra` is merged key by key, where null removes a key."""
     row = sessions.find_session(db, session_id)
     new = {name: fields.get(name, row[name]) for name in UPDATE}
     new |= {name: None for name in CLEARED_BY_NULL if name in body and body[name] is None}

@@ -16,7 +16,7 @@ SPLIT = "dataset_split"
 
 
 def update_metadata(call: Call) -> Response:
-    """Apply operations to the metadata of the examples that the dataset has; the others are reported."""
+    """Apply operations to the metadata of the examples in the dataset; report the others."""
     body = call.object()
     fields = check(body, {"example_ids": "[uuid]!", "operations": "[object]!"})
     ids = fields["example_ids"]
@@ -81,7 +81,7 @@ def _applied(metadata: dict[str, Any], operation: dict[str, Any]) -> Any:
 
 
 def update_splits(call: Call) -> list[str]:
-    """Add examples to a split or take them out of it: the older form, which the SDKs fall back to."""
+    """Add examples to a split or remove them from it: the older form, which the SDKs fall back to."""
     fields = check(call.object(), {"split_name": "text!", "examples": "[uuid]!", "remove": "bool"})
     kind = "ARRAY_REMOVE" if fields.get("remove") else "ARRAY_ADD"
     operation = {"key": SPLIT, "operation": kind, "values": [fields["split_name"]]}
@@ -92,7 +92,7 @@ def update_splits(call: Call) -> list[str]:
 
 
 def diff_versions(call: Call) -> dict[str, list[str]]:
-    """The ids of the examples that two versions, each a time or a tag, differ in."""
+    """The ids of the examples in which two versions, each a time or a tag, differ."""
     query, dataset_id = call.request.args, call.ids["dataset_id"]
     with call.store.read() as db:
         find_dataset(db, dataset_id)

@@ -58,7 +58,7 @@ def get_thread(call: Call) -> dict[str, Any]:
 
 
 def _messages(root: sqlite3.Row) -> list[dict[str, Any]]:
-    """What a root run was given and what it answered, as messages."""
+    """The inputs and outputs of a root run, as messages."""
     inputs, outputs = loads_or_none(root["inputs"]), loads_or_none(root["outputs"])
     given, answered = list(_found(inputs, "user")), list(_found(outputs, "assistant"))
     repeated = answered[: len(given)] == given  # an agent's state holds its inputs
@@ -66,7 +66,7 @@ def _messages(root: sqlite3.Row) -> list[dict[str, Any]]:
 
 
 def _found(value: Any, role: str) -> Iterator[dict[str, Any]]:
-    """The messages in inputs or outputs; what holds none is one message by itself."""
+    """The messages in inputs or outputs; a value without any is one message."""
     if not value:
         return
     listed = value.get("messages")

@@ -99,7 +99,7 @@ def _object(part: Part) -> dict[str, Any]:
 
 
 def _change_attachments(db: sqlite3.Connection, example_id: str, operations: Any) -> None:
-    """Keep what is renamed or retained, drop the rest; without operations all stay."""
+    """Keep what is renamed or retained, drop the rest; without operations, keep all."""
     if operations is None:
         return
     wanted = check(operations, {"rename": "object", "retain": "[text]"}, [example_id, "attachments_operations"])
@@ -164,7 +164,7 @@ ROW: Fields = {
 def upload_experiment(call: Call) -> dict[str, Any]:
     """Store dataset, examples, experiment, runs and scores of one request, all or none.
 
-    The 24-hour window is not applied: results from elsewhere are what this route is for.
+    The 24-hour window does not apply: this route is for results from elsewhere.
     """
     upload = check(call.object(), EXPERIMENT)
     rows = [_check_row(row, i, upload) for i, row in enumerate(upload["results"])]
@@ -202,7 +202,7 @@ def _check_row(row: dict[str, Any], i: int, upload: dict[str, Any]) -> dict[str,
 
 
 def _external_dataset(db: sqlite3.Connection, upload: dict[str, Any], now: int) -> str:
-    """The externally managed dataset of the upload, made where it is not there."""
+    """The externally managed dataset of the upload, created if missing."""
     column = "id" if "dataset_id" in upload else "name"
     row = db.execute(f"SELECT * FROM datasets WHERE {column} = ?", (upload[f"dataset_{column}"],)).fetchone()
     if row is None:

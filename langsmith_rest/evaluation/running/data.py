@@ -32,7 +32,7 @@ def load_data(
     with_attachments: bool = False,
     limit: int | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The dataset and its examples that `data` means: a dataset's name or id, a file (JSON lines, JSON, CSV), or a list.
+    """The dataset and its examples that `data` means: a dataset's name or id, a file (JSON lines, JSON, CSV) or a list.
 
     A list holds examples of a dataset as the API returns them, or objects with `inputs`, `reference_outputs` (or
     `outputs`), `metadata` and `split`, which become examples of `dataset_name`. A file's dataset is called after it.
