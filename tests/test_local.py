@@ -119,6 +119,7 @@ def test_python_records_in_the_local_store(way):
     assert not list(Path(".localsmith").glob("*-wal"))  # closed, so that the file alone can be copied
 
 
+@pytest.mark.slow
 def test_python_links_to_where_view_will_serve_the_store():
     """The process that recorded is gone by then."""
     _, link = python("'local'")
@@ -172,6 +173,7 @@ def test_view_that_was_killed_is_forgotten(record):
     assert "1 result recorded" in err and "To look at it" in err
 
 
+@pytest.mark.slow
 def test_links_do_not_lead_to_another_store(record):
     """Where another folder's `view` holds the port, the link names a free one, which `view` here then takes."""
     Path("other", ".localsmith").mkdir(parents=True)

@@ -10,7 +10,10 @@ import pytest
 from langsmith_rest import paired
 from langsmith_rest.paired import NO_DIFFERENCE, TOO_FEW, give_verdicts, metric_of
 
-stats = pytest.importorskip("scipy.stats")
+
+@pytest.fixture(scope="module")
+def stats():
+    return pytest.importorskip("scipy.stats")  # takes a second to import
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def chance():
 
 
 @pytest.mark.parametrize("up, down", [(0, 0), (1, 0), (6, 0), (3, 9), (360, 76), (209, 152), (5000, 4800)])
-def test_mcnemar_is_the_exact_binomial_test(up, down):
+def test_mcnemar_is_the_exact_binomial_test(stats, up, down):
     """SciPy's two-sided binomial test on the examples that flipped gives the same p, for thousands, too."""
     expected = stats.binomtest(up, up + down).pvalue if up + down else 1.0
 
@@ -27,7 +30,7 @@ def test_mcnemar_is_the_exact_binomial_test(up, down):
 
 
 @pytest.mark.parametrize("up, down", [(1, 0), (6, 0), (3, 9), (4, 4), (360, 76), (5000, 4800)])
-def test_the_mid_p_counts_the_split_that_was_seen_half(up, down):
+def test_the_mid_p_counts_the_split_that_was_seen_half(stats, up, down):
     """McNemar's mid-p is SciPy's binomial tail with half of the observed split, both ways."""
     fewer, n = min(up, down), up + down
     expected = 2 * stats.binom.cdf(fewer, n, 0.5) - stats.binom.pmf(fewer, n, 0.5)
@@ -37,7 +40,7 @@ def test_the_mid_p_counts_the_split_that_was_seen_half(up, down):
 
 @pytest.mark.parametrize("pairs", [10, 20, 39, 60])
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.35, 0.5])
-def test_the_mid_p_keeps_its_level(pairs, share):
+def test_the_mid_p_keeps_its_level(stats, pairs, share):
     """Over all splits that can happen when nothing differs, at most 5 % of the experiments have a mid-p below 0.05."""
     alarms = 0.0
     for flips in range(pairs + 1):
@@ -63,7 +66,7 @@ def test_the_mid_p_agrees_with_the_interval(chance):
 
 @pytest.mark.parametrize("size", [3, 8, 13])
 @pytest.mark.parametrize("grid", [None, 4], ids=["continuous", "with-ties"])
-def test_few_sign_flips_are_counted_exactly(chance, size, grid):
+def test_few_sign_flips_are_counted_exactly(stats, chance, size, grid):
     """SciPy's exact permutation test gives the same p, ties and zeros included."""
     differences = [chance.gauss(0.3, 1) for _ in range(size)]
     if grid:
@@ -77,7 +80,7 @@ def test_few_sign_flips_are_counted_exactly(chance, size, grid):
 
 
 @pytest.mark.parametrize("size", [25, 300, 1500])
-def test_many_sign_flips_agree_with_scipy(chance, size):
+def test_many_sign_flips_agree_with_scipy(stats, chance, size):
     """Expanded, p is that of SciPy's permutation test, within the noise of its draws."""
     differences = [chance.gauss(1.5, 10) + chance.expovariate(1) for _ in range(size)]
     shift = math.fsum(differences) / size - 2 * 10 / math.sqrt(size)
@@ -106,11 +109,11 @@ SIZES = {
 
 
 @pytest.mark.parametrize("shape", SIZES)
-@pytest.mark.parametrize("size", [25, 60, 200])
+@pytest.mark.parametrize("size", [25, 60, pytest.param(200, marks=pytest.mark.slow)])
 def test_many_sign_flips_agree_with_counting(chance, shape, size):
-    """Around the border of 5 %, p is the share of 40,000 random flips, for sums with ties and with giants, too."""
+    """Around the border of 5 %, p is the share of 20,000 random flips, for sums with ties and with giants, too."""
     sizes = [SIZES[shape](chance) for _ in range(size)]
-    sums = sorted(abs(math.fsum(flipped(chance, sizes))) for _ in range(40_000))
+    sums = sorted(abs(math.fsum(flipped(chance, sizes))) for _ in range(20_000))
 
     ps = []
     while len(ps) < 10:
@@ -144,28 +147,30 @@ def test_scores_of_any_size_have_the_same_p(chance):
 
 
 @pytest.mark.parametrize("size", [8, 30, 200])
-def test_the_interval_is_that_of_scipys_bootstrap(chance, size):
+def test_the_interval_is_that_of_scipys_bootstrap(stats, chance, size):
     """The computed percentiles are those that SciPy finds with 50,000 draws, for skewed differences as well."""
     differences = [chance.expovariate(1) - 0.8 for _ in range(size)]
 
     low, high = paired.bootstrap_interval(differences)
 
-    expected = drawn_interval(differences, stats.norm.cdf(-stats.t.ppf(0.975, size - 1) * math.sqrt(size / (size - 1))))
+    expected = drawn_interval(
+        stats, differences, stats.norm.cdf(-stats.t.ppf(0.975, size - 1) * math.sqrt(size / (size - 1)))
+    )
     assert (low, high) == pytest.approx(expected, abs=0.03 * (high - low))
 
 
 @pytest.mark.parametrize("size", [12, 50, 1319])
-def test_the_interval_of_a_binary_metric_is_that_of_scipys_bootstrap(chance, size):
+def test_the_interval_of_a_binary_metric_is_that_of_scipys_bootstrap(stats, chance, size):
     """The same with a flip each way added, up to the steps in which such means come."""
     differences = [chance.choices((0.0, 1.0, -1.0), (0.7, 0.2, 0.1))[0] for _ in range(size)]
 
     low, high = paired.bootstrap_interval(differences, (1.0, -1.0), expanded=False)
 
-    expected = drawn_interval([*differences, 1.0, -1.0], 0.025)
+    expected = drawn_interval(stats, [*differences, 1.0, -1.0], 0.025)
     assert (low, high) == pytest.approx(expected, abs=max(1 / size, 0.05 * (high - low)))
 
 
-def drawn_interval(values, tail):
+def drawn_interval(stats, values, tail):
     found = stats.bootstrap(
         (values,),
         lambda sample, axis: sample.mean(axis=axis),
@@ -179,7 +184,7 @@ def drawn_interval(values, tail):
 
 
 @pytest.mark.parametrize("degrees", [4, 9, 30, 1000])
-def test_the_t_quantile_is_good_to_three_digits(degrees):
+def test_the_t_quantile_is_good_to_three_digits(stats, degrees):
     """The series agrees with SciPy wherever it is used."""
     assert paired.t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-3)
 
@@ -220,6 +225,7 @@ SHAPES = {
 TRUE_MEANS = {"binary": 0.15, "rare flips": 0.04, "grades": -0.0625, "skewed": 0.5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape, pairs", [*((s, n) for s in SHAPES if s != "rare flips" for n in (20, 60)), ("rare flips", 200)]
 )
@@ -238,6 +244,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(chance, shape, pairs):
     assert (0.93 <= held / 1000 <= 0.97) if pairs >= 50 else (0.92 <= held / 1000 <= 0.98)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [6, 20])
 def test_false_alarms_are_rare(chance, pairs):
     """Where nothing differs, at most 5 % of the reports call any of their three metrics better or worse."""

@@ -107,6 +107,7 @@ def test_the_demo_shows_a_trade_off_and_changes_nothing_the_second_time(command,
         assert "@example.com" not in json.dumps([runs, list(calls.list_session_feedback(api, baseline["id"]))])
 
 
+@pytest.mark.slow
 def test_the_demo_is_the_command_that_it_prints(command, nothing_set):
     _, out, err = command("--demo")
     line = next(line for line in err.splitlines() if line.startswith("The demo is: uv run main.py backtest "))
@@ -122,6 +123,7 @@ def test_the_demo_is_the_command_that_it_prints(command, nothing_set):
     assert "0 new examples" in ran.stderr and verdicts(ran.stdout) == verdicts(out)
 
 
+@pytest.mark.slow
 def test_with_a_judge_the_demo_asks_whether_tweets_are_grounded(command, monkeypatch):
     """It sees what the search tool found, in production's steps and in the new systems' messages."""
     with ChatServer(good({"reasoning": "r", "score": True})) as judge:

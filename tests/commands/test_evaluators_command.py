@@ -446,6 +446,7 @@ def test_there_must_be_a_run_to_try_it_on(store, evaluators):
     assert code == 1 and "There is no run of the dataset 'capitals' to try it on" in err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("recorded")
 def test_an_existing_experiment_is_scored_on_demand(store, evaluators, tmp_path):
     """Queued at once, scored by the server that runs evaluators."""
@@ -483,6 +484,7 @@ def test_record_says_that_scores_will_follow(evaluators, capsys):
     assert "Scores will follow" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_view_scores_what_was_recorded_before(evaluators):
     """From nothing: upload and record into the embedded store, then serve it with --run-evaluators."""
     main.main(["record", str(FIXTURES / "before.jsonl"), "--dataset", "capitals", "--experiment", "before"])

@@ -50,6 +50,7 @@ def test_port_in_use_is_misuse(run, server):
     assert err.startswith(f"main.py view: Port {server.port} is in use by another program: choose another with --port")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="no such signal")
 def test_view_that_is_told_to_end_leaves_a_store_that_can_be_copied(run):
     """SIGTERM, as from a service manager: the file alone holds everything."""
@@ -65,6 +66,7 @@ def test_view_that_is_told_to_end_leaves_a_store_that_can_be_copied(run):
     assert not Path(".localsmith/localsmith.db-wal").exists()
 
 
+@pytest.mark.slow
 def test_backup_of_a_store_that_is_served_is_a_store(run):
     """The copy holds what was recorded, and a second one does not replace it."""
     run()

@@ -13,7 +13,7 @@ from places import SHARED
 
 CONTRACT = SHARED / "langsmith-openapi-subset.json"
 KEY = {"x-api-key": "any"}
-FUZZ = int(os.environ.get("LOCALSMITH_FUZZ_EXAMPLES", "150"))  # per property; 100000 takes about an hour
+FUZZ = int(os.environ.get("LOCALSMITH_FUZZ_EXAMPLES", "50"))  # per property; 100000 takes about an hour
 
 
 def new_id():

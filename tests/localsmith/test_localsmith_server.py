@@ -48,6 +48,7 @@ def export(server):
     return f"/o/{tenant}/projects/p/{session}/export.jsonl"
 
 
+@pytest.mark.slow
 def test_readers_that_stall_hold_nobody_up(server, export):
     """While 32 downloads are asked for and none is read, everything else is answered at once."""
     readers = [ask_and_read_nothing(server, export) for _ in range(32)]
@@ -64,6 +65,7 @@ def test_readers_that_stall_hold_nobody_up(server, export):
     assert one_more.headers["Retry-After"]
 
 
+@pytest.mark.slow
 def test_reader_that_takes_nothing_is_cut_off(server, export, monkeypatch):
     """After a minute, here a second: then there is room for another download."""
     monkeypatch.setattr(localsmith.server, "STALLED_SECONDS", 1)

@@ -222,6 +222,7 @@ def test_store_is_backed_up_while_it_is_written_to(tmp_path, server):
     assert sorted(path.name for path in tmp_path.glob("*.part")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbered", [True, False], ids=["new", "made before pages were numbered"])
 def test_deletes_give_space_back_to_the_disk(tmp_path, numbered):
     path = tmp_path / "lab.db"

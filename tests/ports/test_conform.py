@@ -79,6 +79,7 @@ def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, 
     assert out.splitlines()[-1].startswith("0 of ")
 
 
+@pytest.mark.slow
 def test_json_holds_every_scenario(tmp_path, capsys):
     """For other programs: the level, and of each scenario what was expected and what happened."""
     change = ('"utf-16-be"', '"utf-8"')

@@ -95,6 +95,7 @@ def test_what_is_accepted_but_not_stored_is_named(monkeypatch, server, api, faul
     assert "accepted, but not to be found" in recording.rejected[0]["reason"]
 
 
+@pytest.mark.slow
 def test_reading_back_takes_two_requests_more_than_the_runs(server, api, faults):
     """Counts of 10,000 flat results that nobody else records into tell all."""
     record(api, results(1000))

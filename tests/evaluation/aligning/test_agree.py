@@ -13,8 +13,6 @@ from langsmith_rest.evaluation.aligning.sampling import drawn, in_words
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.paired import corrected, mean_of
 
-metrics = pytest.importorskip("sklearn.metrics")
-
 SCALES = {
     "yes or no": (0.0, 1.0),
     "one to five": (1.0, 2.0, 3.0, 4.0, 5.0),
@@ -25,6 +23,7 @@ SCALES = {
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
 def test_agreement_kappa_and_confusion_are_those_of_scikit_learn(scale):
     """For scores of 0 and 1, for scales and for categories; weighted, too, where the labels are numbers."""
+    metrics = pytest.importorskip("sklearn.metrics")  # takes seconds to import
     chance = random.Random(3)
     humans = [chance.choice(scale) for _ in range(200)]
     judges = [human if chance.random() < 0.6 else chance.choice(scale) for human in humans]

@@ -375,6 +375,7 @@ def test_a_baseline_of_last_week_can_be_added_to(api, load, convert):
     assert len(baseline(api)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/examples/bulk", "/runs/batch", "/runs/multipart"])
 @pytest.mark.parametrize("fault", [DROP_AFTER, Answer(503)], ids=["answer lost", "refused"])
 def test_what_was_interrupted_is_completed(monkeypatch, server, api, load, convert, path, fault):
@@ -398,6 +399,7 @@ def test_what_was_interrupted_is_completed(monkeypatch, server, api, load, conve
     assert len(list(calls.list_session_feedback(api, session["id"]))) == len(examples(api)) == 230
 
 
+@pytest.mark.slow
 def test_two_at_once_end_in_the_same_state(server, api, load, convert):
     """Whoever is quicker: each run is copied once, each example made once."""
     load([{**with_steps(n), "feedback": {"liked": 1}} for n in range(60)])

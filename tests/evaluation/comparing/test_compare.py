@@ -146,6 +146,7 @@ def test_the_same_numbers_come_from_a_server_without_v2_reads(tmp_path):
     assert found[0]["candidates"][0]["pairs"] == 130
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GSM8K.exists(), reason="needs ../shared/data/gsm8k")
 def test_real_experiments_give_what_anyone_can_count(api):
     """Accuracies and flips of four models on 1,319 GSM8K questions are those counted from the files."""

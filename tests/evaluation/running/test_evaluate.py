@@ -619,7 +619,7 @@ def test_an_outage_says_how_to_go_on(api, run, server):
 # Elsewhere
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes"])
+@pytest.mark.parametrize("kind", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_the_target_runs_in_an_executor(run, kind):
     """Any executor of concurrent.futures; errors come back as errors of the target."""
     if kind == "threads":
@@ -639,6 +639,7 @@ def dies_on_four(inputs):
     return square(inputs)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_no_answer_of_the_target(run):
     """What was finished is recorded, and the message says how to go on."""
     target = load_function(f"{Path(__file__)}:dies_on_four")

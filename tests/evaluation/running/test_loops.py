@@ -43,6 +43,7 @@ def test_a_client_of_the_module_works_in_several_evaluations(api, run):
     assert set(scores_of(api, "second", "judge").values()) == {1}
 
 
+@pytest.mark.slow
 def test_an_openai_client_of_the_module_works_in_several_evaluations(run):
     """The real client, with a pool of connections that stay open between the calls."""
     openai = pytest.importorskip("openai")

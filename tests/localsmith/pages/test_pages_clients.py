@@ -169,7 +169,7 @@ def scores(chance, shift):
     return {key: score for key, score in found.items() if chance.random() < 0.95}
 
 
-@pytest.mark.parametrize("size", [1, 5, 12, 40, 120])
+@pytest.mark.parametrize("size", [1, 5, 12, pytest.param(120, marks=pytest.mark.slow)])
 def test_comparison_says_what_the_command_line_says(api, get, size):
     """For each metric of each candidate: the same word, the same counts, the same p."""
     chance = random.Random(size)

@@ -185,6 +185,7 @@ def test_truncated_gzip_is_refused(cut):
         decompress(gzip.compress(b"x" * 100)[:-cut], "gzip", 1000)
 
 
+@pytest.mark.slow
 def test_too_many_parts_are_refused():
     body, headers = multipart([("post.x", b"")] * (localsmith.multipart.MAX_PARTS + 1))
 

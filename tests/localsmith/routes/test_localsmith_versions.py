@@ -28,6 +28,7 @@ def test_latest_version_after_a_delete_leaves_the_example_deleted(api):
     assert ids_as_of(api, dataset, latest) == ids_as_of(api, dataset, "now") == {kept}
 
 
+@pytest.mark.slow
 def test_every_listed_version_is_found_by_its_moment(api):
     """After any history of creates, edits, deletes and moves, a version is what was there at its moment."""
     chance = random.Random(7)
