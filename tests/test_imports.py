@@ -1,6 +1,7 @@
 """Test who imports whom: client and server are apart, nothing imports upwards, and nothing goes in circles."""
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def imports_of(name: str) -> set[str]:
     return found & FILES.keys()
 
 
-IMPORTS = {name: imports_of(name) for name in FILES}
+@cache
+def imports() -> dict[str, set[str]]:
+    return {name: imports_of(name) for name in FILES}
 
 
 def is_in(name: str, place: str) -> bool:
@@ -71,7 +74,7 @@ def floor_of(name: str) -> int:
 
 
 def ours(of_the_store: bool) -> list[tuple[str, str]]:
-    return [(a, b) for a in sorted(IMPORTS) for b in sorted(IMPORTS[a]) if is_in(a, "localsmith") == of_the_store]
+    return [(a, b) for a in sorted(imports()) for b in sorted(imports()[a]) if is_in(a, "localsmith") == of_the_store]
 
 
 def upwards() -> set[tuple[str, str]]:
@@ -87,7 +90,7 @@ def upwards() -> set[tuple[str, str]]:
 
 def circles() -> set[frozenset[str]]:
     """Circles of imports, one after the other until none is left."""
-    graph = {name: set(imported) for name, imported in IMPORTS.items() if name != FACE}
+    graph = {name: set(imported) for name, imported in imports().items() if name != FACE}
     found = set()
     while True:
         try:
