@@ -19,7 +19,7 @@ Connect     connect -> LangSmith, which every function also takes as its connect
 Errors      SetupError: no usable key or endpoint; RecordingError: recording stopped half way
 
 Evaluators are functions that score one answer. They name what they want among `inputs`, `outputs`,
-`reference_outputs`, `run`, `example` and `attachments`, and return a number, a boolean, a text,
+`reference_outputs`, `run`, `example`, `attachments` and `metadata`, and return a number, a boolean, a text,
 `{"key", "score", "value", "comment"}`, a list of these, or None for "not scored". Ready to use:
 
 of the answer        exact_match, exact, json_match, mentions, length_limit, at_least_emojis

@@ -11,7 +11,7 @@ try:
     from localsmith.server import Server, serve
     from localsmith.store import Store, StoreError, backup
 except ModuleNotFoundError as error:
-    if sys.argv[:1] != ["-m"]:  # that is `python -m localsmith`, whose own code is not reached
+    if sys.argv[:1] != ["-m"]:  # `python -m localsmith`, whose own code is not reached then
         raise
     sys.exit(f"localsmith needs {error.name}: install the extra 'local' (langsmith-rest-experiments[local]).")
 

@@ -276,7 +276,7 @@ def _register(app: Flask, route: Route) -> None:
         state = served()
         request.environ["localsmith.family"] = route.family
         if not route.open and not request.headers.get("x-api-key", "").strip():
-            # As LangSmith does, so that a client that forgets its key is found out here.
+            # As LangSmith does, so that a client without its key fails here too.
             raise ApiError(401, "Invalid token: send a header x-api-key; this server takes any text for a key")
         if route.uploads_code and state.switches.evaluator_token:
             check_token(state.switches.evaluator_token)
@@ -325,7 +325,7 @@ def _switched_off(route: Route, switches: Switches) -> Response | None:
     status = {"v1": switches.v1_reads, "v2": switches.v2_reads}.get(route.reads, 200)
     if status == 200:
         return None
-    if route.reads == "v2":  # a server that never heard of the route, so no problem details
+    if route.reads == "v2":  # a server that does not know the route, so no problem details
         return Response("404 page not found\n" if status == 404 else f"{status}\n", status, mimetype="text/plain")
     return answer({"detail": "This endpoint is not available on this deployment: use /api/v2"}, status)
 

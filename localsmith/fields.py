@@ -4,7 +4,7 @@ from typing import Any
 
 from localsmith.wire import ApiError, as_time, as_uuid, invalid, is_uuid
 
-# What each kind is called in a message, and the Python types JSON gives it.
+# The name of each kind in messages, and its Python types.
 KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "text": ("string", (str,)),
     "object": ("dictionary", (dict,)),
@@ -44,7 +44,7 @@ def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = No
         if value is None or name not in fixed.kinds:
             continue
         kind, plain = fixed.kinds[name]
-        # Nearly every value is right, so without the words for an error.
+        # Nearly every value is valid, so this skips the error message.
         if type(value) is not plain and not (kind == "uuid" and is_uuid(value)):
             value = check_kind(value, kind, [*loc, name])
         found[name] = value

@@ -122,7 +122,7 @@ def mentions(column: str, text: str, *, in_json: bool = False) -> tuple[str, ...
     wanted = json.dumps(text, ensure_ascii=False)[1:-1] if in_json else text
     if wanted.isascii():
         return f"{column} LIKE ? ESCAPE '\\'", like(wanted)
-    # SQLite knows upper and lower case of ASCII only: it looks for the rest, and Python decides.
+    # SQLite folds only the case of ASCII: it finds candidates, and Python decides.
     rough = "".join(sign if sign.isascii() else "\0" for sign in wanted)
     pattern = like(rough).replace("\0", "_")
     return f"({column} LIKE ? ESCAPE '\\' AND mentions({column}, ?))", pattern, wanted.lower()

@@ -9,7 +9,7 @@ AMOUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cost", 
 
 # In two halves: sum() fails where the whole is beyond 64 bits.
 SUMS = [f"sum({name} >> 31) * 2147483648 + sum({name} & 2147483647)" for name in AMOUNTS]
-# NOT INDEXED, since the planner would walk the index that is in the order of the groups, from end to end.
+# NOT INDEXED: the planner would otherwise walk the whole index that has the order of the groups.
 COUNT_RUNS = (  # those whose seq is larger than what it was
     "INSERT INTO run_totals SELECT session_id, count(*), count(end_time), sum(status = 'error'), max(start_time),"
     f" {', '.join(SUMS)}, 1 FROM runs NOT INDEXED WHERE seq > ? AND is_root = 1"

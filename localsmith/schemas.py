@@ -13,7 +13,7 @@ from typing import Any
 from localsmith.wire import dumps, invalid, loads_or_none
 
 MAX_DEPTH = 64
-MAX_LOOKS = 100_000  # at a value with a schema; one that refers to itself twice would look for ever
+MAX_LOOKS = 100_000  # checks of a value; a schema that refers to itself twice would never end
 
 TYPES: dict[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
@@ -24,7 +24,7 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     "array": lambda value: isinstance(value, list),
     "object": lambda value: isinstance(value, dict),
 }
-# Keyword -> the kind of value that it speaks of, and what it asks of that.
+# Keyword -> the kind of value it applies to, and what it requires.
 BOUNDS: dict[str, tuple[str, Callable[[Any, float], bool]]] = {
     "minimum": ("number", lambda value, bound: value >= bound),
     "maximum": ("number", lambda value, bound: value <= bound),

@@ -19,11 +19,11 @@ from localsmith.hosted.runner import EvaluatorRunner
 from localsmith.hosted.token import read_or_make_token
 from localsmith.wire import MAX_REQUEST_BYTES
 
-# waitress warns whenever a request waits for a thread, which under load is every time.
+# waitress warns whenever a request waits for a thread, which under load is always.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 HOST = "127.0.0.1"
-# More than the cores: a request that waits for the disk or for the write lock keeps a thread.
+# More than the cores: a request that waits for the disk or the write lock occupies a thread.
 THREADS = 8
 STALLED_SECONDS = 60  # a client that reads nothing for so long is cut off
 

@@ -58,8 +58,8 @@ class Switches:
     v1_reads: int = 200  # 501: the three v1 run reads are gone, as on installs with only the new store
     v2_reads: int = 200  # 404, 405 or 501: a server older than the v2 routes
     works_on: date | None = None  # as on that day: what LangSmith announced to end before it answers 410
-    score_decimals: int | None = 4  # scores with more are refused, as LangSmith does; None: all are taken
-    query_days: int | None = 401  # a v2 query may ask for no longer time, as in LangSmith; None: for any
+    score_decimals: int | None = 4  # scores with more decimals are refused, as in LangSmith; None: all are accepted
+    query_days: int | None = 401  # the longest time range of a v2 query, as in LangSmith; None: any
     own_usage: bool = True  # v2 queries give a run's own tokens and cost unless they ask for the subtree's
     time_window_hours: float | None = 24  # None: runs of any age are taken
     run_evaluators: bool = False  # uploaded code is executed

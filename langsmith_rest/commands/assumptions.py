@@ -270,7 +270,7 @@ TRIALS: tuple[tuple[str, Callable[[Bench], str]], ...] = (
     ("an experiment can be closed", closed_session),
     ("experiment and dataset can be deleted", deletion),
 )
-# Of section 17 of the API's facts, what a trial would have to force: rate limits, outages, other people's settings.
+# Not tried, because a trial would have to force it: rate limits, outages, settings of other people.
 NOT_TRIED = ("429 comes with Retry-After", "bodies may be compressed outside of multipart", "how long a cursor lives")
 
 

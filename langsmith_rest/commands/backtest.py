@@ -162,7 +162,9 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     check_options(options)
     if options.demo:
         say(f"The demo is: {typed('backtest')} {shlex.join(flags_of(options))}")
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever the code under test prints
+    with contextlib.redirect_stdout(
+        sys.stderr
+    ):  # stdout is for the result; what the code under test prints goes to stderr
         found = run_steps(connect, say, options)
     if isinstance(found, str):
         print(found)
@@ -270,7 +272,7 @@ def backtest(
         for name in (targets if pairwise else ())
     ]  # fmt: skip
     comparison, problem = compare_all(api, baseline.experiment_name, targets, options)
-    for candidate in comparison.candidates:  # feedback of production alone, as users give it, compares nothing
+    for candidate in comparison.candidates:  # feedback that only production has, as from users, compares nothing
         candidate.metrics = [metric for metric in candidate.metrics if metric.pairs or metric.only_candidate]
     return Backtest(runs, baseline, evaluations, preferences, comparison, others, problem)
 
@@ -287,7 +289,7 @@ def compare_all(
         return told(lower_is_better=known & {*options.lower_is_better}), str(error)
 
 
-# ---------------------------------------------------------------- what people see
+# ---------------------------------------------------------------- output
 
 
 def report(found: Backtest, say: Say, as_json: bool) -> bool:

@@ -15,7 +15,7 @@ from langsmith_rest.wording import typed
 
 Connect = Callable[..., AbstractContextManager[connection.LangSmith]]  # the type of `connect`
 PACKAGE = Path(__file__).parents[1]
-# In a wheel the sample files lie inside of the package, in a checkout beside it.
+# In a wheel the sample files are inside the package, in a checkout beside it.
 FIXTURES = next((folder for folder in (PACKAGE / "fixtures", PACKAGE.parent / "fixtures") if folder.is_dir()), PACKAGE)
 
 

@@ -130,7 +130,9 @@ def is_function(target: str) -> bool:
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Do what the flags ask for, print it, and return the exit code."""
     check_options(options)
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result, whatever the code under test prints
+    with contextlib.redirect_stdout(
+        sys.stderr
+    ):  # stdout is for the result; what the code under test prints goes to stderr
         found = evaluate_as_asked(connect, say, options)
     if isinstance(found, Estimate):
         print(json.dumps(found.as_json()) if options.json else found)
@@ -201,7 +203,7 @@ def progress_line(found: Evaluation) -> str:
     return f"{found.experiment_name}: {done}{of} done{failed}{failing}, {rate:.1f}/s"
 
 
-# ---------------------------------------------------------------- what people see
+# ---------------------------------------------------------------- output
 
 
 def report(found: Evaluation | Preferences, say: Say, as_json: bool) -> bool:

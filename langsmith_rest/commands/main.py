@@ -13,7 +13,7 @@ from typing import Any
 from langsmith_rest.wording import program, typed
 
 DONE, REFUSED, MISUSE, INTERRUPTED = 0, 1, 2, 130
-# A command and its line of help. It is the module of that name here, which is imported only when it is used.
+# A command and its line of help. The module with its name in this folder is imported only when it is used.
 COMMANDS = {
     "record": "record results as experiments of a dataset",
     "view": "serve the pages of the local store, or export from it",
@@ -30,7 +30,7 @@ COMMANDS = {
     "doctor": "show where results would be recorded, and whether that works",
     "conform": "certify a port of the recorder, written in any language",
 }
-GATES = ("backtest", "compare", "evaluate")  # in CI, their 1 means that something ran and was not good enough
+GATES = ("backtest", "compare", "evaluate")  # in CI, their exit code 1 means that something ran and was not good enough
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -218,5 +218,5 @@ def run() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     code = main()
     if code == INTERRUPTED:
-        os._exit(code)  # requests that are waiting to be sent again would hold the process
+        os._exit(code)  # requests that wait to be sent again would keep the process alive
     sys.exit(code)

@@ -19,7 +19,7 @@ from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import parse_time
 
 PACKAGE = Path(__file__).parents[1]
-# In a wheel the cases lie inside of the package, in a checkout beside it.
+# In a wheel the cases are inside the package, in a checkout beside it.
 CASES = (PACKAGE if (PACKAGE / "fixtures").is_dir() else PACKAGE.parent) / "fixtures" / "conformance"
 DATASET, EXPERIMENT = "conformance", "conformance-1"
 ABREAST = 4  # what runs at once: scenarios, and lines
@@ -225,7 +225,7 @@ STEPS: dict[str, Callable[[Stage, dict[str, Any]], None]] = {
 }
 
 
-# ---------------------------------------------------------------- the state in the end
+# ---------------------------------------------------------------- the final state
 
 
 def check_state(stage: Stage, wanted: dict[str, Any], serve: Callable[..., Server]) -> None:

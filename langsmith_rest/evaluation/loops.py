@@ -10,7 +10,7 @@ from typing import Any
 
 Await = Callable[[Awaitable[Any]], Any]
 
-THREADS = 64  # for sync code inside of async frameworks: asyncio's default is a few more than there are cores
+THREADS = 64  # for sync code inside async frameworks; asyncio's default is only a few more than the cores
 
 
 class Unfinished(BaseException):

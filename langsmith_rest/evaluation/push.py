@@ -151,7 +151,7 @@ class Results:
         content = content_of(example, self.mask)
         if content["inputs"] == result["inputs"]:
             return {**result, **content}
-        # What the system got is not what the example says; the example exists by now.
+        # The run's inputs may differ from the example's; the example exists by now.
         return {**result, "example_id": bodies.new_example(self.target_id, bodies.canonical_fields(content)).id}
 
 

@@ -11,7 +11,7 @@ from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import PAGE
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 
-RETRY_OF = "retry_of"  # in a run's metadata: the failed run that it takes the place of
+RETRY_OF = "retry_of"  # in a run's metadata: the failed run that it replaces
 # What a comparison needs of a run; scores come as `feedback_stats`. Add INPUTS and OUTPUTS to see what was said.
 NUMBERS = (
     *("ID", "PROJECT_ID", "IS_ROOT", "PARENT_RUN_IDS", "STATUS", "ERROR", "START_TIME", "LATENCY_SECONDS"),
@@ -79,7 +79,9 @@ def query_runs(
     until = until or datetime.now(UTC) + timedelta(minutes=5)
     new = {"project_ids": [project_id], "page_size": page_size, "selects": list(selects), **conditions}
     if USAGE & set(selects):
-        new["include_subtree_usage"] = True  # as v1 counts, and experiment runs; else a run's own, which may be none
+        new["include_subtree_usage"] = (
+            True  # as v1 and experiment runs count; otherwise only the run's own, which may be none
+        )
     old = {"session": [project_id], "limit": PAGE, "start_time": since.isoformat()}
     old |= {"select": [V1_SELECTS.get(name, name.lower()) for name in selects if name not in V2_ONLY]}
     old |= {V1_CONDITIONS.get(name, name): value for name, value in conditions.items()}
@@ -105,7 +107,7 @@ V1_SELECTS = {"METADATA": "extra", "PROJECT_ID": "session_id"}
 V1_CONDITIONS = {"ids": "id", "trace_id": "trace"}
 V2_ONLY = ("IS_ROOT", "LATENCY_SECONDS")
 USAGE = {f"{side}_{what}" for side in ("PROMPT", "COMPLETION", "TOTAL") for what in ("TOKENS", "COST")}
-QUERIES, QUERY_SECONDS = 15, 10.0  # LangSmith takes so many run queries in so many seconds
+QUERIES, QUERY_SECONDS = 15, 10.0  # LangSmith's limit: this many run queries in this time
 queried: deque[float] = deque(maxlen=QUERIES)  # when the last ones were sent, by this process
 
 

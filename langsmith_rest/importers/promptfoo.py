@@ -20,7 +20,7 @@ from langsmith_rest.importers.parts import (
 )
 from langsmith_rest.wording import counted
 
-ERROR = 2  # failureReason; 1 is a failed assertion, whose text stands in `error` as well
+ERROR = 2  # failureReason; 1 is a failed assertion, whose text is also in `error`
 API = re.compile(r"(\w+):(?:(?:chat|completion|messages|responses|text-generation):)?(?!//)(.+)")
 
 

@@ -30,7 +30,7 @@ def code_of(rule: sqlite3.Row) -> list[dict[str, Any]]:
     return [shared] if shared else []
 
 
-# Rules whose jobs the server itself works off: those that are code.
+# Rules that the server itself runs: those that are code.
 WITH_CODE = """
     SELECT rules.id FROM rules LEFT JOIN evaluators ON evaluators.id = rules.evaluator_id
     WHERE json_array_length(rules.body, '$.code_evaluators') > 0 OR evaluators.type = 'code'

@@ -23,7 +23,7 @@ log = logging.getLogger("localsmith")
 
 POLL_SECONDS = 0.5  # other processes queue runs, too
 WORKERS = min(2 * (os.cpu_count() or 1), 8)  # waiting for a process to end is half of the time
-ATTEMPTS = 3  # a run whose evaluation ended the server that often is given up
+ATTEMPTS = 3  # a run is given up after its evaluation ended the server this often
 BATCH = 4 * WORKERS  # evaluations whose scores are stored at once
 GIVEN = sorted(V1.keys() - {"s3_urls", "child_run_ids", "direct_child_run_ids", "in_dataset", "feedback_stats"})
 ACCEPTED = '{"score": number, "comment": text} or {"metric": number}'
@@ -176,7 +176,7 @@ def _checked(job: Job, mark: dict[str, Any]) -> dict[str, Any]:
         "feedback_source": {"type": "auto_eval", "metadata": {"rule_id": job.rule_id, "rule_name": job.rule_name}},
     }
     item = check_feedback(body, ["returned"])
-    # One key is one score: the same evaluation again, by whatever server, finds it there.
+    # One key is one score: the same evaluation, repeated by any server, finds it.
     return {**item, "id": str(uuid.uuid5(NAMESPACE, f"{job.rule_id}-{job.run_id}-{key}"))}
 
 

@@ -22,7 +22,7 @@ from localsmith.wire import ApiError, parse_json
 CHILD = Path(__file__).with_name("sandbox_child.py")
 # Windows finds no sockets, and so no asyncio, without it.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if os.name == "nt" and name.upper() == "SYSTEMROOT"}
-ENVIRONMENT["MALLOC_ARENA_MAX"] = "1"  # each thread would take 64 MB of address space for one of its own
+ENVIRONMENT["MALLOC_ARENA_MAX"] = "1"  # otherwise each thread reserves 64 MB of address space
 
 
 @dataclass(frozen=True)

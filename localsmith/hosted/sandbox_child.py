@@ -54,7 +54,7 @@ def leave_network() -> None:
     libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     is_alone = libc.unshare(NEW_USER | NEW_NETWORK) == 0
     version = libc.syscall(CREATE_RULESET, None, 0, 1)
-    if is_alone and version > 1:  # older kernels count all that the user runs, not this process's alone
+    if is_alone and version > 1:  # older kernels count all processes of the user, not only this one's
         import resource
 
         resource.setrlimit(resource.RLIMIT_NPROC, (TASKS, TASKS))
@@ -92,7 +92,7 @@ def limit(request: dict[str, Any]) -> None:
 def refuse(
     event: str,
     arguments: tuple[Any, ...],
-    # What the hook needs stands in constants of its own: names of this module can be given other values.
+    # The hook keeps what it needs as its own constants: the module's names can be reassigned.
     changes: int = CHANGES,
     processes: tuple[str, ...] = PROCESSES,
     signals: tuple[str, ...] = SIGNALS,
@@ -112,7 +112,7 @@ def refuse(
         raise error("an evaluator starts no processes")
     if event.startswith(signals):
         raise error("an evaluator sends no signals")
-    # Texts of a class of its own could say that they are equal to anything.
+    # A subclass of str could claim to be equal to anything.
     name = arguments[0] if arguments and type(arguments[0]) is text else None
     opened = event == "open" and (arguments[2] or 0) & changes and name != devnull
     if event in files or opened or (event == "sqlite3.connect" and name != ":memory:"):
@@ -142,7 +142,7 @@ def evaluate(code: str, arguments: list[Any], output_bytes: int) -> dict[str, An
 
 
 def as_plain(value: Any) -> Any:
-    """Numbers of NumPy and alike as plain ones."""
+    """Numbers of NumPy as plain numbers."""
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"a {type(value).__name__} is not something that JSON can hold")

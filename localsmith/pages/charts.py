@@ -8,7 +8,7 @@ from localsmith.pages.render import number
 
 WIDTH, HEIGHT = 560, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 28
-DIGIT = 11.5  # the width of one where the screen is narrow and the letters therefore large
+DIGIT = 11.5  # the width of a letter on narrow screens, where letters are larger
 
 
 @dataclass(frozen=True)

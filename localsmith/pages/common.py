@@ -15,7 +15,7 @@ from localsmith.store import Store
 from localsmith.wire import TENANT_ID, UUID
 
 PAGE_SIZE = 50
-MAX_BODY = 300_000  # characters of one value in a list; the page of a run or an example shows longer ones
+MAX_BODY = 300_000  # characters of one value in a list; pages of a run or an example show more
 
 
 def store() -> Store:

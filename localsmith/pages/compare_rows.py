@@ -13,7 +13,7 @@ from localsmith.pages.common import MAX_BODY, bounded
 from localsmith.pages.comparison import ComparisonPage, Side, change, is_bad
 from localsmith.pages.dataset import example_of, feedback_of
 
-DIFF_SECONDS = 3.0  # for all diffs of a page together; those that come later are left out, and say so
+DIFF_SECONDS = 3.0  # for all diffs of a page together; the rest is left out, with a note
 REPETITIONS_SHOWN = 10
 
 

@@ -301,7 +301,7 @@ def chosen(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> li
     value = _sort_value(comparison, comparison.sides[question.by - 1])
     known = [example for example in examples if value(example) is not None]
     missing = [example for example in examples if value(example) is None]
-    # What has no value comes last in either direction: it is neither small nor large.
+    # Missing values come last in either direction: they are neither small nor large.
     return sorted(known, key=value, reverse=comparison.descending) + missing
 
 

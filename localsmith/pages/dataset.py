@@ -80,7 +80,7 @@ def name_of(db: sqlite3.Connection, dataset_id: str | None) -> str | None:
     return row["name"] if row else None
 
 
-RUNNING_SECONDS = 600  # an experiment that has got no run for so long is no longer called running
+RUNNING_SECONDS = 600  # after this time without a new run, an experiment is no longer called running
 
 
 def progress_of(db: sqlite3.Connection, experiment: Experiment, summary: Summary) -> str | None:
@@ -113,8 +113,8 @@ def show_dataset(tenant: str, dataset_id: str) -> str:
         return _experiments_tab(db, kept, dataset, counts)
 
 
-# Experiments, in the order in which they were made, as their numbers are: results that are recorded later than they
-# came to be start in the same second as others, or earlier the longer they took.
+# Experiments in the order in which they were created, like their numbers. Their start times are no order: recorded
+# results start in the same second, or earlier the longer they took.
 
 
 def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from localsmith.pages.columns import Kept, stamp_of
 
-MAX_EXAMPLES = 30_000  # beyond, reading the metadata of all of them would take longer than the page
-MAX_VALUES = 12  # a key with more is no facet, but an id or a text
+MAX_EXAMPLES = 30_000  # with more, reading their metadata would take longer than the page
+MAX_VALUES = 12  # a key with more values is an id or a text rather than a facet
 MAX_KEYS = 8
 MAX_SPLITS = 100
 

@@ -151,7 +151,7 @@ def _judgements(db: sqlite3.Connection, comparative_id: str) -> list[Judgement]:
         (comparative_id,),
     )
     for row in rows:
-        # Not every client sends a group; then all scores of one metric on one example are one judgement.
+        # Without a group, which not every client sends, all scores of one key on one example are one judgement.
         group = row["feedback_group_id"] or row["example"] or row["run_id"]
         judgement = found.setdefault((row["key"], group), Judgement(row["key"], row["example"]))
         session = row["session_id"]

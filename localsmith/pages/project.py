@@ -95,7 +95,7 @@ def _means(db: sqlite3.Connection, session_id: str) -> list[sqlite3.Row]:
     ).fetchall()
 
 
-GROUPS = {  # name -> what is grouped by, what it is read from beside the run, the filter of a value
+GROUPS = {  # name -> expression to group by, further tables, filter of a value
     "status": ("runs.status", "", "eq(status, {})"),
     "name": ("runs.name", "", "eq(name, {})"),
     "tag": ("tag.value", ", json_each(run_bodies.tags) tag", "has(tags, {})"),

@@ -56,7 +56,7 @@ def reason(error: str, length: int = 160) -> str:
 
 def word_diff(before: str, after: str) -> list[tuple[str, str]] | None:
     """What changed from `before`, as (same | removed | added, text); None if the texts are too long."""
-    # Blanks go with the word before them: as words of their own they would match everywhere.
+    # Blanks belong to the word before them: as separate words they would match everywhere.
     old, new = (re.findall(r"\w+\s*|[^\w\s]\s*|\s+", text) for text in (before, after))
     if len(old) > MAX_DIFF_WORDS or len(new) > MAX_DIFF_WORDS:
         return None

@@ -41,7 +41,7 @@ def report(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Questi
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     html = render_template(
         "report.html",
-        # Our own file, not stored text: the one thing that is put in as it is.
+        # Our own file rather than stored text: the only thing that is not escaped.
         style=Markup(style),
         policy=policy,
         total=len(examples),

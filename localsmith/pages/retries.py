@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Literal
 
-# CROSS JOIN keeps this order: from the few runs that failed, by index, to what else there is of their examples.
+# CROSS JOIN keeps this order: from the few failed runs, by index, to the other runs of their examples.
 REPLACED = """
     SELECT old.id FROM runs old
     CROSS JOIN runs new ON new.reference_example_id = old.reference_example_id AND new.session_id = old.session_id

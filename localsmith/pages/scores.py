@@ -94,10 +94,10 @@ def _save(db: sqlite3.Connection, run: sqlite3.Row, key: str, given: Given, now:
     if given.score is not None and given.value is not None:
         raise BadRequest("Give a score or a label, not both.")
     known = _known(db, run, key)
-    # With several of one name, only what was given by hand before is changed.
+    # With several of one key, only the one given by hand is changed.
     if len(known) == 1 or known and known[0]["source_type"] == "app":
         is_scored = given.score is not None or given.value is not None
-        # What was received first stays in the row, in `received`: the page shows it beside the change.
+        # What was first received stays in `received`; the page shows it beside the change.
         db.execute(
             "UPDATE feedback SET score = iif(?1, ?2, score), value = iif(?1, ?3, value),"
             " comment = coalesce(?4, comment), error = 0, source_type = 'app', modified_at = ?5 WHERE id = ?6",

@@ -99,7 +99,7 @@ def _details(db: sqlite3.Connection, comparative_id: str) -> dict[str, Any]:
     )
     where = Where()
     where.add("comparative_experiment_id = ?", comparative_id)
-    # By experiment and key, so that a preference says whose it is.
+    # By experiment and key, so that it is clear whose preference it is.
     return {
         "experiments_info": [dict(row) for row in members],
         "feedback_stats": feedback_stats(db, "session_id", where),

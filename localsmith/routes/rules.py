@@ -127,7 +127,7 @@ def list_rules(call: Call) -> list[dict[str, Any]]:
         rows = db.execute(f"{SELECT} {where} ORDER BY rules.created_at, rules.id", where.params).fetchall()
         if not flag(query, "include_backfill_progress"):
             return [rule_json(row) for row in rows]
-        # Beyond LangSmith's fields: what a rule has still to score, for the process that runs model judges.
+        # Not in LangSmith: what a rule has yet to score, for the process that runs model judges.
         return [{**rule_json(row), "waiting_runs": waiting_runs(db, row["id"])} for row in rows]
 
 

@@ -31,7 +31,7 @@ def update_metadata(call: Call) -> Response:
 
 
 def _find(db: sqlite3.Connection, dataset_id: str) -> None:
-    # The SDKs look for these words to tell a dataset that is gone from a server without this route.
+    # The SDKs use these words to tell a deleted dataset from a server without this route.
     if not db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset_id,)).fetchone():
         raise ApiError(404, "dataset not found")
 

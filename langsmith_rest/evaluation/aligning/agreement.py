@@ -9,7 +9,7 @@ from langsmith_rest.paired import Mean, Z, wilson
 
 Label = float | str
 SPLIT = "split"  # groups examples by their splits
-Pairs = Sequence[tuple[Label, Label]]  # one for each run: what the judge says, and what the person says
+Pairs = Sequence[tuple[Label, Label]]  # one for each run: the judge's label and the person's
 
 
 def rate(successes: int, n: int) -> Mean | None:

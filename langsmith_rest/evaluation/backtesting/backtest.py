@@ -23,7 +23,7 @@ from langsmith_rest.recording.sources import Stream
 from langsmith_rest.recording.tally import Tally
 from recorder import Recording
 
-ROOTS, TREES = 100, 25  # traces that are read, and held in memory, at once: without and with their steps
+ROOTS, TREES = 100, 25  # traces read and held in memory at once: without and with their steps
 STILL_GOOD = timedelta(hours=22)  # LangSmith refuses runs that started 24 hours ago
 
 
@@ -183,5 +183,5 @@ class Copying:
             return None
         if not result["child_runs"] and root.get("total_tokens") and result["run_type"] != "llm":
             result["metadata"]["source_run_type"] = result["run_type"]
-            result["run_type"] = "llm"  # tokens and cost, here those of steps that stay behind, count in these only
+            result["run_type"] = "llm"  # tokens and cost count only here; also those of steps that are not copied
         return result

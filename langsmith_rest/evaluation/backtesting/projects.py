@@ -80,7 +80,7 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
     placing = AS_THEY_WERE if takes_any else Placing(start, first)
     if last - first > bodies.WINDOW and not takes_any:
         placing = Placing(start, first, round(max(bodies.WINDOW - longest, timedelta(0)) / (last - first), 9))
-    # Kept where other files could not tell it: one that has grown finds its runs, and others stay in order.
+    # Stored in the project: a file that has grown finds its runs, and other files keep their order.
     kept = {"placing": placing.as_json()} if takes_any or placing.rate < 1 else {}
     session = open_project(api, project, start, kept)
     start = parse_time(session["start_time"]) or EPOCH

@@ -12,7 +12,7 @@ from langsmith_rest.evaluation.runs_api import is_root, query_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 
-SOURCE = "source_run_id"  # in the metadata of a baseline's runs: the production run that it is a copy of
+SOURCE = "source_run_id"  # in the metadata of a baseline's run: the production run it was copied from
 MARGIN = timedelta(minutes=5)  # clocks differ, and some servers keep milliseconds only
 USAGE = {
     **{"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens", "total_tokens": "total_tokens"},
@@ -53,7 +53,7 @@ AFTERWARDS = timedelta(hours=1)  # steps may begin after their root has ended
 
 def copy_of(run: dict, steps: Steps, shift: timedelta, not_before: datetime, mask: Mask | None) -> dict[str, Any]:
     """A run as (part of) a result: masked, moved by `shift`, with its id and its original times in the metadata."""
-    start = max(as_time(run), not_before)  # clocks differ; what begins before its parent would be refused
+    start = max(as_time(run), not_before)  # clocks differ; a step that begins before its parent would be refused
     end = max(as_time(run, "end_time"), start)
     has_failed = str(run.get("status")).upper() == "ERROR"
     said: dict[str, Any] = {

@@ -97,7 +97,7 @@ class Comparison:
     gate: Gate | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row per candidate and metric, for a data frame; `is_score` is False for latency and alike."""
+        """One flat row per candidate and metric, for a data frame; `is_score` is False for latency etc."""
         return [
             row_of(self.baseline, candidate, metric, is_score)
             for candidate in self.candidates

@@ -104,7 +104,7 @@ MEASURES: dict[str, Callable[[dict], Any]] = {
     "tokens": lambda run: run.get("total_tokens"),
     "cost": lambda run: run.get("total_cost"),
     "error_rate": lambda run: None if is_pending(run) else is_error(run),
-}  # of all, less is better; a failure's latency says nothing about the answers'
+}  # less is better; the latency of a failure says nothing about that of answers
 UNBOUNDED = ("latency", "tokens", "cost")
 
 

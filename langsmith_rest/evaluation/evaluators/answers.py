@@ -184,7 +184,7 @@ def mentions(*texts: str, key: str = "mentions", field: str | None = None, ignor
 def length_limit(
     characters: int | None = None, *, words: int | None = None, key: str = "length_limit", field: str | None = None
 ) -> Evaluate:
-    """Make an evaluator that scores 1 when the answer has at most so many `characters`, or `words`, and 0 otherwise.
+    """Make an evaluator that scores 1 when the answer has at most that many `characters`, or `words`, and 0 otherwise.
 
     An empty answer is within any limit. Raises ValueError unless exactly one limit is given.
     """

@@ -15,7 +15,7 @@ from langsmith_rest.evaluation.evaluators.model_server import JudgeError, Messag
 from langsmith_rest.evaluation.evaluators.verdicts import misfits, read_verdict
 from langsmith_rest.recording.canonical import canonical
 
-FRESH = threading.Event()  # while set, every judge of this process asks again (`main.py evaluate --fresh`)
+FRESH = threading.Event()  # while set, all judges of this process ignore the cache (`evaluate --fresh`)
 
 ESTIMATED: list[list[tuple[int, bool]]] = []  # the characters of each question, and whether its verdict is known
 

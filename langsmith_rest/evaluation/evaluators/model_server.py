@@ -16,7 +16,7 @@ DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-4.1-mini"
 CACHE = Path(".localsmith") / "judge-cache"
 TIMEOUT = (10, 120)  # seconds to connect, seconds to wait for an answer
-OUTAGE_SECONDS = 300  # for so long nobody asks again after a server was away for all the patience there is
+OUTAGE_SECONDS = 300  # after a server did not answer until patience ended, no more questions for this long
 FORMATS = ("json_schema", "json_object", "none")  # what a server may be asked for, the strictest first
 Message = dict[str, str]
 
@@ -69,7 +69,7 @@ class ModelServer:
     lacking: dict[str, set[str]] = field(default_factory=dict)  # by model
     given_up: tuple[float, str] | None = None  # when, and why
     calls_left: int | None = None  # None: no limit
-    answered: float = 0.0  # when the server last gave an answer that is not one to wait for
+    answered: float = 0.0  # when the server last gave an answer other than "try again"
     lock: Any = field(default_factory=threading.Lock, repr=False)
 
 

@@ -16,7 +16,7 @@ class Record(dict[str, Any]):
         raise KeyError(name)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what copy, pickle and alike look for
+        if name.startswith("__"):  # copy and pickle look for these
             raise AttributeError(name)
         try:
             return self[name]

@@ -12,8 +12,13 @@ RUN = ("inputs", "outputs", "reference_outputs", "run", "example", "attachments"
 PAIRWISE = ("inputs", "outputs", "reference_outputs", "runs", "example", "attachments", "metadata")
 SUMMARY = ("inputs", "outputs", "reference_outputs", "runs", "examples")
 TARGET = ("inputs", "attachments", "metadata")
-BY_PLACE = {RUN: ("run", "example"), PAIRWISE: ("runs", "example"), SUMMARY: ("runs", "examples"), TARGET: ("inputs",)}
-MEANT = {  # what other tools call what evaluators are given here: not taken by place, which would be something else
+BY_POSITION = {
+    RUN: ("run", "example"),
+    PAIRWISE: ("runs", "example"),
+    SUMMARY: ("runs", "examples"),
+    TARGET: ("inputs",),
+}
+MEANT = {  # other tools' names for our values; not passed by position, which would be another value
     **dict.fromkeys(("answer", "prediction", "predictions", "response", "completion", "actual"), "outputs"),
     **dict.fromkeys(("reference", "references", "expected", "ground_truth", "label", "target"), "reference_outputs"),
     **dict.fromkeys(("question", "query", "prompt"), "inputs"),
@@ -61,7 +66,7 @@ def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
                 f"'{key}' takes none of {', '.join(known)}: if it makes a function that does, write {key}(...)."
             )
         return Evaluator(key, function, (), by_name)
-    places = BY_PLACE[known]
+    places = BY_POSITION[known]
     names = [p.name for p in required]
     can_be_placed = len(required) <= len(places) and all(p.kind is not p.KEYWORD_ONLY for p in required)
     misplaced = [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from langsmith_rest.evaluation.hosting.statements import FUNCTION, IMPORT
 
-# What the hosted sandbox has besides the standard library, by what is imported.
+# Packages of the hosted sandbox besides the standard library, by the name they are imported under.
 PACKAGES = {
     "numpy": "numpy",
     "pandas": "pandas",
@@ -167,7 +167,7 @@ def check_import(node: ast.Import | ast.ImportFrom, optional: bool) -> Iterator[
             continue
         parents = {module.rsplit(".", depth)[0] for depth in range(module.count(".") + 1)}
         if found := parents & NETWORK:
-            # `import urllib.request` gives all of urllib; whether that part of it is used, its attributes say.
+            # `import urllib.request` imports all of urllib; the attributes show whether that part is used.
             if isinstance(node, ast.ImportFrom) or alias.asname or "." not in min(found):
                 yield node.lineno, f"{min(found)} needs a network, which evaluators do not have{instead(package)}"
         elif not is_library and package not in PACKAGES:

@@ -51,12 +51,12 @@ def perform_eval(source: str, function: str, target: str, file: str = "the file"
     return code
 
 
-# ---------------------------------------------------------------- what is taken along
+# ---------------------------------------------------------------- what the evaluator needs
 
 
 def take_along(tops: list[Top], entry: Function) -> tuple[list[ast.stmt], list[Problem]]:
     """The entry and the statements it needs, in the file's order; of imports only what is needed."""
-    wanted: dict[int, set[str]] = {}  # by place in the file
+    wanted: dict[int, set[str]] = {}  # by position in the file
     problems: list[Problem] = []
     star = next((top.node.lineno for top in tops if is_star(top.node)), None)
     place_of_entry = next(place for place, top in enumerate(tops) if top.node is entry)
@@ -109,7 +109,7 @@ def is_star(node: ast.stmt) -> bool:
 # ---------------------------------------------------------------- writing the source
 
 
-# In a thread of its own, since nobody says whether the sandbox calls from within an event loop.
+# In its own thread, because the sandbox may call it from inside an event loop.
 AWAITING = """\
 def {entry}({given}):
     import asyncio

@@ -13,7 +13,7 @@ GLOBALS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITION = (*FUNCTION, ast.ClassDef)
 IMPORT = (ast.Import, ast.ImportFrom)
-CHANGING = {"setattr", "delattr", "next"}  # of the built-in functions, those that change what they are given
+CHANGING = {"setattr", "delattr", "next"}  # built-in functions that change their arguments
 
 Needs = dict[str, int]  # global names, and the first line that needs each
 
@@ -51,7 +51,7 @@ def read_statements(nodes: Iterable[ast.stmt]) -> list[Top]:
     for _ in known:  # no chain of calls is longer
         for top in known.values():
             top.effects.update(*(known[name].effects for name in top.calls_on & known.keys()))
-    # A value that is some constant, or a module (`random.seed(1)`), does not change.
+    # A constant, or a module (`random.seed(1)`), does not change.
     changing = {name for top in tops if not is_fixed(top.node) for name in top.binds}
     for top in tops:
         top.changes |= top.passes - known.keys()

@@ -10,7 +10,7 @@ from langsmith_rest.evaluation.evaluators.model_server import Message
 from langsmith_rest.evaluation.evaluators.verdicts import check_schema
 
 ROLES = {"system": "system", "human": "user", "user": "user", "ai": "assistant", "assistant": "assistant"}
-# What a prompt's variables stand for, by LangSmith's names, and what each is called as a part of the question.
+# LangSmith's names of a prompt's variables, and what each is called as a part of the question.
 PARTS = {"input": "inputs", "output": "answer", "referenceOutput": "reference"}
 
 

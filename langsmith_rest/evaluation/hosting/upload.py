@@ -11,7 +11,7 @@ from langsmith_rest.connection import LangSmith, call, either, send
 from langsmith_rest.errors import NotFound
 from langsmith_rest.evaluation.api import PAGE, UUID, find_dataset, find_project, offer, read_dataset
 
-# What a PATCH sends back as it was, since LangSmith does not say whether it keeps what is left out.
+# Fields that a PATCH sends back unchanged: LangSmith does not say whether it keeps omitted ones.
 KEPT = (
     *("is_enabled", "dataset_id", "session_id", "filter", "trace_filter", "tree_filter", "extend_only", "transient"),
     *("use_corrections_dataset", "num_few_shot_examples", "add_to_dataset_id", "add_to_dataset_prefer_correction"),

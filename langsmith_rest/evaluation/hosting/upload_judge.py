@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# What a prompt may have in braces, and what LangSmith calls it.
+# The variables of a prompt, and LangSmith's names for them.
 VARIABLES = {
     **{"input": "input", "output": "output", "reference": "referenceOutput"},
     **{"inputs": "input", "outputs": "output", "reference_outputs": "referenceOutput"},

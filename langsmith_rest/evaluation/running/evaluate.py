@@ -113,7 +113,9 @@ async def aevaluate(target: Any, data: Any = None, evaluators: Any = (), summary
     def work() -> tuple[Any, BaseException | None]:
         try:
             return evaluate(target, data, evaluators, summary_evaluators, **options), None
-        except BaseException as error:  # a StopIteration is lost in a future, a KeyboardInterrupt ends the loop
+        except (
+            BaseException
+        ) as error:  # a future would lose a StopIteration, and a KeyboardInterrupt would end the loop
             return None, error
 
     working = asyncio.ensure_future(asyncio.to_thread(work))

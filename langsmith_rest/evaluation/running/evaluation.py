@@ -27,7 +27,7 @@ class Evaluation:
     experiment_id: str
     experiment_name: str
     url: str = ""
-    planned: int = 0  # runs of the target, or of the experiment, that this call is about
+    planned: int = 0  # runs of the target, or of the experiment, that this call covers
     done: int = 0  # runs of the target that this call made
     existing: int = 0  # runs that the experiment had before
     errors: int = 0  # runs of the experiment in which the target failed
@@ -39,7 +39,7 @@ class Evaluation:
     scores: Scores = field(default_factory=Scores)
     silent: list[str] = field(default_factory=list)  # evaluators of this call whose name no feedback has
     doubled: int = 0  # examples with more runs than asked for: somebody else ran them at the same time
-    target_changed: bool = False  # the experiment was begun with another target, or another version of its file
+    target_changed: bool = False  # the experiment was started with another target, or another version of its file
     bare: int = 0  # answers of this call that are not dictionaries
     nothing: int = 0  # of these, those that are None
     started: float = field(default_factory=monotonic)

@@ -77,7 +77,7 @@ class Preferences:
     name: str
     experiments: list[str]
     url: str
-    pairs: int = 0  # examples that all experiments have (as often as all repeat them)
+    pairs: int = 0  # examples that all experiments have run (as often as all of them did)
     only_in_some: int = 0  # examples that one of them lacks
     feedback: Counter[str] = field(default_factory=Counter)  # created, updated, deleted
     errors: Counter[str] = field(default_factory=Counter)  # failures of evaluators, by key

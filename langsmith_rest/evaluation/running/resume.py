@@ -19,7 +19,7 @@ from langsmith_rest.recording.sending import refuse_taken
 RESUME_SELECTS = (*("ID", "STATUS", "ERROR", "METADATA", "START_TIME", "IS_ROOT", "PARENT_RUN_IDS", "PROJECT_ID"),)
 
 
-Missing = tuple[dict, str | None]  # an example to run, and the failed run whose place the new one takes
+Missing = tuple[dict, str | None]  # an example to run, and the failed run that the new one replaces
 
 
 @dataclass
@@ -72,7 +72,7 @@ def plan_runs(
     return plan
 
 
-EVALUATED = "evaluated"  # in a run's metadata: the evaluators that saw it, and the keys of what each said
+EVALUATED = "evaluated"  # in a run's metadata: the evaluators that saw it, and the keys that each returned
 
 
 def evaluated(said: Said) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def lacks_scores(run: Mapping[str, Any], keys: set[str], names: set[str]) -> boo
     known: dict[str, list[str]] = (run.get("metadata") or {}).get(EVALUATED) or {}
     if any(not keys.issuperset(known[name]) for name in names & known.keys()):
         return True
-    others = names - known.keys()  # scored later, or by an older version: all that is known is what they said
+    others = names - known.keys()  # scored later, or by an older version: only their feedback is known
     return len(keys - {key for some in known.values() for key in some}) < len(others)
 
 

@@ -31,7 +31,7 @@ from langsmith_rest.recording import bodies
 from langsmith_rest.recording.sending import create_feedback
 from langsmith_rest.wording import counted
 
-AT_ONCE, FLUSH_SECONDS = 100, 2.0  # verdicts are recorded by so many, or after so long
+AT_ONCE, FLUSH_SECONDS = 100, 2.0  # verdicts are recorded once there are this many, or after this long
 
 
 def score_experiment(
@@ -108,7 +108,7 @@ class Scoring:
 
     api: LangSmith
     found: Evaluation
-    with_others: bool  # add to the scores what the runs have from other evaluators, too
+    with_others: bool  # also count the feedback of other evaluators
     waiting: list[tuple[Run, Said]] = field(default_factory=list)
     flushed: float = field(default_factory=monotonic)
 

@@ -61,7 +61,7 @@ def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_h
             raise
         took = time.perf_counter() - began
         found = {"error": users_traceback(error), "reason": with_line(error)}
-    # Only the end is read off the clock, which may be set while the target runs.
+    # Only the end comes from the clock, which may be adjusted while the target runs.
     end = datetime.now(UTC)
     return {**found, "start_time": end - timedelta(seconds=took), "end_time": end}
 

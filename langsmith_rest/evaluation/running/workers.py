@@ -10,7 +10,7 @@ from typing import Any
 
 from langsmith_rest.evaluation.loops import Await
 
-TICK_SECONDS = 0.25  # how often results that wait to be sent, and Ctrl-C, are looked at
+TICK_SECONDS = 0.25  # how often waiting results and Ctrl-C are checked
 
 
 @dataclass
