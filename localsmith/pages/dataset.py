@@ -208,10 +208,12 @@ def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, coun
     condition = " AND ".join(where)
     total = db.execute(f"SELECT count(*) FROM examples WHERE {condition}", args).fetchone()[0]
     page = page_of(total)
+    sort, down = request.args.get("sort", ""), request.args.get("dir") == "desc"
+    order, by = _order(sort, down)
     rows = db.execute(
         f"SELECT id, position, {bounded('inputs')}, {bounded('outputs')}, metadata FROM examples WHERE {condition}"
-        " ORDER BY position, id LIMIT ? OFFSET ?",
-        (*args, page.size, page.offset),
+        f" ORDER BY {order} LIMIT ? OFFSET ?",
+        (*args, *by, page.size, page.offset),
     )
     examples = [example_of(row) for row in rows]
     history = _history(db, [example["id"] for example in examples])
@@ -227,7 +229,25 @@ def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, coun
         facets=facets_of(index, listed, chosen),
         chosen=chosen,
         query=query,
+        keys=sorted({key for scores in history.values() for key in scores}),
+        sort=sort,
+        descending=down,
     )
+
+
+MEAN = (  # of an example's scores in all experiments
+    "(SELECT avg(f.score) FROM runs r JOIN feedback f ON f.run_id = r.id WHERE r.reference_example_id = examples.id"
+    " AND r.is_root = 1 AND f.key = ? AND f.comparative_experiment_id IS NULL)"
+)
+
+
+def _order(sort: str, down: bool) -> tuple[str, list[str]]:
+    """The order of examples: that of the dataset, or `score:KEY`, its mean, where examples without one come last."""
+    way = "DESC" if down else "ASC"
+    if not sort.startswith("score:"):
+        return f"position {way}, id", []
+    key = sort.removeprefix("score:")
+    return f"{MEAN} IS NULL, {MEAN} {way}, position, id", [key, key]
 
 
 def _history(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, list[tuple[str, float]]]]:

@@ -107,6 +107,26 @@ def test_experiments_are_found_by_metadata(client, seed):
     assert "contains “nope”" in words(page(client, f"datasets/{made['dataset']}?q=nope"))
 
 
+def test_examples_are_sorted(client, seed):
+    """By number, or by the mean of a score in all experiments: the worst first, unscored examples always last."""
+    dataset = seed.dataset("sorted")
+    ids = seed.examples(dataset, [({"n": n}, None) for n in range(4)])
+    for scores in ((1, 0.5, 0), (1, 0, 0)):
+        session = seed.session(f"run {scores}", dataset)
+        for example, score in zip(ids, scores, strict=False):
+            seed.run(session, example, outputs={}, feedback=[{"key": "a & b", "score": score}])
+
+    def order(path):
+        return re.findall(r">#(\d)</a>", page(client, path))
+
+    path = f"datasets/{dataset}?tab=examples"
+    assert order(path) == ["1", "2", "3", "4"] and order(f"{path}&dir=desc") == ["4", "3", "2", "1"]
+    (link,) = re.findall(r'<a href="([^"]*)" title="Sort by the mean of a &amp; b', page(client, path))
+    assert order(unescape(link)) == ["3", "2", "1", "4"]
+    (turned,) = re.findall(r'<a href="([^"]*)" aria-current="true" title', page(client, unescape(link)))
+    assert order(unescape(turned)) == ["1", "2", "3", "4"]
+
+
 def test_facets_of_experiments_count_what_they_leave(client, seed):
     """Metadata, the splits that were run and the branch are chips above the experiments; each leaves as many as it
     says, also one after another and after a search."""
