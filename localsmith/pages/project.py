@@ -3,12 +3,16 @@
 import json
 import sqlite3
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from flask import render_template, request
 
 from localsmith.pages.common import bounded, find, page_of, reading
 from localsmith.pages.dataset import experiment_of, feedback_of, name_of
+from localsmith.pages.facets import MAX_KEYS, MAX_VALUES
+from localsmith.pages.render import number
 from localsmith.pages.retries import replaced
 from localsmith.runs.filters import RUN, compile_filter
 from localsmith.wire import ApiError
@@ -26,6 +30,7 @@ ORDERS = {
     "cost": "runs.total_cost",
 }
 MAX_COUNTED = 30_000  # traces of which facets are counted
+MAX_SCORES = 6  # a score with more values is filtered by hand
 
 
 @dataclass(frozen=True)
@@ -113,15 +118,68 @@ def _facets(db: sqlite3.Connection, where: str, args: list[Any], text: str) -> l
     for name, (column, source, condition) in GROUPS.items():
         rows = db.execute(
             f"SELECT {column}, count(*) FROM runs LEFT JOIN run_bodies ON run_bodies.seq = runs.seq{source}"
-            f" WHERE {where} GROUP BY 1 ORDER BY 2 DESC LIMIT 13",
+            f" WHERE {where} GROUP BY 1 ORDER BY 2 DESC LIMIT {MAX_VALUES + 1}",
             args,
         ).fetchall()
         named = [(str(value), count) for value, count in rows if value is not None and len(str(value)) <= 100]
         values = [(value, count, condition.format(json.dumps(value, ensure_ascii=False))) for value, count in named]
-        shown = [(value, count, *_with(text, expression)) for value, count, expression in values]
-        if len(rows) <= 12 and (len(shown) > 1 or any(chosen for *_, chosen in shown)):
-            found.append(Facet(name, shown))
+        if len(rows) <= MAX_VALUES:
+            found += _facet(name, values, text)
+    return found + _facets_by_key(db, where, args, text)
+
+
+def _facet(name: str, values: list[tuple[str, int, str]], text: str) -> list[Facet]:
+    """The facet of these values, given with their counts and filters; nothing if it does not divide the traces."""
+    shown = [(value, count, *_with(text, expression)) for value, count, expression in values]
+    return [Facet(name, shown)] if len(shown) > 1 or any(chosen for *_, chosen in shown) else []
+
+
+ENTRIES = {  # what has a key and a value: further tables, its key and value, the entries that count, the most values
+    "score": (
+        " JOIN feedback f ON f.run_id = runs.id",
+        "f.key, f.score",
+        "f.score IS NOT NULL AND f.comparative_experiment_id IS NULL",
+        MAX_SCORES,
+    ),
+    "metadata": (
+        ", json_each(run_bodies.extra, '$.metadata') m",
+        "m.key, iif(m.type IN ('true', 'false'), m.type, CAST(m.value AS TEXT))",
+        "m.type NOT IN ('object', 'array', 'null') AND m.key NOT LIKE 'ls\\_%' ESCAPE '\\' AND length(m.value) <= 100",
+        MAX_VALUES,
+    ),
+}
+
+
+def _facets_by_key(db: sqlite3.Connection, where: str, args: list[Any], text: str) -> list[Facet]:
+    """The facets of scores and of metadata, one for each key with a few values."""
+    found: list[Facet] = []
+    for kind, (source, entry, counted, most) in ENTRIES.items():
+        rows = db.execute(
+            f"WITH entries (run, key, value) AS MATERIALIZED (SELECT runs.id, {entry} FROM runs"
+            f" LEFT JOIN run_bodies ON run_bodies.seq = runs.seq{source} WHERE {where} AND {counted}),"
+            f" usable AS (SELECT key FROM entries GROUP BY key HAVING count(DISTINCT value) <= {most}"
+            f" ORDER BY key LIMIT {MAX_KEYS})"
+            " SELECT key, value, count(DISTINCT run) FROM entries WHERE key IN usable GROUP BY 1, 2 ORDER BY 1, 2",
+            args,
+        ).fetchall()
+        for key, group in groupby(rows, key=itemgetter(0)):
+            entries = list(group)
+            if kind == "metadata" and len(entries) > 1 and all(count == 1 for *_, count in entries):
+                continue  # ids, which have nothing in common
+            values = [(_shown(value), count, _filter_of(kind, key, value)) for _, value, count in entries]
+            found += _facet(key, values, text)
     return found
+
+
+def _shown(value: str | float) -> str:
+    return value if isinstance(value, str) else number(value)
+
+
+def _filter_of(kind: str, key: str, value: str | float) -> str:
+    """The filter that leaves the traces with this score, or this metadata."""
+    if kind == "score":
+        return f"and(eq(feedback_key, {json.dumps(key, ensure_ascii=False)}), eq(feedback_score, {value!r}))"
+    return f"has(metadata, {json.dumps(json.dumps({key: value}, ensure_ascii=False), ensure_ascii=False)})"
 
 
 def _with(text: str, expression: str) -> tuple[str | None, bool]:

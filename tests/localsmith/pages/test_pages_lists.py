@@ -31,7 +31,7 @@ def project(seed):
         outcome = {"error": "no"} if n == 4 else {"outputs": {"n": n}}
         seed.run(
             session, name=f"trace {n % 2}", run_type="llm", seconds=n + 1, after=n, tags=["<b>"] if n < 2 else [],
-            extra={"metadata": {"ls_model_name": model, "usage_metadata": usage}},
+            extra={"metadata": {"ls_model_name": model, "usage_metadata": usage, 'a "b"': n % 2 == 0, "id": f"id-{n}"}},
             feedback=[{"key": "good", "score": n / 4}], **outcome,
         )  # fmt: skip
     return f"projects/p/{session}"
@@ -63,7 +63,8 @@ def test_traces_are_sorted(client, project):
 
 
 def test_facets_of_traces_count_what_they_leave(client, project):
-    """Status, name, tag and model are chips; each leads to as many traces as it says, also one after another."""
+    """Status, name, tag, model, scores and metadata are chips; each leads to as many traces as it says, also one
+    after another."""
 
     def chips(path):
         found = re.findall(r'<a class="chip[^"]*" href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)', page(client, path))
@@ -72,11 +73,15 @@ def test_facets_of_traces_count_what_they_leave(client, project):
     found = chips(project)
 
     counts = {text: count for text, (count, _) in found.items()}
-    assert counts == {"success": 4, "error": 1, "trace 0": 3, "trace 1": 2, "large": 3, "small": 2}
+    scores = {"0": 1, "0.25": 1, "0.5": 1, "0.75": 1, "1": 1}
+    texts = {"success": 4, "error": 1, "trace 0": 3, "trace 1": 2, "large": 3, "small": 2, "true": 3, "false": 2}
+    assert counts == texts | scores
     assert [text for text, (n, address) in found.items() if traces(page(client, address)) != n] == []
     both = chips(found["large"][1])
     assert both["trace 0"][0] == 2 and traces(page(client, both["trace 0"][1])) == 2
     assert traces(page(client, both["✓ large"][1])) == 5
+    scored = chips(chips(found["true"][1])["0.5"][1])
+    assert scored["✓ 0.5"][0] == 1 and traces(page(client, scored["✓ 0.5"][1])) == 3
 
 
 def test_facets_of_examples_count_what_they_leave(client, seed):
