@@ -3,7 +3,9 @@
 import signal
 import sys
 
+import hypothesis
 import pytest
+from localsmith_api import FUZZ
 from places import MAIN
 from sent import check_sent, official_contract
 
@@ -13,6 +15,12 @@ from localsmith import store
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # tests in the background: their programs would ignore it, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more of the machine than of our code.
+hypothesis.settings.register_profile(
+    "tests", max_examples=FUZZ, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture

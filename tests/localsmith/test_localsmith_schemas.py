@@ -2,9 +2,9 @@
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from localsmith_api import FUZZ, Api, new_id
+from localsmith_api import Api, new_id
 
 from localsmith.schemas import Look
 
@@ -100,7 +100,6 @@ schemas = st.recursive(
 )
 
 
-@settings(max_examples=FUZZ, deadline=None)
 @given(schemas, values)
 def test_what_is_checked_agrees_with_the_reference_implementation(schema, value):
     ours = list(Look(schema).problems(value, schema, "value"))
@@ -122,7 +121,6 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=FUZZ, deadline=None)
 @given(anything, values)
 def test_any_schema_is_survived(schema, value):
     list(Look(schema).problems(value, schema, "value"))

@@ -4,9 +4,9 @@ import gzip
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from localsmith_api import FUZZ, Api, multipart, new_id, run
+from localsmith_api import Api, multipart, new_id, run
 
 import localsmith.wire
 from localsmith.multipart import parse_parts
@@ -195,7 +195,6 @@ def test_too_many_parts_are_refused():
     assert caught.value.status == 413
 
 
-@settings(max_examples=FUZZ, deadline=None)
 @given(parts=st.lists(st.tuples(st.from_regex(r"[a-z.]{1,20}", fullmatch=True), st.binary(max_size=60)), max_size=5))
 def test_parts_come_back_byte_for_byte(parts):
     """Whatever bytes a part holds, line ends and dashes included."""
@@ -206,7 +205,6 @@ def test_parts_come_back_byte_for_byte(parts):
     assert [(part.name, part.data) for part in found] == parts
 
 
-@settings(max_examples=FUZZ, deadline=None)
 @given(
     body=st.binary(max_size=200), content_type=st.sampled_from(["multipart/form-data; boundary=b", "multipart/x", ""])
 )
@@ -218,7 +216,6 @@ def test_any_bytes_are_parts_or_a_refusal(body, content_type):
             assert error.status in (400, 413)
 
 
-@settings(max_examples=FUZZ, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.one_of(
         st.binary(max_size=100),

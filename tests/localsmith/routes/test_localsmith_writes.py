@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from localsmith_api import FUZZ, Api, multipart, new_id, run
+from localsmith_api import Api, multipart, new_id, run
 
 import localsmith
 from localsmith.runs.checks import check_run
@@ -335,7 +335,7 @@ def store(tmp_path_factory):
     store.close()
 
 
-@settings(max_examples=FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(FIELDS, JSON, max_size=4), usage=USAGE)
 def test_any_run_is_stored_or_refused(store, changes, usage):
     """A run made of arbitrary JSON never gets half-way, and never breaks the server."""

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from localsmith_api import FUZZ, Api, run
+from localsmith_api import Api, run
 
 import localsmith
 from localsmith.runs.filters import EXAMPLE, RUN, SESSION, compile_filter
@@ -266,7 +266,7 @@ FROM = {
 }
 
 
-@settings(max_examples=FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.lists(WORDS, max_size=14).map("".join), st.text(max_size=60)))
 def test_any_text_is_valid_sql_or_a_400(store, text):
     """Nothing a client writes reaches SQLite as anything but a working condition."""
