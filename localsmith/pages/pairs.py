@@ -20,7 +20,7 @@ from localsmith.pages.columns import SUCCESS, Kept
 from localsmith.pages.common import find, link, reading, store
 from localsmith.pages.dataset import Experiment, experiment_of
 from localsmith.pages.review import COOKIE, NAMESPACE, reviewer
-from localsmith.pages.scores import refuse_foreign
+from localsmith.pages.scores import feedback_key, refuse_foreign
 from localsmith.routes.comparative import insert_comparative
 from localsmith.routes.feedback import check_feedback, insert_feedback
 from localsmith.wire import loads_or_none
@@ -64,13 +64,13 @@ def make_pairs(tenant: str, dataset_id: str) -> Response:
     """Make a comparative experiment for people and go to judge its pairs; the same again finds it."""
     refuse_foreign()
     ids = request.form.get("experiments", "").split(",")
-    key = request.form.get("key", "").strip() or KEY
+    key = feedback_key(KEY)
     question = request.form.get("question", "").strip() or QUESTION
     if len(set(ids)) != 2:
         raise BadRequest("Pairs are the answers of two different experiments.")
     with store().write() as db:
         names = [find(db, "sessions", session_id, "experiment")["name"] for session_id in ids]
-        comparative_id = str(uuid.uuid5(NAMESPACE, json.dumps([sorted(ids), key])))
+        comparative_id = str(uuid.uuid5(NAMESPACE, json.dumps([sorted(ids), key, question])))
         facts = {"feedback_key": key, "question": question}
         fields = {"experiment_ids": ids, "name": f"{' vs. '.join(names)}: {key}", "extra": {"metadata": facts}}
         insert_comparative(db, {**fields, "id": comparative_id}, now())
@@ -207,11 +207,18 @@ def give_pair(tenant: str, dataset_id: str, comparative_id: str, example_id: str
             insert_feedback(db, [check_feedback(body, ["form"]) for body in bodies], now())
     looks().at.pop((pairs.row["id"], example_id), None)
     if action == "skip":
-        looks().put_off.setdefault((pairs.row["id"], who), []).append(example_id)
+        _put_off(pairs, who, example_id)
     where = {"item": example_id} if action == "undo" else {"last": example_id}
     response = redirect(link("show_pair", dataset_id=dataset_id, comparative_id=comparative_id, **where), 303)
     response.set_cookie(COOKIE, who, max_age=365 * 86400, httponly=True, samesite="Strict")
     return response
+
+
+def _put_off(pairs: Pairs, who: str, example: str) -> None:
+    """Let a pair come after all others, also after those put off before."""
+    with looks().lock:
+        put_off = looks().put_off.setdefault((pairs.row["id"], who), [])
+        put_off[:] = [*(other for other in put_off if other != example), example]
 
 
 def _feedback_id(pairs: Pairs, run_id: str, who: str) -> str:

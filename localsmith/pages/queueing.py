@@ -1,6 +1,7 @@
 """Putting rows of a comparison into a review queue: those that the filters leave, or a random sample of them."""
 
 import json
+import re
 import sqlite3
 import uuid
 
@@ -13,7 +14,7 @@ from localsmith.pages.common import find, link, reading, store
 from localsmith.pages.compare_facets import with_facets
 from localsmith.pages.comparison import ComparisonPage, chosen, compare, question_of
 from localsmith.pages.review import NAMESPACE
-from localsmith.pages.scores import refuse_foreign
+from localsmith.pages.scores import feedback_key, refuse_foreign
 from localsmith.routes.queue_items import add_item
 from localsmith.wire import dumps
 
@@ -23,10 +24,8 @@ MOST = 5000
 def fill_queue(tenant: str, dataset_id: str) -> Response:
     """Make a queue of the rows that this address shows and go to review it; the same again adds nothing twice."""
     refuse_foreign()
-    key, name = request.form.get("key", "").strip() or "human", request.form.get("name", "").strip()
-    sample, seed = (request.form.get(field, "") for field in ("sample", "seed"))
-    if (sample and not sample.isdecimal()) or (seed and not seed.isdecimal()):
-        raise BadRequest("Sample and seed are whole numbers.")
+    key, name = feedback_key("human"), request.form.get("name", "").strip()
+    sample, seed = _number("sample"), _number("seed") or 0
     with reading() as (db, kept):
         dataset = find(db, "datasets", dataset_id, "dataset")
         comparison = compare(db, kept, dataset["id"], question_of(request.args))
@@ -34,18 +33,18 @@ def fill_queue(tenant: str, dataset_id: str) -> Response:
             raise BadRequest("None of these experiments belongs to this dataset.")
         examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
         is_random = len(examples) == len(comparison.examples)
-        if sample or is_random:  # in random order, so that also those reviewed first are a random sample
-            examples = sampled(examples, int(sample) if sample else None, int(seed or 0))
+        if sample is not None or is_random:  # in random order, so that those reviewed first are a random sample, too
+            examples = sampled(examples, sample, seed)
         runs = _runs(db, comparison, examples)
     if not 0 < len(runs) <= MOST:
         raise BadRequest(f"{len(runs):,} answers do not make a queue: choose between 1 and {MOST:,}.")
     question = request.form.get("question", "").strip() or "Is the answer right?"
     body = {
         "rubric_items": [{"feedback_key": key, "description": question}],
-        "metadata": {"sampling": RANDOM if is_random else FILTERED, "seed": int(seed or 0), "feedback_key": key},
+        "metadata": {"sampling": RANDOM if is_random else FILTERED, "seed": seed, "feedback_key": key},
     }
     asked = sorted((field, value) for field, value in request.args.items(multi=True) if field != "page")
-    queue_id = str(uuid.uuid5(NAMESPACE, json.dumps([dataset["id"], asked, key, int(seed or 0), question])))
+    queue_id = str(uuid.uuid5(NAMESPACE, json.dumps([dataset["id"], asked, is_random, key, seed, question])))
     now = current_app.extensions["localsmith"].switches.now()
     with store().write() as db:
         row = (queue_id, name or f"{key} of {dataset['name']}", now, now, dumps(body))
@@ -53,6 +52,13 @@ def fill_queue(tenant: str, dataset_id: str) -> Response:
         for run_id in runs:
             add_item(db, queue_id, {"run_id": run_id}, now)
     return redirect(link("show_review", queue_id=queue_id), 303)
+
+
+def _number(field: str) -> int | None:
+    text = request.form.get(field, "")
+    if text and not re.fullmatch(r"[0-9]{1,18}", text):  # which fit into 64 bits
+        raise BadRequest(f"The {field} is a whole number of at most 18 digits.")
+    return int(text) if text else None
 
 
 def _runs(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 
 from localsmith.pages.common import find, link, store
 from localsmith.pages.dataset import feedback_of
-from localsmith.routes.feedback import check_feedback, insert_feedback
+from localsmith.routes.feedback import MAX_KEY, check_feedback, insert_feedback
 from localsmith.wire import dumps_or_none
 
 
@@ -25,9 +25,7 @@ def give_score(tenant: str, run_id: str) -> Response:
     A script that only needs the new scores asks for `part=scores`.
     """
     refuse_foreign()
-    key = request.form.get("key", "").strip()
-    if not key:
-        raise BadRequest("A score needs a feedback key.")
+    key = feedback_key()
     given = Given(
         parse_score(request.form.get("score", "")),
         request.form.get("value", "").strip() or None,
@@ -64,6 +62,16 @@ def refuse_foreign() -> None:
     own = f"{request.scheme}://{request.host}".lower()
     if request.headers.get("Sec-Fetch-Site") != "same-origin" and request.headers.get("Origin", "").lower() != own:
         raise Forbidden("Scores are accepted only from localsmith's own pages.")
+
+
+def feedback_key(usual: str = "") -> str:
+    """The feedback key that a form names, or the usual one."""
+    key = request.form.get("key", "").strip() or usual
+    if not key:
+        raise BadRequest("A score needs a feedback key.")
+    if len(key) > MAX_KEY:
+        raise BadRequest(f"A feedback key has at most {MAX_KEY} characters.")
+    return key
 
 
 def parse_score(text: str) -> float | None:

@@ -95,6 +95,34 @@ def test_pairs_are_shared_out_undone_and_put_off(app):
     assert client.post(re.search(action, second)[1], data={"q0": "1"}).status_code == 403
 
 
+def test_skipped_pairs_come_again_in_turn(app):
+    """A pair that is skipped again goes behind the others that were skipped."""
+    client = app.test_client()
+    path, _ = made_pairs(client, 3)
+    seen = []
+    for _ in range(9):
+        seen.append(re.search(r'id="rubric" action="([^"]+)"', page(client, path))[1])
+        client.post(seen[-1], data={"action": "skip"}, headers=OURS)
+
+    assert len({*seen[:3]}) == 3 and seen[3:6] == seen[6:9] == seen[:3]
+
+
+def test_another_question_makes_other_pairs(app):
+    """Preferences answer one question; the same question finds them again, and a key that is too long says so."""
+    client = app.test_client()
+    path, sessions = made_pairs(client)
+    dataset = path.split("/")[1]
+
+    def make(question, key="clearer"):
+        form = {"experiments": ",".join(reversed(sessions)), "key": key, "question": question}
+        return client.post(f"/o/{TENANT}/datasets/{dataset}/compare/pairs", data=form, headers=OURS)
+
+    assert make("Which is clearer?").location.endswith(path)
+    assert "Which is shorter?" in words(page(client, make("Which is shorter?").location))
+    refused = make("Which is clearer?", "k" * 181)
+    assert refused.status_code == 400 and "A feedback key has at most 180 characters." in refused.text
+
+
 @pytest.mark.browser
 def test_a_pair_takes_two_keys(browser, tmp_path):
     """By keyboard alone, from the page of the comparison: a digit and Enter for each pair, s to skip, u to undo."""

@@ -170,6 +170,34 @@ def test_rows_of_a_comparison_become_a_queue(client, seed):
     assert client.post(f"{path}&q=nowhere", data={}, headers=OURS).status_code == 400
 
 
+def test_a_filter_adds_nothing_to_a_random_sample(client, seed):
+    """A filter that all answers passed makes another queue once it leaves some out, which says that it is filtered."""
+    _, runs = made_queue(seed, 3)
+    dataset = client.get(f"/sessions/{runs[0]['session_id']}", headers={"x-api-key": "any"}).get_json()
+    path = f"/o/{TENANT}/datasets/{dataset['reference_dataset_id']}/compare/queue?selectedSessions={dataset['id']}"
+    queues = [client.post(f"{path}&q=answer", data={}, headers=OURS).location.split("/")[-1]]
+    for text in ("answer 4", "nothing"):
+        [example] = seed.examples(dataset["reference_dataset_id"], [({"country": text}, None)])
+        seed.run(dataset["id"], example, outputs={"capital": text})
+
+    queues.append(client.post(f"{path}&q=answer", data={}, headers=OURS).location.split("/")[-1])
+
+    found = [client.get(f"/annotation-queues/{queue}", headers={"x-api-key": "any"}).get_json() for queue in queues]
+    assert [queue["metadata"]["sampling"] for queue in found] == ["random", "filtered"]
+
+
+@pytest.mark.parametrize("field, text", [("seed", "9" * 19), ("sample", "9" * 5000), ("key", "k" * 181)])
+def test_a_queue_that_could_not_be_reviewed_is_refused(client, seed, field, text):
+    """Numbers that no JSON reader holds exactly, and feedback keys that no score can have."""
+    _, runs = made_queue(seed, 1)
+    session = client.get(f"/sessions/{runs[0]['session_id']}", headers={"x-api-key": "any"}).get_json()
+    path = f"/o/{TENANT}/datasets/{session['reference_dataset_id']}/compare/queue?selectedSessions={session['id']}"
+
+    answer = client.post(path, data={field: text}, headers=OURS)
+
+    assert answer.status_code == 400 and " at most 18" in answer.text
+
+
 @pytest.mark.parametrize("headers", [{}, {"Origin": "http://evil.example"}], ids=str)
 def test_reviews_from_other_sites_are_refused(client, seed, headers):
     """A form of another web site can neither review nor make a queue."""
