@@ -236,8 +236,16 @@ def test_filters_live_in_the_address(open_page, site):
     page.get_by_role("button", name="Apply").click()
 
     page.wait_for_url("**show=regressed**")
-    assert "q=" not in page.url and "min=" not in page.url
+    assert not any(part in page.url for part in ("q=", "min=", "cols="))
     assert page.locator("table.compare tbody tr").count() == 1
+    page.locator(".columns summary").click()
+    page.get_by_label("latency", exact=True).uncheck()
+    page.get_by_role("button", name="Apply").click()
+    page.wait_for_url("**cols=reference**")
+    assert "show=regressed" in page.url and "cols=latency" not in page.url
+    assert not page.get_by_label("latency", exact=True).is_checked()
+    assert page.locator("#rows [title=latency]").count() == 0
+    page.go_back()
     page.go_back()
     assert page.get_by_label("Show").input_value() == "" and page.get_by_label("Show").is_enabled()
 
