@@ -58,9 +58,9 @@ def experiment_examples(
         raise ApiError(400, f"at most {MAX_EXAMPLE_IDS} example_ids are allowed")
     where.among("examples.id", wanted.get("example_ids") or [])
     _add_filters(where, wanted.get("filters") or {})
+    if not sort[0]:
+        return _page_by_position(db, where, limit, offset, after)
     value, direction, params = _sort_value(sort, session_ids)
-    if after and value == "NULL":
-        where.add("position >= ?", after[1])  # so that a page costs the same wherever it is
     following, place = _following(direction, after)
     sql = (
         f"WITH found AS MATERIALIZED (SELECT version AS chosen, position AS p, id AS i, ({value}) AS sort_value"
@@ -69,6 +69,22 @@ def experiment_examples(
         f" ORDER BY sort_value {direction} NULLS LAST, position, examples.id LIMIT ? OFFSET ?"
     )
     return db.execute(sql, (*params, *where.params, *place, limit, offset)).fetchall()
+
+
+def _page_by_position(
+    db: sqlite3.Connection, where: Where, limit: int, offset: int, after: list[Any] | None
+) -> list[sqlite3.Row]:
+    """A page in the order of the dataset, which an index is in: it takes the same time wherever it is."""
+    if after:
+        where.add("position >= ? AND (position > ? OR examples.id > ?)", after[1], *after[1:])
+    chosen = (
+        f"SELECT version FROM examples INDEXED BY examples_of_dataset {where} ORDER BY position, id LIMIT ? OFFSET ?"
+    )
+    sql = (
+        f"SELECT examples.*, datasets.name AS dataset_name, NULL AS sort_value {FROM} WHERE version IN ({chosen})"
+        " ORDER BY position, examples.id"
+    )
+    return db.execute(sql, (*where.params, limit, offset)).fetchall()
 
 
 def place_of(example: sqlite3.Row) -> list[Any]:
@@ -106,8 +122,7 @@ def _add_filters(where: Where, filters: dict[str, Any]) -> None:
 def _sort_value(sort: tuple[str | None, str | None], session_ids: list[str]) -> tuple[str, str, list[Any]]:
     """What to sort by, as SQL with its parameters, and in which direction."""
     by, direction = sort
-    if not by:
-        return "NULL", "ASC", []
+    assert by
     if len(session_ids) > 1:
         raise ApiError(400, "sorting is possible with one experiment only")
     direction = "ASC" if direction == "ASC" else "DESC"  # never text of the request

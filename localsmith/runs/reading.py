@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from localsmith.lists import Where
 from localsmith.routes.examples import attachment_urls
 from localsmith.routes.feedback import feedback_stats
@@ -35,7 +37,8 @@ class StoredRun:
         return self.more.get(name, {}).get(self.row["id"])
 
     def metadata(self) -> dict[str, Any]:
-        found = (self.json("extra") or {}).get("metadata")
+        extra = self.row["extra"]
+        found = orjson.loads(extra).get("metadata") if extra else None
         return found if isinstance(found, dict) else {}
 
     def thread_id(self) -> str | None:
@@ -64,15 +67,15 @@ Field = Callable[[StoredRun], Any]
 
 
 def _column(name: str) -> Field:
-    return lambda run: run[name]
+    return lambda run: run.row[name]
 
 
 def _json(name: str) -> Field:
-    return lambda run: run.json(name)
+    return lambda run: loads_or_none(run.row[name])
 
 
 def _time(name: str) -> Field:
-    return lambda run: iso(run[name])
+    return lambda run: iso(run.row[name])
 
 
 def _preview(name: str) -> Field:
@@ -93,7 +96,7 @@ SHARED: dict[str, Field] = {
     "outputs_preview": _preview("outputs"),
     "events": lambda run: run.rest("events"),
     "first_token_time": StoredRun.first_token_time,
-    "parent_run_ids": lambda run: ancestors(run["dotted_order"]),
+    "parent_run_ids": lambda run: [] if run.row["is_root"] else ancestors(run["dotted_order"]),
     "app_path": StoredRun.app_path,
     "feedback_stats": lambda run: run.added("feedback_stats") or {},
 }
@@ -161,8 +164,9 @@ def v1_runs(
     """Rows as RunSchema with the selected fields, or all of them when none is selected."""
     names = (select & V1.keys()) | V1_REQUIRED if select else V1.keys() - {"child_run_ids", "direct_child_run_ids"}
     more = _look_up(db, call, rows, names, **how)
+    fields = [(name, field) for name, field in V1.items() if name in names]
     runs = [StoredRun(row, more) for row in rows]
-    return [{name: V1[name](run) for name in V1 if name in names} for run in runs]
+    return [{name: field(run) for name, field in fields} for run in runs]
 
 
 def v2_runs(
@@ -171,9 +175,9 @@ def v2_runs(
     """Rows as query.RunResponse with the selected fields; only `id` when none is selected."""
     names = {name.lower() for name in selects} or {"id"}
     more = _look_up(db, call, rows, names, detailed=True, **how)
+    fields = [(name, field) for name, field in V2.items() if name in names]
     runs = [StoredRun(row, more) for row in rows]
-    found = [{name: V2[name](run) for name in V2 if name in names} for run in runs]
-    return [{name: v for name, v in run.items() if v is not None or name == "end_time"} for run in found]
+    return [{name: v for name, field in fields if (v := field(run)) is not None or name == "end_time"} for run in runs]
 
 
 def _look_up(

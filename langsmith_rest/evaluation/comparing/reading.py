@@ -1,7 +1,7 @@
 """The numbers of experiments, read example by example."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -35,8 +35,8 @@ class ExperimentScores:
     runs: dict[str, list[RunNumbers]] = field(default_factory=dict)  # by example
     inputs: dict[str, Any] = field(default_factory=dict)  # of the examples, where those are kept
     metadata: dict[str, dict] = field(default_factory=dict)  # of the examples
-    scores: Means = field(default_factory=dict)
-    measures: Means = field(default_factory=dict)
+    scores: Means = field(default_factory=lambda: defaultdict(dict))
+    measures: Means = field(default_factory=lambda: defaultdict(dict))
     single: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # metric -> example -> several values
 
     def all_runs(self) -> Iterator[RunNumbers]:
@@ -79,43 +79,46 @@ def add_means(experiment: ExperimentScores) -> None:
     """Average the repetitions of each example."""
     for example_id, runs in experiment.runs.items():
         for of_run, means in (("scores", experiment.scores), ("measures", experiment.measures)):
-            values: defaultdict[str, list[float]] = defaultdict(list)
-            for run in runs:
-                for name, value in getattr(run, of_run).items():
-                    values[name].append(value)
-            for name, several in values.items():
-                means.setdefault(name, {})[example_id] = fmean(several)
-                if len(several) > 1:
-                    experiment.single.setdefault(name, {})[example_id] = several
+            if len(runs) == 1:
+                for name, value in getattr(runs[0], of_run).items():
+                    means[name][example_id] = value
+            else:
+                add_repeated(experiment, example_id, [getattr(run, of_run) for run in runs], means)
     for name in ("latency", "tokens", "cost"):  # nothing but zeros: not measured
         if not any(experiment.measures.get(name, {}).values()):
             experiment.measures.pop(name, None)
+
+
+def add_repeated(experiment: ExperimentScores, example_id: str, runs: Sequence[dict[str, float]], means: Means) -> None:
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        for name, value in run.items():
+            values[name].append(value)
+    for name, several in values.items():
+        means[name][example_id] = fmean(several)
+        if len(several) > 1:
+            experiment.single.setdefault(name, {})[example_id] = several
 
 
 def numbers_of(run: dict) -> RunNumbers:
     stats = run.get("feedback_stats") or {}
     scores = {key: float(of_key["avg"]) for key, of_key in stats.items() if of_key.get("avg") is not None}
     broken = frozenset(key for key, of_key in stats.items() if of_key.get("errors") and key not in scores)
-    return RunNumbers(is_error(run), is_pending(run), scores, measures_of(run), broken)
+    failed = is_error(run)
+    pending = not failed and run.get("status") == "PENDING"
+    measured = (
+        None if failed else run.get("latency_seconds"),  # a failure's latency says nothing about that of answers
+        run.get("total_tokens"),
+        run.get("total_cost"),
+        None if pending else failed,
+    )
+    measures = {name: float(value) for name, value in zip(MEASURES, measured, strict=True) if value is not None}
+    return RunNumbers(failed, pending, scores, measures, broken)
 
 
-MEASURES: dict[str, Callable[[dict], Any]] = {
-    "latency": lambda run: None if is_error(run) else run.get("latency_seconds"),
-    "tokens": lambda run: run.get("total_tokens"),
-    "cost": lambda run: run.get("total_cost"),
-    "error_rate": lambda run: None if is_pending(run) else is_error(run),
-}  # less is better; the latency of a failure says nothing about that of answers
+MEASURES = ("latency", "tokens", "cost", "error_rate")  # less is better
 UNBOUNDED = ("latency", "tokens", "cost")
 
 
 def is_error(run: dict) -> bool:
     return run.get("status") == "ERROR" or bool(run.get("error"))
-
-
-def is_pending(run: dict) -> bool:
-    return run.get("status") == "PENDING" and not is_error(run)
-
-
-def measures_of(run: dict) -> dict[str, float]:
-    found = {name: measure(run) for name, measure in MEASURES.items()}
-    return {name: float(value) for name, value in found.items() if value is not None}

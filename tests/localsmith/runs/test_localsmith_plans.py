@@ -73,6 +73,17 @@ def test_later_pages_of_a_list_are_found_in_an_index(plans, world, path, params,
     assert not [step for step in steps if SCANNED.search(step)]
 
 
+def test_a_page_of_a_comparison_stops_where_it_is_full(plans, world):
+    """Its examples come in the order of an index, so that those after the page are not looked at."""
+    dataset, session = world
+
+    found = plans(lambda api: api.post(f"/api/v2/datasets/{dataset}/experiment-runs", {"experiment_ids": [session]}))
+
+    steps = steps_of(found, "LIMIT")
+    assert any("USING INDEX examples_of_dataset (dataset_id=?)" in step for step in steps)
+    assert not [step for step in steps if "MATERIALIZE" in step]
+
+
 def test_no_read_of_runs_goes_through_all_of_them(plans, world):
     """By session, id, example, trace, parent, and as the compare calls ask."""
     dataset, session = world
