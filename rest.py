@@ -1,15 +1,13 @@
 """The HTTP calls that recording needs, one function each."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
 
 from langsmith_rest.connection import GONE, JSON, LangSmith, SetupError, call, either, send, spans
-
-# ---------------------------------------------------------------- datasets and examples
 
 
 def find_dataset(api: LangSmith, name: str) -> dict | None:
@@ -31,12 +29,6 @@ def create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
         return found, False
 
 
-def get_or_create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
-    """The dataset of that name, and whether it was created just now."""
-    found = find_dataset(api, name)
-    return (found, False) if found else create_dataset(api, name)
-
-
 def list_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> list[dict]:
     """Those of up to 100 examples that the dataset has."""
     return call(api, "GET", "/examples", params={"dataset": dataset_id, "id": ids, "limit": 100})
@@ -52,8 +44,8 @@ def update_examples(api: LangSmith, examples: Sequence[dict]) -> None:
     send(api, "PATCH", "/examples/bulk", json=examples)
 
 
-# ---------------------------------------------------------------- experiments ("sessions")
-# v1 is asked first: LangSmith serves these calls until 1 July 2027. v2 wants a type.
+# Experiments are the API's "sessions". v1 is asked first: LangSmith serves these calls until
+# 1 July 2027. v2 wants a type.
 
 
 def create_session(api: LangSmith, session: dict) -> dict:
@@ -87,19 +79,16 @@ def experiment_url(api: LangSmith, dataset: dict, session_id: str) -> str:
     return f"{page}?selectedSessions={session_id}"
 
 
-# ---------------------------------------------------------------- runs
-
-
 def create_runs(api: LangSmith, runs: Iterable[bytes]) -> None:
     """Create up to 100 runs, of whole traces where they fit. 409 is fine: all of them exist."""
     body = b'{"post":[%b]}' % b",".join(runs)
     send(api, "POST", "/runs/batch", data=body, headers=JSON, fine=409)
 
 
-def create_runs_with_files(api: LangSmith, parts: Iterable[tuple[str, bytes, str]]) -> None:
-    """Create runs and their attachments, given as parts.
+def create_parts(api: LangSmith, parts: Iterable[tuple[str, bytes, str]]) -> None:
+    """Create runs, their attachments, and feedback: parts of one request, each with its type.
 
-    Their names are `post.<run id>` and `attachment.<run id>.<name>`; each has its type.
+    Their names are `post.<run id>`, `attachment.<run id>.<name>` and `feedback.<feedback id>`.
     """
     files = [(name, (None, data, f"{kind}; length={len(data)}")) for name, data, kind in parts]
     send(api, "POST", "/runs/multipart", files=files, fine=409)
@@ -120,16 +109,20 @@ def list_run_examples(api: LangSmith, session_id: str, start: datetime) -> Itera
         new |= {"min_start_time": first, "max_start_time": last}
         old = {"session": [session_id], "is_root": True, "limit": 100}
         old |= {"select": ["id", "reference_example_id"]}
-        for run in run_pages(api, new, old):
+        for run in run_pages(api, new, old, lambda: None):
             yield [run["id"], run.get("reference_example_id") or ""]
         if "runs v2" in api.missing:  # set by `either`; v1 needs no times, so that was all
             return
 
 
-def run_pages(api: LangSmith, v2: dict, v1: dict) -> Iterator[dict]:
-    """Yield the runs of a query, which v1 and v2 word differently; v1 ends on 31 January 2027."""
+def run_pages(api: LangSmith, v2: dict, v1: dict, wait: Callable[[], None]) -> Iterator[dict]:
+    """Yield the runs of a query, which v1 and v2 word differently; v1 ends on 31 January 2027.
+
+    `wait` is called before each request.
+    """
     cursor: dict[str, str] = {}
     while True:
+        wait()
         new = ("POST", "/api/v2/runs/query", {"json": {**v2, **cursor}})
         old = ("POST", "/runs/query", {"json": {**v1, **cursor}})
         page = either(api, "runs", v2=new, v1=old)
@@ -139,9 +132,6 @@ def run_pages(api: LangSmith, v2: dict, v1: dict) -> Iterator[dict]:
         if not following or not runs or following == cursor.get("cursor"):
             return
         cursor = {"cursor": following}
-
-
-# ---------------------------------------------------------------- feedback
 
 
 def list_feedback(api: LangSmith, run_ids: Sequence[str]) -> Iterator[dict]:
@@ -162,11 +152,10 @@ def create_feedback(api: LangSmith, items: Mapping[str, bytes]) -> None:
 
     A server without multipart gets them one by one.
     """
-    kind = "application/json; length="
-    parts = [(f"feedback.{i}", (None, body, f"{kind}{len(body)}")) for i, body in items.items()]
+    parts = [(f"feedback.{i}", body, "application/json") for i, body in items.items()]
     if "multipart" not in api.missing:
         try:
-            send(api, "POST", "/runs/multipart", files=parts, fine=409)
+            create_parts(api, parts)
             return
         except requests.HTTPError as error:
             if error.response.status_code not in GONE:

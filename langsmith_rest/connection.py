@@ -65,8 +65,10 @@ def connect(
     does not follow from the endpoint. Nothing is sent yet. Raises SetupError when key or endpoint cannot be used.
     """
     values = settings()
-    source, key = next(((name, values[name]) for name in names("API_KEY") if name in values), ("LANGSMITH_API_KEY", ""))
-    source, key = ("the argument api_key", api_key.strip(STRAY)) if api_key else (source, key)
+    source = next((name for name in names("API_KEY") if name in values), "LANGSMITH_API_KEY")
+    key = values.get(source, "")
+    if api_key:
+        source, key = "the argument api_key", api_key.strip(STRAY)
     endpoint = (endpoint or pick(values, "ENDPOINT") or DEFAULT_ENDPOINT).strip(STRAY).rstrip("/")
     if endpoint == local.ENDPOINT:
         (endpoint, web), key = local.stay_open(), ""
@@ -178,25 +180,24 @@ class PatientAdapter(HTTPAdapter):
         deadline = time.monotonic() + self.patience
         pause = FIRST_PAUSE
         while True:
-            wait = pause * random.uniform(0.5, 1)
+            response = failure = None
             try:
                 response = read(super().send(request, *args, **kwargs), deadline)
-                is_page = response.ok and not is_json(response) and self.is_known and not page_is_answer
-                if not is_page and (response.status_code not in PASSING or is_quota(response)):
-                    self.is_known = self.is_known or (response.ok and is_json(response))
+                is_page = response.ok and not is_json(response)
+                if not (is_page and self.is_known and not page_is_answer or is_passing(response)):
+                    self.is_known = self.is_known or response.ok and not is_page
                     return response
                 reason = f"answered {response.status_code}{' with a page' if is_page else ''}"
-                left = deadline - time.monotonic()
-                wait = retry_after(response) or min(wait, left)
-                if left <= 0 or wait > left:
-                    return response
             except (requests.ConnectionError, requests.Timeout) as error:
-                left = deadline - time.monotonic()
-                wait = min(wait, left)
-                is_down = not self.is_known and is_nobody(error)
-                if isinstance(error, requests.exceptions.SSLError) or left <= 0 or is_down:
+                if isinstance(error, requests.exceptions.SSLError) or is_nobody(error) and not self.is_known:
                     raise
-                reason = f"got no answer ({type(error).__name__})"
+                failure, reason = error, f"got no answer ({type(error).__name__})"
+            left = deadline - time.monotonic()
+            wait = (response is not None and retry_after(response)) or min(pause * random.uniform(0.5, 1), left)
+            if left <= 0 or wait > left:
+                if failure:
+                    raise failure
+                return response  # type: ignore[return-value]
             if wait > 4:
                 log.warning("%s %s %s, trying again in %.0f s", request.method, request.path_url[:60], reason, wait)
             time.sleep(wait)
@@ -226,10 +227,10 @@ def is_json(response: requests.Response) -> bool:
     return not response.content or kind.startswith("application/json") or response.content.lstrip()[:1] in b"{["
 
 
-def is_quota(response: requests.Response) -> bool:
-    """Whether a 429 says that the plan's quota is used up, which no waiting helps."""
-    said = response.content.lower()
-    return response.status_code == 429 and any(words in said for words in QUOTA)
+def is_passing(response: requests.Response) -> bool:
+    """Whether waiting may help; not when a 429 says that the plan's quota is used up."""
+    is_quota = response.status_code == 429 and any(words in response.content.lower() for words in QUOTA)
+    return response.status_code in PASSING and not is_quota
 
 
 def is_nobody(error: requests.RequestException) -> bool:
@@ -328,10 +329,8 @@ def server_words(response: requests.Response) -> str:
 
 def advice(api: LangSmith, response: requests.Response) -> str:
     if response.status_code in (401, 403):
-        return (
-            f" (key from {api.key_source}, endpoint {api.url}: is it a current key of this region and workspace, "
-            "and is LANGSMITH_WORKSPACE_ID set when the key has several?)"
-        )
+        key = f"key from {api.key_source}, endpoint {api.url}"
+        return f" ({key}: is it current, of this region, and of this workspace or LANGSMITH_WORKSPACE_ID?)"
     return " (set LANGSMITH_ENDPOINT to the address it points to)" if response.is_redirect else ""
 
 

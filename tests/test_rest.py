@@ -378,7 +378,7 @@ def test_server_that_is_no_langsmith_is_told_from_one(http, api, answer):
     http.get(f"{URL}/datasets", json=answer)
 
     with pytest.raises(connection.SetupError, match=f"{URL} answers, but not as LangSmith would"):
-        rest.get_or_create_dataset(api, "capitals")
+        rest.find_dataset(api, "capitals")
 
 
 def texts_of(error):
@@ -615,26 +615,24 @@ def test_dataset_is_found_by_its_exact_name(http, api):
     """A server may give more than was asked for."""
     http.get(f"{URL}/datasets", json=[{"name": "capitals-eu"}, DATASET])
 
-    assert rest.get_or_create_dataset(api, "capitals") == (DATASET, False)
+    assert rest.find_dataset(api, "capitals") == DATASET
 
 
 def test_dataset_is_created_when_missing(http, api):
-    http.get(f"{URL}/datasets", json=[])
     http.post(f"{URL}/datasets", json=DATASET)
 
-    assert rest.get_or_create_dataset(api, "capitals") == (DATASET, True)
+    assert rest.create_dataset(api, "capitals") == (DATASET, True)
 
 
 def test_dataset_that_somebody_else_created_first_is_taken(http, api):
     """Two processes may start at once."""
-    http.get(f"{URL}/datasets", json=[])
     http.post(f"{URL}/datasets", status=409, json={"detail": "Dataset with this name already exists."})
     http.get(f"{URL}/datasets", json=[DATASET])
 
-    assert rest.get_or_create_dataset(api, "capitals") == (DATASET, False)
+    assert rest.create_dataset(api, "capitals") == (DATASET, False)
 
 
-@pytest.mark.parametrize(("status", "lookups"), [(409, 2), (422, 1)])
+@pytest.mark.parametrize(("status", "lookups"), [(409, 1), (422, 0)])
 def test_dataset_that_cannot_be_created_is_an_error(http, api, status, lookups):
     """In the server's words; only a conflict is worth a second look."""
     for _ in range(lookups):
@@ -642,7 +640,7 @@ def test_dataset_that_cannot_be_created_is_an_error(http, api, status, lookups):
     http.post(f"{URL}/datasets", status=status, json={"detail": "no"})
 
     with pytest.raises(requests.HTTPError, match=f"POST /datasets answered {status}: no"):
-        rest.get_or_create_dataset(api, "capitals")
+        rest.create_dataset(api, "capitals")
 
 
 def test_runs_that_are_there_already_are_fine(http, api):

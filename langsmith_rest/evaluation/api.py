@@ -41,6 +41,12 @@ def find_dataset(api: LangSmith, name: str) -> dict:
     raise NotFound(f"No dataset {name!r}{offer(name, known) or ': there are none yet.'}")
 
 
+def get_or_create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
+    """The dataset of that name, and whether it was created just now."""
+    found = rest.find_dataset(api, name)
+    return (found, False) if found else rest.create_dataset(api, name)
+
+
 def server_time(api: LangSmith) -> datetime:
     """The server's clock, rounded up to a second; ours if the server does not say."""
     said = connection.send(api, "GET", "/info").headers.get("Date")

@@ -40,7 +40,7 @@ def push_experiment(
     What `target` refuses is in `rejected`, as when recording.
     """
     dataset = further.read_dataset(source, session["reference_dataset_id"])
-    of_target, _ = rest.get_or_create_dataset(target, dataset["name"])
+    of_target, _ = further.get_or_create_dataset(target, dataset["name"])
     created, refused = push_examples(source, target, dataset["id"], of_target["id"], mask)
     results = Results(source, dataset["id"], session, of_target["id"], mask)
     metadata = (session.get("extra") or {}).get("metadata") or None

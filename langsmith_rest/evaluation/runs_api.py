@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import PAGE
@@ -87,18 +88,8 @@ def query_runs(
     old |= {V1_CONDITIONS.get(name, name): value for name, value in conditions.items()}
     for first, last in reversed(list(connection.spans(since, until))):  # v2 looks back 24 h unless it is told
         bounds = {"min_start_time": first.isoformat(), "max_start_time": last.isoformat()}
-        cursor: dict[str, str] = {}
-        while True:
-            take_turn(api)
-            v2 = ("POST", "/api/v2/runs/query", {"json": {**new, **bounds, **cursor}})
-            v1 = ("POST", "/runs/query", {"json": {**old, **cursor}})
-            page = connection.either(api, "runs", v2=v2, v1=v1)
-            runs = page["items"] if "items" in page else [v2_run(run) for run in page["runs"]]
-            yield from runs
-            following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
-            if not following or not runs or following == cursor.get("cursor"):
-                break
-            cursor = {"cursor": following}
+        for run in rest.run_pages(api, {**new, **bounds}, old, lambda: take_turn(api)):
+            yield v2_run(run) if "runs v2" in api.missing else run
         if "runs v2" in api.missing:  # v1 was asked for all of the time
             return
 

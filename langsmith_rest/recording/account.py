@@ -1,11 +1,12 @@
 """What became of every result: the counts, what was refused, what is missing, and whether it can be read back."""
 
+import struct
 import uuid
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import groupby
 from time import monotonic, sleep
 from typing import Any
 
@@ -19,6 +20,9 @@ from langsmith_rest.recording.sources import Source
 from langsmith_rest.recording.tally import Tally
 
 READ_BACK_SECONDS = 120
+SENT = struct.Struct("=I16sB")  # a result's number, the id of its root, how much feedback of it: 21 bytes
+
+Json = Mapping[str, Any]
 
 
 @dataclass
@@ -41,13 +45,8 @@ class Recording:
 
     def rows(self) -> list[dict[str, Any]]:
         """The counts of this recording as one flat row, for a data frame."""
-        return [
-            {
-                "experiment": self.experiment_name,
-                **{name: getattr(self, name) for name in COUNTS},
-                "rejected": len(self.rejected),
-            }
-        ]
+        counts = {name: getattr(self, name) for name in COUNTS}
+        return [{"experiment": self.experiment_name, **counts, "rejected": len(self.rejected)}]
 
     def _repr_html_(self) -> str:
         return notebooks.table(self.rows(), f"{self.experiment_name} in {self.dataset_name}", self.url)
@@ -73,9 +72,7 @@ class Account:
         self.recording, self.source, self.on_progress = recording, source, on_progress
         self.known_runs, self.is_resumed = 0, False  # what the experiment had before this call
         self.last_end = bodies.timestamp(bodies.EPOCH)
-        self._refused: list[dict[str, Any]] = []  # by the server
-        # Of the results that this call sent: number, run id, how much feedback; 21 bytes each.
-        self._numbers, self._ids, self._feedback = array("I"), bytearray(), bytearray()
+        self._sent = bytearray()  # SENT of each result that this call sent
 
     def add(self, batch: Batch) -> None:
         """Add what became of a batch to what became of all."""
@@ -83,11 +80,10 @@ class Account:
             setattr(self.recording, name, getattr(self.recording, name) + number)
         for result in batch.results:
             if (result.is_sent or result.feedback_sent) and result.state == "recorded":
-                self._numbers.append(result.number)
-                self._ids += bytes.fromhex(result.root.id.replace("-", ""))
-                self._feedback.append(min(result.feedback_sent, 255))
+                run_id = bytes.fromhex(result.root.id.replace("-", ""))
+                self._sent += SENT.pack(result.number, run_id, min(result.feedback_sent, 255))
                 self.last_end = max(self.last_end, result.root.end_time)
-        self._refused += batch.rejected
+        self.recording.rejected += batch.rejected
         self.recording.results += len(batch.results)
         if self.on_progress:
             self.on_progress(self.recording.results + len(self.source.rejected), self.source.count)
@@ -95,7 +91,7 @@ class Account:
     @property
     def has_changed(self) -> bool:
         """Whether this call sent anything."""
-        return bool(self._numbers) or self.recording.feedback > 0
+        return bool(self._sent) or self.recording.feedback > 0
 
     def close(self) -> Recording:
         """Return the recording once all is said and done; raises what broke the source, or says what never came."""
@@ -107,70 +103,62 @@ class Account:
             raise RecordingError(message, recording)
         return recording
 
-    def read_back(
-        self, api: LangSmith, dataset: Mapping[str, Any], session: Mapping[str, Any], counted: Future[Any]
-    ) -> None:
+    def read_back(self, api: LangSmith, dataset: Json, session: Json, counted: Future[Any]) -> None:
         """Wait until all that was sent can be read; reject the results of which something does not appear.
 
-        `counted` is the dataset as it is now.
+        Counts tell while nobody else records here; else, and where a server does not count, ids do. `counted` is the
+        dataset as it is now.
         """
         deadline, pause = monotonic() + READ_BACK_SECONDS, 0.2
-        while self._numbers:
+        while self._sent:
             is_late = monotonic() + pause > deadline
             stats = rest.read_session(api, session["id"])
             missing = self._missing_runs(api, session, stats.get("run_count"), is_late)
-            missing = (
-                missing or self._missing_feedback(api, stats) or self._missing_examples(api, dataset, session, counted)
-            )
+            missing = missing or self._missing_feedback(api, stats)
+            missing = missing or self._missing_examples(api, dataset, session, counted)
             if not missing or is_late:
                 reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
-                self._refused += [{"result": number, "reason": reason} for number in missing]
+                self.recording.rejected += [{"result": number, "reason": reason} for number in missing]
                 return
             sleep(pause)
             pause = min(1.5 * pause, 10)
 
-    # Counts tell while nobody else records here; else, and where a server does not count, ids do.
+    def _each_sent(self) -> Iterator[tuple[int, str, int]]:
+        return ((number, str(uuid.UUID(bytes=i)), count) for number, i, count in SENT.iter_unpack(self._sent))
 
-    def _missing_runs(self, api: LangSmith, session: Mapping[str, Any], count: int | None, is_late: bool) -> list[int]:
+    def _missing_runs(self, api: LangSmith, session: Json, count: int | None, is_late: bool) -> list[int]:
         """The results whose runs cannot be read; before it is late, any of them when there are too few."""
         expected = self.known_runs + self.recording.runs_recorded
         if count == expected:
             return []
         if count is not None and count < expected and not is_late:
-            return self._numbers[:1].tolist()
-        start = bodies.parse_time(session["start_time"]) or bodies.EPOCH
-        known = Tally(rest.list_run_ids(api, session["id"], start))
-        return [number for number, i in zip(self._numbers, self._run_ids(), strict=True) if i not in known]
+            return [next(self._each_sent())[0]]
+        known = Tally(rest.list_run_ids(api, session["id"], bodies.start_of(session)))
+        return [number for number, i, _ in self._each_sent() if i not in known]
 
-    def _missing_feedback(self, api: LangSmith, stats: Mapping[str, Any]) -> list[int]:
+    def _missing_feedback(self, api: LangSmith, stats: Json) -> list[int]:
         counts = [found.get("n") or 0 for found in (stats.get("feedback_stats") or {}).values()]
-        if sum(counts) == self.recording.feedback and not self.is_resumed or not any(self._feedback):
+        if not self.recording.feedback or sum(counts) == self.recording.feedback and not self.is_resumed:
             return []
-        found = Counter[str]()
-        for some in hundreds(ids := list(self._run_ids())):
-            found.update(item["run_id"] for item in rest.list_feedback(api, some))
-        sent = zip(self._numbers, ids, self._feedback, strict=True)
-        return [number for number, i, count in sent if found[i] < count]
+        expected = {i: (number, count) for number, i, count in self._each_sent() if count}
+        listed = (item for some in hundreds(list(expected)) for item in rest.list_feedback(api, some))
+        found = Counter(item["run_id"] for item in listed)
+        return [number for i, (number, count) in expected.items() if found[i] < count]
 
-    def _missing_examples(
-        self, api: LangSmith, dataset: Mapping[str, Any], session: Mapping[str, Any], counted: Future[Any]
-    ) -> list[int]:
+    def _missing_examples(self, api: LangSmith, dataset: Json, session: Json, counted: Future[Any]) -> list[int]:
         created = self.recording.examples_created
         before, after = dataset.get("example_count") or 0, (counted.result() or {}).get("example_count")
         if not created or after == before + created:
             return []
-        start = bodies.parse_time(session["start_time"]) or bodies.EPOCH
-        of_run = {run_id: i for run_id, i in rest.list_run_examples(api, session["id"], start)}
+        of_run = dict(rest.list_run_examples(api, session["id"], bodies.start_of(session)))
         known = Tally(known_examples(api, dataset["id"], sorted(set(of_run.values()))))
-        return [n for n, i in zip(self._numbers, self._run_ids(), strict=True) if of_run.get(i, i) not in known]
-
-    def _run_ids(self) -> Iterator[str]:
-        return (str(uuid.UUID(bytes=bytes(self._ids[at : at + 16]))) for at in range(0, len(self._ids), 16))
+        return [number for number, i, _ in self._each_sent() if of_run.get(i, i) not in known]
 
     def _complete(self) -> Recording:
         """The recording with the results that the source refused."""
         self.recording.results += len(self.source.rejected)
-        self.recording.rejected = sorted(self._refused + self.source.rejected, key=lambda one: one["result"])
+        self.recording.rejected += self.source.rejected
+        self.recording.rejected.sort(key=lambda one: one["result"])
         return self.recording
 
     def stopped(self, cause: Exception, under_way: list[Batch]) -> RecordingError:
@@ -197,10 +185,6 @@ class Account:
 
 def in_words(numbers: Iterable[int]) -> list[str]:
     """Numbers in ascending order as 3, 5-7."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and found[-1][-1] == number - 1:
-            found[-1][1:] = [number]
-        else:
-            found.append([number])
-    return ["-".join(map(str, run)) for run in found]
+    groups = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in groups]
+    return [f"{run[0]}-{run[-1]}" if run[1:] else str(run[0]) for run in runs]

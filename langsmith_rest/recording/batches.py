@@ -1,7 +1,7 @@
 """What travels together: up to 100 results or runs, some megabytes, or two seconds' worth."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
@@ -19,8 +19,7 @@ class Batch:
     """Results that travel together, and what became of them."""
 
     results: list[Prepared] = field(default_factory=list)
-    session: Mapping[str, Any] = field(default_factory=dict)  # the experiment that its first runs were made for
-    began: float = field(default_factory=monotonic)
+    began: float = 0  # when the first result came
     runs: int = 0
     size: int = 0  # characters
     earlier: list[Event] = field(default_factory=list)  # batches under way that may make examples this one uses
@@ -29,6 +28,7 @@ class Batch:
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, result: Prepared) -> None:
+        self.began = self.began or monotonic()
         self.results.append(result)
         self.runs += len(result.runs)
         self.size += len(result.text)

@@ -7,13 +7,14 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring as quoted
-from typing import Any
+from typing import Any, NamedTuple
 
 from langsmith_rest.recording.canonical import WRITERS, known_order
 from langsmith_rest.recording.results import Example, Feedback, Prepared, SentRun
+
+Json = Mapping[str, Any]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DNS = uuid.NAMESPACE_DNS.bytes
@@ -32,10 +33,7 @@ def encode(value: Any) -> bytes:
     return ENCODER.encode(value).encode()
 
 
-# ---------------------------------------------------------------- a result as text
-
-
-def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
+def canonical_fields(run: Json) -> dict[str, str]:
     """The sorted fields of a result as canonical JSON, without nulls, feedback and attachments."""
     fields = {}
     for name, _ in known_order(tuple(run)):
@@ -53,16 +51,11 @@ def canonical_fields(run: Mapping[str, Any]) -> dict[str, str]:
 
 def run_text(fields: Mapping[str, str]) -> str:
     """The text that the id of a result's run is made of."""
-    if "split" in fields or "example_metadata" in fields:
-        fields = {name: text for name, text in fields.items() if name not in OF_THE_EXAMPLE}
-    return canonical_result(fields)
+    return canonical_result({name: text for name, text in fields.items() if name not in OF_THE_EXAMPLE})
 
 
 def canonical_result(fields: Mapping[str, str]) -> str:
     return "{" + ",".join([f'"{name}":{text}' for name, text in fields.items()]) + "}"
-
-
-# ---------------------------------------------------------------- ids
 
 
 def uuid5(name: str) -> str:
@@ -104,9 +97,6 @@ def moment(time: datetime) -> tuple[str, str, str]:
     return text, f"{digits}Z", f"{milliseconds[:8]}-{milliseconds[8:]}-7"
 
 
-# ---------------------------------------------------------------- times
-
-
 def parse_time(value: str | datetime | None) -> datetime | None:
     """Read a text of RFC 3339 or a datetime as a time in UTC, which is also meant by one without offset; None stays.
 
@@ -128,7 +118,7 @@ def read_time(text: str) -> datetime:
     return datetime.fromisoformat(text.upper())
 
 
-def duration(run: Mapping[str, Any], start: datetime | None) -> timedelta:
+def duration(run: Json, start: datetime | None) -> timedelta:
     """How long a run took, by its end or its `latency` in seconds; nothing when it says neither."""
     end = parse_time(run.get("end_time"))
     return end - start if start and end else timedelta(seconds=run.get("latency") or 0)
@@ -137,6 +127,10 @@ def duration(run: Mapping[str, Any], start: datetime | None) -> timedelta:
 def timestamp(time: datetime) -> str:
     """A time in UTC (as `parse_time` gives it) as it is sent."""
     return time.isoformat(timespec="microseconds")
+
+
+def start_of(session: Json) -> datetime:
+    return parse_time(session["start_time"]) or EPOCH
 
 
 def session_start(earliest: datetime | None, longest: timedelta, now: datetime) -> datetime:
@@ -148,31 +142,19 @@ def session_start(earliest: datetime | None, longest: timedelta, now: datetime) 
     return start.replace(microsecond=0)
 
 
-# ---------------------------------------------------------------- the experiment and its examples
-
-
 def session(
     dataset_id: str, name: str, start: datetime, description: str | None, metadata: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The body of an experiment."""
-    body: dict[str, Any] = {
-        "id": experiment_id(dataset_id, name),
-        "name": name,
-        "start_time": timestamp(start),
-        "reference_dataset_id": dataset_id,
-    }
-    if description:
-        body["description"] = description
-    if metadata:
-        body["extra"] = {"metadata": metadata}
-    return body
+    body = {"id": experiment_id(dataset_id, name), "name": name, "start_time": timestamp(start)}
+    about = {"description": description, "extra": {"metadata": metadata} if metadata else None}
+    return body | {"reference_dataset_id": dataset_id} | {field: value for field, value in about.items() if value}
 
 
 def example(dataset_id: str, result: Prepared) -> Example:
     """The example of a result; without a body when the result names one that exists."""
-    if given := result.given.get("example_id"):
-        return Example(given, b"")
-    return new_example(dataset_id, result.fields)
+    given = result.given.get("example_id")
+    return Example(given, b"") if given else new_example(dataset_id, result.fields)
 
 
 def new_example(dataset_id: str, fields: Mapping[str, str]) -> Example:
@@ -185,7 +167,7 @@ def new_example(dataset_id: str, fields: Mapping[str, str]) -> Example:
     return Example(i, (",".join(parts) + "}").encode())
 
 
-def changed_example(known: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any] | None:
+def changed_example(known: Json, fields: Mapping[str, str]) -> dict[str, Any] | None:
     """The change that gives an example the split and metadata of a result; None when it has them."""
     metadata = dict(known.get("metadata") or {})
     splits = metadata.pop("dataset_split", ["base"])
@@ -197,69 +179,57 @@ def changed_example(known: Mapping[str, Any], fields: Mapping[str, str]) -> dict
     return {"id": known["id"], "metadata": wanted_metadata, "split": wanted}
 
 
-# ---------------------------------------------------------------- runs
+class Shared(NamedTuple):
+    """What the runs of a trace have in common."""
+
+    session_id: str
+    shift: timedelta  # how much later than they say they start
+    example: str = ""  # what ties the root to its example
 
 
-def trace(session: Mapping[str, Any], result: Prepared) -> list[SentRun]:
+def trace(session: Json, result: Prepared) -> list[SentRun]:
     """The runs of a result, the root last: once that is recorded, the whole tree is.
 
     A trace that started before its session is moved to the session's start, with its latencies kept and its times in
     the metadata; one without times starts there.
     """
-    start = parse_time(session["start_time"]) or EPOCH
-    own_start = parse_time(result.given.get("start_time"))
+    start, own_start = start_of(session), parse_time(result.given.get("start_time"))
     shift = max(start - own_start, ZERO) if own_start else ZERO
+    shared = Shared(session["id"], shift, f'"reference_example_id":"{result.example.id}",')
     name = f"{session['id']}-{result.example.id}-{result.text}-{result.occurrence}"
-    found = Trace(session["id"], shift, [])
-    found.add(result.given, result.fields, name, start, f'"reference_example_id":"{result.example.id}",')
-    return found.runs
+    return list(runs_of(shared, result.given, result.fields, name, start))
 
 
-@dataclass(slots=True)
-class Trace:
-    """The runs of one result while they are made."""
-
-    session_id: str
-    shift: timedelta
-    runs: list[SentRun]
-
-    def add(
-        self,
-        run: Mapping[str, Any],
-        fields: Mapping[str, str],
-        name: str,
-        start: datetime,
-        tie: str,
-        parent: SentRun | None = None,
-    ) -> None:
-        """Add a run after those below it; `start` is when it starts unless it says so, `tie` what only roots have."""
-        metadata, own_start = fields.get("metadata", "{}"), parse_time(run.get("start_time"))
-        took = duration(run, own_start)
-        if own_start:
-            start = own_start + self.shift
-            if self.shift:
-                metadata = with_original_times(metadata, fields, own_start + took)
-        end = start + took
-        i, (start_time, order, _) = run_id(name, start), moment(start)
-        end_time = start_time if end == start else timestamp(end)
-        trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
-        children = run.get("child_runs") or ()
-        run_type = fields.get("run_type") or ('"chain"' if children else '"llm"')
-        parts = [
-            f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}","session_id":"{self.session_id}",{tie}'
-            f'"name":{fields.get("name", run_type)},"run_type":{run_type},'
-            f'"start_time":"{start_time}","end_time":"{end_time}"'
-        ]
-        if parent:
-            parts.append(f'"parent_run_id":"{parent.id}"')
-        parts += [f'"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
-        if metadata != "{}":
-            parts.append(f'"extra":{{"metadata":{metadata}}}')
-        body = (",".join(parts) + "}").encode()
-        made = SentRun(i, trace_id, self.session_id, start_time, end_time, order, feedback_of(run), body)
-        for index, child in enumerate(children):
-            self.add(child, canonical_fields(child), f"{i}-{index}", start, "", made)
-        self.runs.append(made)
+def runs_of(
+    shared: Shared, run: Json, fields: Mapping[str, str], name: str, start: datetime, parent: SentRun | None = None
+) -> Iterator[SentRun]:
+    """Yield a run after those below it; `name` is what its id is made of, `start` when it starts unless it says so."""
+    metadata, own_start = fields.get("metadata", "{}"), parse_time(run.get("start_time"))
+    took = duration(run, own_start)
+    if own_start:
+        start = own_start + shared.shift
+        if shared.shift:
+            metadata = with_original_times(metadata, fields, own_start + took)
+    i, (start_time, order, _) = run_id(name, start), moment(start)
+    end_time = timestamp(start + took) if took else start_time
+    trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
+    children = run.get("child_runs") or ()
+    run_type = fields.get("run_type") or ('"chain"' if children else '"llm"')
+    parts = [
+        f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}","session_id":"{shared.session_id}",'
+        f'{"" if parent else shared.example}"name":{fields.get("name", run_type)},"run_type":{run_type},'
+        f'"start_time":"{start_time}","end_time":"{end_time}"'
+    ]
+    if parent:
+        parts.append(f'"parent_run_id":"{parent.id}"')
+    parts += [f'"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
+    if metadata != "{}":
+        parts.append(f'"extra":{{"metadata":{metadata}}}')
+    body = (",".join(parts) + "}").encode()
+    made = SentRun(i, trace_id, shared.session_id, start_time, end_time, order, feedback_of(run), body)
+    for index, child in enumerate(children):
+        yield from runs_of(shared, child, canonical_fields(child), f"{i}-{index}", start, made)
+    yield made
 
 
 def with_original_times(metadata: str, fields: Mapping[str, str], end: datetime) -> str:
@@ -269,21 +239,14 @@ def with_original_times(metadata: str, fields: Mapping[str, str], end: datetime)
     return f"{metadata[:-1]}{',' if len(metadata) > 2 else ''}{original}}}"
 
 
-# ---------------------------------------------------------------- feedback
-
-
-def feedback_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def feedback_of(result: Json) -> list[dict[str, Any]]:
     """The feedback of a result as a list; `{key: score}` is the short form. What holds only nulls was not scored."""
-    given = result.get("feedback")
-    if not given:
-        return []
-    if isinstance(given, dict):
-        given = list(long_form(given))
-    return [
-        {**item, "score": rounded(item["score"])} if isinstance(item.get("score"), float) else item
-        for item in given
-        if item.get("error") or any(item.get(name) is not None for name in MARKS)
-    ]
+    given = result.get("feedback") or ()
+    items = [dict(item) for item in (long_form(given) if isinstance(given, dict) else given)]
+    for item in items:
+        if "score" in item:
+            item["score"] = rounded(item["score"])
+    return [item for item in items if item.get("error") or any(item.get(name) is not None for name in MARKS)]
 
 
 def rounded(score: Any) -> Any:
@@ -291,10 +254,9 @@ def rounded(score: Any) -> Any:
     return round(score, 4) + 0.0 if isinstance(score, float) else score  # + 0.0: no minus zero
 
 
-def long_form(scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def long_form(scores: Json) -> Iterator[dict[str, Any]]:
     """`{key: score}` as a list; a text is a `value`, for it cannot be averaged."""
-    for key, score in scores.items():
-        yield {"key": key, "value" if isinstance(score, str) else "score": score}
+    return ({"key": key, "value" if isinstance(score, str) else "score": score} for key, score in scores.items())
 
 
 def feedback(runs: list[SentRun]) -> list[Feedback]:

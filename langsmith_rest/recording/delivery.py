@@ -35,9 +35,10 @@ class Delivery:
         self._pool = ThreadPoolExecutor(CONNECTIONS)
         self._under_way: deque[tuple[Batch, Future[None]]] = deque()
         self._batch = Batch()
+        self.session: Mapping[str, Any] = {}  # the experiment, once it is opened
         self._examples = Tally()
         self._abreast = ABREAST
-        self._began, self._is_known = monotonic(), False
+        self._began = monotonic()
         self._lock, self._over = Lock(), Event()
 
     def __enter__(self) -> "Delivery":
@@ -53,27 +54,17 @@ class Delivery:
         """Create the experiment unless it was found, while examples travel already."""
         if monotonic() - self._began > NEAR_SECONDS:
             self._abreast = MOST_ABREAST
-        self._session: Mapping[str, Any] = found or session
-        self._opening = self._pool.submit(open_session, self.api, session, found)
-        self._sender = Sender(self.api, dataset["id"], is_new, self._opening)
+        opening = self._pool.submit(open_session, self.api, session, found)
+        # As it is, or as it will be: if it turns out to exist with another start, the sender makes runs again.
+        # A result that may change meanwhile waits instead.
+        self.session = found or session if self.source.is_stable else opening.result().session
+        self._sender = Sender(self.api, dataset["id"], is_new, self.session, opening)
         Thread(target=self._flush_in_time, daemon=True).start()
-
-    @property
-    def session(self) -> Mapping[str, Any]:
-        """The experiment: as it was answered, or, while that is awaited, as it will be unless it exists already.
-
-        When it turns out to exist, with another start, runs are made again; a result that may change waits instead.
-        """
-        if not self._is_known and (self._opening.done() or not self.source.is_stable):
-            self._session, self._is_known = self._opening.result().session, True
-        return self._session
 
     def add(self, result: Prepared) -> None:
         """Take a result along; waits while too many batches are under way."""
         with self._lock:
             result.makes_example = bool(result.example.body) and not self._examples.add(result.example.id)
-            if not self._batch.results:
-                self._batch = Batch(session=self._session)
             self._batch.add(result)
             is_ready = self._batch.is_full or self._batch.is_due
             if is_ready:
@@ -88,7 +79,7 @@ class Delivery:
             if self._batch.results:
                 self._send()
         self._settle(0)
-        opened = self._opening.result()
+        opened = self._sender.opening.result()
         self.account.known_runs, self.account.is_resumed = len(opened.existing), opened.is_resumed
         return opened.session
 

@@ -40,14 +40,13 @@ def open_session(api: LangSmith, session: dict[str, Any], found: dict[str, Any] 
         if not found:
             return Opened(rest.create_session(api, session), Tally(), False)
     except requests.HTTPError as error:
-        if error.response.status_code != 409:
+        if status_of(error) != 409:
             raise
         found = rest.find_session(api, name=session["name"]) or rest.find_session(api, id=session["id"])
         if not found:
             raise
         refuse_taken(found, session["reference_dataset_id"])
-    start = bodies.parse_time(found["start_time"]) or bodies.EPOCH
-    return Opened(found, Tally(rest.list_run_ids(api, found["id"], start)), True)
+    return Opened(found, Tally(rest.list_run_ids(api, found["id"], bodies.start_of(found))), True)
 
 
 def refuse_taken(session: Mapping[str, Any], dataset_id: str | None) -> None:
@@ -65,6 +64,7 @@ class Sender:
     api: LangSmith
     dataset_id: str
     is_new_dataset: bool
+    session: Mapping[str, Any]  # the experiment that runs are made for
     opening: Future[Opened]
     refused_examples: dict[str, str] = field(default_factory=dict)
 
@@ -111,8 +111,10 @@ class Sender:
 
     def send_runs(self, batch: Batch) -> None:
         opened = self.opening.result()
-        if any(opened.session[name] != batch.session[name] for name in ("id", "start_time")):
-            rebuild(batch, opened.session)
+        if any(opened.session[name] != self.session[name] for name in ("id", "start_time")):
+            for result in batch.results:  # somebody else made the experiment: its start decides times and ids
+                result.runs = bodies.trace(opened.session, result)
+                result.feedback = bodies.feedback(result.runs)
         too_late = bodies.timestamp(datetime.now(UTC) - LAST_CALL)
         for result in batch.results:
             if result.state:
@@ -130,29 +132,15 @@ class Sender:
                 result.is_sent = True
 
         def post(results: Sequence[Prepared]) -> None:
-            for request in packed([[run.body for run in result.runs] for result in results], RUN_BYTES):
+            flat = [[run.body for run in result.runs] for result in results if not result.given.get("attachments")]
+            for request in packed(flat, RUN_BYTES):
                 rest.create_runs(self.api, request)
+            for result in results:
+                if result.given.get("attachments"):
+                    rest.create_parts(self.api, parts_of(result))
             batch.counts["runs_recorded"] += len(results)
 
-        sent = [result for result in batch.results if result.is_sent]
-        post_or_halve(post, [result for result in sent if not result.given.get("attachments")], batch.reject)
-        for result in sent:
-            if result.given.get("attachments"):
-                self.send_with_files(batch, result)
-
-    def send_with_files(self, batch: Batch, result: Prepared) -> None:
-        """Send the runs of a result and its attachments in a request of their own."""
-
-        def post(results: Sequence[Prepared]) -> None:
-            rest.create_runs_with_files(self.api, parts)
-            batch.counts["runs_recorded"] += len(results)
-
-        try:
-            parts = parts_of(result)
-        except OSError as error:  # it was there when the results were checked
-            batch.reject(result, f"its attachment cannot be read: {error.filename} ({error.strerror})")
-            return
-        post_or_halve(post, [result], batch.reject)
+        post_or_halve(post, [result for result in batch.results if result.is_sent], batch.reject)
 
     def send_feedback(self, batch: Batch) -> None:
         units = [(result, result.feedback) for result in batch.results if result.feedback and not result.state]
@@ -191,16 +179,6 @@ def differs(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     return any(a != b and not (isinstance(a, float) and isinstance(b, int) and a == float(b)) for a, b in pairs)
 
 
-def rebuild(batch: Batch, session: Mapping[str, Any]) -> None:
-    """Make the runs of a batch again: the experiment exists already, and its start decides times and ids."""
-    for result in batch.results:
-        result.runs = bodies.trace(session, result)
-        result.feedback = bodies.feedback(result.runs)
-
-
-# ---------------------------------------------------------------- examples
-
-
 def known_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Those of the examples that a dataset has, by their ids."""
     return {found["id"]: found for some in hundreds(ids) for found in rest.list_examples(api, dataset_id, some)}
@@ -219,7 +197,7 @@ def create_examples(api: LangSmith, dataset_id: str, examples: Collection[Exampl
                 rest.create_examples(api, request)
         except requests.HTTPError as error:
             ids = [example.id for example in some]
-            known = known_examples(api, dataset_id, ids) if error.response.status_code == 409 else {}
+            known = known_examples(api, dataset_id, ids) if status_of(error) == 409 else {}
             if not known:
                 raise
             existing.update(known)
@@ -229,15 +207,9 @@ def create_examples(api: LangSmith, dataset_id: str, examples: Collection[Exampl
     return len(examples) - len(existing) - len(refused), refused
 
 
-# ---------------------------------------------------------------- feedback
-
-
 def create_feedback(api: LangSmith, items: Iterable[Mapping[str, Any]]) -> None:
     """Create up to 100 pieces of feedback."""
     rest.create_feedback(api, {item["id"]: bodies.encode(item) for item in items})
-
-
-# ---------------------------------------------------------------- halving
 
 
 def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], refuse: Callable[..., None]) -> None:
@@ -245,8 +217,8 @@ def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], r
     try:
         if units:
             post(units)
-    except requests.HTTPError as error:
-        if error.response.status_code not in REFUSED:
+    except OSError as error:  # a refusal (those of `requests` are OSErrors), or a file that cannot be read any more
+        if isinstance(error, requests.RequestException) and status_of(error) not in REFUSED:
             raise
         if len(units) == 1:
             refuse(units[0], str(error))
@@ -254,3 +226,8 @@ def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], r
         half = len(units) // 2
         post_or_halve(post, units[:half], refuse)
         post_or_halve(post, units[half:], refuse)
+
+
+def status_of(error: requests.RequestException) -> int:
+    """The status that an error was answered with; 0 when there was no answer."""
+    return error.response.status_code if error.response is not None else 0

@@ -4,7 +4,6 @@ import pytest
 
 import localsmith
 import recorder
-import rest
 from langsmith_rest import connection
 from langsmith_rest.evaluation import api as calls
 from langsmith_rest.evaluation import runs_api
@@ -61,7 +60,7 @@ def test_runs_come_in_the_v2_form_whichever_api_serves_them(api):
 def test_an_experiment_is_found_by_name_and_by_id(api):
     """Both ways lead to the same experiment, within its dataset only."""
     recording = recorder.record_langsmith_experiment("lab", RESULTS[:2], experiment_name="first", langsmith=api)
-    other, _ = rest.get_or_create_dataset(api, "other")
+    other, _ = calls.get_or_create_dataset(api, "other")
 
     by_name, by_id = calls.find_experiment(api, "first"), calls.find_experiment(api, recording.experiment_id)
 

@@ -749,7 +749,7 @@ def test_experiment_that_is_too_old_is_not_resumed(server, faults, command):
     server.app.extensions["localsmith"].switches.clock = lambda: now - 25 * 3600
     start = datetime.now(UTC) - timedelta(hours=25)
     api = connection.connect(server.url)
-    dataset, _ = rest.get_or_create_dataset(api, "d")
+    dataset, _ = rest.create_dataset(api, "d")
     session = bodies.session(dataset["id"], "e", start, None, None)
     rest.create_session(api, session)
 

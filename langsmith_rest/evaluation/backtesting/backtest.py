@@ -9,7 +9,7 @@ import recorder
 import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import chunks
+from langsmith_rest.evaluation.api import chunks, get_or_create_dataset
 from langsmith_rest.evaluation.backtesting.choosing import Chosen, Runs
 from langsmith_rest.evaluation.backtesting.copied_feedback import copy_all_feedback
 from langsmith_rest.evaluation.backtesting.masking import Mask
@@ -62,7 +62,7 @@ def convert_runs_to_test(
     if mask:
         try_mask(api, runs, load_child_runs, mask)
     name = test_project_name or f"{dataset_name}-baseline"
-    dataset, _ = rest.get_or_create_dataset(api, dataset_name)
+    dataset, _ = get_or_create_dataset(api, dataset_name)
     session = rest.find_session(api, name=name)
     if session:
         refuse_taken(session, dataset["id"])

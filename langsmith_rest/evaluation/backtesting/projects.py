@@ -146,9 +146,8 @@ def traces_of(file: ResultFile, session_id: str, start: datetime, placing: Placi
         own_start = parse_time(result.get("start_time"))
         begins = placing.of(own_start) if own_start else start
         name = f"{session_id}-{text}-{counts.add(text)}"
-        trace = bodies.Trace(session_id, begins - (own_start or begins), [])
-        trace.add(result, fields, name, begins, tie="")  # production knows no examples
-        yield trace.runs, trace.shift
+        shared = bodies.Shared(session_id, begins - (own_start or begins))  # production knows no examples
+        yield list(bodies.runs_of(shared, result, fields, name, begins)), shared.shift
 
 
 def load_feedback(api: LangSmith, traces: list[Runs]) -> None:

@@ -8,6 +8,7 @@ from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import (
     UUID,
     find_dataset,
+    get_or_create_dataset,
     list_examples,
     read_dataset,
     server_time,
@@ -18,7 +19,6 @@ from langsmith_rest.recording.batches import hundreds
 from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.sending import create_examples
 from langsmith_rest.wording import alike, counted
-from rest import get_or_create_dataset
 from rest import list_examples as list_known_examples
 
 FIELDS = ("id", "created_at", "modified_at", "name", "dataset_id", "metadata", "inputs", "outputs", "attachment_urls")

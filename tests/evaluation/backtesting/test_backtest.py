@@ -364,7 +364,7 @@ def test_new_production_runs_only_add(api, load, convert):
 def test_a_baseline_of_last_week_can_be_added_to(api, load, convert):
     """Its start is too long ago to move runs there, so they go where LangSmith takes them; again adds nothing."""
     load([production_run(n) for n in range(3)])
-    dataset, _ = rest.get_or_create_dataset(api, "questions")
+    dataset, _ = calls.get_or_create_dataset(api, "questions")
     start = datetime.now(UTC) - timedelta(days=7)
     rest.create_session(api, bodies.session(dataset["id"], "questions-baseline", start, None, None))
 

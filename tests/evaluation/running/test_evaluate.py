@@ -719,7 +719,7 @@ def test_the_same_problem_of_many_examples_is_said_once(run):
 
 def test_attachments_of_examples(api, run):
     """A target and an evaluator that ask for them get the files' names and where to read them."""
-    dataset_id = rest.get_or_create_dataset(api, "squares")[0]["id"]
+    dataset_id = calls.get_or_create_dataset(api, "squares")[0]["id"]
     example_id = "00000000-0000-4000-8000-000000000001"
     parts = [(example_id, {}), (f"{example_id}.inputs", {"n": 2}), (f"{example_id}.attachment.note", b"four")]
     body, headers = multipart(parts)
