@@ -20,8 +20,8 @@ from langsmith_rest.evaluation.backtesting.masking import Mask, guarded, masked,
 from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
-from langsmith_rest.recording.attachments import beside
 from langsmith_rest.recording.files import ResultFile, from_cells, rename
+from langsmith_rest.recording.results import Unreadable
 from langsmith_rest.recording.sources import CheckedFile
 from langsmith_rest.wording import Say, typed
 
@@ -99,6 +99,26 @@ def open_source(
             " --map reference_outputs.NAME=NAME."
         )
     return [Opened(results, "stdin" if name == "-" else Path(name).stem, mapper=mapper)]
+
+
+def beside(result: Any, folder: Path) -> Any:
+    """A result of a file, whose paths start in that file's folder and stay below it.
+
+    Whoever wrote the file cannot make us send other files of this machine.
+    """
+    given = result.get("attachments") if isinstance(result, dict) else None
+    if not isinstance(given, dict):
+        return result
+    found = {}
+    for name, item in given.items():
+        path = item.get("path") if isinstance(item, dict) else None
+        if isinstance(path, str):
+            full = (folder / path).resolve()
+            if not full.is_relative_to(folder.resolve()):
+                return Unreadable(f"'attachments.{name}': {path} is not below the folder of this file")
+            item = {**item, "path": str(full)}
+        found[name] = item
+    return {**result, "attachments": found}
 
 
 def imported(name: str, found: importers.Found, say: Say) -> list[Opened]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
@@ -12,7 +13,6 @@ import requests
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.attachments import parts_of
 from langsmith_rest.recording.batches import Batch, hundreds, packed
 from langsmith_rest.recording.results import Example, Feedback, Prepared
 from langsmith_rest.recording.tally import Tally
@@ -177,6 +177,13 @@ def differs(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     """Whether feedback says something else than it does on the server, which keeps scores as floats."""
     pairs = [(known.get(name), body.get(name)) for name in bodies.MARKS]
     return any(a != b and not (isinstance(a, float) and isinstance(b, int) and a == float(b)) for a, b in pairs)
+
+
+def parts_of(result: Prepared) -> list[tuple[str, bytes, str]]:
+    """The runs of a result, and the files of its root, as the parts of one request."""
+    runs = [(f"post.{run.id}", run.body, "application/json") for run in result.runs]
+    files = [(name, Path(given["path"]), given["mime_type"]) for name, given in result.given["attachments"].items()]
+    return runs + [(f"attachment.{result.root.id}.{name}", path.read_bytes(), kind) for name, path, kind in files]
 
 
 def known_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ import requests
 
 from langsmith_rest import connect, connection, record_langsmith_experiment
 from langsmith_rest.commands import main
-from langsmith_rest.recording import attachments
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
 PNG = base64.b64decode(
@@ -64,11 +64,14 @@ def test_the_page_of_the_run_shows_the_image(api):
 @pytest.mark.parametrize(
     ("result", "problem"),
     [
-        (attached(path="none.png"), "'attachments.photo': there is no file none.png"),
-        (attached(path="."), "there is no file ."),
+        (attached(path="none.png"), "'attachments.photo.path' is the text 'none.png', expected the path of a file"),
+        (attached(path="."), "is the text '.', expected the path of a file"),
         (attached(name="a.b"), "'attachments.a.b': a name has 1 to 128 characters and no dot"),
-        (attached(mime_type="photo"), "'mime_type' is not a type such as image/png"),
-        (attached(mime_type="image/png\r\nX: y"), "'mime_type' is not a type"),
+        (
+            attached(mime_type="photo"),
+            "'attachments.photo.mime_type' is the text 'photo', expected a type such as",
+        ),
+        (attached(mime_type="image/png\r\nX: y"), "expected a type such as image/png"),
         ({**attached(), "attachments": {"photo": "photo.png"}}, "expected {'mime_type': ..., 'path': ...}"),
         ({**attached(), "attachments": ["photo.png"]}, "'attachments' is a list"),
         (attached(child_runs=[attached()]), "unknown field 'child_runs[0].attachments'"),
@@ -84,19 +87,19 @@ def test_what_cannot_be_attached_is_said_before_anything_is_sent(api, result, pr
     assert problem in str(error.value)
 
 
-def test_too_many_bytes_are_refused(api, monkeypatch):
+def test_too_many_bytes_are_refused(api):
     """All attachments of a result travel in one request."""
-    monkeypatch.setattr(attachments, "MOST_BYTES", 10)
     Path("photo.png").write_bytes(PNG)
+    os.truncate("photo.png", 21_000_000)
 
-    with pytest.raises(ValueError, match="'attachments' have 0 MB, at most 0 MB are recorded"):
+    with pytest.raises(ValueError, match="'attachments' have 21 MB, at most 20 MB are recorded"):
         record_langsmith_experiment("photos", [attached()], langsmith=api)
 
 
 def test_a_file_that_is_gone_rejects_its_result_alone(api, monkeypatch):
     """What was there when results were checked may be gone when they are sent."""
     Path("photo.png").write_bytes(PNG)
-    monkeypatch.setattr(attachments.Path, "read_bytes", gone)
+    monkeypatch.setattr(Path, "read_bytes", gone)
 
     results = [attached(), {"inputs": {"q": 2}, "outputs": {"a": 3}}]
     recording = record_langsmith_experiment("photos", results, experiment_name="first", langsmith=api)

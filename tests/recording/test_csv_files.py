@@ -67,7 +67,7 @@ def test_cells_become_what_they_were(in_folder, capsys):
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        (["question,output", "2+2?,4"], "results.csv, line 2: unknown field 'question': put it into 'inputs'"),
+        (["question,output", "2+2?,4"], "results.csv, line 2: unknown field 'question': known are inputs, "),
         (["question,output", "2+2?,4"], "record results.csv --map inputs.question=question\n"),
         (["input,ouput", "2+2?,4"], "results.csv, line 2: unknown field 'ouput': did you mean 'outputs'?"),
         (["input,output,model", "2+2?,4,m"], "--map metadata.ls_model_name=model\n"),
