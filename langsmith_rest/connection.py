@@ -52,8 +52,13 @@ class LangSmith:
 
     @property
     def root(self) -> str:
-        """The endpoint without a trailing /api/v1 or /api; routes of the v2 API start here."""
-        return self.url.removesuffix("/api/v1").removesuffix("/api")
+        """Where the routes of the v2 API start."""
+        return root_of(self.url)
+
+
+def root_of(endpoint: str) -> str:
+    """An endpoint without a trailing /api/v1 or /api. A server has its pages here; the cloud has hosts of their own."""
+    return endpoint.removesuffix("/api/v1").removesuffix("/api")
 
 
 def connect(
@@ -65,10 +70,8 @@ def connect(
     does not follow from the endpoint. Nothing is sent yet. Raises SetupError when key or endpoint cannot be used.
     """
     values = settings()
-    source = next((name for name in names("API_KEY") if name in values), "LANGSMITH_API_KEY")
-    key = values.get(source, "")
-    if api_key:
-        source, key = "the argument api_key", api_key.strip(STRAY)
+    known = next((name for name in names("API_KEY") if name in values), "LANGSMITH_API_KEY")
+    source, key = ("the argument api_key", api_key.strip(STRAY)) if api_key else (known, values.get(known, ""))
     endpoint = (endpoint or pick(values, "ENDPOINT") or DEFAULT_ENDPOINT).strip(STRAY).rstrip("/")
     if endpoint == local.ENDPOINT:
         (endpoint, web), key = local.stay_open(), ""
@@ -82,7 +85,8 @@ def connect(
     if not (workspace_id.isascii() and workspace_id.isprintable()):
         raise SetupError("LANGSMITH_WORKSPACE_ID holds characters that no id has: copy it again.")
     headers = {"x-api-key": key or "no-key"} | ({"X-Tenant-Id": workspace_id} if workspace_id else {})
-    return LangSmith(endpoint, web or web_url(endpoint), open_session(endpoint, headers, values), source)
+    web = web or root_of(endpoint).replace("api.smith.langchain.com", "smith.langchain.com")
+    return LangSmith(endpoint, web, open_session(endpoint, headers, values), source)
 
 
 def check_address(name: str, url: str, key_name: str, key: str, values: Mapping[str, str]) -> None:
@@ -153,14 +157,6 @@ def stripped(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def pick(values: Mapping[str, str], setting: str) -> str | None:
     return next((values[name] for name in names(setting) if name in values), None)
-
-
-def web_url(endpoint: str) -> str:
-    """Where the pages of an endpoint are: the cloud has hosts of their own for them, any other server shows its own."""
-    host = urlsplit(endpoint).netloc
-    if host.endswith("api.smith.langchain.com"):
-        return f"https://{host.replace('api.smith.', 'smith.')}"
-    return endpoint.removesuffix("/api/v1").removesuffix("/api")
 
 
 class PatientAdapter(HTTPAdapter):

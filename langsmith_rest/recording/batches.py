@@ -1,16 +1,19 @@
-"""What travels together: up to 100 results or runs, some megabytes, or two seconds' worth."""
+"""What travels together: up to 100 results or runs, some megabytes, or two seconds' worth; and halving it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
 from typing import Any
 
+import requests
+
 from langsmith_rest.recording.results import Prepared
 
 BATCH = 100  # results, examples, runs or feedback per request
 BATCH_CHARACTERS = 8_000_000
+REFUSED = (400, 413, 422)  # the server does not take something in the request
 FLUSH_SECONDS = 2  # a slow stream is recorded as it comes
 
 
@@ -45,6 +48,10 @@ class Batch:
         result.state = "rejected"
         self.rejected.append({"result": result.number, "reason": reason})
 
+    def deliver(self, post: Callable[[Sequence[Prepared]], None], results: Sequence[Prepared], words: str = "") -> None:
+        """Post results; those that are refused are rejected with these words before the server's."""
+        post_or_halve(post, results, lambda result, reason: self.reject(result, words + reason))
+
     def wait_for_earlier(self) -> None:
         for answered in self.earlier:
             answered.wait()
@@ -69,3 +76,24 @@ def packed(units: Sequence[Sequence[bytes]], max_bytes: int) -> Iterator[list[by
             size += weight
     if request:
         yield request
+
+
+def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], refuse: Callable[..., None]) -> None:
+    """Post units at once; if they are refused, in halves, until what is refused stands alone and is reported."""
+    try:
+        if units:
+            post(units)
+    except OSError as error:  # a refusal (those of `requests` are OSErrors), or a file that cannot be read any more
+        if isinstance(error, requests.RequestException) and status_of(error) not in REFUSED:
+            raise
+        if len(units) == 1:
+            refuse(units[0], str(error))
+            return
+        half = len(units) // 2
+        post_or_halve(post, units[:half], refuse)
+        post_or_halve(post, units[half:], refuse)
+
+
+def status_of(error: requests.RequestException) -> int:
+    """The status that an error was answered with; 0 when there was no answer."""
+    return error.response.status_code if error.response is not None else 0

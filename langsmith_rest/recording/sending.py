@@ -1,7 +1,7 @@
 """One batch on its way: its examples, then its runs, then its feedback, and what to do when something is refused."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,13 +13,12 @@ import requests
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.batches import Batch, hundreds, packed
-from langsmith_rest.recording.results import Example, Feedback, Prepared
+from langsmith_rest.recording.batches import Batch, hundreds, packed, post_or_halve, status_of
+from langsmith_rest.recording.results import Example, Prepared
 from langsmith_rest.recording.tally import Tally
 
 EXAMPLE_BYTES, RUN_BYTES = 10_000_000, 20_000_000  # per request
 LAST_CALL = timedelta(hours=23, minutes=55)  # older runs are refused
-REFUSED = (400, 413, 422)  # the server does not take something in the request
 
 
 class TooLate(Exception):
@@ -97,17 +96,19 @@ class Sender:
 
     def update_examples(self, batch: Batch, known: Mapping[str, Mapping[str, Any]]) -> None:
         """Give examples that exist the split and the metadata that a result now says."""
-        found = [result for result in batch.results if result.makes_example and result.example.id in known]
-        changes = [(one, bodies.changed_example(known[one.example.id], one.fields)) for one in found]
+        changes = {
+            result.number: change
+            for result in batch.results
+            if result.makes_example and result.example.id in known
+            if (change := bodies.changed_example(known[result.example.id], result.fields))
+        }
 
-        def post(units: Sequence[tuple[Prepared, dict[str, Any]]]) -> None:
-            rest.update_examples(self.api, [change for _, change in units])
-            batch.counts["examples_updated"] += len(units)
+        def post(results: Sequence[Prepared]) -> None:
+            rest.update_examples(self.api, [changes[result.number] for result in results])
+            batch.counts["examples_updated"] += len(results)
 
-        def refuse(unit: tuple[Prepared, Any], reason: str) -> None:
-            batch.reject(unit[0], f"its split or example_metadata was refused: {reason}")
-
-        post_or_halve(post, [unit for unit in changes if unit[1]], refuse)
+        changed = [result for result in batch.results if result.number in changes]
+        batch.deliver(post, changed, "its split or example_metadata was refused: ")
 
     def send_runs(self, batch: Batch) -> None:
         opened = self.opening.result()
@@ -140,37 +141,33 @@ class Sender:
                     rest.create_parts(self.api, parts_of(result))
             batch.counts["runs_recorded"] += len(results)
 
-        post_or_halve(post, [result for result in batch.results if result.is_sent], batch.reject)
+        batch.deliver(post, [result for result in batch.results if result.is_sent])
 
     def send_feedback(self, batch: Batch) -> None:
-        units = [(result, result.feedback) for result in batch.results if result.feedback and not result.state]
+        scored = [result for result in batch.results if result.feedback and not result.state]
         if self.opening.result().is_resumed:
-            known = self.correct_feedback(batch, [item for _, items in units for item in items])
-            units = [(result, [item for item in items if item.id not in known]) for result, items in units]
+            self.correct_feedback(batch, scored)
 
-        def post(units: Sequence[tuple[Prepared, Sequence[Feedback]]]) -> None:
-            for some in hundreds([item for _, items in units for item in items]):
+        def post(results: Sequence[Prepared]) -> None:
+            items = [item for result in results for item in result.feedback]
+            for some in hundreds(items):
                 rest.create_feedback(self.api, {item.id: item.body for item in some})
-            batch.counts["feedback"] += sum(len(items) for _, items in units)
-            for result, items in units:
-                result.feedback_sent = sum(item.run_id == result.root.id for item in items)
+            batch.counts["feedback"] += len(items)
+            for result in results:
+                result.feedback_sent = sum(item.run_id == result.root.id for item in result.feedback)
 
-        def refuse(unit: tuple[Prepared, Sequence[Feedback]], reason: str) -> None:
-            batch.reject(unit[0], f"recorded, but its feedback was refused: {reason}")
+        batch.deliver(post, scored, "recorded, but its feedback was refused: ")
 
-        post_or_halve(post, units, refuse)
-
-    def correct_feedback(self, batch: Batch, items: Sequence[Feedback]) -> set[str]:
-        """Update feedback that exists with other content; returns the ids of what exists."""
-        run_ids = list(dict.fromkeys(item.run_id for item in items))
+    def correct_feedback(self, batch: Batch, results: Sequence[Prepared]) -> None:
+        """Update feedback that exists with other content, and leave to each result what is missing."""
+        run_ids = list(dict.fromkeys(item.run_id for result in results for item in result.feedback))
         known = {found["id"]: found for some in hundreds(run_ids) for found in rest.list_feedback(self.api, some)}
-        for item in items:
-            if item.id in known:
-                body = json.loads(item.body)
-                if differs(known[item.id], body):
+        for result in results:
+            for body in [json.loads(item.body) for item in result.feedback if item.id in known]:
+                if differs(known[body["id"]], body):
                     rest.update_feedback(self.api, body)
                     batch.counts["feedback"] += 1
-        return known.keys() & {item.id for item in items}
+            result.feedback = [item for item in result.feedback if item.id not in known]
 
 
 def differs(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
@@ -217,24 +214,3 @@ def create_examples(api: LangSmith, dataset_id: str, examples: Collection[Exampl
 def create_feedback(api: LangSmith, items: Iterable[Mapping[str, Any]]) -> None:
     """Create up to 100 pieces of feedback."""
     rest.create_feedback(api, {item["id"]: bodies.encode(item) for item in items})
-
-
-def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], refuse: Callable[..., None]) -> None:
-    """Post units at once; if they are refused, in halves, until what is refused stands alone and is reported."""
-    try:
-        if units:
-            post(units)
-    except OSError as error:  # a refusal (those of `requests` are OSErrors), or a file that cannot be read any more
-        if isinstance(error, requests.RequestException) and status_of(error) not in REFUSED:
-            raise
-        if len(units) == 1:
-            refuse(units[0], str(error))
-            return
-        half = len(units) // 2
-        post_or_halve(post, units[:half], refuse)
-        post_or_halve(post, units[half:], refuse)
-
-
-def status_of(error: requests.RequestException) -> int:
-    """The status that an error was answered with; 0 when there was no answer."""
-    return error.response.status_code if error.response is not None else 0
