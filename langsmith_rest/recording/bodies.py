@@ -21,7 +21,7 @@ ZERO, MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
 HOUR, MINUTE = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
 CLOCK = rf"{HOUR}:{MINUTE}(?::{MINUTE}(?:[.,]\d+)?)?(?:[Zz]|[+-]{HOUR}(?::?{MINUTE})?)?"
-TIME = re.compile(rf"\d{{4}}-\d\d-\d\d(?:[Tt ]{CLOCK})?", re.ASCII)
+TIME = rf"\d{{4}}-\d\d-\d\d(?:[Tt ]{CLOCK})?"
 MARKS = ("score", "value", "comment")
 LATER = ("feedback", "attachments")  # what is recorded with a run, but is no part of it
 OF_THE_EXAMPLE = ("split", "example_metadata")  # these may change later, so no id depends on them
@@ -115,7 +115,7 @@ def parse_time(value: str | datetime | None) -> datetime | None:
 
 @functools.lru_cache(16)  # the times of a result are looked at several times
 def read_time(text: str) -> datetime:
-    if not TIME.fullmatch(text):
+    if not re.fullmatch(TIME, text, re.ASCII):
         raise ValueError(f"{text[:40]!r} is not a time")
     return datetime.fromisoformat(text.upper())
 
@@ -243,7 +243,9 @@ def with_original_times(metadata: str, fields: Mapping[str, str], end: datetime)
 
 def feedback_of(result: Json) -> list[dict[str, Any]]:
     """The feedback of a result as a list; `{key: score}` is the short form. What holds only nulls was not scored."""
-    given = result.get("feedback") or ()
+    given = result.get("feedback")
+    if not given:
+        return []
     items = [dict(item) for item in (long_form(given) if isinstance(given, dict) else given)]
     for item in items:
         if "score" in item:

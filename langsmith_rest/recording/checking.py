@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from langsmith_rest.recording.bodies import canonical_fields, duration, long_form, parse_time, run_text
+from langsmith_rest.recording.bodies import (
+    OF_THE_EXAMPLE,
+    canonical_fields,
+    canonical_result,
+    duration,
+    long_form,
+    parse_time,
+    run_text,
+)
 from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.results import ALIASES, Unreadable
 from langsmith_rest.wording import alike, counted
@@ -16,8 +24,8 @@ MAX_DEPTH = 64
 CLOCK_SKEW = timedelta(minutes=5)
 LONGEST = timedelta(days=36525)  # nanoseconds in 64 bits hold 292 years
 RUN_TYPES = ("chain", "embedding", "llm", "parser", "prompt", "retriever", "tool")
-UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+MIME_TYPE = r"[\w.+-]+/[\w.+-]+"
 SOURCES = ("api", "app", "auto_eval", "model")
 
 Kind = tuple[Callable[[Any], bool], str]  # whether a value is of it, and what is expected
@@ -43,11 +51,11 @@ def is_time(value: Any) -> bool:
 
 
 def is_uuid(value: Any) -> bool:
-    return isinstance(value, str) and UUID.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(UUID, value) is not None
 
 
 def is_mime_type(value: Any) -> bool:
-    return isinstance(value, str) and MIME_TYPE.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(MIME_TYPE, value, re.ASCII) is not None
 
 
 def is_latency(value: Any) -> bool:
@@ -77,10 +85,7 @@ CHILD_FIELDS: dict[str, Kind] = {
 FIELDS: dict[str, Kind] = {
     **CHILD_FIELDS,
     "reference_outputs": OBJECT,
-    "example_id": (
-        lambda value: isinstance(value, str) and bool(UUID.fullmatch(value)),
-        "the UUID of an example, in lower case",
-    ),
+    "example_id": (is_uuid, "the UUID of an example, in lower case"),
     "split": (lambda value: isinstance(value, str) or are_texts(value), "text or a list of texts"),
     "example_metadata": OBJECT,
     "attachments": (is_a(dict), "an object of {name: {mime_type, path}}"),
@@ -112,9 +117,9 @@ def prepare(result: Any) -> tuple[dict[str, str], str, list[str]]:
     try:
         if not problems:
             fields = canonical_fields(result)
-            text = run_text(fields)
-            size = len(text.encode()) + len(fields.get("example_metadata", "").encode())
-            if size < MAX_RUN_BYTES and text.count("{") + text.count("[") < MAX_DEPTH:
+            whole = canonical_result(fields)
+            text = whole if fields.keys().isdisjoint(OF_THE_EXAMPLE) else run_text(fields)
+            if len(whole.encode()) < MAX_RUN_BYTES and whole.count("{") + whole.count("[") < MAX_DEPTH:
                 return fields, text, problems
     except (AttributeError, TypeError, ValueError, RecursionError):
         pass
@@ -135,11 +140,11 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
         problems.append(f"'{where}inputs' is missing, expected an object")
     if run.get("outputs") is None and run.get("error") is None:
         problems.append(f"'{where}outputs' is missing, expected an object (or text in 'error' when the system failed)")
-    if "attachments" not in bad:
-        check_attachments(run.get("attachments") or {}, problems)
+    if run.get("attachments") and "attachments" not in bad:
+        check_attachments(run["attachments"], problems)
     start = check_times(run, where, parent_start, problems) if TIMES.isdisjoint(bad) else None
-    if "feedback" not in bad:
-        check_feedback(run.get("feedback") or (), f"{where}feedback", problems)
+    if run.get("feedback") and "feedback" not in bad:
+        check_feedback(run["feedback"], f"{where}feedback", problems)
     for index, child in enumerate(run.get("child_runs") or () if "child_runs" not in bad else ()):
         here = f"{where}child_runs[{index}]."
         if where.count("child_runs") >= MAX_DEPTH // 2:
