@@ -21,7 +21,7 @@ ZERO, MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 WINDOW = timedelta(hours=20)  # LangSmith refuses runs that started some 24 hours ago; this leaves time to resume
 HOUR, MINUTE = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
 CLOCK = rf"{HOUR}:{MINUTE}(?::{MINUTE}(?:[.,]\d+)?)?(?:[Zz]|[+-]{HOUR}(?::?{MINUTE})?)?"
-TIME = rf"\d{{4}}-\d\d-\d\d(?:[Tt ]{CLOCK})?"
+TIME = re.compile(rf"\d{{4}}-\d\d-\d\d(?:[Tt ]{CLOCK})?", re.ASCII)
 MARKS = ("score", "value", "comment")
 LATER = ("feedback", "attachments")  # what is recorded with a run, but is no part of it
 OF_THE_EXAMPLE = ("split", "example_metadata")  # these may change later, so no id depends on them
@@ -115,7 +115,7 @@ def parse_time(value: str | datetime | None) -> datetime | None:
 
 @functools.lru_cache(16)  # the times of a result are looked at several times
 def read_time(text: str) -> datetime:
-    if not re.fullmatch(TIME, text, re.ASCII):
+    if not TIME.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a time")
     return datetime.fromisoformat(text.upper())
 

@@ -66,11 +66,9 @@ class Delivery:
         with self._lock:
             result.makes_example = bool(result.example.body) and not self._examples.add(result.example.id)
             self._batch.add(result)
-            is_ready = self._batch.is_full or self._batch.is_due
-            if is_ready:
+            if self._batch.is_full:
                 self._send()
-        if is_ready:
-            self._settle(self._abreast)
+        self._settle(self._abreast)
 
     def finish(self) -> Mapping[str, Any]:
         """Send what is left, wait until all is answered, and return the experiment."""

@@ -171,9 +171,12 @@ class Sender:
 
 
 def differs(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
-    """Whether feedback says something else than it does on the server, which keeps scores as floats."""
-    pairs = [(known.get(name), body.get(name)) for name in bodies.MARKS]
-    return any(a != b and not (isinstance(a, float) and isinstance(b, int) and a == float(b)) for a, b in pairs)
+    """Whether feedback says something else than it does on the server, which keeps numbers as 64-bit floats."""
+    return any(as_kept(known.get(name)) != as_kept(body.get(name)) for name in bodies.MARKS)
+
+
+def as_kept(mark: Any) -> Any:
+    return float(mark) if isinstance(mark, int | float) else mark
 
 
 def parts_of(result: Prepared) -> list[tuple[str, bytes, str]]:

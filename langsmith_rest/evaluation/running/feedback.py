@@ -12,6 +12,7 @@ from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.returns import Item
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.results import SentRun
+from langsmith_rest.recording.sending import differs
 
 Worked = tuple[str, str]  # the id of a run or experiment, and a key under which no evaluator failed
 
@@ -66,10 +67,4 @@ def is_changed(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     """Whether to correct stored feedback. An evaluator that fails on a failed run takes no earlier score back."""
     if body.get("comment") == RUN_FAILED and known.get("score") is not None:
         return False
-    return any(not same(known.get(name), body.get(name)) for name in bodies.MARKS)
-
-
-def same(known: Any, mark: Any) -> bool:
-    """Whether a server that stores numbers as 64-bit floats would return `mark` as `known`."""
-    numbers = isinstance(known, int | float) and isinstance(mark, int | float)
-    return float(known) == float(mark) if numbers else bool(known == mark)
+    return differs(known, body)
