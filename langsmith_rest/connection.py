@@ -47,7 +47,6 @@ class LangSmith:
     session: requests.Session
     key_source: str  # the variable that the key came from, for messages
     missing: set[str] = field(default_factory=set)  # what this server turned out to lack
-    prepared: dict[Any, requests.PreparedRequest] = field(default_factory=dict, repr=False)  # holds the key
 
     @property
     def root(self) -> str:
@@ -266,7 +265,8 @@ def send(
     how |= {"page_is_answer": True} if page_is_answer else {}
     failed = None
     try:
-        request = prepare(api, method, url, **kwargs)
+        whole = {**session.headers, **kwargs.pop("headers", {})}
+        request = requests.Request(method, url, whole, **kwargs).prepare()
         # Not through the session, which would follow redirects and keep cookies.
         response = session.get_adapter(url).send(request, **how)
     except requests.RequestException as error:
@@ -287,26 +287,6 @@ def send(
 def no_api(api: LangSmith, what: str, response: requests.Response) -> requests.HTTPError:
     reason = f"something that is not JSON: is {api.url} the address of the API?"
     return requests.HTTPError(f"{what} answered {reason}", response=response)
-
-
-def prepare(
-    api: LangSmith,
-    method: str,
-    url: str,
-    data: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-    **kwargs: Any,
-) -> requests.PreparedRequest:
-    """A request as it is sent; what differs from an earlier one in its body only takes the rest from there."""
-    whole = {**api.session.headers, **(headers or {})}
-    if data is None or kwargs:
-        return requests.Request(method, url, whole, data=data, **kwargs).prepare()
-    key = (method, url, *whole.values())
-    if key not in api.prepared:
-        api.prepared[key] = requests.Request(method, url, whole).prepare()
-    request = api.prepared[key].copy()
-    request.prepare_body(data, None)
-    return request
 
 
 def hidden(api: LangSmith, text: str) -> str:

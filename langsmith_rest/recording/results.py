@@ -20,9 +20,8 @@ class Result(TypedDict):
     latency: NotRequired[float | None]  # seconds, instead of end_time
     error: NotRequired[str | None]
     metadata: NotRequired[dict[str, Any] | None]  # ls_provider, ls_model_name, usage_metadata give tokens and cost
-    feedback: NotRequired[
-        list[dict[str, Any]] | dict[str, Any] | None
-    ]  # [{key, score, value, comment}] or {key: score}; {key, error: True, comment} where an evaluator failed
+    # [{key, score, value, comment}] or {key: score}; {key, error: True, comment} where an evaluator failed
+    feedback: NotRequired[list[dict[str, Any]] | dict[str, Any] | None]
     name: NotRequired[str | None]
     run_type: NotRequired[str | None]  # "llm", or "chain" when there are child runs
     tags: NotRequired[list[str] | None]
