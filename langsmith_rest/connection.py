@@ -180,7 +180,8 @@ class PatientAdapter(HTTPAdapter):
             try:
                 response = read(super().send(request, *args, **kwargs), deadline)
                 is_page = response.ok and not is_json(response)
-                if not (is_page and self.is_known and not page_is_answer or is_passing(response)):
+                is_passing = response.status_code in PASSING and not is_quota(response)
+                if not (is_passing or is_page and self.is_known and not page_is_answer):
                     self.is_known = self.is_known or response.ok and not is_page
                     return response
                 reason = f"answered {response.status_code}{' with a page' if is_page else ''}"
@@ -223,10 +224,9 @@ def is_json(response: requests.Response) -> bool:
     return not response.content or kind.startswith("application/json") or response.content.lstrip()[:1] in b"{["
 
 
-def is_passing(response: requests.Response) -> bool:
-    """Whether waiting may help; not when a 429 says that the plan's quota is used up."""
-    is_quota = response.status_code == 429 and any(words in response.content.lower() for words in QUOTA)
-    return response.status_code in PASSING and not is_quota
+def is_quota(response: requests.Response) -> bool:
+    """Whether a 429 says that the plan's quota is used up, which no waiting helps."""
+    return response.status_code == 429 and any(words in response.content.lower() for words in QUOTA)
 
 
 def is_nobody(error: requests.RequestException) -> bool:
