@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import os
+import signal
+import threading
 
 from langsmith_rest import connection
 from langsmith_rest.commands.connecting import Connect
@@ -25,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-concurrency", type=number, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     add("--model", metavar="NAME", help="ask this model instead of the one that each judge names")
     add("--json", action="store_true", help="print one JSON object at the end")
+    add("--while-stdin-is-open", action="store_true", help=argparse.SUPPRESS)  # for `view`
 
 
 def number(text: str) -> int:
@@ -35,6 +39,8 @@ def number(text: str) -> int:
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Score until interrupted, or until nothing waits or nobody can be asked; print what was scored."""
+    if options.while_stdin_is_open:
+        threading.Thread(target=end_with_stdin, daemon=True).start()
     server = model_server.connect()
     server.calls_left = options.max_judge_calls
     with connect("running the judges of", must_exist=True) as api:
@@ -54,7 +60,14 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         say(f"--max-judge-calls {options.max_judge_calls} is reached: the other runs wait for the next judge-worker.")
     elif stopped:
         say(f"{stopped}. The other runs wait for the next judge-worker.")
-    return int(bool(worker.worked.failed) or bool(stopped and stopped.cause != "limit"))
+    return int(bool(worker.worked.failed or worker.left_out) or bool(stopped and stopped.cause != "limit"))
+
+
+def end_with_stdin() -> None:
+    """End this process as soon as the one that holds the other end of stdin has ended."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def report(worked: Worked, server: model_server.ModelServer, say: Say, as_json: bool) -> None:

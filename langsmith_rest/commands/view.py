@@ -99,8 +99,9 @@ def judge_worker(url: str, say: Say, max_calls: int | None) -> Iterator[None]:
     environment |= {"LANGSMITH_ENDPOINT": url, "PYTHONPATH": path}
     limit = [] if max_calls is None else ["--max-judge-calls", str(max_calls)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "langsmith_rest", "judge-worker", *limit],
+        [sys.executable, "-m", "langsmith_rest", "judge-worker", "--while-stdin-is-open", *limit],
         env=environment,
+        stdin=subprocess.PIPE,  # closed by the system, however this process ends
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C ends this process, which then ends the worker
     )

@@ -138,6 +138,23 @@ def test_what_cannot_be_run_says_why(run, judged, endpoint, chat, monkeypatch):
     assert code == 2 and "OPENAI_API_KEY is not set" in err
 
 
+def test_a_judge_that_cannot_be_run_is_left_out(run, judged, endpoint, server, chat):
+    """With the reason and exit code 1, since its runs still wait; other judges go on."""
+    judged("before", "answer 1")
+    for name, fields in (("n" * 181, {}), ("polite too", {"prompt": [["system", "{nobody}"]]})):
+        api = connection.connect(server.url)
+        rule = connection.call(api, "GET", "/runs/rules")[0]
+        judges = [{"structured": {**rule["evaluators"][0]["structured"], **fields}}]
+        body = {"display_name": name, "sampling_rate": 1, "dataset_id": rule["dataset_id"], "evaluators": judges}
+        connection.send(api, "POST", "/runs/rules", json=body)
+    judged("after", "answer 0")
+
+    code, out, err = run("judge-worker", "--once")
+
+    assert (code, out) == (1, "polite  2 runs scored\n") and err.count(" is left out: ") == 2
+    assert "is longer than 180 characters" in err and "its prompt cannot be filled in" in err
+
+
 @pytest.mark.slow
 def test_view_runs_stored_judges(run, judged, chat, monkeypatch):
     """Until it ends, and its worker with it; `compare --wait` then finds the scores."""
@@ -153,6 +170,21 @@ def test_view_runs_stored_judges(run, judged, chat, monkeypatch):
     assert code == 0 and "polite: all 4 runs scored" in err
     assert "polite" in out and process.returncode == 0
     assert "Uploaded model judges run here as well." in said.decode()
+
+
+@pytest.mark.slow
+def test_a_worker_ends_with_a_view_that_is_killed(judged, chat):
+    """Otherwise it would ask the model for whoever serves at that port next."""
+    judged("before", "answer 1")
+    judged("after", "answer 0")
+
+    with start("view", "--run-evaluators", "--port", "0", LANGSMITH_PATIENCE_SECONDS="600") as process:
+        while b"Waiting for more" not in (line := process.stderr.readline()):
+            assert line, "it ended by itself"
+        process.kill()
+        process.communicate(timeout=20)  # which waits for the worker, too: it writes to the same stderr
+
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.slow

@@ -70,7 +70,8 @@ class JudgeWorker:
     model: str | None = None  # instead of the one that the rule names
     max_concurrency: int = 4
     worked: Worked = field(default_factory=Worked)
-    skipped: set[str] = field(default_factory=set)  # rules that cannot be run here, and runs that are gone
+    left_out: set[str] = field(default_factory=set)  # rules that cannot be run here
+    gone: set[str] = field(default_factory=set)  # runs
 
     def work(self, *, once: bool) -> Worked:
         """Score what waits; then end, or wait for more until interrupted, or until nobody can be asked any longer."""
@@ -97,7 +98,7 @@ class JudgeWorker:
 
     def next_jobs(self) -> list[Job]:
         """Some of what waits, in random order, so that several workers do not begin with the same."""
-        waiting = [(stored, run) for stored, runs in self.judges() for run in runs if run["run_id"] not in self.skipped]
+        waiting = [(stored, run) for stored, runs in self.judges() for run in runs if run["run_id"] not in self.gone]
         random.shuffle(waiting)
         by_session: dict[tuple[str, str], tuple[StoredJudge, list[dict]]] = {}
         for stored, run in waiting[: 4 * self.max_concurrency]:
@@ -106,12 +107,12 @@ class JudgeWorker:
 
     def judges(self) -> Iterator[tuple[StoredJudge, list[dict]]]:
         for rule in list_rules(self.api, include_backfill_progress="true"):
-            if kind_of(rule) != "judge" or not rule.get("waiting_runs") or rule["id"] in self.skipped:
+            if kind_of(rule) != "judge" or not rule.get("waiting_runs") or rule["id"] in self.left_out:
                 continue
             try:
                 yield stored_judge(rule), rule["waiting_runs"]
             except ValueError as error:
-                self.skipped.add(rule["id"])
+                self.left_out.add(rule["id"])
                 self.say(f"The judge {rule['display_name']!r} is left out: {error}.")
 
     def jobs_of(self, stored: StoredJudge, waiting: Sequence[dict]) -> Iterator[Job]:
@@ -119,7 +120,7 @@ class JudgeWorker:
         ids = [run["run_id"] for run in waiting]
         since = min(parse_time(run["start_time"]) or EPOCH for run in waiting) - timedelta(minutes=5)
         runs = list(query_runs(self.api, waiting[0]["session_id"], SELECTS, since=since, ids=ids))
-        self.skipped |= {*ids} - {run["id"] for run in runs}
+        self.gone |= {*ids} - {run["id"] for run in runs}
         references: dict[str, Any] = {}
         if stored.dataset_id:
             examples = [run["reference_example_id"] for run in runs if run.get("reference_example_id")]

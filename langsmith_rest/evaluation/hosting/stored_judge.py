@@ -8,6 +8,7 @@ from typing import Any
 from langsmith_rest.evaluation.evaluators.judge import DATA_RULE, tagged
 from langsmith_rest.evaluation.evaluators.model_server import Message
 from langsmith_rest.evaluation.evaluators.verdicts import check_schema
+from langsmith_rest.importers.parts import LONGEST_KEY
 
 ROLES = {"system": "system", "human": "user", "user": "user", "ai": "assistant", "assistant": "assistant"}
 # LangSmith's names of a prompt's variables, and what each is called as a part of the question.
@@ -47,6 +48,9 @@ def stored_judge(rule: Mapping[str, Any]) -> StoredJudge:
     if judge.get("template_format", "f-string") != "f-string":
         raise ValueError(f"its prompt has the format {judge['template_format']!r}, expected 'f-string'")
     check_schema(judge["schema"])
+    for key in (rule["display_name"], *judge["schema"].get("properties", {})):
+        if len(key) > LONGEST_KEY:
+            raise ValueError(f"{key[:20]!r}... is longer than {LONGEST_KEY} characters, so it cannot be a feedback key")
     arguments = (judge.get("model") or {}).get("kwargs") or {}
     model = arguments.get("model_name") or arguments.get("model") or ""
     found = StoredJudge(
