@@ -25,7 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--judge", required=True, metavar="KEY", help="the feedback key of the judge")
     add("--human", required=True, metavar="KEY", help="the feedback key of the person")
     add("--by", metavar="KEY", help="add groups by this key of example metadata, or by 'split'")
-    add("--precision", type=float, default=0.05, metavar="SHARE", help="count the labels this needs (0.05)")
+    add(
+        "--precision",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="how many labels it takes to be this precise (0.05)",
+    )
     add("--dataset", metavar="NAME", help="look for the experiment in this dataset only")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 
