@@ -1,12 +1,18 @@
 """The for loop: results become examples of a dataset, and runs and feedback of an experiment.
 
 Ids are uuid5 of content: an example's of dataset, inputs and reference; the experiment's of
-dataset and name; a run's of experiment, example and result; feedback's of run and key. So all
-of it can be sent twice: what exists is left alone. Delivery groups up to 100 results, and sends
-a group's examples, then runs, then feedback; several groups travel at once. The connection
-repeats what got no answer, for two minutes. A group that is refused is halved until the bad
-result stands alone and goes to `rejected`. Nothing is kept on disk: after a crash, the same
-call finds the experiment by its name, lists its runs, and sends the rest.
+dataset and name; a run's of experiment, example, result and how often the same result came
+before, with its start time in front; a step's of the run above it and its place; feedback's of
+run, key and how often that key came before. So all of it can be sent twice: what exists is left
+alone. Delivery groups up to 100 results, and sends a group's examples, then runs, then feedback;
+several groups travel at once. The connection repeats what got no answer, for two minutes. A group
+that is refused is halved until the bad result stands alone and goes to `rejected`. Nothing is
+kept on disk: after a crash, the same call finds the experiment by its name, lists its runs, and
+sends the rest.
+
+A port translates this loop, the calls of rest.py, and the ids and bodies of recording/bodies.py
+and canonical.py, byte for byte. Threads, halving, checks and reading back can come later: see
+PORTING.md.
 """
 
 from collections.abc import Callable, Iterable
