@@ -99,25 +99,20 @@ def moment(time: datetime) -> tuple[str, str, str]:
     return text, f"{digits}Z", f"{milliseconds[:8]}-{milliseconds[8:]}-7"
 
 
+@functools.lru_cache(16)  # the times of a result are looked at several times
 def parse_time(value: str | datetime | None) -> datetime | None:
     """Read a text of RFC 3339 or a datetime as a time in UTC, which is also meant by one without offset; None stays.
 
     Also read are: a date alone, no seconds, a space or `t` instead of `T`, a comma, `z`, `+0200` and `+02`. Digits
     beyond microseconds are dropped. Raises ValueError for any other text.
     """
-    if value is None:
-        return None
-    time = read_time(value) if isinstance(value, str) else value
-    if time.tzinfo is UTC:
-        return time
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-@functools.lru_cache(16)  # the times of a result are looked at several times
-def read_time(text: str) -> datetime:
-    if not TIME.fullmatch(text):
-        raise ValueError(f"{text[:40]!r} is not a time")
-    return datetime.fromisoformat(text.upper())
+    if isinstance(value, str):
+        if not TIME.fullmatch(value):
+            raise ValueError(f"{value[:40]!r} is not a time")
+        value = datetime.fromisoformat(value.upper())
+    if value is None or value.tzinfo is UTC:
+        return value
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def duration(run: Json, start: datetime | None) -> timedelta:

@@ -180,8 +180,9 @@ def check_times(run: Mapping[str, Any], where: str, earliest: datetime | None, p
         if end:
             problems.append(f"'{where}end_time' needs a 'start_time'")
         return None
-    took, now, last = duration(run, start), datetime.now(UTC) + CLOCK_SKEW, "end_time" if end else "latency"
-    if late := "start_time" if start > now else last if start + took > now else "":
+    took, now = duration(run, start), datetime.now(UTC) + CLOCK_SKEW
+    late = "start_time" if start > now else ("end_time" if end else "latency") if start + took > now else ""
+    if late:
         problems.append(f"'{where}{late}' {run[late]} is in the future (a time without an offset is read as UTC)")
     if took < timedelta(0):
         problems.append(f"'{where}end_time' is earlier than 'start_time'")

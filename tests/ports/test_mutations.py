@@ -15,7 +15,7 @@ OURS = {"langsmith_rest", "recorder", "rest", "vectors"}
 # What is done wrong: the file, the text, and what stands there instead.
 MUTATIONS = {
     # ids
-    "example_id is ignored": (BODIES, 'if given := result.given.get("example_id"):', "if given := None:"),
+    "example_id is ignored": (BODIES, 'given = result.given.get("example_id")', "given = None"),
     "a null reference is null": (BODIES, "get('reference_outputs', '{}')", "get('reference_outputs', 'null')"),
     "n of a run is always 0": (SOURCES, "texts.add(text)", "0"),
     "n of a run begins with 1": (BODIES, "{result.occurrence}", "{result.occurrence + 1}"),
@@ -46,8 +46,8 @@ MUTATIONS = {
     # times
     "digits beyond microseconds are rounded": (
         BODIES,
-        "return datetime.fromisoformat(text.upper())",
-        r'return datetime.fromisoformat(re.sub(r"\.\d{7,}", lambda m: f"{float(m[0]):.6f}"[1:], text.upper()))',
+        "value = datetime.fromisoformat(value.upper())",
+        r'value = datetime.fromisoformat(re.sub(r"\.\d{7,}", lambda m: f"{float(m[0]):.6f}"[1:], value.upper()))',
     ),
     "the session's start is not whole": (BODIES, "return start.replace(microsecond=0)", "return start"),
     "the window has 24 hours": (BODIES, "WINDOW = timedelta(hours=20)", "WINDOW = timedelta(hours=24)"),
@@ -56,7 +56,7 @@ MUTATIONS = {
         "max(start - own_start, ZERO) if",
         "start - own_start + timedelta(seconds=1) if",
     ),
-    "a moved end stays": (BODIES, "        end = start + took\n", "        end = (own_start or start) + took\n"),
+    "a moved end stays": (BODIES, "timestamp(start + took) if", "timestamp((own_start or start) + took) if"),
     "a run without an end takes a second": (
         BODIES,
         'timedelta(seconds=run.get("latency") or 0)',
@@ -70,9 +70,9 @@ MUTATIONS = {
     ),
     "a child without times gets original ones": (
         BODIES,
-        "        end = start + took\n",
-        "        end = start + took\n        if self.shift and not own_start:\n"
-        """            metadata = with_original_times(metadata, {"start_time": "null"}, end)\n""",
+        "    trace_id, order = (",
+        "    if shared.shift and not own_start:\n"
+        """        metadata = with_original_times(metadata, {"start_time": "null"}, start)\n    trace_id, order = (""",
     ),
     # bodies
     "the default name is the run": (BODIES, 'fields.get("name", run_type)', 'fields.get("name", json.dumps("run"))'),
@@ -82,17 +82,17 @@ MUTATIONS = {
     "the reference is not sent": (BODIES, '("outputs", "reference_outputs"), ', ""),
     "tags are not sent": (BODIES, '("inputs", "outputs", "error", "tags")', '("inputs", "outputs", "error")'),
     "errors are not sent": (BODIES, '("inputs", "outputs", "error", "tags")', '("inputs", "outputs", "tags")'),
-    "children are tied to the example": (BODIES, '{index}", start, "", made)', '{index}", start, tie, made)'),
-    "children do not name their parent": (BODIES, "        if parent:\n", "        if False:\n"),
-    "the root comes first": (BODIES, "        self.runs.append(made)", "        self.runs.insert(0, made)"),
+    "children are tied to the example": (BODIES, '{"" if parent else shared.example}', "{shared.example}"),
+    "children do not name their parent": (BODIES, "    if parent:\n", "    if False:\n"),
+    "the root comes first": (BODIES, "result.fields, name, start))", "result.fields, name, start))[::-1]"),
     "a child's order is its own alone": (BODIES, 'f"{parent.dotted_order}.{order}{i}"', 'f"{order}{i}"'),
     "feedback has no value": (BODIES, "if value is not None},", 'if value is not None and name != "value"},'),
     "feedback has no comment": (BODIES, "if value is not None},", 'if value is not None and name != "comment"},'),
     "feedback has no error": (BODIES, "if value is not None},", 'if value is not None and name != "error"},'),
     "a short text is a score": (
         BODIES,
-        "given = list(long_form(given))",
-        'given = [{"key": key, "score": given[key]} for key in given]',
+        "(long_form(given) if",
+        '([{"key": key, "score": given[key]} for key in given] if',
     ),
     "a child's feedback has the child's trace": (BODIES, '"trace_id": run.trace_id,', '"trace_id": run.id,'),
     "feedback starts when its run ends": (BODIES, '"start_time": run.start_time,', '"start_time": run.end_time,'),
