@@ -51,17 +51,13 @@ def results_of(db: sqlite3.Connection, session_id: str) -> Iterator[Result]:
     tried again, the newer one alone."""
     gone = replaced(db, "session_id", [session_id])
     session_start = db.execute("SELECT start_time FROM sessions WHERE id = ?", (session_id,)).fetchone()[0]
-    traces = [
-        row[0]
-        for row in db.execute(
-            "SELECT r.trace_id FROM runs r LEFT JOIN examples e ON e.id = r.reference_example_id AND e.ended_at IS NULL"
-            " WHERE r.session_id = ? AND r.is_root = 1 ORDER BY e.position IS NULL, e.position, r.start_time, r.seq",
-            (session_id,),
-        )
-        if row[0] not in gone
-    ]
-    for first in range(0, len(traces), AT_ONCE):
-        yield from _results(db, traces[first : first + AT_ONCE], session_start)
+    traces = db.execute(
+        "SELECT r.trace_id FROM runs r LEFT JOIN examples e ON e.id = r.reference_example_id AND e.ended_at IS NULL"
+        " WHERE r.session_id = ? AND r.is_root = 1 ORDER BY e.position IS NULL, e.position, r.start_time, r.seq",
+        (session_id,),
+    )
+    while some := traces.fetchmany(AT_ONCE):  # so that an export takes the same memory however long it is
+        yield from _results(db, [row[0] for row in some if row[0] not in gone], session_start)
 
 
 OF_TRACES = (

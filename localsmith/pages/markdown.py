@@ -6,13 +6,15 @@ contains it, and a link leads only to the web or to a mail program, and only on 
 
 import re
 from collections.abc import MutableMapping, Sequence
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererProtocol
-from markdown_it.token import Token
 from markupsafe import Markup, escape
+
+if TYPE_CHECKING:  # a tenth of a server's start, and many servers only record
+    from markdown_it import MarkdownIt
+    from markdown_it.renderer import RendererProtocol
+    from markdown_it.token import Token
 
 MAX_CHARACTERS = 40_000  # the time it takes can grow with the square
 SIGNS = re.compile(
@@ -31,7 +33,7 @@ def is_markdown(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def markdown(text: str) -> Markup:
-    return Markup(MARKDOWN.render(text))
+    return Markup(_converter().render(text))
 
 
 def is_image(text: str) -> bool:
@@ -40,7 +42,7 @@ def is_image(text: str) -> bool:
 
 
 def _image(
-    renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]
+    renderer: "RendererProtocol", tokens: "Sequence[Token]", index: int, options: Any, env: MutableMapping[str, Any]
 ) -> str:
     token = tokens[index]
     source, text = str(token.attrs.get("src", "")), token.content
@@ -52,20 +54,23 @@ def _image(
 
 
 def _link(
-    renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]
+    renderer: "RendererProtocol", tokens: "Sequence[Token]", index: int, options: Any, env: MutableMapping[str, Any]
 ) -> str:
     href = escape(str(tokens[index].attrs.get("href", "")))
     return f'<a href="{href}" rel="noreferrer noopener nofollow" target="_blank">'
 
 
 def _heading(
-    renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]
+    renderer: "RendererProtocol", tokens: "Sequence[Token]", index: int, options: Any, env: MutableMapping[str, Any]
 ) -> str:
     """Not a real heading, which would appear in the page's outline that screen readers use."""
     return f'<p class="{tokens[index].tag}">' if tokens[index].nesting > 0 else "</p>\n"
 
 
-def _converter() -> MarkdownIt:
+@cache
+def _converter() -> "MarkdownIt":
+    from markdown_it import MarkdownIt
+
     found = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
     found.validateLink = lambda url: bool(LINK.match(url)) or is_image(url)  # type: ignore[method-assign]
     found.add_render_rule("image", _image)
@@ -73,6 +78,3 @@ def _converter() -> MarkdownIt:
     found.add_render_rule("heading_open", _heading)
     found.add_render_rule("heading_close", _heading)
     return found
-
-
-MARKDOWN = _converter()
