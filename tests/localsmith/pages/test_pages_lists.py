@@ -192,6 +192,7 @@ def test_numbers_follow_a_running_experiment(browser, tmp_path):
     dataset, session, examples = begun(seed, "now")
     with localsmith.serve(tmp_path / "live.db") as server:
         tab = browser.new_page()
+        tab.clock.install()
         asked = []
         tab.on("request", lambda request: "part=live" in request.url and asked.append(request.url))
         tab.goto(f"{server.url}/o/{TENANT}/datasets/{dataset}/compare?selectedSessions={session}")
@@ -199,12 +200,13 @@ def test_numbers_follow_a_running_experiment(browser, tmp_path):
         tab.get_by_text("running, 1 of 2").wait_for()
 
         seed.run(session, examples[1], outputs={"a": 2}, feedback=[{"key": "good", "score": 0}])
+        tab.clock.run_for(10_000)
         tab.locator("[data-part=totals]", has_text="0.500").wait_for()
 
         assert tab.evaluate("window.same") and tab.locator("[data-live]").count() == 0
         known = len(asked)
-        tab.wait_for_timeout(3500)
-        assert len(asked) == known
+        tab.clock.run_for(10_000)
+        assert tab.evaluate("document.visibilityState") == "visible" and len(asked) == known
         tab.close()
     app.extensions["localsmith"].store.close()
 
