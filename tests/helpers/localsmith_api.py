@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-import jsonschema
+import jsonschema_rs
 import requests
 from places import SHARED
 
@@ -143,9 +143,15 @@ def operation_of(method, path):
     return None, None
 
 
+validators = {}  # by the id of their schema, with the schema, so that no other gets the same id
+
+
 def validate(value, schema):
-    root = {"components": contract()["components"], **schema}
-    jsonschema.Draft202012Validator(root, format_checker=jsonschema.FormatChecker()).validate(value)
+    """Raise ValueError where a value breaks a schema of the contract."""
+    if id(schema) not in validators:
+        root = {"components": contract()["components"], **schema}
+        validators[id(schema)] = schema, jsonschema_rs.Draft202012Validator(root, validate_formats=True)
+    validators[id(schema)][1].validate(value)
 
 
 def check_answer(method, path, response):

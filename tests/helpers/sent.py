@@ -14,6 +14,7 @@ NEWER = (
 # Without it, LangSmith gives the tokens and cost of a run itself, and a root that calls no model has none.
 NEWER_FIELDS = {"POST /api/v2/runs/query": {"include_subtree_usage": bool}}
 
+FEEDBACK = {"$ref": "#/components/schemas/FeedbackCreateSchema"}
 PART = re.compile(rb'name="([^"]+)"\r\nContent-Type: [\w/+.-]+; length=(\d+)\r\n\r\n(.*?)\r\n--', re.S)
 
 
@@ -87,9 +88,8 @@ def check_parts(body, name):
             continue
         assert kind == "feedback"
         assert item["trace_id"]
-        schema = {"$ref": "#/components/schemas/FeedbackCreateSchema"}
-        validate(item, schema)
-        check_fields(item, schema, name)
+        validate(item, FEEDBACK)
+        check_fields(item, FEEDBACK, name)
 
 
 def official_contract():
