@@ -61,6 +61,14 @@ KINDS = list(paths({key: "" for key in ("dataset first second third agents agent
     "bad run": {"id": ""}, "scored": "", "scored session": "", "scored example": "", "scored run": {"id": ""},
 }))  # fmt: skip
 
+OFTEN = ["dataset", "compare", "panel", "run", "review"]  # the other pages are looked at where there is time
+
+
+def often(some, kinds):
+    """The kinds of pages, all but some of them marked as slow."""
+    return [pytest.param(kind, marks=() if kind in some else pytest.mark.slow) for kind in kinds]
+
+
 CUT = """() => [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).map(
     box => box.id || box.textContent.trim().slice(0, 80)
 )"""
@@ -95,7 +103,7 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", often([*OFTEN, "bad dataset", "bad compare", "bad panel", "bad run"], KINDS))
 def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
     """Every page is as wide as the screen, on a desk and on a phone, no table is cut (but of five experiments and
     more on a desk), and nothing stored ever runs."""
@@ -161,18 +169,10 @@ NAMELESS = """() => [...document.querySelectorAll(
     && !node.getAttribute("aria-label") && !node.textContent.trim()).map(node => node.outerHTML)"""
 
 
-OFTEN = ("dataset", "compare", "run", "review")  # the other pages are checked where there is time
 COLORS = {"runOnly": ["color-contrast"]}  # all that is different in the dark
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=() if kind in OFTEN else pytest.mark.slow)
-        for kind in KINDS
-        if not kind.startswith("bad")
-    ],
-)
+@pytest.mark.parametrize("kind", often(OFTEN, [kind for kind in KINDS if not kind.startswith("bad")]))
 def test_everybody_can_read_the_page(open_page, site, kind):
     """Every rule of axe-core holds, and every text has a contrast of at least 4.5 to its ground, in both themes, with
     everything unfolded; there is one heading, and controls, links and columns have names."""
