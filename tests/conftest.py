@@ -1,5 +1,6 @@
 """Fixtures shared by the tests."""
 
+import os
 import signal
 import sys
 
@@ -16,9 +17,13 @@ from localsmith import store
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # tests in the background: their programs would ignore it, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says more of the machine than of our code.
+# How long an example takes says more of the machine than of our code; other examples are tried where more are wanted.
 hypothesis.settings.register_profile(
-    "tests", max_examples=FUZZ, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "tests",
+    max_examples=FUZZ,
+    deadline=None,
+    derandomize="LOCALSMITH_FUZZ_EXAMPLES" not in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("tests")
 

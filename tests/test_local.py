@@ -45,7 +45,7 @@ def view(*arguments, cwd="."):
             yield process.stdout.readline().decode().strip()
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 def python(endpoint="", **environment):

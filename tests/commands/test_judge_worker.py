@@ -165,7 +165,7 @@ def test_view_runs_stored_judges(run, judged, chat, monkeypatch):
         process.stdout.readline()
         code, out, err = run("compare", "before", "after", "--wait", "polite=60")
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)  # which waits for the worker, too: it writes to the same stderr
+        _, said = process.communicate(timeout=60)  # which waits for the worker, too: it writes to the same stderr
 
     assert code == 0 and "polite: all 4 runs scored" in err
     assert "polite" in out and process.returncode == 0
@@ -182,7 +182,7 @@ def test_a_worker_ends_with_a_view_that_is_killed(judged, chat):
         while b"Waiting for more" not in (line := process.stderr.readline()):
             assert line, "it ended by itself"
         process.kill()
-        process.communicate(timeout=20)  # which waits for the worker, too: it writes to the same stderr
+        process.communicate(timeout=60)  # which waits for the worker, too: it writes to the same stderr
 
     assert process.returncode == -signal.SIGKILL
 
@@ -197,7 +197,7 @@ def test_a_worker_ends_on_ctrl_c_and_says_what_it_did(judged, chat):
         while b"Waiting for more" not in (line := process.stderr.readline()):
             assert line, "it ended by itself"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
 
     assert (process.returncode, out) == (130, b"polite  2 runs scored\n")
     assert b"Interrupted: runs without a score wait" in err

@@ -160,7 +160,7 @@ def test_output_that_cannot_be_written_is_no_misuse(server, endpoint, flags):
             [sys.executable, str(MAIN), "record", write("a.jsonl", OK), *flags],
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=20,
+            timeout=60,
         )
 
     assert done.returncode == 1
@@ -178,7 +178,7 @@ def test_reader_that_has_seen_enough_gets_no_traceback(server):
     with start("record", "a.jsonl", LANGSMITH_ENDPOINT=server.url) as process:
         process.stdout.close()
         err = process.stderr.read().decode()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
     assert process.returncode == 0 and err == "a.jsonl: 1 result recorded, 1 new example.\n"
 
@@ -188,7 +188,7 @@ def test_terminal_without_unicode_shows_names_escaped(server):
     write("a.jsonl", OK)
 
     with start("a.jsonl", "--experiment", "é😀", LANGSMITH_ENDPOINT=server.url, PYTHONIOENCODING="ascii") as process:
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0 and rb"experiment  \xe9\U0001f600" in out
 
@@ -201,7 +201,7 @@ def test_failed_gate_counts_although_its_reader_has_seen_enough(run, server, end
     with start("compare", "a", "b", "--fail-below", "ok=0.5") as process:
         process.stdout.close()
         err = process.stderr.read().decode()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
     assert process.returncode == 1 and "Traceback" not in err
 

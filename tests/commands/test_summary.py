@@ -113,7 +113,7 @@ def test_on_a_terminal_a_line_shows_the_progress(server):
         env={**os.environ, "LANGSMITH_ENDPOINT": server.url, "TERM": "xterm", "COLUMNS": "200"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=20,
+        timeout=60,
     ).stdout.decode()
 
     assert "\ra.jsonl: results recorded: 3 of 3 done\x1b[K\r\x1b[K" in shown and "results     3" in shown

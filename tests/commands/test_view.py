@@ -24,7 +24,7 @@ def test_view_serves_the_store_until_interrupted(run):
         url = process.stdout.readline().decode().strip()
         page = requests.get(re.sub(r"^http://[^/]+", url, link), timeout=10)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=60)
 
     assert page.status_code == 200 and "Canberra" in page.text
     assert process.returncode == 0 and f"LANGSMITH_ENDPOINT={url}" in err.decode()
@@ -60,7 +60,7 @@ def test_view_that_is_told_to_end_leaves_a_store_that_can_be_copied(run):
         url = process.stdout.readline().decode().strip()
         requests.get(url, timeout=10)
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert not Path(".localsmith/localsmith.db-wal").exists()
@@ -75,7 +75,7 @@ def test_backup_of_a_store_that_is_served_is_a_store(run):
         process.stdout.readline()
         done, again = run("view", "--backup", "copy.db"), run("view", "--backup", "copy.db")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
     assert done[:2] == (0, "copy.db\n")
     assert again[0] == 2 and "copy.db exists: name another file" in again[2]

@@ -194,7 +194,7 @@ def test_signals_to_end_close_the_store(tmp_path, nothing_set, number, program):
         try:
             Api(process.stdout.readline().strip()).dataset()
             process.send_signal(number)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
 

@@ -310,7 +310,7 @@ def test_module_prints_its_url_and_names_a_taken_port(tmp_path, server):
     """`python -m localsmith` on a taken port says which port and what to do."""
     command = [sys.executable, "-m", "localsmith", "--db", str(tmp_path / "other.db"), "--port", str(server.port)]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 1
     assert f"Port {server.port} is in use" in done.stderr
@@ -324,7 +324,7 @@ def test_command_without_its_packages_names_the_extra(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
 
     def run(*words):
-        return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=20)
+        return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=60)
 
     command, imported = run("-m", "localsmith"), run("-c", "import localsmith")
 

@@ -353,7 +353,7 @@ def test_interrupt_does_not_wait_for_the_end_of_an_outage(tmp_path, server, faul
     process = start(tmp_path, file, LANGSMITH_ENDPOINT=server.url)
     faults.wait_for(8)
     process.send_signal(signal.SIGINT)
-    code, out, err = finish(process, timeout=10)
+    code, out, err = finish(process, timeout=60)
 
     assert (code, out) == (130, "")
     assert "Interrupted. What was sent is recorded; run the same command again to record the rest." in err

@@ -564,7 +564,7 @@ def test_ctrl_c_records_what_is_finished_and_says_how_to_go_on(api, slow):
     process = slow()
     called(process, 5)
     process.send_signal(signal.SIGINT)
-    _, talk = process.communicate(timeout=20)
+    _, talk = process.communicate(timeout=60)
 
     assert process.returncode == 130
     session = calls.find_experiment(api, "slow")

@@ -157,6 +157,4 @@ class Evaluations(RuleBasedStateMachine):
 
 
 TestEvaluations = Evaluations.TestCase
-TestEvaluations.settings = settings(
-    max_examples=8, stateful_step_count=6, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestEvaluations.settings = settings(max_examples=8, stateful_step_count=6, suppress_health_check=list(HealthCheck))
