@@ -26,9 +26,10 @@ def get_or_create_queue(api: LangSmith, queue: dict[str, Any]) -> bool:
     return True
 
 
-def list_queue_runs(api: LangSmith, queue_id: str) -> Iterator[str]:
-    """Yield the ids of the runs in a queue, reviewed or not."""
-    for section, old_name in SECTIONS.items():
+def list_queue_runs(api: LangSmith, queue_id: str, sections: Iterable[str] = SECTIONS) -> Iterator[str]:
+    """Yield the ids of the runs in a queue: of all, or of those in these sections."""
+    for section in sections:
+        old_name = SECTIONS[section]
         cursor: dict[str, str] = {}
         offset = 0
         while True:
@@ -53,11 +54,17 @@ def filled_queues(api: LangSmith, key: str) -> list[Queue]:
     """
     try:
         found = [queue for queue in pages(api, "/annotation-queues", {}) if is_about(queue.get("metadata"), key)]
-        return [(q["name"], q["metadata"]["sampling"], frozenset(list_queue_runs(api, q["id"]))) for q in found]
+        return [filled_queue(api, queue) for queue in found]
     except requests.HTTPError as error:
         if error.response.status_code not in connection.GONE | {403}:
             raise
         return []
+
+
+def filled_queue(api: LangSmith, queue: dict[str, Any]) -> Queue:
+    to_review = frozenset(list_queue_runs(api, queue["id"], ["needs_my_review", "needs_others_review"]))
+    reviewed = frozenset(list_queue_runs(api, queue["id"], ["archived"]))  # afterwards, or what moves there is missed
+    return Queue(queue["name"], queue["metadata"]["sampling"], to_review | reviewed, reviewed)
 
 
 def add_to_queue(api: LangSmith, queue_id: str, runs: Iterable[dict]) -> int:

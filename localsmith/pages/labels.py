@@ -17,11 +17,18 @@ def drawn_of(db: sqlite3.Connection, session_ids: Iterable[str], key: str) -> Dr
     return drawn([row[0] for row in rows], _queues(db, key))
 
 
+ITEMS = """
+    SELECT run_id, EXISTS (SELECT 1 FROM queue_reviews WHERE item_id = queue_items.id AND status = 'completed')
+    FROM queue_items WHERE queue_id = ? AND run_id IS NOT NULL
+"""
+
+
 def _queues(db: sqlite3.Connection, key: str) -> list[Queue]:
     found = []
     for row in db.execute("SELECT id, name, body FROM annotation_queues ORDER BY created_at, id").fetchall():
         metadata = loads_or_none(row["body"]).get("metadata")
         if is_about(metadata, key):
-            runs = db.execute("SELECT run_id FROM queue_items WHERE queue_id = ?", (row["id"],))
-            found.append((row["name"], metadata["sampling"], frozenset(run[0] for run in runs if run[0])))
+            items = db.execute(ITEMS, (row["id"],)).fetchall()
+            runs, reviewed = {run for run, _ in items}, {run for run, is_reviewed in items if is_reviewed}
+            found.append(Queue(row["name"], metadata["sampling"], frozenset(runs), frozenset(reviewed)))
     return found

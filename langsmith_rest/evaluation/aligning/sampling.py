@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 RANDOM, FILTERED = "random", "filtered"  # what the metadata of a review queue says under `sampling`
 
@@ -28,7 +28,7 @@ class Drawn:
 
     random: int = 0
     chosen: int = 0
-    unknown: int = 0  # in no review queue that says how it was filled
+    unknown: int = 0  # given in no review queue that says how it was filled
     chosen_by: list[str] = field(default_factory=list)
 
     @property
@@ -36,23 +36,29 @@ class Drawn:
         return self.random + self.chosen + self.unknown
 
 
-Queue = tuple[str, str, frozenset[str]]  # its name, how it was filled, and its runs
+class Queue(NamedTuple):
+    """A review queue: how it was filled, its runs, and those that were reviewed in it."""
+
+    name: str
+    how: str
+    runs: frozenset[str]
+    reviewed: frozenset[str] = frozenset()
 
 
 def drawn(labelled: Collection[str], queues: Sequence[Queue]) -> Drawn:
     """How the labels of these runs came about.
 
-    A run in queues of both kinds counts as random if its random queue is labelled to the end, and as chosen before
-    that: then nobody knows in which of them it was labelled.
+    In a random queue, all runs count as random if all are labelled. Before that, only those that were reviewed in it
+    count, and of these none that is in another queue, too: somebody may have labelled just the interesting ones.
     """
     ids = frozenset(labelled)
-    at_random = [members for _, how, members in queues if how == RANDOM]
-    others = [(name, members) for name, how, members in queues if how != RANDOM]
-    chosen = frozenset[str]().union(*(members for _, members in others))
-    certain = frozenset[str]().union(*(members for members in at_random if members <= ids))
-    random = ids & (certain | frozenset[str]().union(*at_random) - chosen)
+    at_random = [queue for queue in queues if queue.how == RANDOM]
+    others = [queue for queue in queues if queue.how != RANDOM]
+    chosen = frozenset[str]().union(*(queue.runs for queue in others))
+    certain = frozenset[str]().union(*(queue.runs for queue in at_random if queue.runs <= ids))
+    random = ids & (certain | frozenset[str]().union(*(queue.reviewed for queue in at_random)) - chosen)
     unsure = ids - random
-    names = [name for name, members in others if members & unsure]
+    names = [queue.name for queue in others if queue.runs & unsure]
     return Drawn(len(random), len(unsure & chosen), len(unsure - chosen), names)
 
 
@@ -63,7 +69,7 @@ def is_about(metadata: Any, key: str) -> bool:
 
 def in_words(found: Drawn) -> str:
     """What a reader has to know of labels before using numbers that need a random sample."""
-    unknown = "are in no review queue that says how it was filled"
+    unknown = "were given in no review queue that says how it was filled"
     if found.chosen:
         more = f", and {found.unknown:,} {unknown}" if found.unknown else ""
         queues = ", ".join(found.chosen_by)

@@ -40,7 +40,8 @@ def corrections(
     found = []
     for metric, human in humans.items():
         ids = (baseline.id, candidate.id)
-        labelled = {item["run_id"] for i in ids for item in list_session_feedback(api, i, key=human, level="run")}
+        given = [item for i in ids for item in list_session_feedback(api, i, key=human, level="run")]
+        labelled = {item["run_id"] for item in given if item["score"] is not None or item["value"] is not None}
         sides = [(side.means(metric), side.means(human)) for side in (baseline, candidate)]
         differences = [paired_differences(*both) for both in zip(*sides, strict=True)]
         ours, theirs, difference = (corrected_by(judge, person) for judge, person in (*sides, differences))

@@ -9,8 +9,9 @@ import requests
 import recorder
 from langsmith_rest import connection
 from langsmith_rest.evaluation.aligning.agreement import agreement, confusion, kappa, labels_of, more_labels
-from langsmith_rest.evaluation.aligning.sampling import drawn, in_words
+from langsmith_rest.evaluation.aligning.sampling import Queue, drawn, in_words
 from langsmith_rest.evaluation.comparing.compare import compare
+from langsmith_rest.evaluation.queues_api import list_queue_runs
 from langsmith_rest.paired import corrected, mean_of
 
 SCALES = {
@@ -126,7 +127,8 @@ def test_a_link_to_a_disagreement_opens_the_run(labelled, run, server):
 
 def test_whether_labels_are_a_random_sample_is_checked_where_queues_know():
     """By the queue that a run is in; in both kinds, a run counts as random once that queue is labelled to its end."""
-    drawn_at_random, picked = ("drawn", "random", frozenset("abc")), ("picked", "filtered", frozenset("cd"))
+    drawn_at_random = Queue("drawn", "random", frozenset("abc"), frozenset("ac"))
+    picked = Queue("picked", "filtered", frozenset("cd"))
 
     found = drawn("abcd", [drawn_at_random, picked])
     unfinished = drawn("acd", [drawn_at_random, picked])
@@ -134,8 +136,18 @@ def test_whether_labels_are_a_random_sample_is_checked_where_queues_know():
     assert (found.random, found.chosen, found.unknown, found.chosen_by) == (3, 1, 0, ["picked"])
     assert (unfinished.random, unfinished.chosen) == (1, 2)
     assert in_words(found) == "1 of 4 labels were chosen, not drawn at random (picked)"
-    assert in_words(drawn("abx", [drawn_at_random])).startswith("1 of 3 labels are in no review queue")
-    assert in_words(drawn("ab", [drawn_at_random])) == "all 2 labels belong to a random sample"
+    assert in_words(drawn("acx", [drawn_at_random])).startswith("1 of 3 labels were given in no review queue")
+    assert in_words(drawn("ab", [drawn_at_random])).startswith("1 of 2 labels were given in no review queue")
+    assert in_words(drawn("ac", [drawn_at_random])) == "all 2 labels belong to a random sample"
+
+
+def review(api, queue, run_ids):
+    """Complete these runs in a queue."""
+    path = "/v1/platform/annotation-queues"
+    params = {"status": "needs_my_review", "page_size": 100}
+    for item in connection.call(api, "GET", f"{path}/{queue}/items", params=params)["items"]:
+        if item["run_id"] in run_ids:
+            connection.send(api, "POST", f"{path}/items/{item['id']}/status", json={"status": "completed"})
 
 
 def test_labels_of_a_queue_say_how_they_were_drawn(labelled, api, run):
@@ -144,10 +156,16 @@ def test_labels_of_a_queue_say_how_they_were_drawn(labelled, api, run):
     recorder.record_langsmith_experiment("lab", results, experiment_name="other", langsmith=api, verify=False)
     keys = ("--judge", "correct", "--human", "human_correct")
     asked = ("compare", "other", "after", "--human", "human_correct")
-    assert "sample       16 of 16 labels are in no review queue" in run("agree", "after", *keys)[1]
+    assert "sample       16 of 16 labels were given in no review queue" in run("agree", "after", *keys)[1]
 
-    run("review", "after", "--human", "human_correct")
+    queue = json.loads(run("review", "after", "--human", "human_correct", "--json")[1])["queue_id"]
     run("review", "other", "--human", "human_correct")
+    assert "a random sample: 16 of 32 labels were given in no review queue" in run(*asked)[1]
+    given = connection.call(api, "GET", "/feedback", params={"key": "human_correct", "limit": 100})
+    review(api, queue, {item["run_id"] for item in given})
+    unlabelled = next(iter(list_queue_runs(api, queue, ["needs_my_review"])))
+    note = {"key": "human_correct", "run_id": unlabelled, "comment": "hard to say"}  # which is no label
+    connection.send(api, "POST", "/feedback", json=note)
     assert "sample       all 16 labels belong to a random sample" in run("agree", "after", *keys)[1]
     assert "a random sample: all 32 labels belong to a random sample" in run(*asked)[1]
     run("review", "after", "--by", "disagreement", *keys)
@@ -226,7 +244,7 @@ def test_compare_corrects_a_judge_by_labels(api, run):
     assert found.difference.low < 0 < found.difference.high
     assert f"correct, difference corrected by human_correct: {found.difference.mean:+.3f}"[:70] in out
     needs = "correct: corrected numbers hold if the labelled examples are a random sample: "
-    assert f"{needs}160 of 160 labels are in no review queue that says how it was filled" in out
+    assert f"{needs}160 of 160 labels were given in no review queue that says how it was filled" in out
     page = requests.get(comparison.url, timeout=10).text
     assert page.count("80 labels of human_correct") == 2
     assert run("compare", "before", "after", "--human", "nobody")[0] == 2
