@@ -6,4 +6,4 @@ class SetupError(Exception):
 
 
 class NotFound(LookupError):
-    """What was named does not exist; the message offers what does."""
+    """What was named does not exist; the message lists what does."""

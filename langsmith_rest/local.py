@@ -1,7 +1,7 @@
-"""The embedded store, from any folder: finding it, opening it, and where its pages are.
+"""The embedded store, from any folder: finding it, opening it, and the address of its pages.
 
-`localsmith` is started here and nowhere else. `view.url`, beside the database, holds the address of the pages; `view`
-locks it while it serves them.
+`localsmith` is started only here. The file `view.url` beside the database holds the address of the pages; `view` locks
+it while it serves them.
 """
 
 import atexit
@@ -31,7 +31,7 @@ opened: dict[Path, Any] = {}  # servers that this process keeps until it ends
 
 
 def folder() -> Path:
-    """The nearest `.localsmith` of this folder and those above it, else where a new one goes: this folder."""
+    """The nearest `.localsmith` of this folder and its parents; if there is none, where it will be: in this folder."""
     here = Path.cwd()
     for parent in (here, *here.parents):
         if (found := parent / FOLDER).is_dir() and is_mine(found):
@@ -40,7 +40,7 @@ def folder() -> Path:
 
 
 def is_mine(path: Path) -> bool:
-    """Whether this user made it; what others put above a folder is not read."""
+    """Whether this user owns it; a store that another user put into a parent folder is not used."""
     return not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
 
 
@@ -49,12 +49,12 @@ def database() -> Path:
 
 
 def shown() -> str:
-    """The database's path, as messages name it."""
+    """The database's path as messages show it."""
     return os.path.relpath(database())
 
 
 def stay_open() -> tuple[str, str]:
-    """The addresses of the API and of the pages: a running `view`, else this process until it ends.
+    """The addresses of the API and of the pages: of a running `view`, else of this process until it ends.
 
     Raises SetupError when the store cannot be opened.
     """
@@ -74,9 +74,9 @@ def close_all() -> None:
 
 
 def token_headers(url: str) -> dict[str, str]:
-    """What a local store that runs evaluators asks of those who upload them; nothing for any other server.
+    """The header that a local store with evaluators requires for uploads; empty for any other server.
 
-    The token is LOCALSMITH_TOKEN, else what stands beside the database of this folder's store.
+    The token is LOCALSMITH_TOKEN, else the one beside the database of this folder's store.
     """
     if urlsplit(url).hostname not in LOOPBACK:
         return {}
@@ -88,9 +88,9 @@ def token_headers(url: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def served(*, must_exist: bool = False, any_age: bool = False) -> Iterator[tuple[str, str]]:
-    """The addresses of the API and of the pages, for as long as the context lasts.
+    """The addresses of the API and of the pages, while the context lasts.
 
-    `any_age` takes runs that LangSmith would refuse as too old. Raises NotFound when there is no store and it
+    With `any_age`, it accepts runs that LangSmith would refuse as too old. Raises NotFound if there is no store and it
     `must_exist`, as for reading, and SetupError when it cannot be opened.
     """
     path = database()
@@ -105,7 +105,7 @@ def served(*, must_exist: bool = False, any_age: bool = False) -> Iterator[tuple
 
 
 def package() -> Any:
-    """The package `localsmith`; raises SetupError where what it needs is not installed."""
+    """The package `localsmith`; raises SetupError if one of its requirements is not installed."""
     try:
         import localsmith
     except ImportError as error:
@@ -115,7 +115,7 @@ def package() -> Any:
 
 
 def start(path: Path, port: int, **switches: Any) -> Any:
-    """Serve a store at a port of this machine, 0 being any free one; the server is a context manager."""
+    """Serve a store at a port of this machine (0: any free one); the server is a context manager."""
     localsmith = package()
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -131,7 +131,7 @@ def start(path: Path, port: int, **switches: Any) -> Any:
 
 
 def back_up(file: Path) -> None:
-    """Copy the store, as it is at this moment, into a new file; servers may go on writing to it."""
+    """Copy the store, in its present state, into a new file; servers may go on writing to it."""
     localsmith = package()
     try:
         localsmith.backup(database(), file)
@@ -143,7 +143,7 @@ def back_up(file: Path) -> None:
 
 
 def pages(path: Path) -> str:
-    """The address at which the pages of a store are, or will be when `view` is started."""
+    """The address of a store's pages, now or once `view` is started."""
     if url := running_view(path):
         return url
     remembered = remembered_port(path)
@@ -156,7 +156,7 @@ def pages(path: Path) -> str:
 
 
 def serve_pages(path: Path, port: int | None, **switches: Any) -> Any:
-    """Serve a store at `port`, else at the one its links name, else at the next free one."""
+    """Serve a store at `port`, else at the port that its links name, else at the next free one."""
     if port is not None:
         return start(path, port, **switches)
     for candidate in candidates(remembered_port(path)):
@@ -180,14 +180,14 @@ def address_file(path: Path) -> Path:
 
 
 def remembered_port(path: Path) -> int | None:
-    """The port that links to the pages of a store have named before."""
+    """The port in earlier links to the pages of a store."""
     with contextlib.suppress(OSError, ValueError):
         return urlsplit(address_file(path).read_text(encoding="ascii")).port
     return None
 
 
 def running_view(path: Path) -> str | None:
-    """Where `view` serves this store at this moment; None when it does not."""
+    """The address at which `view` serves this store now; None if it does not."""
     with contextlib.suppress(OSError), open(address_file(path), encoding="ascii") as file:
         if not lock(file, exclusive=False):
             return file.read().strip() or None
@@ -196,7 +196,7 @@ def running_view(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def leave_address(path: Path, url: str) -> Iterator[None]:
-    """Let others find the pages at `url` while the context lasts, unless another `view` serves this store already."""
+    """Let others find the pages at `url` while the context lasts, unless another `view` already serves this store."""
     with open(address_file(path), "a+", encoding="ascii") as file:
         tries = 10  # somebody may be reading it
         while not (is_ours := lock(file, exclusive=True)) and (tries := tries - 1):
@@ -209,7 +209,7 @@ def leave_address(path: Path, url: str) -> Iterator[None]:
 
 
 def lock(file: IO[str], *, exclusive: bool) -> bool:
-    """Take a lock that ends with the file or the process; False when somebody has it."""
+    """Take a lock that ends with the file or the process; False if another process has it."""
     if fcntl is None:
         return True
     try:

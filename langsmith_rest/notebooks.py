@@ -1,4 +1,4 @@
-"""What objects show in a notebook: a small table of HTML with a link; everything in it is escaped."""
+"""How objects look in a notebook: a small HTML table with a link; all content is escaped."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str, url: str) -> str:
-    """Rows of the same fields as a table below a title, which links to the pages."""
+    """Rows with the same fields as a table, with a title that links to the pages."""
     names = list(rows[0]) if rows else []
     head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{shown(row[name])}</td>' for name in names)}</tr>" for row in rows)
@@ -16,7 +16,7 @@ def table(rows: Sequence[Mapping[str, Any]], title: str, url: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a cell: numbers short, nothing for None."""
+    """A value as a cell: short numbers, nothing for None."""
     if value is None:
         return ""
     return escape(f"{value:.4g}" if isinstance(value, float) else str(value))

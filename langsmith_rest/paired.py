@@ -39,10 +39,10 @@ Single = Mapping[str, Sequence[float]]  # example -> its scores, of those that h
 
 @dataclass
 class Metric:
-    """One metric of a candidate beside the baseline's; means and difference are those of the pairs.
+    """One metric of a candidate compared with the baseline; means and difference are those of the pairs.
 
-    `p` is adjusted for how many metrics are tested, `p_alone` is not; `p_exact` is McNemar's exact p where his mid-p
-    decides. `smallest` is the true difference that such data show four times out of five. None: it cannot be said.
+    `p` is adjusted for the number of tested metrics, `p_alone` is not; `p_exact` is McNemar's exact p if his mid-p
+    decides. `smallest` is the true difference that such data show four times out of five. None means not known.
     """
 
     name: str
@@ -85,8 +85,8 @@ def metric_of(
 ) -> Metric:
     """Compare one metric, given as the mean score by example, over the examples that have it on both sides.
 
-    `single` has the single scores where examples were run several times. `clusters` says which examples belong
-    together. `bounded` is False for what has no upper end, such as seconds.
+    `single` has the single scores of examples that were run several times. `clusters` maps examples to the group they
+    belong to. `bounded` is False for metrics without an upper end, such as seconds.
     """
     pairs = Pairs(baseline, candidate, single, clusters)
     up, down = (sum(sign * each > SAME for each in pairs.differences) for sign in (1, -1))
@@ -188,8 +188,8 @@ def in_clusters(
 ) -> tuple[Sequence[float], Sequence[float]]:
     """The independent units, twice: as values whose mean is the mean difference, and as sums whose signs may flip.
 
-    An example without a cluster is one of its own. Clusters of different sizes have the values of a ratio estimator:
-    the mean, and how far the cluster's sum is from what the mean predicts.
+    An example without a cluster is its own unit. Clusters of different sizes get the values of a ratio estimator: the
+    mean, plus how far the cluster's sum is from what the mean predicts.
     """
     if not clusters or not differences:
         return differences, differences
@@ -206,7 +206,7 @@ def is_binary(values: Iterable[float]) -> bool:
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """The mean of numbers; None of no numbers, and of some that are too large together."""
+    """The mean of numbers; None for no numbers, and for numbers whose sum is too large."""
     found = list(values)
     try:
         return fmean(found) if found else None
@@ -215,7 +215,7 @@ def mean(values: Iterable[float]) -> float | None:
 
 
 def give_verdicts(family: Sequence[Metric]) -> None:
-    """Adjust the p of metrics for each other and say in words what follows."""
+    """Adjust the p of metrics for each other, and set their verdicts."""
     known = [metric for metric in family if metric.p_alone is not None]
     ps = [metric.p_alone or 0.0 for metric in known]
     strictest = NORMAL.inv_cdf(1 - LEVEL / 2 / max(len(known), 1))
@@ -232,7 +232,7 @@ def give_verdicts(family: Sequence[Metric]) -> None:
 
 
 def probability(p: float | None) -> str:
-    """A p as people read it."""
+    """A p in readable form."""
     return "-" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
@@ -241,7 +241,7 @@ def probability(p: float | None) -> str:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean with its 95 % interval; `low` and `high` are None when one value says nothing about the spread."""
+    """A mean with its 95 % interval; `low` and `high` are None if one value says nothing about the spread."""
 
     n: int
     mean: float
@@ -252,7 +252,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float]) -> Mean | None:
-    """The mean of `values` with its 95 % interval: Wilson for zeros and ones, Student's t otherwise."""
+    """The mean of `values` with its 95 % interval: Wilson's for zeros and ones, otherwise Student's t."""
     n = len(values)
     if not n:
         return None
@@ -273,7 +273,7 @@ def mean_of(values: Sequence[float]) -> Mean | None:
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a rate; honest at 0 % and 100 %, where the textbook one has no width."""
+    """The 95 % Wilson interval of a rate; it has a width even at 0 % and 100 %, unlike the textbook interval."""
     rate = successes / n
     middle = rate + Z * Z / (2 * n)
     margin = Z * math.sqrt(rate * (1 - rate) / n + Z * Z / (4 * n * n))
@@ -286,7 +286,7 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Corrected:
-    """What a person's mean would be, from a judge's scores of everything and a person's of a few."""
+    """What a person's mean would be, from a judge's scores of everything and a person's scores of a few."""
 
     labels: int
     unlabelled: int
@@ -326,7 +326,7 @@ def corrected(
 
 
 def corrected_by(judge: Mapping[str, float], person: Mapping[str, float]) -> Corrected | None:
-    """The same of scores by example; of scores within 0 and 1, or differences of such, the interval is, too."""
+    """The same for scores by example; the interval stays within the range of such scores or differences."""
     labelled = [(judge[i], person[i]) for i in judge if i in person]
     unlabelled = [score for i, score in judge.items() if i not in person]
     scores = (*judge.values(), *person.values())
@@ -347,7 +347,7 @@ def paired_differences(before: Mapping[str, float], after: Mapping[str, float]) 
 
 @dataclass(frozen=True)
 class Preferred:
-    """How often the first of two was preferred. The unit is the example, however often a judge looked at it."""
+    """How often the first of two was preferred. The unit is the example, however often it was judged."""
 
     examples: int  # with a preference, or a tie
     share: Mean  # of the first one among the preferences, ties left out
@@ -356,7 +356,7 @@ class Preferred:
 
 
 def preferred(verdicts: Mapping[Hashable, Sequence[int]]) -> Preferred | None:
-    """Sum up verdicts by example: 1 for the first, -1 for the second, 0 for a tie. None without any preference."""
+    """Sum up verdicts by example: 1 for the first, -1 for the second, 0 for a tie. None without a preference."""
     decided = {i: [verdict for verdict in of if verdict] for i, of in verdicts.items()}
     share = mean_of([fmean(verdict > 0 for verdict in of) for of in decided.values() if of])
     if share is None:
@@ -398,7 +398,7 @@ def bootstrap_interval(
 
 
 def standard_error(differences: Sequence[float], more: Sequence[float] = ()) -> float | None:
-    """Of a mean difference, as the interval sees it; None for fewer than five, or without any spread."""
+    """The standard error of a mean difference, as in the interval; None for fewer than five, or without spread."""
     if len(differences) < FEWEST:
         return None
     deviation = moments(Counter((*differences, *more)))[1]
@@ -479,7 +479,7 @@ def exact_mcnemar(up: int, down: int) -> float:
 
 
 def coins(n: int, heads: int) -> float:
-    """The chance that so many of n fair coins show heads."""
+    """The probability that this many of n fair coins show heads."""
     if n <= 1000:
         return math.comb(n, heads) / 2**n
     return math.exp(math.lgamma(n + 1) - math.lgamma(heads + 1) - math.lgamma(n - heads + 1) - n * math.log(2))
@@ -595,7 +595,7 @@ def expanded_share(sizes: Sequence[float], aheads: Sequence[float], observed: fl
 
 
 def grid_step(sizes: Sequence[float]) -> float:
-    """The largest step of which all these sizes, up to 1, are multiples; 0 if it is too small to matter."""
+    """The largest step, up to 1, of which all these sizes are multiples; 0 if it is too small."""
     step = 0.0
     for size in set(sizes):
         while size > SAME:
@@ -607,7 +607,7 @@ def grid_step(sizes: Sequence[float]) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Each p adjusted for there being several: Holm (Scandinavian Journal of Statistics 6, 1979)."""
+    """Each p adjusted for the number of tests: Holm (Scandinavian Journal of Statistics 6, 1979)."""
     order = sorted(range(len(ps)), key=ps.__getitem__)
     raised = accumulate(((len(ps) - rank) * ps[i] for rank, i in enumerate(order)), max)
     adjusted = dict(zip(order, raised, strict=True))

@@ -1,4 +1,4 @@
-"""Words that messages share; nothing here reads or prints anything."""
+"""Words that messages share; this module reads and prints nothing."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ Say = Callable[[str], None]  # tells people something; commands write it to stde
 
 
 def typed(words: str = "") -> str:
-    """How to run a command of ours, as this one was typed: `uv run main.py view` or `langsmith-rest view`."""
+    """How to run one of our commands, in the form the user typed: `uv run main.py view` or `langsmith-rest view`."""
     program = sys.argv[0]
     name = os.path.basename(program)
     if name == "__main__.py" and os.path.basename(os.path.dirname(program)) == "langsmith_rest":
@@ -21,17 +21,17 @@ def typed(words: str = "") -> str:
 
 
 def program() -> str:
-    """The name that this program puts before its errors: `main.py` or `langsmith-rest`."""
+    """The name of this program before its errors: `main.py` or `langsmith-rest`."""
     return os.path.basename(typed().split()[-1])
 
 
 def counted(count: int, thing: str) -> str:
-    """A number and what it counts: 1 result, 2,000 results."""
+    """A number with what it counts: 1 result, 2,000 results."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
-    """Problems, each a place and a reason, as at most `most` lines: equal reasons share a line.
+    """Problems, each a place and a reason, as at most `most` lines; equal reasons share a line.
 
     Places end with a number: `a.jsonl, line 3, 7, 8, 12 and 41 more: not JSON`.
     """
