@@ -20,6 +20,13 @@ LENGTH_PARAMETER = re.compile(r";\s*length=(\d{1,12})", re.IGNORECASE)
 ENCODING = re.compile(rb"^content-encoding:", re.IGNORECASE | re.MULTILINE)
 
 
+# How clients write the headers of a part that has no file, so that one look is enough.
+USUAL = re.compile(
+    rb'\r\nContent-Disposition: form-data; name="([\x20\x21\x23-\x7e]{0,300})"\r\n'
+    rb"Content-Type: (application/json); ?length=(\d{1,12})\r\n\r\n"
+)
+
+
 @dataclass
 class Part:
     name: str
@@ -46,6 +53,8 @@ def parse_parts(body: bytes, content_type: str, *, lengths: bool) -> list[Part]:
 
 
 def _part(piece: bytes, lengths: bool) -> Part:
+    if (usual := USUAL.match(piece)) and int(usual[3]) == len(piece) - usual.end():
+        return Part(usual[1].decode(), usual[2].decode(), piece[usual.end() :])
     # What follows a boundary: blanks, a line end, the header lines, an empty line, the data.
     head, blank, data = piece.partition(b"\r\n\r\n")
     head = head.lstrip(b" \t")

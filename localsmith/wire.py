@@ -246,6 +246,11 @@ def loads_or_none(text: str | None) -> Any:
     return None if text is None else orjson.loads(text)
 
 
+def as_stored(text: str | None) -> orjson.Fragment | None:
+    """JSON text as a value that `dumps` puts into an answer as it is."""
+    return None if text is None else orjson.Fragment(text)
+
+
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return json_answer(dumps(value), status, headers)
 

@@ -17,7 +17,7 @@ from localsmith.routes.feedback import MAX_KEY, NAMESPACE, check_feedback, inser
 from localsmith.runs.query import SELECT
 from localsmith.runs.reading import V1, StoredRun
 from localsmith.store import Store
-from localsmith.wire import ApiError, Switches
+from localsmith.wire import ApiError, Switches, loads_or_none
 
 log = logging.getLogger("localsmith")
 
@@ -130,7 +130,7 @@ def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
     if rule["dataset_id"]:
         newest = f"{examples.SELECT} WHERE examples.id = ? ORDER BY version DESC LIMIT 1"
         example = db.execute(newest, (run["reference_example_id"],)).fetchone()
-        arguments.append(examples.example_json(example) if example else None)
+        arguments.append(examples.example_json(example, read=loads_or_none) if example else None)
     return Job(
         rule["id"], rule["display_name"], rule["updated_at"], run["id"], run["session_id"], run["trace_id"],
         row["attempts"] + 1, code_of(rule), arguments,

@@ -2,12 +2,10 @@
 
 import sqlite3
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
-
-from flask import Response
 
 from localsmith.fields import Fields, FixedFields, check, check_choice, conflict
 from localsmith.lists import Query, Where, flag, mentions, metadata_filter, page, uuids
@@ -15,13 +13,13 @@ from localsmith.runs.filters import EXAMPLE, compile_filter
 from localsmith.schemas import check_against_schemas, schemas_of
 from localsmith.wire import (
     Call,
+    as_stored,
     as_time,
     as_uuid,
     dumps,
     dumps_or_none,
     invalid,
     iso,
-    json_answer,
     loads_or_none,
     not_found,
 )
@@ -70,14 +68,17 @@ def _with_split(metadata: dict[str, Any], split: list[str] | None, default: Any)
     return dumps({**metadata, "dataset_split": split or (default if known is None else known)})
 
 
-def example_json(row: sqlite3.Row | Row, attachments: dict[str, Any] | None = None) -> Example:
+def example_json(
+    row: sqlite3.Row | Row, attachments: dict[str, Any] | None = None, *, read: Callable[[str | None], Any] = as_stored
+) -> Example:
+    """An example as it is answered; `read` makes values of the JSON in the row, which is not looked into otherwise."""
     return {
         "id": row["id"],
         "dataset_id": row["dataset_id"],
         "name": f"#{row['position']:04} @ {row['dataset_name']}",
-        "inputs": loads_or_none(row["inputs"]),
-        "outputs": loads_or_none(row["outputs"]),
-        "metadata": loads_or_none(row["metadata"]),
+        "inputs": read(row["inputs"]),
+        "outputs": read(row["outputs"]),
+        "metadata": read(row["metadata"]),
         "source_run_id": row["source_run_id"],
         "created_at": iso(row["created_at"]),
         "modified_at": iso(row["modified_at"]),
@@ -88,22 +89,21 @@ def example_json(row: sqlite3.Row | Row, attachments: dict[str, Any] | None = No
 # Writing
 
 
-def create_example(call: Call) -> Response:
+def create_example(call: Call) -> Example:
     (example,) = _create(call, [check_example(call.object(), ["body"])])
-    return json_answer(example)
+    return example
 
 
-def create_examples(call: Call) -> Response:
+def create_examples(call: Call) -> list[Example]:
     """Store a list of examples, all or none."""
     body = call.json()
     if not isinstance(body, list):
         raise invalid(["body"], "Input should be a valid list", "list_type")
-    made = _create(call, [check_example(item, ["body", i]) for i, item in enumerate(body)])
-    return json_answer(f"[{','.join(made)}]")
+    return _create(call, [check_example(item, ["body", i]) for i, item in enumerate(body)])
 
 
-def _create(call: Call, examples: list[Example]) -> list[str]:
-    """Store examples and return each as JSON, put together from the texts that were stored."""
+def _create(call: Call, examples: list[Example]) -> list[Example]:
+    """Store examples and return them as they are answered."""
     rows = [encoded(example) for example in examples]
     ids = {example["dataset_id"] for example in examples}
     with call.store.write() as db:
@@ -112,16 +112,9 @@ def _create(call: Call, examples: list[Example]) -> list[str]:
         if ids - names.keys():
             raise not_found("Dataset")
         insert_rows(db, rows, call.switches.now())
-    return [_row_json(row, names[row["dataset_id"]]) for row in rows]
-
-
-def _row_json(row: Row, dataset_name: str) -> str:
-    """A stored row as JSON, as `example_json` would show it."""
-    texts = ("inputs", "outputs", "metadata")
-    shown = example_json({**row, **dict.fromkeys(texts), "dataset_name": dataset_name})
-    others = dumps({name: value for name, value in shown.items() if name not in texts})
-    spliced = ",".join('"' + name + '":' + (row[name] or "null") for name in texts)
-    return f"{others[:-1]},{spliced}}}"
+    for row in rows:
+        row["dataset_name"] = names[row["dataset_id"]]
+    return [example_json(row) for row in rows]
 
 
 def encoded(example: Example) -> Row:
