@@ -6,15 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from langsmith_rest.recording.bodies import (
-    OF_THE_EXAMPLE,
-    canonical_fields,
-    canonical_result,
-    duration,
-    long_form,
-    parse_time,
-    run_text,
-)
+from langsmith_rest.recording import bodies
 from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.results import ALIASES, Unreadable
 from langsmith_rest.wording import alike, counted
@@ -45,17 +37,13 @@ def are_texts(value: Any) -> bool:
 
 def is_time(value: Any) -> bool:
     try:
-        return parse_time(value) is not None
+        return bodies.parse_time(value) is not None
     except (AttributeError, OverflowError, TypeError, ValueError):
         return False
 
 
-def is_uuid(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(UUID, value) is not None
-
-
-def is_mime_type(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(MIME_TYPE, value, re.ASCII) is not None
+def matches(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
 
 
 def is_latency(value: Any) -> bool:
@@ -85,7 +73,7 @@ CHILD_FIELDS: dict[str, Kind] = {
 FIELDS: dict[str, Kind] = {
     **CHILD_FIELDS,
     "reference_outputs": OBJECT,
-    "example_id": (is_uuid, "the UUID of an example, in lower case"),
+    "example_id": (matches(UUID), "the UUID of an example, in lower case"),
     "split": (lambda value: isinstance(value, str) or are_texts(value), "text or a list of texts"),
     "example_metadata": OBJECT,
     "attachments": (is_a(dict), "an object of {name: {mime_type, path}}"),
@@ -100,7 +88,7 @@ FEEDBACK_FIELDS: dict[str, Kind] = {
     "feedback_source": (is_source, f"an object with a 'type' of {', '.join(SOURCES)}"),
 }
 ATTACHMENT_FIELDS: dict[str, Kind] = {
-    "mime_type": (is_mime_type, "a type such as image/png"),
+    "mime_type": (matches(MIME_TYPE), "a type such as image/png"),
     "path": (lambda value: isinstance(value, str) and os.path.isfile(value), "the path of a file"),
 }
 TIMES = {"start_time", "end_time", "latency"}
@@ -116,9 +104,9 @@ def prepare(result: Any) -> tuple[dict[str, str], str, list[str]]:
     check_run(result, "", None, problems)
     try:
         if not problems:
-            fields = canonical_fields(result)
-            whole = canonical_result(fields)
-            text = whole if fields.keys().isdisjoint(OF_THE_EXAMPLE) else run_text(fields)
+            fields = bodies.canonical_fields(result)
+            whole = bodies.canonical_result(fields)
+            text = whole if fields.keys().isdisjoint(bodies.OF_THE_EXAMPLE) else bodies.run_text(fields)
             if len(whole.encode()) < MAX_RUN_BYTES and whole.count("{") + whole.count("[") < MAX_DEPTH:
                 return fields, text, problems
     except (AttributeError, TypeError, ValueError, RecursionError):
@@ -173,14 +161,14 @@ def check_fields(given: Mapping[Any, Any], known: Mapping[str, Kind], where: str
 
 def check_times(run: Mapping[str, Any], where: str, earliest: datetime | None, problems: list[str]) -> datetime | None:
     """Add what is wrong with the times of a run, and return its start."""
-    start, end = parse_time(run.get("start_time")), parse_time(run.get("end_time"))
+    start, end = bodies.parse_time(run.get("start_time")), bodies.parse_time(run.get("end_time"))
     if end and run.get("latency") is not None:
         problems.append(f"'{where}latency' and 'end_time' both say how long it took: keep one")
     if not start:
         if end:
             problems.append(f"'{where}end_time' needs a 'start_time'")
         return None
-    took, now = duration(run, start), datetime.now(UTC) + CLOCK_SKEW
+    took, now = bodies.duration(run, start), datetime.now(UTC) + CLOCK_SKEW
     late = "start_time" if start > now else ("end_time" if end else "latency") if start + took > now else ""
     if late:
         problems.append(f"'{where}{late}' {run[late]} is in the future (a time without an offset is read as UTC)")
@@ -196,7 +184,7 @@ def check_times(run: Mapping[str, Any], where: str, earliest: datetime | None, p
 def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
     """Add what is wrong with feedback, which is a list or `{key: score}`."""
     is_short = isinstance(feedback, dict)
-    for index, item in enumerate(long_form(feedback) if is_short else feedback):
+    for index, item in enumerate(bodies.long_form(feedback) if is_short else feedback):
         if not isinstance(item, dict):
             problems.append(f"'{where}[{index}]' is {named(item)}, expected an object with 'key' and 'score'")
             continue

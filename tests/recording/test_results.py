@@ -348,7 +348,7 @@ def test_value_that_json_cannot_hold_is_refused(field, value, problem):
     assert found.startswith(f"'{field}.list[1]' {problem}")
 
 
-@pytest.mark.parametrize("field", ["error", "name"])
+@pytest.mark.parametrize("field", ["error", "name", "split"])
 def test_text_that_is_not_unicode_is_refused(field):
     """Also in the fields of the run itself."""
     assert problems_of([result(**{field: "\udc00"})]) == [f"'{field}' has a lone surrogate, expected valid Unicode"]
