@@ -10,6 +10,7 @@ import recorder
 from langsmith_rest import connection
 from langsmith_rest.commands import dry_run, record_output
 from langsmith_rest.commands.connecting import Connect
+from langsmith_rest.commands.matching import Matched, ids_by_content
 from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_sources import OURS, Opened, check_all, open_all
 from langsmith_rest.importers import FORMATS
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--description", metavar="TEXT", help="description of the experiment")
     add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="metadata of the experiment; repeatable")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
+    add(
+        "--match-examples",
+        action="store_true",
+        help="let results belong to the examples with the same inputs and reference that the dataset has already,"
+        " whoever made them",
+    )
     add("--dry-run", action="store_true", help="check everything, print what would be sent, send nothing")
     add("--no-verify", action="store_true", help="do not read the experiment back")
     add("--json", action="store_true", help="print one JSON object instead of the table")
@@ -61,12 +68,19 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         raise ValueError("name a FILE of results, or - for standard input.")
     if options.experiment and len(options.files) > 1:
         raise ValueError("--experiment names one experiment, but several files were given: drop it, or give one file.")
+    if options.match_examples and options.dry_run:
+        raise ValueError("--dry-run asks no server, so --match-examples has no examples to look at: drop one of them.")
     with contextlib.ExitStack() as stack:
         files = open_all(stack, options, say)
         if options.dry_run:
             return run_dry(files, options, say)
+        api = None
+        if options.match_examples:
+            api = stack.enter_context(connect())
+            for opened in files:
+                opened.results = Matched(opened.results, ids_by_content(api, dataset_of(opened, options)))
         sources = check_all(files, say)
-        api = stack.enter_context(connect())
+        api = api or stack.enter_context(connect())
         found = [record_file(api, opened, checked, options, say) for opened, checked in sources]
         recordings = [recording for recording, _ in found]
         from langsmith_rest.commands.evaluators import say_what_follows  # slow to load: here, nothing waits for it
@@ -81,6 +95,10 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     else:
         print("\n".join(urls))
     return 1 if any(recording.rejected for recording in recordings) else 0
+
+
+def dataset_of(opened: Opened, options: argparse.Namespace) -> str:
+    return options.dataset or opened.dataset or DATASET
 
 
 def links(recordings: list[recorder.Recording]) -> list[str]:
@@ -117,7 +135,7 @@ def record(
 ) -> recorder.Recording:
     with counting(f"{opened.results.name}: results recorded", say) as on_progress:
         return recorder.record_langsmith_experiment(
-            options.dataset or opened.dataset or DATASET,
+            dataset_of(opened, options),
             checked,
             experiment_name=options.experiment,
             description=options.description,
