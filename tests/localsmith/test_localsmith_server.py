@@ -37,6 +37,13 @@ def ask_and_read_nothing(server, path):
     return reader
 
 
+def ask_for(url):
+    with requests.get(url, headers={"x-api-key": "any"}, timeout=60, stream=True) as answer:
+        if answer.status_code != 200:
+            assert answer.content  # read while it is open
+    return answer
+
+
 @pytest.fixture
 def export(server):
     """The address of an export that is longer than what the server keeps ready."""
@@ -52,10 +59,11 @@ def export(server):
 def test_readers_that_stall_hold_nobody_up(server, export):
     """While 32 downloads are asked for and none is read, everything else is answered at once."""
     readers = [ask_and_read_nothing(server, export) for _ in range(32)]
-    time.sleep(1)
+    deadline = time.monotonic() + 60
     try:
-        answers = [requests.get(f"{server.url}/info", timeout=10).status_code for _ in range(3)]
-        one_more = requests.get(server.url + export, headers={"x-api-key": "any"}, timeout=10)
+        while (one_more := ask_for(server.url + export)).status_code == 200 and time.monotonic() < deadline:
+            pass  # the server has not come to four of the others yet
+        answers = [requests.get(f"{server.url}/info", timeout=60).status_code for _ in range(3)]
     finally:
         for reader in readers:
             reader.close()
@@ -70,11 +78,11 @@ def test_reader_that_takes_nothing_is_cut_off(server, export, monkeypatch):
     """After a minute, here a second: then there is room for another download."""
     monkeypatch.setattr(localsmith.server, "STALLED_SECONDS", 1)
     readers = [ask_and_read_nothing(server, export) for _ in range(4)]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     status = 503
     while status == 503 and time.monotonic() < deadline:
         time.sleep(0.5)
-        with requests.get(server.url + export, headers={"x-api-key": "any"}, timeout=10) as answer:
+        with requests.get(server.url + export, headers={"x-api-key": "any"}, timeout=60) as answer:
             status, length = answer.status_code, len(answer.content)
     for reader in readers:
         reader.close()

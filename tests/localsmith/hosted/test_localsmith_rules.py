@@ -56,7 +56,7 @@ def capitals(api, answers=("Lima",)):
     return dataset, answer
 
 
-def scores(api, session, expected=1, seconds=20):
+def scores(api, session, expected=1, seconds=60):
     """The feedback of an experiment, once there is as much as expected."""
     deadline = time.monotonic() + seconds
     while len(found := api.get("/feedback", session=session)) < expected and time.monotonic() < deadline:
@@ -72,7 +72,7 @@ def jobs(path):
     return count
 
 
-def wait_for_the_queue(path, seconds=20):
+def wait_for_the_queue(path, seconds=60):
     deadline = time.monotonic() + seconds
     while jobs(path) and time.monotonic() < deadline:
         time.sleep(0.1)
