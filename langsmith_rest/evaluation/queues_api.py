@@ -14,16 +14,15 @@ PLATFORM = "/v1/platform/annotation-queues"
 SECTIONS = {"needs_my_review": "needs_my_review", "needs_others_review": "needs_others_review", "archived": "completed"}
 
 
-def get_or_create_queue(api: LangSmith, queue: dict[str, Any]) -> bool:
-    """Create a queue under a deterministic id; False: it exists, and is left unchanged."""
+def get_or_create_queue(api: LangSmith, queue: dict[str, Any]) -> dict[str, Any]:
+    """Create a queue under a deterministic id; return it, or the one that exists, which is left unchanged."""
     try:
-        connection.call(api, "GET", f"/annotation-queues/{queue['id']}")
-        return False
+        return dict(connection.call(api, "GET", f"/annotation-queues/{queue['id']}"))
     except requests.HTTPError as error:
         if error.response.status_code != 404:
             raise
     connection.send(api, "POST", "/annotation-queues", json=queue, fine=409)
-    return True
+    return queue
 
 
 def list_queue_runs(api: LangSmith, queue_id: str, sections: Iterable[str] = SECTIONS) -> Iterator[str]:

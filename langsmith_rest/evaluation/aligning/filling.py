@@ -63,6 +63,7 @@ def fill_queue(
     keys = keys_of(runs, by, judges, human, session["name"])
     chosen = choose(answers, by, Asked(keys.compared, frozenset(lower_is_better)), sample, seed)
     identity = [session["id"], by, *keys.compared, keys.human, before["id"] if before else "", str(seed)]
+    identity += sorted(lower_is_better)
     queue_id = bodies.uuid5("review-" + "-".join(identity))
     name = f"{keys.human} of {session['name']} ({by}{f', seed {seed}' if seed else ''})"
     url = f"{api.web}/o/{session['tenant_id']}/annotation-queues/{queue_id}"
@@ -71,7 +72,9 @@ def fill_queue(
         set_scale(api, runs, keys, scale)
         rubric = [{"feedback_key": keys.human, "description": question or "Is the answer right?"}]
         facts = {"sampling": RANDOM if by == RANDOM else FILTERED, "by": by, "seed": seed, "feedback_key": keys.human}
-        get_or_create_queue(api, {"id": queue_id, "name": name, "rubric_items": rubric, "metadata": facts})
+        queue = get_or_create_queue(api, {"id": queue_id, "name": name, "rubric_items": rubric, "metadata": facts})
+        if question and question not in (asked := [item.get("description") for item in queue["rubric_items"] or []]):
+            raise ValueError(f"{name!r} asks {asked} already: drop --question, or use another --human or --seed.")
         filled.added = add_to_queue(api, queue_id, chosen)
     return filled
 

@@ -63,13 +63,7 @@ def test_what_tells_the_most_comes_first(api, run):
     assert chosen("--by", "disagreement", *judge) == ([1, 3], "human_stars")
     assert chosen("--by", "uncertain", *judge)[0][:2] in ([1, 2], [2, 1])
     assert chosen("--by", "regressed", "--baseline", "before", *judge)[0] == [3, 4, 2, 1]
-    assert chosen("--by", "regressed", "--baseline", "before", *judge, "--lower-is-better", "stars")[0] == [
-        3,
-        4,
-        2,
-        1,
-        5,
-    ]
+    assert chosen("--by", "regressed", "--baseline", "before", *judge, "--lower-is-better", "stars")[0] == [5]
 
 
 def test_what_cannot_be_chosen_says_what_to_do(api, run):
@@ -89,6 +83,7 @@ def test_what_cannot_be_chosen_says_what_to_do(api, run):
     assert code == 2 and "Did you mean 'correct'?" in err
     assert "add --scale, such as 1-5" in refused("starred")[1]
     assert run("review", "starred", "--scale", "1-5")[0] == run("review", "starred", "--by", "random")[0] == 0
+    assert "asks ['Is the answer right?'] already: drop --question" in refused("starred", "--question", "Why?")[1]
     assert "human_stars has another scale" in refused("starred", "--scale", "kind,rude")[1]
     connection.call(api, "DELETE", "/annotation-queues", params={"queue_ids": queue_ids(api)})
     code, err = refused("after", "--by", "uncertain", "--judge", "correct")
