@@ -3,7 +3,7 @@
 from langsmith_rest.evaluation.api import find_experiment, list_session_feedback
 from langsmith_rest.evaluation.runs_api import list_experiment_runs
 
-ROWS = [{"inputs": {"n": n}, "reference_outputs": {"n": n * n}} for n in range(6)]
+ROWS = [{"inputs": {"n": n}, "reference_outputs": {"n": n * n}, "metadata": {"row": n}} for n in range(6)]
 SELECTS = ("ID", "INPUTS", "OUTPUTS", "ERROR", "METADATA", "NAME", "PROJECT_ID", "START_TIME", "LATENCY_SECONDS")
 
 
