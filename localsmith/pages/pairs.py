@@ -205,7 +205,6 @@ def give_pair(tenant: str, dataset_id: str, comparative_id: str, example_id: str
             db.executemany("DELETE FROM feedback WHERE id = ?", ids)
         if action == "save":
             insert_feedback(db, [check_feedback(body, ["form"]) for body in bodies], now())
-    looks().at.pop((pairs.row["id"], example_id), None)
     if action == "skip":
         _put_off(pairs, who, example_id)
     where = {"item": example_id} if action == "undo" else {"last": example_id}
@@ -217,6 +216,7 @@ def give_pair(tenant: str, dataset_id: str, comparative_id: str, example_id: str
 def _put_off(pairs: Pairs, who: str, example: str) -> None:
     """Let a pair come after all others, also after those put off before."""
     with looks().lock:
+        looks().at.pop((pairs.row["id"], example), None)
         put_off = looks().put_off.setdefault((pairs.row["id"], who), [])
         put_off[:] = [*(other for other in put_off if other != example), example]
 

@@ -7,6 +7,7 @@ import pytest
 from pages_seed import TENANT, Seed, page, words
 
 import localsmith
+from localsmith.pages import pairs
 
 OURS = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 
@@ -105,6 +106,16 @@ def test_skipped_pairs_come_again_in_turn(app):
         client.post(seen[-1], data={"action": "skip"}, headers=OURS)
 
     assert len({*seen[:3]}) == 3 and seen[3:6] == seen[6:9] == seen[:3]
+
+
+def test_a_pair_that_was_judged_just_now_is_not_given_again(app, monkeypatch):
+    """A browser that asked for a pair a moment before somebody judged it does not get that one."""
+    client, other = app.test_client(), app.test_client()
+    path, _ = made_pairs(client, 1)
+    prefer(client, page(client, path), "new")
+    monkeypatch.setattr(pairs, "judged", lambda db, pairs: set())  # what it read then
+
+    assert "Others are looking at the pairs that are left" in words(page(other, path))
 
 
 def test_another_question_makes_other_pairs(app):
