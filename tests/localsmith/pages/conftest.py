@@ -28,6 +28,20 @@ def browser():
         browser.close()
 
 
+@pytest.fixture
+def client(tmp_path):
+    """Asks for pages over a fresh store as a browser would."""
+    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
+    yield app.test_client()
+    app.extensions["localsmith"].store.close()
+
+
+@pytest.fixture
+def seed(client):
+    """Fills that store."""
+    return Seed(client)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A served store with something of everything: its address, and what is in it."""

@@ -3,21 +3,7 @@
 import re
 
 import pytest
-from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals, page, words
-
-import localsmith
-
-
-@pytest.fixture
-def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app.test_client()
-    app.extensions["localsmith"].store.close()
-
-
-@pytest.fixture
-def seed(client):
-    return Seed(client)
+from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, capitals, page, words
 
 
 def test_empty_store_says_what_to_run(client):

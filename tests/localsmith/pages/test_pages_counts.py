@@ -5,21 +5,7 @@ import re
 from html import unescape
 
 import pytest
-from pages_seed import TENANT, Seed, capitals, page, words
-
-import localsmith
-
-
-@pytest.fixture
-def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app.test_client()
-    app.extensions["localsmith"].store.close()
-
-
-@pytest.fixture
-def seed(client):
-    return Seed(client)
+from pages_seed import TENANT, capitals, page, words
 
 
 def measured(seed, experiments, examples=9):

@@ -6,23 +6,10 @@ import json
 import re
 
 import pytest
-from pages_seed import HOSTILE, TENANT, Seed, capitals, json_lines, page, words
+from pages_seed import HOSTILE, TENANT, capitals, json_lines, page, words
 
-import localsmith
 from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.recording.sources import source_of
-
-
-@pytest.fixture
-def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app.test_client()
-    app.extensions["localsmith"].store.close()
-
-
-@pytest.fixture
-def seed(client):
-    return Seed(client)
 
 
 def export(client, session, kind):

@@ -11,18 +11,6 @@ import localsmith
 
 
 @pytest.fixture
-def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app.test_client()
-    app.extensions["localsmith"].store.close()
-
-
-@pytest.fixture
-def seed(client):
-    return Seed(client)
-
-
-@pytest.fixture
 def project(seed):
     """A project of five traces of several kinds; its path."""
     session = seed.session("live")

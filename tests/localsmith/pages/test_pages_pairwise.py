@@ -1,16 +1,6 @@
 """The page of a pairwise comparison whose judge was asked in both orders."""
 
-import pytest
 from pages_seed import Seed, page, words
-
-import localsmith
-
-
-@pytest.fixture
-def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app.test_client()
-    app.extensions["localsmith"].store.close()
 
 
 def test_position_bias_is_shown_as_a_rate(client):

@@ -6,9 +6,8 @@ import re
 
 import pytest
 from localsmith_api import multipart
-from pages_seed import HOSTILE, TENANT, Seed, page, words
+from pages_seed import HOSTILE, TENANT, page, words
 
-import localsmith
 from localsmith.pages.blocks import block
 from localsmith.pages.json_tree import json_tree
 from localsmith.pages.markdown import is_image, markdown
@@ -17,18 +16,6 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 PICTURE = "data:image/png;base64," + base64.b64encode(PNG).decode()
-
-
-@pytest.fixture
-def client(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app.test_client()
-    app.extensions["localsmith"].store.close()
-
-
-@pytest.fixture
-def seed(client):
-    return Seed(client)
 
 
 def run_page(client, seed, **fields):

@@ -22,11 +22,6 @@ def client(app):
     return app.test_client()
 
 
-@pytest.fixture
-def seed(client):
-    return Seed(client)
-
-
 def made_queue(seed, count=3, **fields):
     """A queue of answers of one experiment: its id, and the runs in their order."""
     dataset = seed.dataset("capitals")
