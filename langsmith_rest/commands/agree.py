@@ -93,6 +93,9 @@ def more_in_words(found: Agreement) -> str:
 
 def table_of(found: Agreement) -> Iterator[str]:
     """The confusion matrix: a row for each of the person's labels, a column for each of the judge's."""
+    if not found.confusion:
+        yield f"{len(found.labels):,} different labels are too many for a table of them"
+        return
     heads = [f"judge {shown(label)}" for label in found.labels]
     rows = [[f"{count:,}" for count in row] for row in found.confusion]
     sides = [f"person {shown(label)}" for label in found.labels]

@@ -12,6 +12,7 @@ from langsmith_rest.evaluation.aligning.agreement import (
     agreement,
     confusion,
     groups_of,
+    is_scale,
     is_yes_or_no,
     kappa,
     labels_of,
@@ -66,14 +67,13 @@ def show_agreement(tenant: str, session_id: str) -> str:
 def _numbers(pairs: list[tuple[Label, Label]]) -> dict[str, Any]:
     labels = labels_of(pairs)
     yes_or_no = bool(pairs) and is_yes_or_no(pairs)
-    is_scale = len(labels) > 2 and not any(isinstance(label, str) for label in labels)
     return {
         "n": len(pairs),
         "labels": labels,
         "confusion": confusion(pairs),
         "agreement": agreement(pairs),
         "kappa": kappa(pairs),
-        "weighted": kappa(pairs, power=2) if is_scale else None,
+        "weighted": kappa(pairs, power=2) if is_scale(pairs) else None,
         "sensitivity": sensitivity(pairs) if yes_or_no else None,
         "specificity": specificity(pairs) if yes_or_no else None,
         "more": more_labels(pairs, PRECISION),

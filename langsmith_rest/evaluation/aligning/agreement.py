@@ -9,6 +9,7 @@ from langsmith_rest.paired import Mean, Z, wilson
 
 Label = float | str
 SPLIT = "split"  # groups examples by their splits
+MOST_LABELS = 50  # with more, scores are measurements: a table of them says nothing, and takes minutes
 Pairs = Sequence[tuple[Label, Label]]  # one for each run: the judge's label and the person's
 
 
@@ -27,8 +28,10 @@ def labels_of(pairs: Pairs) -> list[Label]:
 
 
 def confusion(pairs: Pairs) -> list[list[int]]:
-    """Counts by the person's label (rows) and the judge's (columns), in the order of `labels_of`."""
+    """Counts by the person's label (rows) and the judge's (columns), in the order of `labels_of`; empty of too many."""
     counts, labels = Counter(pairs), labels_of(pairs)
+    if len(labels) > MOST_LABELS:
+        return []
     return [[counts[judge, human] for judge in labels] for human in labels]
 
 
@@ -39,15 +42,25 @@ def kappa(pairs: Pairs, *, power: int = 0) -> float | None:
     1968). None where both only ever use one label, since chance alone would give full agreement then.
     """
     judges, humans = Counter(judge for judge, _ in pairs), Counter(human for _, human in pairs)
+    if not power:
+        seen, expected = sum(j != h for j, h in pairs), len(pairs) ** 2 - sum(judges[h] * n for h, n in humans.items())
+        return 1 - seen * len(pairs) / expected if expected else None
+    largest = max((abs(label) for label in labels_of(pairs) if not isinstance(label, str)), default=0) or 1.0
 
     def cost(one: Label, other: Label) -> float:
-        if power and not isinstance(one, str) and not isinstance(other, str):
-            return float(abs(one - other) ** power)
+        if not isinstance(one, str) and not isinstance(other, str):
+            return float(abs(one / largest - other / largest) ** power)  # squares of large numbers have no float
         return float(one != other)
 
-    seen = math.fsum(cost(*pair) for pair in pairs) * len(pairs)
-    expected = math.fsum(cost(j, h) * m * n for j, m in judges.items() for h, n in humans.items())
-    return 1 - seen / expected if expected else None
+    apart = math.fsum(cost(*pair) for pair in pairs) * len(pairs)
+    by_chance = math.fsum(cost(j, h) * m * n for j, m in judges.items() for h, n in humans.items())
+    return 1 - apart / by_chance if by_chance else None
+
+
+def is_scale(pairs: Pairs) -> bool:
+    """Whether the labels are a few numbers, between which distances count."""
+    labels = labels_of(pairs)
+    return 2 < len(labels) <= MOST_LABELS and not any(isinstance(label, str) for label in labels)
 
 
 def is_yes_or_no(pairs: Pairs) -> bool:

@@ -10,6 +10,7 @@ from langsmith_rest.evaluation.aligning.agreement import (
     agreement,
     confusion,
     groups_of,
+    is_scale,
     is_yes_or_no,
     kappa,
     labels_of,
@@ -48,7 +49,8 @@ class Group:
 class Agreement:
     """What a judge and a person make of the same runs of an experiment.
 
-    `confusion` counts by the person's label (rows) and the judge's (columns), both in the order of `labels`.
+    `confusion` counts by the person's label (rows) and the judge's (columns), both in the order of `labels`; it is
+    empty for more than 50 labels.
     """
 
     experiment: str
@@ -114,7 +116,6 @@ def report_card(
     """The numbers of runs, of which some are labelled by both."""
     pairs = [(item.judge, item.human) for item in labelled]
     labels = labels_of(pairs)
-    is_scale = len(labels) > 2 and not any(isinstance(label, str) for label in labels)
     yes_or_no = is_yes_or_no(pairs)
     names = sorted({name for item in labelled for name in item.groups})
     members = {name: [(i.judge, i.human) for i in labelled if name in i.groups] for name in names}
@@ -130,7 +131,7 @@ def report_card(
         confusion=confusion(pairs),
         agreement=agreement(pairs),
         kappa=kappa(pairs),
-        weighted_kappa=kappa(pairs, power=2) if is_scale else None,
+        weighted_kappa=kappa(pairs, power=2) if is_scale(pairs) else None,
         sensitivity=sensitivity(pairs) if yes_or_no else None,
         specificity=specificity(pairs) if yes_or_no else None,
         precision=precision,

@@ -8,7 +8,7 @@ import requests
 
 import recorder
 from langsmith_rest import connection
-from langsmith_rest.evaluation.aligning.agreement import agreement, confusion, kappa, labels_of, more_labels
+from langsmith_rest.evaluation.aligning.agreement import agreement, confusion, is_scale, kappa, labels_of, more_labels
 from langsmith_rest.evaluation.aligning.sampling import Queue, drawn, in_words
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.queues_api import list_queue_runs
@@ -44,6 +44,17 @@ def test_kappa_knows_its_limits():
     assert kappa([(1.0, 1.0)] * 10) is None and kappa([]) is None
     assert agreement([]) is None
     assert kappa([(0.0, 1.0), (1.0, 0.0)]) == -1
+    thirds = [(0.0, 0.5), (1.0, 1.0), (0.5, 0.0), (-1.0, 0.0)]
+    large = [(judge * 1e308, human * 1e308) for judge, human in thirds]
+    assert kappa(large, power=2) == pytest.approx(kappa(thirds, power=2))
+
+
+def test_measurements_take_no_longer_than_scales():
+    """No table of thousands of numbers is made, and none compared with each other; kappa is that of chance."""
+    pairs = [(float(n), float(-n)) for n in range(1, 200_000)]
+
+    assert confusion(pairs) == [] and not is_scale(pairs)
+    assert kappa(pairs) == 0
 
 
 def test_labels_that_a_precision_needs():
