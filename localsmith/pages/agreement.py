@@ -100,10 +100,10 @@ def _chosen(keys: dict[str, bool]) -> tuple[str, str]:
 
 
 def _both(db: sqlite3.Connection, session_id: str, judge: str, human: str) -> list[dict[str, Any]]:
-    """Every root run that has both scores, the newest of each, in the order of the dataset."""
+    """Every root run without an error that has both scores, the newest of each, in the order of the dataset."""
     rows = db.execute(
         "SELECT f.run_id, f.key, f.score, f.value, e.id AS example, e.position, e.metadata FROM feedback f"
-        " JOIN runs r ON r.id = f.run_id AND r.is_root = 1"
+        " JOIN runs r ON r.id = f.run_id AND r.is_root = 1 AND r.status <> 'error'"
         " LEFT JOIN examples e ON e.id = r.reference_example_id AND e.ended_at IS NULL"
         " WHERE f.session_id = ? AND f.key IN (?, ?) AND f.comparative_experiment_id IS NULL"
         " AND coalesce(f.score, f.value) IS NOT NULL ORDER BY e.position IS NULL, e.position, f.seq",

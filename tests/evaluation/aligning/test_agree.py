@@ -109,6 +109,7 @@ def test_the_page_groups_by_split_and_metadata(labelled, api, run):
         feedback = {"correct": 1, "human_correct": int(i % 3 > 0)}
         metadata = {"topic": "money" if i % 3 else "law", "serial": i}
         results.append({"inputs": {"n": i}, "outputs": {}, "feedback": feedback, "example_metadata": metadata})
+    results.append({**results[0], "inputs": {"n": 6}, "outputs": None, "error": "down"})  # which has no answer to judge
     recorder.record_langsmith_experiment("topics", results, experiment_name="topical", langsmith=api, verify=False)
     [session] = connection.call(api, "GET", "/sessions", params={"name": "topical"})
     url = f"{api.web}/o/{session['tenant_id']}/projects/p/{session['id']}/agreement"
