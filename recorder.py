@@ -1,14 +1,23 @@
 """The for loop: results become examples of a dataset, and runs and feedback of an experiment.
 
-Ids are uuid5 of content: an example's of dataset, inputs and reference; the experiment's of
-dataset and name; a run's of experiment, example, result and how often the same result came
-before, with its start time in front; a step's of the run above it and its place; feedback's of
-run, key and how often that key came before. So all of it can be sent twice: what exists is left
-alone. Delivery groups up to 100 results, and sends a group's examples, then runs, then feedback;
-several groups travel at once. The connection repeats what got no answer, for two minutes. A group
-that is refused is halved until the bad result stands alone and goes to `rejected`. Nothing is
-kept on disk: after a crash, the same call finds the experiment by its name, lists its runs, and
-sends the rest.
+The server gives the dataset its id. All other ids are made of content:
+
+    example     uuid5 of the dataset's id, the inputs and the reference outputs
+    experiment  uuid5 of the dataset's id and the experiment's name
+    run         uuid5 of the experiment's id, the example's id, the result, and how often an equal
+                result came before; the first 48 bits are the start time (so it is a UUIDv7)
+    child run   the same of the id of the run above it and its place
+    feedback    uuid5 of the run's id, the key, and how often that key came before
+
+So all of it can be sent twice: what exists is left alone, or corrected where it may change
+(feedback, and an example's split and metadata). Where a create is refused since something exists
+(examples: 409), what is missing is sent alone. `Delivery` groups up to 100 results, and sends the
+examples of a group, then its runs, then its feedback, in requests of at most 100 and 20 MB;
+2 to 18 groups travel at once. The connection repeats what got no answer, for two minutes; then
+RecordingError says what is recorded. A group that is refused (400, 413, 422) is halved until the
+bad result stands alone and goes to `rejected`; what was stored of it stays. Nothing is kept on
+disk: after a crash, the same call finds the experiment by its name, lists its runs and their
+feedback, and sends what is missing.
 
 A port translates this loop, the calls of rest.py, and the ids and bodies of recording/bodies.py
 and canonical.py, byte for byte. Threads, halving, checks and reading back can come later: see
@@ -73,12 +82,13 @@ def record(api: LangSmith, source: Source, account: Account, about: Any, verify:
     """Send checked results."""
     recording = account.recording
     with Delivery(api, source, account) as delivery:
-        # 1. The dataset: found or created, unless another one has an experiment of this name.
+        # 1. The dataset: found or created. Refused when an experiment of this name has another.
         looking = delivery.meanwhile(rest.find_session, api, name=recording.experiment_name)
         dataset, is_new = rest.find_dataset(api, recording.dataset_name), False
-        if earlier := looking.result():  # somebody may have made both in between
+        if existing := looking.result():
+            # Without a dataset: somebody may have created it, and the experiment, just now.
             dataset = dataset or rest.find_dataset(api, recording.dataset_name)
-            refuse_taken(earlier, dataset["id"] if dataset else None)
+            refuse_taken(existing, dataset["id"] if dataset else None)
         if not dataset:
             dataset, is_new = rest.create_dataset(api, recording.dataset_name)
 
@@ -86,11 +96,12 @@ def record(api: LangSmith, source: Source, account: Account, about: Any, verify:
         start = bodies.session_start(source.earliest, source.longest, datetime.now(UTC))
         name = recording.experiment_name
         session = bodies.session(dataset["id"], name, start, **about)
-        delivery.open(dataset, is_new, session, earlier)
+        delivery.open(dataset, is_new, session, existing)
 
         for result in source:
             # 3. The example: inputs and reference outputs, one for all results that share them.
-            #    (A new field of a result goes into `Result`, the checks, and one of these three.)
+            #    (A new field of a result goes into recording/results.py and checking.py, and into
+            #    one of these three; ids of results without it stay as they are.)
             result.example = bodies.example(dataset["id"], result)
             # 4. The runs: what the system answered, tied to the example, its steps below it.
             result.runs = bodies.trace(delivery.session, result)
@@ -99,15 +110,15 @@ def record(api: LangSmith, source: Source, account: Account, about: Any, verify:
             delivery.add(result)
 
         # 6. Link to the experiment, close it, and read it back.
-        found = delivery.finish()
-        recording.dataset_id, recording.experiment_id = dataset["id"], found["id"]
-        recording.url = rest.experiment_url(api, dataset, found["id"])
-        if account.has_changed or not found.get("end_time"):
+        experiment = delivery.finish()
+        recording.dataset_id, recording.experiment_id = dataset["id"], experiment["id"]
+        recording.url = rest.experiment_url(api, dataset, experiment["id"])
+        if account.has_changed or not experiment.get("end_time"):
             end_time = max(bodies.timestamp(datetime.now(UTC)), account.last_end)
-            closing = delivery.meanwhile(rest.close_session, api, found["id"], end_time)
+            closing = delivery.meanwhile(rest.close_session, api, experiment["id"], end_time)
             if verify:
                 counted = delivery.meanwhile(rest.find_dataset, api, dataset["name"])
-                account.read_back(api, dataset, found, counted)
+                account.read_back(api, dataset, experiment, counted)
             if failed := closing.exception():
                 log.warning("All is recorded, but the experiment could not be closed: %s", failed)
     return account.close()

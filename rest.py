@@ -1,4 +1,8 @@
-"""The HTTP calls that recording needs, one function each."""
+"""The HTTP calls that recording needs, one function each.
+
+`send` sends a request and raises what is not 2xx, or the status that is `fine`; `call` does so and
+returns the JSON; `either` asks the first of two API versions that the server has.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,7 +49,7 @@ def update_examples(api: LangSmith, examples: Sequence[dict]) -> None:
 
 
 # Experiments are the API's "sessions". v1 is asked first: LangSmith serves these calls until
-# 1 July 2027. v2 wants a type.
+# 1 July 2027. v2 needs a type.
 
 
 def create_session(api: LangSmith, session: dict) -> dict:
@@ -80,7 +84,10 @@ def experiment_url(api: LangSmith, dataset: dict, session_id: str) -> str:
 
 
 def create_runs(api: LangSmith, runs: Iterable[bytes]) -> None:
-    """Create up to 100 runs, of whole traces where they fit. 409 is fine: all of them exist."""
+    """Create up to 100 runs, of whole traces where they fit.
+
+    Those that exist stay as they are; 409 is fine: all of them exist.
+    """
     body = b'{"post":[%b]}' % b",".join(runs)
     send(api, "POST", "/runs/batch", data=body, headers=JSON, fine=409)
 
@@ -104,28 +111,28 @@ def list_run_examples(api: LangSmith, session_id: str, start: datetime) -> Itera
     minutes = timedelta(minutes=5)  # clocks differ
     for span in spans(start - minutes, datetime.now(UTC) + minutes):
         first, last = map(datetime.isoformat, span)
-        new = {"project_ids": [session_id], "is_root": True, "page_size": 1000}
-        new |= {"selects": ["ID", "REFERENCE_EXAMPLE_ID"]}
-        new |= {"min_start_time": first, "max_start_time": last}
-        old = {"session": [session_id], "is_root": True, "limit": 100}
-        old |= {"select": ["id", "reference_example_id"]}
-        for run in run_pages(api, new, old, lambda: None):
+        v2 = {"project_ids": [session_id], "is_root": True, "page_size": 1000}
+        v2 |= {"selects": ["ID", "REFERENCE_EXAMPLE_ID"]}
+        v2 |= {"min_start_time": first, "max_start_time": last}
+        v1 = {"session": [session_id], "is_root": True, "limit": 100}
+        v1 |= {"select": ["id", "reference_example_id"]}
+        for run in run_pages(api, v2, v1, lambda: None):
             yield [run["id"], run.get("reference_example_id") or ""]
-        if "runs v2" in api.missing:  # set by `either`; v1 needs no times, so that was all
+        if "runs v2" in api.missing:  # noted by `either`; v1 was asked without times, for all runs
             return
 
 
 def run_pages(api: LangSmith, v2: dict, v1: dict, wait: Callable[[], None]) -> Iterator[dict]:
-    """Yield the runs of a query, which v1 and v2 word differently; v1 ends on 31 January 2027.
+    """Yield the runs of a query, worded for v2, which is asked first, and for v1.
 
-    `wait` is called before each request.
+    `wait` is called before each request. LangSmith serves v1 until 31 January 2027.
     """
     cursor: dict[str, str] = {}
     while True:
         wait()
-        new = ("POST", "/api/v2/runs/query", {"json": {**v2, **cursor}})
-        old = ("POST", "/runs/query", {"json": {**v1, **cursor}})
-        page = either(api, "runs", v2=new, v1=old)
+        in_v2 = ("POST", "/api/v2/runs/query", {"json": {**v2, **cursor}})
+        in_v1 = ("POST", "/runs/query", {"json": {**v1, **cursor}})
+        page = either(api, "runs", v2=in_v2, v1=in_v1)
         runs = page["items"] if "items" in page else page["runs"]
         yield from runs
         following = page.get("next_cursor") or (page.get("cursors") or {}).get("next")
