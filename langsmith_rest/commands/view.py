@@ -98,19 +98,18 @@ def judge_worker(url: str, say: Say, max_calls: int | None) -> Iterator[None]:
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     environment |= {"LANGSMITH_ENDPOINT": url, "PYTHONPATH": path}
     limit = [] if max_calls is None else ["--max-judge-calls", str(max_calls)]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "langsmith_rest", "judge-worker", "--while-stdin-is-open", *limit],
         env=environment,
         stdin=subprocess.PIPE,  # closed by the system, however this process ends
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C ends this process, which then ends the worker
-    )
-    say("Uploaded model judges run here as well.")
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+    ) as process:
+        say("Uploaded model judges run here as well.")
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def show(url: str, in_browser: bool) -> None:
