@@ -73,7 +73,8 @@ def fill_queue(
         rubric = [{"feedback_key": keys.human, "description": question or "Is the answer right?"}]
         facts = {"sampling": RANDOM if by == RANDOM else FILTERED, "by": by, "seed": seed, "feedback_key": keys.human}
         queue = get_or_create_queue(api, {"id": queue_id, "name": name, "rubric_items": rubric, "metadata": facts})
-        if question and question not in (asked := [item.get("description") for item in queue["rubric_items"] or []]):
+        asked = [item.get("description") for item in queue.get("rubric_items") or []]
+        if question and asked and question not in asked:
             raise ValueError(f"{name!r} asks {asked} already: drop --question, or use another --human or --seed.")
         filled.added = add_to_queue(api, queue_id, chosen)
     return filled
