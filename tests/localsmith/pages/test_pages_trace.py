@@ -32,11 +32,11 @@ def test_choosing_a_step_leaves_the_tree_where_it_is(trace):
     before = page.evaluate("document.querySelector('.tree').scrollTop")
 
     chosen = page.locator(".tree li a").nth(200)
-    chosen.click()
+    chosen.dispatch_event("click")  # to click it itself, the driver may scroll the tree
     page.locator(".tree li").nth(200).locator("[aria-current=page]").wait_for()
 
     moved = abs(page.evaluate("document.querySelector('.tree').scrollTop") - before)
-    assert before > 1000 and moved < 200  # to click it, the driver may bring the step wholly into view
+    assert before > 1000 and moved < 200
     assert page.url.endswith(chosen.get_attribute("href")) and page.evaluate("window.same")
     page.go_back()
     page.locator(".tree li").first.locator("[aria-current=page]").wait_for()
