@@ -188,7 +188,7 @@ def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
         if not isinstance(item, dict):
             problems.append(f"'{where}[{index}]' is {named(item)}, expected an object with 'key' and 'score'")
             continue
-        here = where + (f".{item['key']}"[:100] if is_short else f"[{index}]")
+        here = where + (printable(f".{item['key']}"[:100]) if is_short else f"[{index}]")
         if item.get("key") is None:
             problems.append(f"'{here}.key' is missing, expected {FEEDBACK_FIELDS['key'][1]}")
         if not check_fields(item, FEEDBACK_FIELDS, f"{here}.", problems):

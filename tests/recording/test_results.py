@@ -414,10 +414,11 @@ def test_child_runs_may_be_32_levels_deep(levels):
 
 def test_message_holds_nothing_that_moves_a_cursor():
     """A field name from a file is shown escaped, on one line."""
-    content = '{"inputs": {"\\u001b[31m\\n": NaN}, "outputs": {}, "a\\r\\ud800é": 1}'
+    content = '{"inputs": {"\\u001b[31m\\n": NaN}, "outputs": {}, "feedback": {"\\ud800": [1]}, "a\\r\\ud800é": 1}'
 
-    problems = problems_of(file_of(content))
+    problems = sorted(problems_of(file_of(content)), reverse=True)
 
+    assert problems[2].startswith(r"'feedback.\ud800.score' is a list, expected a number")
     assert problems[0].startswith(r"unknown field 'a\r\ud800é': known are")
     assert problems[1] == r"'inputs.\x1b[31m\n' is NaN, which JSON cannot hold"
 
