@@ -21,7 +21,7 @@ from langsmith_rest.recording.canonical import canonical  # noqa: E402
 from langsmith_rest.recording.checking import is_time  # noqa: E402
 from langsmith_rest.recording.files import ResultFile  # noqa: E402
 from langsmith_rest.recording.results import Prepared  # noqa: E402
-from langsmith_rest.recording.sources import CheckedFile, CheckedList  # noqa: E402
+from langsmith_rest.recording.sources import Checked  # noqa: E402
 
 FIXTURES = ROOT / "fixtures"
 DATASET_ID = "26d0b944-a286-4a7f-bb5f-3d86268ecc45"
@@ -267,7 +267,7 @@ def vectors() -> dict:
         "recorded_at_once": recorded_at_once(),
         "times": [time_of(text) for text in TIMES],
         "scores": [{"given": score, "sent": bodies.rounded(score)} for score in GIVEN_SCORES],
-        "hash_of_all": f"{(all_results := CheckedList(list(RESULTS.values()))).hash:08x}",
+        "hash_of_all": f"{(all_results := Checked(list(RESULTS.values()))).hash:08x}",
         "default_name": {
             "prefix": "answers",
             "dataset_name": "capitals",
@@ -308,7 +308,7 @@ def transcript() -> dict:
     api = dry_run.connect({"id": DATASET_ID, "tenant_id": TENANT_ID})
     with open(FIXTURES / "results.jsonl", "rb") as file, still():
         results = ResultFile("results.jsonl", file)
-        recording = recorder.record_langsmith_experiment(record.DATASET, CheckedFile(results), langsmith=api)
+        recording = recorder.record_langsmith_experiment(record.DATASET, Checked(results), langsmith=api)
     return {
         "about": "Requests in the order of PORTING.md; POST /sessions and POST /examples/bulk may overlap.",
         "clock": bodies.timestamp(NOW),

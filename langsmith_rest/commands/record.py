@@ -14,7 +14,7 @@ from langsmith_rest.commands.matching import Matched, ids_by_content
 from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_sources import OURS, Opened, check_all, open_all
 from langsmith_rest.importers import FORMATS
-from langsmith_rest.recording.sources import CheckedFile
+from langsmith_rest.recording.sources import Checked
 from langsmith_rest.wording import Say
 
 DATASET = "langsmith-rest-experiments"
@@ -111,13 +111,13 @@ def links(recordings: list[recorder.Recording]) -> list[str]:
 
 
 def record_file(
-    api: connection.LangSmith, opened: Opened, checked: CheckedFile, options: argparse.Namespace, say: Say
+    api: connection.LangSmith, opened: Opened, checked: Checked, options: argparse.Namespace, say: Say
 ) -> tuple[recorder.Recording, dict[str, Any]]:
     """Record one checked file, print what was recorded, and return it."""
     recording = record(api, opened, checked, options, say, verify=not options.no_verify)
     others = record_output.other_runs(api, recording) if options.experiment and not options.no_verify else 0
-    summary = record_output.summary(opened.results)
-    moved = record_output.count_moved(api, opened.results, recording, checked.earliest)
+    summary = record_output.summary(checked.given)
+    moved = record_output.count_moved(api, checked.given, recording, checked.earliest)
     record_output.report(opened.results, recording, others, moved, say)
     if not options.json:
         record_output.print_table(recording, summary)
@@ -127,7 +127,7 @@ def record_file(
 def record(
     api: connection.LangSmith,
     opened: Opened,
-    checked: CheckedFile,
+    checked: Checked,
     options: argparse.Namespace,
     say: Say,
     *,

@@ -22,11 +22,12 @@ from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
 from langsmith_rest.recording.files import ResultFile, from_cells, rename
 from langsmith_rest.recording.results import Unreadable
-from langsmith_rest.recording.sources import CheckedFile
+from langsmith_rest.recording.sources import Checked
 from langsmith_rest.wording import Say, typed
 
 SAMPLE = "fixtures/results.jsonl"  # recorded when no file is named
 OURS = "results"  # the format of our own files
+KEPT = 16_000_000  # characters of results that stay in memory between checking and recording
 UNKNOWN = "unknown field"  # what a `--map` can mend
 
 
@@ -155,7 +156,7 @@ def open_file(stack: contextlib.ExitStack, name: str, say: Say) -> IO[bytes]:
     return spool
 
 
-def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile]]:
+def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, Checked]]:
     """Check everything before the first request; one error lists every problem of every file."""
     checked, problems = [], []
     for source in sources:
@@ -176,10 +177,10 @@ def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, CheckedFile
     return checked
 
 
-def check(source: Opened, say: Say) -> CheckedFile:
+def check(source: Opened, say: Say) -> Checked:
     """Check the results of a source, and show the progress; raises ValueError with all their problems."""
     with counting(f"{source.results.name}: results checked", say) as on_progress:
-        return CheckedFile(source.results, on_progress)
+        return Checked(source.results, on_progress, keep=KEPT)
 
 
 def advice_for(source: Opened) -> str:

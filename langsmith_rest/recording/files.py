@@ -65,7 +65,7 @@ def read_array(file: IO[bytes]) -> Iterator[Placed]:
 def read_json(data: bytes) -> Any:
     """Parse one line, or a whole array, of a file; `Unreadable` says why that cannot be done."""
     try:
-        return json.loads(data.decode("utf-8-sig").rstrip(BLANKS), object_pairs_hook=unique)
+        return DECODER.decode(data.decode("utf-8-sig").rstrip(BLANKS))
     except UnicodeDecodeError as error:
         what = f"byte {error.start + 1} (0x{error.object[error.start]:02x})"
         return Unreadable(f"{what} is not UTF-8: save the file as UTF-8")
@@ -86,6 +86,9 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the field '{twice[:60]}' is given twice, expected different names")
     return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=unique)  # json.loads would make one for each line
 
 
 def rename(result: Any) -> Any:

@@ -1,6 +1,7 @@
 """Where results come from: a list, a file or a stream, behind one interface."""
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -100,32 +101,38 @@ def uncollected() -> Iterator[None]:
             gc.unfreeze()
 
 
-class CheckedList(Source):
-    """Results in memory, all checked at once. Raises ValueError for bad ones."""
+class Checked(Source):
+    """Results that are all checked before the first request. Raises ValueError for bad ones.
 
-    def __init__(self, results: Iterable[Any]) -> None:
+    They stay in memory until they are recorded; those of more than `keep` characters are read a second time instead.
+    `on_checked` is called with the number of results so far, and None.
+    """
+
+    def __init__(
+        self,
+        results: Iterable[Any],
+        on_checked: Callable[[int, int | None], None] | None = None,
+        keep: float = math.inf,
+    ) -> None:
+        if hasattr(results, "name"):
+            self.name = results.name
+            self.prefix = "stdin" if self.name == "standard input" else Path(self.name).stem
+        kept, size = list[Looked](), 0
         with uncollected():
-            super().__init__(list(self._check(list(results))))
+            for one in self._check(results):
+                size += len(one[3])
+                if size <= keep:
+                    kept.append(one)
+                else:
+                    kept.clear()
+                if on_checked:
+                    on_checked(one[0], None)
+        super().__init__(kept if kept else looked_at(results))
+        self.given: Iterable[Any] = [one[1] for one in kept] if kept else results  # to look at them once more
 
     def __iter__(self) -> Iterator[Prepared]:
         with uncollected():
             yield from super().__iter__()
-
-
-class CheckedFile(Source):
-    """Results that can be read again (those of a `ResultFile`): read once to check them, and once to record them.
-
-    `on_checked` is called with the number of results so far, and None.
-    """
-
-    def __init__(self, results: Iterable[Any], on_checked: Callable[[int, int | None], None] | None = None) -> None:
-        if hasattr(results, "name"):
-            self.name = results.name
-            self.prefix = "stdin" if self.name == "standard input" else Path(self.name).stem
-        for number, *_ in self._check(results):
-            if on_checked:
-                on_checked(number, None)
-        super().__init__(looked_at(results))
 
 
 class Stream(Source):
@@ -165,4 +172,6 @@ def source_of(results: Any, is_named: bool) -> Source:
     if is_named and is_iterator:
         return Stream(results)
     # What has a length may still come only once (a progress bar's), or be changed meanwhile.
-    return CheckedList(results) if is_iterator or isinstance(results, Sized) else CheckedFile(results)
+    if is_iterator or isinstance(results, Sized):
+        return Checked(list(results))
+    return Checked(results, keep=0)  # it may use one object again and again

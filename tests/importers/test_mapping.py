@@ -3,7 +3,7 @@
 import pytest
 
 from langsmith_rest.importers.mapping import Mapper, parse_rules, propose
-from langsmith_rest.recording.sources import CheckedList
+from langsmith_rest.recording.sources import Checked
 
 
 def mapped(row, *pairs, is_text=False):
@@ -123,7 +123,7 @@ def test_the_proposal_records_the_rows():
         *("inputs.prompt=prompt", "outputs.completion=completion", "reference_outputs.gold=gold"),
         *("feedback.score=score", "latency=latency_s", "metadata.ls_model_name=model", "metadata.note=note"),
     ]
-    assert CheckedList(map(Mapper(parse_rules(flags)), rows)).count == 2
+    assert Checked(map(Mapper(parse_rules(flags)), rows)).count == 2
 
 
 def test_columns_of_mlflow_are_proposed_as_scores():

@@ -15,7 +15,7 @@ from places import FIXTURES
 
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.canonical import canonical
-from langsmith_rest.recording.sources import CheckedList
+from langsmith_rest.recording.sources import Checked
 
 GOLDEN = json.loads((FIXTURES / "vectors.json").read_text(encoding="utf-8"))
 by_name = itemgetter("name")
@@ -120,8 +120,8 @@ def test_name_of_an_unnamed_experiment_matches_the_golden_file():
     """The same results mean the same experiment, whatever their order."""
     results = [case["result"] for case in GOLDEN["results"]]
 
-    assert f"{CheckedList(results).hash:08x}" == GOLDEN["hash_of_all"]
-    assert f"{CheckedList(results[::-1]).hash:08x}" == GOLDEN["hash_of_all"]
+    assert f"{Checked(results).hash:08x}" == GOLDEN["hash_of_all"]
+    assert f"{Checked(results[::-1]).hash:08x}" == GOLDEN["hash_of_all"]
     default = GOLDEN["default_name"]
     made = bodies.default_name(default["prefix"], default["dataset_name"], int(GOLDEN["hash_of_all"], 16))
     assert made == default["name"]

@@ -20,7 +20,7 @@ from langsmith_rest.recording.checking import CLOCK_SKEW
 from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.recording.results import SentRun
 from langsmith_rest.recording.sending import LAST_CALL, create_feedback
-from langsmith_rest.recording.sources import CheckedFile
+from langsmith_rest.recording.sources import Checked
 from langsmith_rest.recording.tally import Tally
 
 Runs = list[SentRun]
@@ -71,7 +71,7 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
     ended; runs of more than 20 hours move closer together and keep their order. Original times stay in the metadata.
     Servers that accept runs of any age, such as the local store of the command line, get the original times.
     """
-    checked = CheckedFile(file)
+    checked = Checked(file, keep=0)
     now = datetime.now(UTC)
     longest, last = extremes(file)
     first = checked.earliest or last
