@@ -282,7 +282,8 @@ def named(value: Any) -> str:
 
 def printable(text: str) -> str:
     """A message without what would break a line, move a cursor or not be encodable."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    letters = (letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return text if text.isprintable() else "".join(letters)
 
 
 def listed(problems: list[str], source: str) -> str:
