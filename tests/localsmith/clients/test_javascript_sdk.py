@@ -3,10 +3,14 @@
 import re
 
 import pytest
+import requests
 from flask import request
-from javascript import node_modules, run_program
+from javascript import node_modules, node_with_zstd, run_program
 from localsmith_api import Api
 from places import ROOT
+from sent import check_sent, official_contract
+
+from localsmith.wire import decompress
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +21,7 @@ def api(server):
 
 
 @pytest.fixture
-def requests_seen(server):
+def requests_seen(server, monkeypatch):
     """(method, path, Content-Encoding) of every request, and the status it was answered with."""
     seen = []
 
@@ -26,26 +30,60 @@ def requests_seen(server):
         seen.append((request.method, request.path, encoding, response.status_code))
         return response
 
-    server.app.after_request_funcs.setdefault(None, []).append(note)
+    for_one_test(monkeypatch, server.app.after_request_funcs, note)
     return seen
+
+
+@pytest.fixture
+def trace_requests(server, monkeypatch):
+    """Every request that writes runs, decompressed."""
+    found = []
+
+    def keep():
+        if re.fullmatch(r"/runs(/batch|/multipart|/[0-9a-f-]{36})?", request.path) and request.method != "GET":
+            data, encoding = request.get_data(), request.headers.get("Content-Encoding")
+            body = decompress(data, encoding, 2**24) if encoding else data
+            headers = {"Content-Type": request.headers["Content-Type"]}
+            found.append(requests.Request(request.method, request.url, headers, data=body).prepare())
+
+    for_one_test(monkeypatch, server.app.before_request_funcs, keep)
+    return found
+
+
+def for_one_test(monkeypatch, functions, function):
+    """Add to the functions that every request goes through; all servers share the app that has them."""
+    monkeypatch.setitem(functions, None, [*functions[None], function])
+
+
+def without_multipart():
+    return ({"detail": "Not Found"}, 404) if request.path == "/runs/multipart" else None
 
 
 def refused(requests_seen):
     return [line for line in requests_seen if line[3] >= 400]
 
 
+PLAIN = {"LANGSMITH_DISABLE_RUN_COMPRESSION": "true"}
+ONE_BY_ONE = {"BATCHES": "none"}
+
+
 @pytest.mark.parametrize(
     ("environment", "encodings"),
     [
-        ({}, [{"gzip"}, {"zstd"}]),  # zstd since Node 22.15
-        ({"LANGSMITH_DISABLE_RUN_COMPRESSION": "true"}, [{None}]),
-        ({"BATCHES": "none"}, [set()]),
+        ({"LANGSMITH_RUN_COMPRESSION_WINDOW_LOG": "27"}, {"zstd"}),  # the widest window that the SDK allows
+        ({}, {"gzip"}),
+        (PLAIN, {None}),
+        (ONE_BY_ONE, set()),
     ],
-    ids=["compressed", "plain", "one by one"],
+    ids=["zstd", "gzip", "plain", "one by one"],
 )
-def test_nested_calls_become_one_trace(server, api, requests_seen, tmp_path, environment, encodings):
+def test_nested_calls_become_one_trace(server, api, requests_seen, tmp_path, monkeypatch, environment, encodings):
     """traceable, a call that fails, a run made by hand and feedback, in each way that the SDK sends runs."""
-    found = run_program("tracing.mjs", tmp_path, server.url, **environment)
+    node = node_with_zstd() if encodings == {"zstd"} else "node"
+    if encodings == {"gzip"}:  # which a newer Node uses only where zstd is not offered
+        monkeypatch.setattr("localsmith.routes.info.zstd_available", lambda: False)
+
+    found = run_program("tracing.mjs", tmp_path, server.url, node=node, **environment)
 
     assert found.value == {
         "answer": "LIMA",
@@ -61,8 +99,34 @@ def test_nested_calls_become_one_trace(server, api, requests_seen, tmp_path, env
     (project,) = api.get("/sessions", name="js", include_stats="true")
     assert (project["run_count"], project["error_rate"], project["total_tokens"]) == (3, pytest.approx(1 / 3), 12)
     assert not refused(requests_seen)
-    assert {encoding for _, path, encoding, _ in requests_seen if path == "/runs/multipart"} in encodings
+    assert {encoding for _, path, encoding, _ in requests_seen if path == "/runs/multipart"} == encodings
     assert "older than the minimum" not in found.stderr
+
+
+# What the SDK sends beyond the contract: an empty list in each new run, and milliseconds since 1970.
+BEYOND = {"child_runs": list, "start_time": int, "end_time": int}
+
+
+@pytest.mark.skipif(not official_contract(), reason="the official contract is not beside the project")
+@pytest.mark.parametrize(
+    ("program", "environment", "operations"),
+    [
+        ("evaluating.mjs", {}, {"POST /runs/multipart"}),
+        ("tracing.mjs", PLAIN, {"POST /runs", "POST /runs/multipart", "POST /runs/batch"}),
+        ("tracing.mjs", ONE_BY_ONE, {"POST /runs", "PATCH /runs/{run_id}"}),
+    ],
+    ids=["multipart", "batch", "one by one"],
+)
+def test_runs_are_sent_as_the_contract_has_them(
+    server, trace_requests, tmp_path, monkeypatch, program, environment, operations
+):
+    """Runs and feedback keep to the official contract, but for the three fields above."""
+    if "POST /runs/batch" in operations:  # the SDK sends it where there is no multipart
+        for_one_test(monkeypatch, server.app.before_request_funcs, without_multipart)
+
+    run_program(program, tmp_path, server.url, **environment)
+
+    assert {check_sent(one, BEYOND) for one in trace_requests} == operations
 
 
 def test_evaluate_scores_and_compares(server, api, requests_seen, tmp_path):
