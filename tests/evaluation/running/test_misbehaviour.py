@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import sys
 import threading
 import time
 
@@ -14,6 +15,7 @@ from langsmith_rest.evaluation.evaluators.answers import exact_match, length_lim
 from langsmith_rest.evaluation.evaluators.signatures import RUN, bind
 from langsmith_rest.evaluation.running.evaluate import aevaluate, evaluate
 from langsmith_rest.evaluation.running.evaluation import Interrupted
+from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.evaluation.running.provenance import git_state
 
 
@@ -262,3 +264,17 @@ def test_git_in_another_encoding_and_a_git_that_hangs(tmp_path, monkeypatch):
 
     assert (state["branch"], "dirty" in state) == ("caf\ufffd", False)
     assert time.monotonic() - began < 5
+
+
+def test_a_file_is_loaded_as_it_is_now(tmp_path, monkeypatch):
+    """Also after an edit of the same length within the same second, for which Python's cached bytecode would do."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "edited_agent.py"
+
+    def answer(text):
+        file.write_text(f"def run(inputs):\n    return '{text}'\n")
+        os.utime(file, (0, 0))
+        sys.modules.pop("edited_agent", None)
+        return load_function(f"{file}:run")({})
+
+    assert (answer("yes"), answer("not")) == ("yes", "not")
