@@ -53,7 +53,7 @@ def node_with_zstd() -> str:
         asked = [node, "-p", "typeof require('node:zlib').createZstdCompress"]
         if node and subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS).stdout == "function\n":
             return node
-    pytest.skip("needs Node 22.15 or later, which compresses with zstd")
+    pytest.skip("needs Node 22.15 or later, which compresses with zstd: `uv sync --group node` brings one")
 
 
 def run_program(
