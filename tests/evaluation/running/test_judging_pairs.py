@@ -1,0 +1,91 @@
+"""Judging two experiments in pairs."""
+
+import pytest
+from squares import prefer_larger, square
+
+from langsmith_rest import connection
+from langsmith_rest.evaluation import api as calls
+
+
+def prefer_first(outputs):
+    return [1, 0]
+
+
+@pytest.fixture
+def pair(run):
+    run(lambda inputs: {"n": 0}, experiment_name="a")
+    run(square, experiment_name="b")
+    return ["a", "b"]
+
+
+def pairwise_feedback(api, found, run_of):
+    session = calls.find_experiment(api, run_of)
+    items = calls.list_session_feedback(api, session["id"])
+    return [item for item in items if item["comparative_experiment_id"] == found.comparative_id]
+
+
+def test_two_experiments_are_judged_side_by_side(api, run, pair):
+    """A comparative experiment, and for each run a feedback, those of an example bound by a group."""
+    found = run(pair, [prefer_larger], None, experiment_name=None, randomize_order=True)
+
+    assert (found.pairs, found.means, found.ties) == (6, {"larger": [0, 5 / 6]}, {"larger": 1})
+    [listed] = connection.call(api, "GET", f"/datasets/{calls.find_dataset(api, 'squares')['id']}/comparative")
+    assert (listed["id"], listed["name"]) == (found.comparative_id, found.name)
+    a, b = (pairwise_feedback(api, found, name) for name in pair)
+    assert [sum(item["score"] for item in items) for items in (a, b)] == [0, 5]
+    assert {item["feedback_group_id"] for item in a} == {item["feedback_group_id"] for item in b}
+    assert len({item["feedback_group_id"] for item in a}) == 6
+    assert {item["comment"] for item in a + b} == {"c"}
+
+
+def test_judging_the_same_again_changes_nothing(api, run, pair):
+    """One comparison of that name, its feedback created once, corrected when the judge changes its mind."""
+    first = run(pair, [prefer_first], None)
+    assert first.feedback["created"] == 12
+
+    again = run(pair, [prefer_first], None)
+    assert (again.comparative_id, again.feedback.total()) == (first.comparative_id, 0)
+
+    def prefer_second(outputs):
+        return {"key": "prefer_first", "scores": [0, 1]}
+
+    assert run(pair, [prefer_second], None).feedback == {"updated": 12}
+
+
+def test_the_order_is_random_by_seed_and_scores_follow_the_runs(api, run, pair):
+    """A judge that likes the first answer splits its votes; the order is kept with the feedback."""
+    means = []
+    for seed in range(6):
+        found = run(pair, [prefer_first], None, randomize_order=True, seed=seed)
+        means.append(found.means["prefer_first"][0])
+
+    assert 0 < sum(means) < 6
+    assert run(pair, [prefer_first], None, randomize_order=True, seed=5).feedback.total() == 0
+    named = run(pair, [prefer_first], None, experiment_name="other", randomize_order=True)
+    item = pairwise_feedback(api, named, "a")[0]
+    assert item["feedback_source"]["metadata"]["order"][0 if item["score"] else 1] == "a"
+
+
+def test_a_failing_pairwise_evaluator_is_recorded(api, run, pair):
+    """Errors on both runs; a working one takes them back."""
+
+    def judge(outputs):
+        raise ValueError("no opinion")
+
+    found = run(pair, [judge, prefer_first], None)
+    assert found.errors == {"judge": 6}
+    errors = [item for item in pairwise_feedback(api, found, "a") if item.get("error")]
+    assert len(errors) == 6 and errors[0]["comment"] == "ValueError: no opinion"
+
+    def works(outputs):
+        return {"key": "judge", "scores": [0, 0]}
+
+    assert run(pair, [works], None).feedback == {"created": 12, "deleted": 12}
+
+
+def test_pairs_that_cannot_be(run, pair):
+    """Different experiments of one dataset, and an evaluator."""
+    run(experiment_name="c", dataset_name="others")
+    for experiments, evaluators in ((["a", "a"], [prefer_first]), (["a", "c"], [prefer_first]), (["a", "b"], [])):
+        with pytest.raises(ValueError, match="pairwise evaluation needs"):
+            run(experiments, evaluators, None)
