@@ -106,7 +106,7 @@ def test_store_of_another_user_is_not_used(monkeypatch):
 # ---------------------------------------------------------------- from Python
 
 
-@pytest.mark.parametrize("way", ["argument", "environment", ".env"])
+@pytest.mark.parametrize("way", ["argument", ".env", pytest.param("environment", marks=pytest.mark.slow)])
 def test_python_records_in_the_local_store(way):
     """Without a second terminal; what was recorded is there when the process has ended."""
     if way == ".env":
@@ -162,6 +162,7 @@ def test_running_view_serves_commands_and_python(record):
     assert page.status_code == 200 and "Lima" in page.text and "To look at it" not in err
 
 
+@pytest.mark.slow
 def test_view_that_was_killed_is_forgotten(record):
     """Its address remains beside the database, but nobody holds it."""
     with start("view", "--port", "0") as process:
@@ -189,29 +190,17 @@ def test_links_do_not_lead_to_another_store(record):
     assert page.status_code == 200 and "Lima" in page.text
 
 
-def test_page_that_is_missing_names_the_store():
-    """So that a link to another store explains itself."""
+def test_view_says_which_store_it_serves_and_how_it_was_typed(capsys):
+    """A link to another store explains itself, a second view of the same store shows the first."""
     with view("--port", "0") as url:
-        page = requests.get(f"{url}/o/f51e8722-c21b-4092-a8ce-6f2410645d51/datasets/x/compare", timeout=10)
-
-    assert page.status_code == 404 and str(DATABASE.absolute()) in page.text
-
-
-def test_second_view_shows_the_first(capsys):
-    """The same store needs no second server."""
-    with view("--port", "0") as url:
+        missing = requests.get(f"{url}/o/f51e8722-c21b-4092-a8ce-6f2410645d51/datasets/x/compare", timeout=10)
+        page = requests.get(url, timeout=10).text
         assert main.main(["view"]) == 0
 
     out, err = capsys.readouterr()
-    assert out.strip() == url and f"{DATABASE} is being served already." in err
-
-
-def test_pages_name_the_command_as_it_was_typed():
-    """`view` tells the pages how it was started."""
-    with view("--port", "0") as url:
-        page = requests.get(url, timeout=10).text
-
+    assert missing.status_code == 404 and str(DATABASE.absolute()) in missing.text
     assert "uv run main.py" not in page and "main.py record FILE" in page
+    assert out.strip() == url and f"{DATABASE} is being served already." in err
 
 
 def test_loaded_runs_keep_their_times_while_view_is_running(capsys):

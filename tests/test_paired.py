@@ -79,6 +79,7 @@ def test_few_sign_flips_are_counted_exactly(stats, chance, size, grid):
     assert paired.sign_flip(differences) == pytest.approx(expected.pvalue, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [25, 300, 1500])
 def test_many_sign_flips_agree_with_scipy(stats, chance, size):
     """Expanded, p is that of SciPy's permutation test, within the noise of its draws."""

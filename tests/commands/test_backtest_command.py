@@ -161,6 +161,7 @@ def test_a_system_is_compared_with_production(command, mine):
     assert found["comparison"]["candidates"][0]["metrics"][0]["verdict"] == "better"
 
 
+@pytest.mark.slow
 def test_other_code_is_another_experiment_and_the_same_is_not_run_again(command, mine):
     """Known answers would be those of the old code; new production runs are all that the same code has to answer."""
     command(*mine)
@@ -176,6 +177,7 @@ def test_other_code_is_another_experiment_and_the_same_is_not_run_again(command,
     assert verdicts(out)["run", "polite"] == "no difference shown"
 
 
+@pytest.mark.slow
 def test_evaluators_that_are_new_score_what_is_known(command, mine):
     command(*mine)
     Path("evals.py").write_text(EVALUATORS + "\ndef short(outputs):\n    return len(outputs['a']) < 3\n")
@@ -208,6 +210,7 @@ def test_the_gate_decides_the_exit_code(command, mine):
     assert code == 1 and "The evaluator polite failed" in err
 
 
+@pytest.mark.slow
 def test_a_limit_of_an_unknown_metric_does_not_hide_what_was_found(command, mine):
     """Exit code 2, since the gate cannot tell; the nearest evaluator is offered first, table and link are printed."""
     limits = ("--fail-below", "polit=0.9", "--lower-is-better", "polite")
@@ -230,6 +233,7 @@ def test_limits_that_cannot_be_are_refused_before_anything_is_connected(command,
     assert not os.path.exists(".localsmith")
 
 
+@pytest.mark.slow
 def test_another_choice_in_the_same_dataset_is_said(command, mine):
     """The comparison is of both together; the same choice again says nothing."""
     assert "besides" not in command(*mine, "--sample", "3", "--seed", "7")[2]

@@ -173,7 +173,7 @@ def command(tmp_path, server, monkeypatch, capsys):
 # ---------------------------------------------------------------- faults that pass
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
 def test_nothing_is_lost_or_doubled_when_one_request_in_ten_fails(server, api, faults, undisturbed, seed):
     """Faults of all kinds on every endpoint leave the same examples, runs and feedback as none."""
     given, expected = undisturbed
@@ -199,7 +199,9 @@ def test_nothing_is_lost_or_doubled_by_any_kind_of_fault(server, api, faults, un
     assert contents(store_of(server)) == expected
 
 
-@pytest.mark.parametrize("kind", QUICK)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in ("503", "drop-after") else pytest.mark.slow) for kind in QUICK]
+)
 def test_first_request_to_each_endpoint_may_fail(server, api, faults, kind):
     """Each of them, whatever it does, also when recording resumes."""
     given = results(60)
@@ -258,7 +260,9 @@ def test_outage_is_ridden_out(tmp_path, undisturbed, seconds):
     assert contents(path) == expected
 
 
-@pytest.mark.parametrize("answered", [1, 3, 7, 15, 22, 31, 34])
+@pytest.mark.parametrize(
+    "answered", [7, 31, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 3, 15, 22, 34))]
+)
 def test_longer_outage_ends_with_an_exact_account(monkeypatch, server, faults, command, answered):
     """Exit 1 names what is not recorded, the store holds all the rest, and running again sends only what was named."""
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0.3")
@@ -345,6 +349,7 @@ def numbers_named(text):
     return {number for part in parts for number in range(int(part[0]), int(part[-1]) + 1)}
 
 
+@pytest.mark.slow
 def test_interrupt_does_not_wait_for_the_end_of_an_outage(tmp_path, server, faults):
     """Ctrl-C ends the command at once, whatever is being tried again."""
     file = write(tmp_path / "r.jsonl", results(1000, feedback=None, child_runs=None))
@@ -434,6 +439,7 @@ def test_four_processes_make_one_dataset_and_one_experiment(tmp_path, server, fa
     assert contents(store_of(server)) == expected
 
 
+@pytest.mark.slow
 def test_parts_one_after_the_other_lose_only_the_place_of_early_results(tmp_path, server, api):
     """What is older than the experiment's first part is moved to its start; all else is as in one recording."""
     now = datetime.now(UTC)
@@ -647,6 +653,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 def test_odd_names_are_kept_apart(server, api):
     """Datasets and experiments are found again by exactly the name they were given."""
     for name in NAMES:
@@ -803,6 +810,7 @@ def longest_chain(seen):
 # ---------------------------------------------------------------- streams
 
 
+@pytest.mark.slow
 def test_named_generator_is_streamed(server, api, faults):
     """The first runs are there before the last result is made."""
     arrived = []

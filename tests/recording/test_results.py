@@ -369,6 +369,7 @@ def test_every_problem_of_a_result_is_listed():
     ]
 
 
+@pytest.mark.slow
 def test_result_that_fits_in_no_request_is_refused():
     """LangSmith takes 20 MiB at once."""
     assert problems_of([result(metadata={"log": "x" * 30_000_000})]) == [

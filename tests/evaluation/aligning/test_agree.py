@@ -21,6 +21,7 @@ SCALES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
 def test_agreement_kappa_and_confusion_are_those_of_scikit_learn(scale):
     """For scores of 0 and 1, for scales and for categories; weighted, too, where the labels are numbers."""

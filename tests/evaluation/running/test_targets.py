@@ -54,6 +54,7 @@ def test_whatever_can_be_called_is_a_target(api, run, target):
     assert {n: some[0]["outputs"] for n, some in runs_of(api).items()} == {n: {"n": n * n} for n in range(6)}
 
 
+@pytest.mark.slow
 def test_langchain_runnables_are_targets(api, run):
     """Sync and async ones, with a config bound; the answer may hold messages."""
     core = pytest.importorskip("langchain_core")
@@ -72,6 +73,7 @@ def test_langchain_runnables_are_targets(api, run):
     assert (message["type"], message["content"]) == ("ai", "9")
 
 
+@pytest.mark.slow
 def test_langgraph_graphs_are_targets(api, run):
     """A compiled graph with an async node, which can only be run asynchronously."""
     graphs = pytest.importorskip("langgraph.graph")

@@ -10,8 +10,8 @@ import localsmith
 CHROMIUM = shutil.which("chromium")
 # No sandbox, since tests run as root in containers; the rest keeps Chromium from calling home.
 FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
+    "--no-sandbox --disable-gpu --disable-software-rasterizer --disable-quic --no-first-run"
+    " --disable-background-networking --disable-component-update --disable-sync"
 ).split()
 
 

@@ -61,7 +61,7 @@ KINDS = list(paths({key: "" for key in ("dataset first second third agents agent
     "bad run": {"id": ""}, "scored": "", "scored session": "", "scored example": "", "scored run": {"id": ""},
 }))  # fmt: skip
 
-OFTEN = ["dataset", "compare", "panel", "run", "review"]  # the other pages are looked at where there is time
+OFTEN = ["dataset", "compare", "run"]  # the other pages are looked at where there is time
 
 
 def often(some, kinds):
@@ -103,7 +103,7 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("kind", often([*OFTEN, "bad dataset", "bad compare", "bad panel", "bad run"], KINDS))
+@pytest.mark.parametrize("kind", often([*OFTEN, "bad compare", "bad panel", "bad run"], KINDS))
 def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
     """Every page is as wide as the screen, on a desk and on a phone, no table is cut (but of five experiments and
     more on a desk), and nothing stored ever runs."""
@@ -117,7 +117,7 @@ def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
     assert not page.locator("[onerror], [onload], a[href^=javascript]").count()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, pytest.param(390, marks=pytest.mark.slow)])
 def test_numbers_beside_charts_are_whole(open_page, site, width):
     """However many digits a scale has, and however large its letters are on a phone."""
     page = open_page(f"datasets/{site[1]['fine']}")
@@ -133,7 +133,7 @@ def test_numbers_beside_charts_are_whole(open_page, site, width):
     assert [text for text, is_whole in ticks if not is_whole] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_table_that_goes_on_has_a_shadow(open_page, site, scheme):
     """At the edge beyond which there are more columns it looks different than where the table ends; the inputs stay."""
     page = open_page(paths(site[1])["six experiments"], scheme=scheme)
@@ -215,6 +215,7 @@ def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
     assert page.get_by_role("heading", level=1).inner_text() == "2 experiments of capitals"
 
 
+@pytest.mark.slow
 def test_underlines_leave_underscores_to_be_seen(open_page, site):
     """A link to sort by is named after a score, as `exact_match`: its underline is below what an underscore reaches."""
     page = open_page(paths(site[1])["four experiments"])
@@ -263,7 +264,10 @@ def test_j_and_k_go_through_the_examples(open_page, site):
     assert page.get_by_label("Text", exact=True).input_value() == "j"
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+@pytest.mark.parametrize(
+    "scripts",
+    [pytest.param(True, id="with scripts"), pytest.param(False, id="without scripts", marks=pytest.mark.slow)],
+)
 def test_a_score_by_hand(open_page, site, scripts):
     """A person opens the form, gives a score with a comment, and finds it where it was given."""
     made = site[1]

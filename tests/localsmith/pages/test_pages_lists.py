@@ -172,6 +172,7 @@ def test_a_running_experiment_says_how_far_it_is(client, seed):
     assert "running" not in words(page(client, f"datasets/{left}"))
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_numbers_follow_a_running_experiment(browser, tmp_path):
     """A new result shows on the page without loading it, and an experiment that has ended is left alone."""

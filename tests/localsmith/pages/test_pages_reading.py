@@ -52,7 +52,10 @@ def test_a_row_opens_beside_the_list(compared, site):
     assert page.evaluate("document.activeElement.textContent") == "#2"
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+@pytest.mark.parametrize(
+    "scripts",
+    [pytest.param(True, id="with scripts"), pytest.param(False, id="without scripts", marks=pytest.mark.slow)],
+)
 def test_a_row_is_a_link(compared, site, scripts):
     """The address of an open row opens it, also without scripts; its links lead to the next row and back."""
     page = compared(f"&row={site[1]['examples'][1]}&sort=score:1", scripts=scripts)
@@ -66,6 +69,7 @@ def test_a_row_is_a_link(compared, site, scripts):
     assert page.locator("#panel").count() == 0
 
 
+@pytest.mark.slow
 def test_going_back_closes_what_was_opened(compared):
     """The browser's back key undoes the opening, and nothing else."""
     page = compared()
@@ -138,6 +142,7 @@ def test_a_score_shows_in_the_list_and_beside_it(compared):
     assert page.locator("#panel [name=key]:not([type=hidden])").first.input_value() == key
 
 
+@pytest.mark.slow
 def test_h_and_l_choose_whose_answer_is_scored(compared):
     """With several experiments the keys score one of them, which is marked."""
     page = compared()
@@ -164,6 +169,7 @@ def test_what_cannot_be_saved_is_said(compared, site):
     page.complaints.clear()  # the browser's own note of the refusal
 
 
+@pytest.mark.slow
 def test_a_row_is_copied_as_json(compared, site):
     """y copies inputs, reference and every answer with its scores."""
     page = compared()
@@ -191,6 +197,7 @@ def test_help_lists_the_keys(compared):
     assert page.get_by_label("Text", exact=True).input_value() == "lima"
 
 
+@pytest.mark.slow
 def test_what_an_address_leads_to_is_not_hidden(compared, site):
     """An anchor stands below the sticky header of the table, after filters and after a save."""
     page = compared(f"&show=regressed#e-{site[1]['examples'][0]}")

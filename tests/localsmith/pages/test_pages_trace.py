@@ -24,6 +24,7 @@ def listed(page):
     return page.locator(".tree li:not([hidden])").count()
 
 
+@pytest.mark.slow
 def test_choosing_a_step_leaves_the_tree_where_it_is(trace):
     """Only what is beside the tree changes; the address is that of the step, and going back goes back."""
     page = trace()
@@ -56,6 +57,7 @@ def test_the_first_error_is_one_click_away(trace, site):
     assert box["y"] < item["y"] < box["y"] + box["height"] and item["y"] < 800
 
 
+@pytest.mark.slow
 def test_an_opened_step_is_in_sight(trace, site):
     """A link to a step opens the tree there."""
     page = trace(site[1]["failing"])
@@ -86,6 +88,7 @@ def test_steps_fold_and_filter(trace):
     page.locator(".step-body .card.error").wait_for()
 
 
+@pytest.mark.slow
 def test_a_fold_hides_what_is_below(trace):
     """Folding one step hides its own steps and no others."""
     page = trace()
@@ -108,6 +111,7 @@ def test_a_trace_is_read_without_scripts(trace, site):
     assert site[1]["failing"]["name"] in shown(page)
 
 
+@pytest.mark.slow
 def test_examples_follow_each_other(trace, site):
     """From the run of one example to those of the one before and the one after, in the same experiment."""
     page = trace()
@@ -134,6 +138,7 @@ def test_the_failing_step_of_a_long_trace_takes_two_actions(open_page, site):
     assert made["failing"]["name"] in shown(page)
 
 
+@pytest.mark.slow
 def test_the_five_worst_regressions_of_two_of_four_models_take_four_actions_and_five_keys(open_page, site):
     """From the dataset: choose two, compare, follow the count of regressions. Then Enter and j show each answer in
     full, the worst first."""
@@ -165,6 +170,7 @@ def test_the_five_worst_regressions_of_two_of_four_models_take_four_actions_and_
     assert done == {"actions": 4, "keys": 5}
 
 
+@pytest.mark.slow
 def test_a_score_and_a_comment_take_four_keys(open_page, site):
     """On each row: the score, c, the text, Enter, and j to the next."""
     made = site[1]
