@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--run-evaluators",
         action="store_true",
-        help="also run uploaded evaluators, which executes their code, asks models",
+        help="also run uploaded evaluators, which executes their code and asks models",
     )
     add("--max-judge-calls", type=int, metavar="N", help="with it: ask models at most N times (no limit)")
     export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE (--export=-.csv: to stdout)"
     add("--export", metavar="FILE", help=export)
     backup = "instead, copy the whole store to FILE, even while it is in use"
     add("--backup", metavar="FILE", help=backup)
-    add("experiments", nargs="*", metavar="EXPERIMENT", help="what to export, by name or id")
+    add("experiments", nargs="*", metavar="EXPERIMENT", help="with --export: the experiments, by name or id")
 
 
 def port_number(text: str) -> int:
