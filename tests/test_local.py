@@ -130,6 +130,7 @@ def test_python_links_to_where_view_will_serve_the_store():
     assert link.startswith(url) and page.status_code == 200 and "Lima" in page.text
 
 
+@pytest.mark.slow
 def test_key_is_not_needed_for_the_local_store_and_not_sent():
     """A key of LangSmith's stays where it is."""
     api = [*python("'local'", LANGSMITH_API_KEY="lsv2-secret")]
@@ -203,6 +204,7 @@ def test_view_says_which_store_it_serves_and_how_it_was_typed(capsys):
     assert out.strip() == url and f"{DATABASE} is being served already." in err
 
 
+@pytest.mark.slow
 def test_loaded_runs_keep_their_times_while_view_is_running(capsys):
     """Its server refuses old runs, as LangSmith does; the command opens the store by itself."""
     file = str(FIXTURES / "production_runs.jsonl")

@@ -60,7 +60,14 @@ def every_other(path, answer):
 # ---------------------------------------------------------------- a proxy in between
 
 
-@pytest.mark.parametrize("path", ["/runs/multipart", "/examples/bulk", "/runs/batch", "/sessions", "/datasets"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/runs/batch",
+        "/sessions",
+        *(pytest.param(path, marks=pytest.mark.slow) for path in ("/runs/multipart", "/examples/bulk", "/datasets")),
+    ],
+)
 def test_a_page_in_place_of_an_answer_is_a_failure_that_passes(server, api, faults, path):
     """A login form with status 200 is not "recorded"; the request is sent again."""
     faults.plan = every_other(path, PAGE)

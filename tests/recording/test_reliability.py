@@ -173,7 +173,7 @@ def command(tmp_path, server, monkeypatch, capsys):
 # ---------------------------------------------------------------- faults that pass
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_nothing_is_lost_or_doubled_when_one_request_in_ten_fails(server, api, faults, undisturbed, seed):
     """Faults of all kinds on every endpoint leave the same examples, runs and feedback as none."""
     given, expected = undisturbed
@@ -187,12 +187,11 @@ def test_nothing_is_lost_or_doubled_when_one_request_in_ten_fails(server, api, f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("kind", PASSING)
-def test_nothing_is_lost_or_doubled_by_any_kind_of_fault(server, api, faults, undisturbed, kind, seed):
+def test_nothing_is_lost_or_doubled_by_any_kind_of_fault(server, api, faults, undisturbed, kind):
     """Each kind alone, more often where that takes no longer."""
     given, expected = undisturbed
-    faults.plan = by_chance(0.1 if kind == "429-retry-after" else 0.2, seed, [kind])
+    faults.plan = by_chance(0.1 if kind == "429-retry-after" else 0.2, 0, [kind])
 
     record_langsmith_experiment("d", given, experiment_name="e", langsmith=api)
 

@@ -61,7 +61,7 @@ KINDS = list(paths({key: "" for key in ("dataset first second third agents agent
     "bad run": {"id": ""}, "scored": "", "scored session": "", "scored example": "", "scored run": {"id": ""},
 }))  # fmt: skip
 
-OFTEN = ["dataset", "compare", "run"]  # the other pages are looked at where there is time
+OFTEN = ["compare", "run"]  # the other pages are looked at where there is time
 
 
 def often(some, kinds):
@@ -103,7 +103,7 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("kind", often([*OFTEN, "bad compare", "bad panel", "bad run"], KINDS))
+@pytest.mark.parametrize("kind", often([*OFTEN, "bad compare", "bad run"], KINDS))
 def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
     """Every page is as wide as the screen, on a desk and on a phone, no table is cut (but of five experiments and
     more on a desk), and nothing stored ever runs."""
@@ -291,6 +291,7 @@ def test_a_score_by_hand(open_page, site, scripts):
     assert "0.75 by hand" in chip.inner_text() and "close <i>enough</i>" in chip.inner_text()
 
 
+@pytest.mark.slow
 def test_a_long_text_unfolds(open_page, site):
     """Long texts show their beginning; one click or Enter shows the rest."""
     made = site[1]
@@ -304,6 +305,7 @@ def test_a_long_text_unfolds(open_page, site):
     assert len(fold.inner_text()) > 9000
 
 
+@pytest.mark.slow
 def test_tree_leads_to_its_steps(open_page, site):
     """Each step of a trace is a link; the one that is shown says so."""
     made = site[1]
@@ -316,6 +318,7 @@ def test_tree_leads_to_its_steps(open_page, site):
     assert page.get_by_role("link", name="example", exact=True).count() == 1
 
 
+@pytest.mark.slow
 def test_report_opens_from_a_file(open_page, site, tmp_path, browser):
     """The downloaded report looks the same without a server."""
     made = site[1]

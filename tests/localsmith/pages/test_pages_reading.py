@@ -122,6 +122,7 @@ def test_scores_are_saved_in_place(compared, site):
     assert chips(page, "taste") == []
 
 
+@pytest.mark.slow
 def test_a_score_shows_in_the_list_and_beside_it(compared):
     """Scored through the form of an open row, the list says the same; the metric is offered again at the next row."""
     key = f"taste-{uuid.uuid4().hex[:6]}"
@@ -184,6 +185,7 @@ def test_a_row_is_copied_as_json(compared, site):
     assert [run["outputs"] for run in copied["runs"]] == [{"capital": "Lima"}, {"capital": "Cusco"}]
 
 
+@pytest.mark.slow
 def test_help_lists_the_keys(compared):
     """? opens the list of keys, slash goes to the search field."""
     page = compared()

@@ -66,6 +66,7 @@ def test_an_opened_step_is_in_sight(trace, site):
     assert 0 < item["y"] < 800
 
 
+@pytest.mark.slow
 def test_steps_fold_and_filter(trace):
     """Steps fold below their parent, and are filtered by kind and name; the keys j, k, n, e go through them."""
     page = trace()
@@ -126,6 +127,7 @@ def test_examples_follow_each_other(trace, site):
 # Tasks, counted: clicks are actions, keys are keys
 
 
+@pytest.mark.slow
 def test_the_failing_step_of_a_long_trace_takes_two_actions(open_page, site):
     """From the list of results: open the row, go to the first error."""
     made = site[1]
