@@ -29,11 +29,17 @@ def browser():
 
 
 @pytest.fixture
-def client(tmp_path):
-    """Asks for pages over a fresh store as a browser would."""
+def app(tmp_path):
+    """The pages over a fresh store."""
     app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app.test_client()
+    yield app
     app.extensions["localsmith"].store.close()
+
+
+@pytest.fixture
+def client(app):
+    """Asks for them as a browser would."""
+    return app.test_client()
 
 
 @pytest.fixture

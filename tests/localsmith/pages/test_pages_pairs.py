@@ -12,13 +12,6 @@ from localsmith.pages import pairs
 OURS = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 
 
-@pytest.fixture
-def app(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app
-    app.extensions["localsmith"].store.close()
-
-
 def made_pairs(client, count=4):
     """Two experiments that answered the same, and the page where their pairs are judged: its path below the tenant."""
     seed = Seed(client)

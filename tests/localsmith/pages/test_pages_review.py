@@ -10,18 +10,6 @@ import localsmith
 OURS = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 
 
-@pytest.fixture
-def app(tmp_path):
-    app = localsmith.create_app(tmp_path / "pages.db", score_decimals=None)
-    yield app
-    app.extensions["localsmith"].store.close()
-
-
-@pytest.fixture
-def client(app):
-    return app.test_client()
-
-
 def made_queue(seed, count=3, **fields):
     """A queue of answers of one experiment: its id, and the runs in their order."""
     dataset = seed.dataset("capitals")
