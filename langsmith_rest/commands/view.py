@@ -139,12 +139,14 @@ def export(file: Path, experiments: list[str]) -> int:
             if len(dataset_ids) > 1:
                 raise ValueError(f"--export {file}: these experiments belong to different datasets.")
             url = f"{base}/datasets/{dataset_ids.pop()}/compare/report.html?selectedSessions={','.join(ids)}"
-        with requests.get(url, stream=True, timeout=connection.TIMEOUT) as answer:
-            answer.raise_for_status()
-            if file.stem == "-":
-                sys.stdout.buffer.writelines(answer.iter_content(1 << 20))
-                return 0
-            save(file, answer)
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy on the way to this machine
+            with session.get(url, stream=True, timeout=connection.TIMEOUT) as answer:
+                answer.raise_for_status()
+                if file.stem == "-":
+                    sys.stdout.buffer.writelines(answer.iter_content(1 << 20))
+                    return 0
+                save(file, answer)
     print(file)
     return 0
 

@@ -123,6 +123,15 @@ def test_experiment_is_exported_to_stdout_as_csv(recorded, capfd):
     assert "good" in head and "1" in row
 
 
+def test_export_passes_no_proxy(recorded, capfd, monkeypatch):
+    """What the store holds stays on this machine; a proxy's page is never taken for it."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+    assert main.main(["view", "--export=-.csv", "a"]) == 0
+
+    assert "good" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
