@@ -4,6 +4,7 @@ import re
 from html import unescape
 
 import pytest
+from keyboard import press
 from pages_seed import TENANT, Seed, page, words
 
 import localsmith
@@ -138,19 +139,12 @@ def test_a_pair_takes_two_keys(browser, tmp_path):
         tab.goto(f"{server.url}/o/{TENANT}/datasets/{dataset}/compare?selectedSessions={','.join(sessions)}")
         tab.get_by_text("Judge these answers in pairs").click()
         tab.get_by_role("button", name="Judge").click()
-
-        def press(*keys, then):
-            for key in keys:
-                tab.keyboard.press(key)
-            tab.get_by_text(then).wait_for()
-            tab.wait_for_load_state()
-
         tab.get_by_text("1 of 3").wait_for()
-        press("1", "Enter", then="2 of 3")
-        press("0", "Enter", then="3 of 3")
-        press("u", then="2 of 3")
-        press("2", "Enter", then="3 of 3")
-        press("1", "Enter", then="Nothing is left to judge here")
+        press(tab, "1", "Enter", then="2 of 3")
+        press(tab, "0", "Enter", then="3 of 3")
+        press(tab, "u", then="2 of 3")
+        press(tab, "2", "Enter", then="3 of 3")
+        press(tab, "1", "Enter", then="Nothing is left to judge here")
         tab.close()
     headers = {"x-api-key": "any"}
     assert len(app.test_client().get("/feedback?key=human_preference", headers=headers).get_json()) == 6

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from keyboard import press
 from pages_seed import TENANT, Seed, page, words
 
 import localsmith
@@ -210,22 +211,16 @@ def test_an_answer_takes_two_keys(browser, tmp_path):
         tab = browser.new_page()
         tab.goto(f"{server.url}/o/{TENANT}/annotation-queues/{queue}")
 
-        def press(*keys, then):
-            for key in keys:
-                tab.keyboard.press(key)
-            tab.get_by_text(then).wait_for()
-            tab.wait_for_load_state()
-
-        press("1", "Enter", then="2 of 4")
-        press("0", "Enter", then="3 of 4")
-        press("u", then="answer 1")
-        press("1", "Enter", then="answer 2")
-        press("s", then="answer 3")
+        press(tab, "1", "Enter", then="2 of 4")
+        press(tab, "0", "Enter", then="3 of 4")
+        press(tab, "u", then="answer 1")
+        press(tab, "1", "Enter", then="answer 2")
+        press(tab, "s", then="answer 3")
         tab.keyboard.press("0")
         tab.keyboard.press("c")
         tab.keyboard.type("a note: 1s")
-        press("Enter", then="answer 2")
-        press("1", "Enter", then="Nothing is left")
+        press(tab, "Enter", then="answer 2")
+        press(tab, "1", "Enter", then="Nothing is left")
         tab.close()
     client = app.test_client()
     assert [feedback_on(client, run)["human"][0] for run in runs] == [1, 1, 1, 0]
