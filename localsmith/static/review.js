@@ -11,8 +11,13 @@ function choose(key) {
   question?.querySelector(`[data-key="${key}"]`)?.click();
 }
 
+// Once an answer is sent, keys are for the next one: they must not change and send this one again.
+let isSent = false;
+addEventListener("submit", () => (isSent = true));
+addEventListener("pageshow", (event) => event.persisted && (isSent = false));
+
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (isSent || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   const typing = event.target.tagName === "TEXTAREA" || (event.target.tagName === "INPUT" && event.target.type !== "radio");
   if (event.key === "Escape") return event.target.blur();
   if (event.key === "Enter" && form && !event.shiftKey && !event.target.closest("a, button, summary")) {

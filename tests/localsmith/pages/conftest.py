@@ -178,7 +178,6 @@ def tabs(browser, site):
     def tab(scheme, scripts):
         if (scheme, scripts) not in found:
             context = browser.new_context(color_scheme=scheme, java_script_enabled=scripts)
-            context.set_default_timeout(10_000)
             page = found[scheme, scripts] = context.new_page()
             page.complaints = []
             page.on("console", lambda message: page.complaints.append(message.text))

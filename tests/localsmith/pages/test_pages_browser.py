@@ -197,7 +197,7 @@ def test_keyboard_reaches_the_content(open_page):
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Enter")
 
-    assert page.evaluate("document.activeElement.id") == "main"
+    page.locator("main:focus").wait_for()
 
 
 def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
@@ -285,6 +285,7 @@ def test_a_score_by_hand(open_page, site, scripts):
 
     chip = page.locator("#panel details.chip", has_text=key)
     chip.wait_for()
+    page.wait_for_load_state()
     assert "dir=desc" in page.url and ("#r-" in page.url) != scripts
     assert page.locator("#rows details.chip", has_text=key).count() == 1
     chip.locator("summary").click()

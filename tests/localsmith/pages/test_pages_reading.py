@@ -193,6 +193,7 @@ def test_help_lists_the_keys(compared):
     page.keyboard.press("?")
     assert "next and previous row" in page.locator("dialog#keys").inner_text()
     page.keyboard.press("Escape")
+    page.locator("dialog#keys").wait_for(state="hidden")
     page.keyboard.press("/")
     page.keyboard.type("lima")
 

@@ -204,14 +204,22 @@ def test_queues_are_listed_on_the_first_page(client, seed):
 
 @pytest.mark.browser
 def test_an_answer_takes_two_keys(browser, tmp_path):
-    """By keyboard alone: a digit and Enter for each answer, c for a note, s to skip, u to undo."""
+    """By keyboard alone: a digit and Enter for each answer, c for a note, s to skip, u to undo. Keys that come while
+    an answer is still being sent do not change it."""
     app = localsmith.create_app(tmp_path / "review.db", score_decimals=None)
     queue, runs = made_queue(Seed(app.test_client()), 4)
     with localsmith.serve(tmp_path / "review.db") as server:
         tab = browser.new_page()
         tab.goto(f"{server.url}/o/{TENANT}/annotation-queues/{queue}")
 
-        press(tab, "1", "Enter", then="2 of 4")
+        saves = []
+        tab.route("**/items/*", lambda route: saves.append(route))
+        for key in ("1", "Enter", "0", "Enter"):
+            tab.keyboard.press(key)
+        assert len(saves) == 1
+        saves[0].continue_()
+        tab.get_by_text("2 of 4").wait_for()
+        tab.unroute("**/items/*")
         press(tab, "0", "Enter", then="3 of 4")
         press(tab, "u", then="answer 1")
         press(tab, "1", "Enter", then="answer 2")
