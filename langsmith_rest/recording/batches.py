@@ -87,7 +87,7 @@ def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], r
         if isinstance(error, requests.RequestException) and status_of(error) not in REFUSED:
             raise
         if len(units) == 1:
-            refuse(units[0], str(error))
+            refuse(units[0], f"{error.filename}: {error.strerror}" if error.filename else str(error))
             return
         half = len(units) // 2
         post_or_halve(post, units[:half], refuse)

@@ -105,7 +105,7 @@ def test_a_file_that_is_gone_rejects_its_result_alone(api, monkeypatch):
     recording = record_langsmith_experiment("photos", results, experiment_name="first", langsmith=api)
 
     assert recording.runs_recorded == 1
-    assert "No such file or directory: 'photo.png'" in recording.rejected[0]["reason"]
+    assert recording.rejected == [{"result": 1, "reason": "photo.png: No such file or directory"}]
 
 
 def gone(path):
