@@ -24,7 +24,7 @@ import localsmith  # noqa: E402
 FIXTURES = ROOT / "fixtures"
 MODELS = ("6b_finetuning", "175b_finetuning", "175b_verification")
 MAX_BYTES = 200_000
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = 1280, 720
 
 
 def fill(url: str) -> None:

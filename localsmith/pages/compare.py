@@ -1,6 +1,7 @@
 """Experiments side by side: totals above, one row per example below, fifty at a time."""
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 from flask import jsonify, make_response, render_template, request
@@ -76,8 +77,13 @@ def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | No
         "has_reference": any(row.reference for row in rows) and comparison.shows("reference"),
         "metadata_keys": [key for key in _metadata_keys(comparison, rows) if comparison.shows(f"metadata:{key}")],
         "column_choices": _column_choices(comparison, rows),
+        "graded": {item["key"] for item in _feedback(rows) if item["is_graded"]},
         "scales": {metric: _scale(comparison.sides, metric) for metric in comparison.metrics},
     }
+
+
+def _feedback(rows: list[Row]) -> Iterator[dict[str, Any]]:
+    return (item for row in rows for cell in row.cells for run in cell.runs for item in run["feedback"])
 
 
 def _metadata_keys(comparison: ComparisonPage, rows: list[Row]) -> list[str]:

@@ -216,7 +216,7 @@ def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, coun
         (*args, *by, page.size, page.offset),
     )
     examples = [example_of(row) for row in rows]
-    history = _history(db, [example["id"] for example in examples])
+    history, graded = _history(db, [example["id"] for example in examples])
     listed = [row[0] for row in db.execute(f"SELECT id FROM examples WHERE {condition}", args)] if index else []
     return render_template(
         "dataset.html",
@@ -226,6 +226,7 @@ def _examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, coun
         page=page,
         examples=examples,
         history=history,
+        graded=graded,
         facets=facets_of(index, listed, chosen),
         chosen=chosen,
         query=query,
@@ -250,11 +251,16 @@ def _order(sort: str, down: bool) -> tuple[str, list[str]]:
     return f"{MEAN} IS NULL, {MEAN} {way}, position, id", [key, key]
 
 
-def _history(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, list[tuple[str, float]]]]:
-    """Example -> metric -> its last scores as (experiment, score), oldest first; repetitions are averaged."""
-    found: dict[str, dict[str, list[tuple[str, float]]]] = {}
+History = dict[str, dict[str, list[tuple[str, float]]]]
+
+
+def _history(db: sqlite3.Connection, examples: list[str]) -> tuple[History, set[str]]:
+    """Example -> metric -> its last scores as (experiment, score), oldest first, repetitions averaged; and the metrics
+    of which some score is neither 0 nor 1."""
+    found: History = {}
+    graded: set[str] = set()
     rows = db.execute(
-        "SELECT r.reference_example_id AS example, f.key, s.name, avg(f.score) AS score FROM runs r"
+        "SELECT r.reference_example_id, f.key, s.name, avg(f.score), max(f.score NOT IN (0, 1)) FROM runs r"
         " JOIN sessions s ON s.id = r.session_id JOIN feedback f ON f.run_id = r.id"
         " WHERE r.reference_example_id IN (SELECT value FROM json_each(?)) AND r.is_root = 1"
         " AND f.score IS NOT NULL AND f.comparative_experiment_id IS NULL"
@@ -262,11 +268,13 @@ def _history(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str,
         " GROUP BY r.reference_example_id, f.key, s.id ORDER BY s.created_at, s.id",
         (json.dumps(examples), json.dumps(list(replaced(db, "reference_example_id", examples)))),
     )
-    for example, key, name, score in rows:
+    for example, key, name, score, is_graded in rows:
         scores = found.setdefault(example, {}).setdefault(key, [])
         scores.append((name, score))
         del scores[:-SCORES_SHOWN]
-    return found
+        if is_graded:
+            graded.add(key)
+    return found, graded
 
 
 def json_text(text: str) -> str:
@@ -325,20 +333,40 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
     )
 
 
-def feedback_of(db: sqlite3.Connection, run_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The feedback on each of these runs, without pairwise preferences."""
+def feedback_of(
+    db: sqlite3.Connection, run_ids: list[str], *, pairwise: bool = False
+) -> dict[str, list[dict[str, Any]]]:
+    """The feedback on each of these runs; pairwise preferences only if they are asked for."""
     found: dict[str, list[dict[str, Any]]] = {}
     rows = db.execute(
-        "SELECT f.* FROM feedback f WHERE run_id IN (SELECT value FROM json_each(?))"
-        " AND comparative_experiment_id IS NULL ORDER BY key, seq",
-        (json.dumps(run_ids),),
-    )
+        "SELECT * FROM feedback WHERE run_id IN (SELECT value FROM json_each(?))"
+        " AND (? OR comparative_experiment_id IS NULL) ORDER BY key, seq",
+        (json.dumps(run_ids), pairwise),
+    ).fetchall()
+    graded = _graded(db, {row["session_id"] for row in rows}, {row["key"] for row in rows})
     for row in rows:
-        found.setdefault(row["run_id"], []).append(feedback_item(row))
+        found.setdefault(row["run_id"], []).append(_feedback_item(row, row["key"] in graded))
     return found
 
 
-def feedback_item(row: sqlite3.Row) -> dict[str, Any]:
+MOST_LOOKED_AT = 2000  # scores of one key in one experiment; with 100,000, looking at all takes 40 ms
+
+
+def _graded(db: sqlite3.Connection, session_ids: set[str], keys: set[str]) -> set[str]:
+    """Those of these keys whose scores in these experiments are not all 0 or 1, or have another scale: there, 1 does
+    not mean yes."""
+    rows = db.execute(
+        "SELECT k.value FROM json_each(?) k WHERE EXISTS (SELECT 1 FROM json_each(?) s WHERE EXISTS ("
+        "  SELECT 1 FROM (SELECT score FROM feedback WHERE session_id = s.value AND key = k.value LIMIT ?)"
+        "  WHERE score NOT IN (0, 1)))"
+        " OR EXISTS (SELECT 1 FROM feedback_configs WHERE feedback_key = k.value AND body ->> '$.type' = 'continuous'"
+        "  AND (coalesce(body ->> '$.min', 0) <> 0 OR coalesce(body ->> '$.max', 1) <> 1))",
+        (json.dumps(list(keys)), json.dumps(list(session_ids)), MOST_LOOKED_AT),
+    )
+    return {row[0] for row in rows}
+
+
+def _feedback_item(row: sqlite3.Row, graded: bool) -> dict[str, Any]:
     """Feedback as the templates show it; `was` is the score before a person changed it."""
     first = json.loads(row["received"]).get("score") if row["source_type"] == "app" else None
     return {
@@ -346,6 +374,7 @@ def feedback_item(row: sqlite3.Row) -> dict[str, Any]:
         "id": row["id"],
         "key": row["key"],
         "score": row["score"],
+        "is_graded": graded,
         "value": json.loads(row["value"]) if row["value"] is not None else None,
         "comment": row["comment"],
         "correction": json.loads(row["correction"]) if row["correction"] else None,

@@ -97,10 +97,10 @@ def number(value: float | None) -> str:
     if value is None:
         return NONE
     if not abs(value) < 1e15:
-        return f"{value:.4g}"
+        return mean(value)
     if value == int(value):
-        return f"{int(value):,}"
-    return f"{value:.3g}" if abs(value) < 1 else mean(value).rstrip("0")
+        return _with_minus(f"{int(value):,}")
+    return _with_minus(f"{value:.3g}") if abs(value) < 1 else mean(value).rstrip("0")
 
 
 def mean(value: float | None) -> str:
@@ -108,8 +108,13 @@ def mean(value: float | None) -> str:
     if value is None:
         return NONE
     if not abs(value) < 1e15:
-        return f"{value:.4g}"
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
+        return _with_minus(f"{value:.4g}")
+    return _with_minus(f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}")
+
+
+def _with_minus(digits: str) -> str:
+    """As `sign` writes it: a minus, which is as wide as a plus, instead of a hyphen."""
+    return digits.replace("-", "−")
 
 
 def signed(value: float | None) -> str:

@@ -8,7 +8,7 @@ from flask import render_template, request
 
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import find, reading
-from localsmith.pages.dataset import experiment_of, feedback_item, name_of
+from localsmith.pages.dataset import experiment_of, feedback_of, name_of
 from localsmith.pages.retries import replaced
 from localsmith.pages.trace import steps_of
 from localsmith.runs.checks import uncounted
@@ -22,7 +22,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         is_part = request.args.get("part") == "step"
         steps = None if is_part else steps_of(db, run["trace_id"])
         body = db.execute("SELECT * FROM run_bodies WHERE seq = ?", (run["seq"],)).fetchone()
-        feedback = db.execute("SELECT * FROM feedback WHERE run_id = ? ORDER BY key, seq", (run["id"],)).fetchall()
+        feedback = feedback_of(db, [run["id"]], pairwise=True).get(run["id"], [])
         root = run if run["is_root"] else db.execute("SELECT * FROM runs WHERE id = ?", (run["trace_id"],)).fetchone()
         example_id = root["reference_example_id"] if root else None
         example = _example(db, example_id)
@@ -45,7 +45,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         reference=_loads(example["outputs"]) if example else None,
         body=read,
         error=body["error"] if body else None,
-        feedback=[feedback_item(row) for row in feedback],
+        feedback=feedback,
         example=example,
         example_id=example_id,
         others=others,

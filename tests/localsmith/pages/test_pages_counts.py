@@ -190,6 +190,31 @@ def test_rows_of_one_line(client, seed):
     assert 'value="compact" selected' in html and 'name="facet" value="split:dev"' in html
 
 
+def test_a_mark_means_yes_or_no(client, seed):
+    """1 of 1 is marked and coloured; 1 of five stars is neither: on every page, also when each score shown is 1, or
+    when only the scale of the key says it."""
+    dataset = seed.dataset("stars")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(51)])
+    config = {"type": "continuous", "min": 1, "max": 5}
+    seed.post("/feedback-configs", {"feedback_key": "tone", "feedback_config": config})
+    session = seed.session("stars", dataset)
+    stars, runs = {0: 1, 50: 5}, []
+    for n, example in enumerate(examples):
+        scores = {"right": 1, "stars": stars[n], "tone": 1} if n in stars else {}
+        feedback = [{"key": key, "score": score} for key, score in scores.items()]
+        runs.append(seed.run(session, example, outputs={"n": n}, feedback=feedback)["id"])
+    compare = f"datasets/{dataset}/compare?selectedSessions={session}"
+
+    for path in (compare, f"{compare}&row={examples[0]}", f"projects/p/{session}/r/{runs[0]}",
+                 f"projects/p/{session}?sort=started&dir=asc", f"datasets/{dataset}/e/{examples[0]}"):  # fmt: skip
+        html = page(client, path)
+        chips = re.findall(r'data-key="(\w+)" class="chip ?(\w*)">\w+ <b>(.*?)</b>', html)
+        found = {(key, colour, words(said)) for key, colour, said in chips} - {("stars", "", "5")}
+        assert found == {("right", "good", "✓ 1"), ("stars", "", "1"), ("tone", "", "1")}, path
+    assert 'class="mark num good" data-label="right"' in page(client, f"{compare}&view=compact")
+    assert 'class="mark num " data-label="stars"' in page(client, f"{compare}&view=compact")
+
+
 def listed(html):
     """The list of a comparison, without what stands above it."""
     return html.split('<div class="scroll" id="rows"')[1].split("</table>")[0]

@@ -11,7 +11,7 @@ from pages_seed import Seed, capitals
 import localsmith
 from localsmith.pages.blocks import block
 from localsmith.pages.columns import Cache
-from localsmith.pages.render import duration, gist, number, one_line, percent, reason, signed, word_diff
+from localsmith.pages.render import duration, gist, mean, number, one_line, percent, reason, signed, word_diff
 from localsmith.pages.scores import parse_score
 from localsmith.runs.totals import percentile
 
@@ -34,8 +34,10 @@ def test_durations(micros, shown):
 
 
 def test_numbers():
-    """Scores keep what matters of them; differences carry their sign."""
+    """Scores keep what matters of them; differences carry their sign; below zero stands a minus, not a hyphen."""
     assert [number(n) for n in (1, 0.5, 0.66667, 1234567.8, None)] == ["1", "0.5", "0.667", "1,234,567.8", "–"]
+    assert [number(n) for n in (-2, -0.05, 1.5e20, -1.5e20)] == ["−2", "−0.05", "1.5e+20", "−1.5e+20"]
+    assert [mean(n) for n in (-0.05, 2, -12345.6)] == ["−0.050", "2.000", "−12,345.6"]
     assert [signed(n) for n in (0.25, -0.25, 0)] == ["+0.250", "−0.250", "±0.000"]
     assert [percent(n) for n in (0, 0.00001, 0.5)] == ["0.0 %", "<0.1 %", "50.0 %"]
 
