@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,6 +14,7 @@ import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.errors import NotFound
+from langsmith_rest.recording.batches import in_batches
 
 PAGE = 100  # the most that a list endpoint gives at once
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -155,7 +156,7 @@ def create_one_feedback(api: LangSmith, item: dict) -> None:
 
 def delete_experiments(api: LangSmith, session_ids: Sequence[str]) -> None:
     """Delete experiments with their runs and feedback."""
-    for some in (session_ids[at : at + PAGE] for at in range(0, len(session_ids), PAGE)):
+    for some in in_batches(session_ids):
         connection.send(api, "DELETE", "/sessions", params={"session_ids": some})
 
 
@@ -185,10 +186,3 @@ def pages(api: LangSmith, path: str, query: dict[str, Any]) -> Iterator[dict]:
         if len(page) < PAGE:
             return
         offset += PAGE
-
-
-def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Yield the items in lists of `size`; the last one may be shorter."""
-    iterator = iter(items)
-    while some := list(itertools.islice(iterator, size)):
-        yield some

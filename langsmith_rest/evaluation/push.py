@@ -14,6 +14,7 @@ from langsmith_rest.evaluation.backtesting.masking import Mask, masked
 from langsmith_rest.evaluation.backtesting.traces import SOURCE, as_time, copy_of, read_traces
 from langsmith_rest.evaluation.runs_api import RETRY_OF, list_experiment_runs
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 from langsmith_rest.recording.results import Result
 from langsmith_rest.recording.sending import create_examples, known_examples
@@ -74,7 +75,7 @@ def push_examples(
     created, refused = 0, dict[str, str]()
     examples_there = further.list_examples(source, dataset_id)
     in_order = sorted(examples_there, key=lambda one: (one.get("created_at") or "", one.get("name") or ""))
-    for some in further.chunks(in_order, 100):
+    for some in in_batches(in_order):
         contents = [bodies.canonical_fields(content_of(example, mask)) for example in some]
         examples = {made.id: made for made in (bodies.new_example(target_id, fields) for fields in contents)}
         known = known_examples(target, target_id, list(examples))
@@ -116,7 +117,7 @@ class Results:
         return str(self.session["name"])
 
     def __iter__(self) -> Iterator[Result]:
-        for some in further.chunks(self._roots(), TRACES):
+        for some in in_batches(self._roots(), TRACES):
             some.sort(key=lambda one: one[1])
             traces = read_traces(self.api, self.session["id"], [chosen for _, chosen in some], True)
             feedback = self._feedback(traces)
@@ -135,7 +136,7 @@ class Results:
     def _feedback(self, traces: dict[str, tuple[dict, dict[str, list[dict]]]]) -> dict[str, list[dict[str, Any]]]:
         """The feedback of runs, in the order in which it came; that of pairwise comparisons belongs to no run alone."""
         ids = [*traces, *(step["id"] for _, steps in traces.values() for below in steps.values() for step in below)]
-        found = [item for some in further.chunks(ids, 100) for item in rest.list_feedback(self.api, some)]
+        found = [item for some in in_batches(ids) for item in rest.list_feedback(self.api, some)]
         found.sort(key=lambda item: (item.get("created_at") or "", item["id"]))
         of_run: dict[str, list[dict[str, Any]]] = {}
         for item in found:

@@ -8,7 +8,8 @@ import requests
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.aligning.sampling import Queue, is_about
-from langsmith_rest.evaluation.api import PAGE, chunks, pages
+from langsmith_rest.evaluation.api import PAGE, pages
+from langsmith_rest.recording.batches import in_batches
 
 PLATFORM = "/v1/platform/annotation-queues"
 SECTIONS = {"needs_my_review": "needs_my_review", "needs_others_review": "needs_others_review", "archived": "completed"}
@@ -70,7 +71,7 @@ def add_to_queue(api: LangSmith, queue_id: str, runs: Iterable[dict]) -> int:
     """Put runs into a queue in their order, except those that are in it; return how many were added."""
     known = set(list_queue_runs(api, queue_id))
     missing = [run for run in runs if run["id"] not in known]
-    for some in chunks(missing, 100):
+    for some in in_batches(missing):
         connection.either(api, "new queue items", v2=new_items(queue_id, some), v1=new_runs(queue_id, some))
     return len(missing)
 

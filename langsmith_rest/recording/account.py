@@ -12,7 +12,7 @@ from typing import Any
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.batches import Batch, hundreds
+from langsmith_rest.recording.batches import Batch, in_batches
 from langsmith_rest.recording.sending import known_examples
 from langsmith_rest.recording.sources import Source
 from langsmith_rest.recording.tally import Tally
@@ -141,7 +141,7 @@ class Account:
         if not self.recording.feedback or sum(counts) == self.recording.feedback and not self.is_resumed:
             return []
         expected = {i: (number, count) for number, i, count in self._each_sent() if count}
-        listed = (item for some in hundreds(list(expected)) for item in rest.list_feedback(api, some))
+        listed = (item for some in in_batches(expected) for item in rest.list_feedback(api, some))
         found = Counter(item["run_id"] for item in listed)
         return [number for i, (number, count) in expected.items() if found[i] < count]
 

@@ -1,7 +1,8 @@
 """What travels together: up to 100 results or runs, some megabytes, or two seconds' worth; and halving it."""
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
@@ -57,8 +58,11 @@ class Batch:
             answered.wait()
 
 
-def hundreds(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (items[at : at + BATCH] for at in range(0, len(items), BATCH))
+def in_batches(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
+    """Yield the items in lists of `size`; the last one may be shorter."""
+    iterator = iter(items)
+    while some := list(itertools.islice(iterator, size)):
+        yield some
 
 
 def packed(units: Sequence[Sequence[bytes]], max_bytes: int) -> Iterator[list[bytes]]:

@@ -13,7 +13,7 @@ import requests
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.batches import Batch, hundreds, packed, post_or_halve, status_of
+from langsmith_rest.recording.batches import Batch, in_batches, packed, post_or_halve, status_of
 from langsmith_rest.recording.results import Example, Prepared
 from langsmith_rest.recording.tally import Tally
 
@@ -150,7 +150,7 @@ class Sender:
 
         def post(results: Sequence[Prepared]) -> None:
             items = [item for result in results for item in result.feedback]
-            for some in hundreds(items):
+            for some in in_batches(items):
                 rest.create_feedback(self.api, {item.id: item.body for item in some})
             batch.counts["feedback"] += len(items)
             for result in results:
@@ -161,7 +161,7 @@ class Sender:
     def correct_feedback(self, batch: Batch, results: Sequence[Prepared]) -> None:
         """Update feedback that exists with other content, and leave to each result what is missing."""
         run_ids = list(dict.fromkeys(item.run_id for result in results for item in result.feedback))
-        known = {found["id"]: found for some in hundreds(run_ids) for found in rest.list_feedback(self.api, some)}
+        known = {found["id"]: found for some in in_batches(run_ids) for found in rest.list_feedback(self.api, some)}
         for result in results:
             for body in [json.loads(item.body) for item in result.feedback if item.id in known]:
                 if differs(known[body["id"]], body):
@@ -188,7 +188,7 @@ def parts_of(result: Prepared) -> list[tuple[str, bytes, str]]:
 
 def known_examples(api: LangSmith, dataset_id: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Those of the examples that a dataset has, by their ids."""
-    return {found["id"]: found for some in hundreds(ids) for found in rest.list_examples(api, dataset_id, some)}
+    return {found["id"]: found for some in in_batches(ids) for found in rest.list_examples(api, dataset_id, some)}
 
 
 def create_examples(api: LangSmith, dataset_id: str, examples: Collection[Example]) -> tuple[int, dict[str, str]]:

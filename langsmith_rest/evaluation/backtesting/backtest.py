@@ -9,13 +9,14 @@ import recorder
 import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import chunks, get_or_create_dataset
+from langsmith_rest.evaluation.api import get_or_create_dataset
 from langsmith_rest.evaluation.backtesting.choosing import Chosen, Runs
 from langsmith_rest.evaluation.backtesting.copied_feedback import copy_all_feedback
 from langsmith_rest.evaluation.backtesting.masking import Mask
 from langsmith_rest.evaluation.backtesting.traces import MARGIN, SOURCE, Steps, as_time, copy_of, read_traces
 from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 from langsmith_rest.recording.results import Example
 from langsmith_rest.recording.sending import create_examples, known_examples, refuse_taken
@@ -139,7 +140,7 @@ class Copying:
 
     def results(self, missing: Sequence[Chosen]) -> Iterator[dict[str, Any]]:
         """Yield each run as a result that is tied to its example, which exists by then."""
-        for some in chunks(missing, TREES if self.load_child_runs else ROOTS):
+        for some in in_batches(missing, TREES if self.load_child_runs else ROOTS):
             traces = read_traces(self.api, self.project_id, some, self.load_child_runs)
             for gone in {one.id for one in some} - traces.keys():
                 self.reject(gone, "it existed when runs were chosen, but no longer does")

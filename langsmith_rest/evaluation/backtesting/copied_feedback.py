@@ -5,12 +5,12 @@ from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import chunks
 from langsmith_rest.evaluation.backtesting.masking import Mask, masked
 from langsmith_rest.evaluation.backtesting.traces import MARGIN, SOURCE, as_time
 from langsmith_rest.evaluation.running.feedback import synchronise
 from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.sending import create_feedback
 
 
@@ -21,7 +21,7 @@ def copy_all_feedback(api: LangSmith, experiment_id: str, mask: Mask | None) -> 
     runs = query_runs(api, experiment_id, ("ID", "TRACE_ID", "START_TIME", "METADATA"), since=since, page_size=1000)
     copies = ((run, (run.get("metadata") or {}).get(SOURCE)) for run in runs)
     changed = 0
-    for some in chunks(((run, source) for run, source in copies if source), 100):
+    for some in in_batches((run, source) for run, source in copies if source):
         of_source = {source: run for run, source in some}
         originals = rest.list_feedback(api, list(of_source))
         made = [

@@ -11,10 +11,9 @@ import requests
 import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import chunks
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.account import READ_BACK_SECONDS
-from langsmith_rest.recording.batches import BATCH
+from langsmith_rest.recording.batches import BATCH, in_batches
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 from langsmith_rest.recording.checking import CLOCK_SKEW
 from langsmith_rest.recording.files import ResultFile
@@ -92,12 +91,12 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
         raise LookupError(f"{reason}, so long after the first ones, which {project!r} has: name another project.")
     known = Tally(rest.list_run_ids(api, session["id"], min(start, first)))
     loaded = Loaded(session, 0, 0)
-    for some in chunks(traces_of(file, session["id"], start, placing), BATCH // 4):
+    for some in in_batches(traces_of(file, session["id"], start, placing), BATCH // 4):
         new = [(trace, by) for trace, by in some if trace[-1].id not in known]
         too_old = bodies.timestamp(now - LAST_CALL)
         if not takes_any and any(trace[-1].start_time < too_old for trace, _ in new):
             raise LookupError(f"Project {project!r} is of {start:%d %B}, too old for the runs it lacks: name another.")
-        for part in chunks((run.body for trace, _ in new for run in trace), BATCH):
+        for part in in_batches(run.body for trace, _ in new for run in trace):
             rest.create_runs(api, part)
         load_feedback(api, [trace for trace, _ in some])
         loaded.new += len(new)
@@ -153,7 +152,7 @@ def traces_of(file: ResultFile, session_id: str, start: datetime, placing: Placi
 def load_feedback(api: LangSmith, traces: list[Runs]) -> None:
     """Create the feedback of runs that lack it."""
     items = [body for trace in traces for run in trace if run.feedback for body in bodies.feedback_bodies(run)]
-    for some in chunks(items, BATCH):
+    for some in in_batches(items):
         known = {item["id"] for item in rest.list_feedback(api, list({item["run_id"] for item in some}))}
         if missing := [item for item in some if item["id"] not in known]:
             create_feedback(api, missing)

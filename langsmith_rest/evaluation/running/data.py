@@ -15,7 +15,7 @@ from langsmith_rest.evaluation.api import (
 )
 from langsmith_rest.evaluation.running.plain import CannotHold, plain
 from langsmith_rest.recording import bodies, checking, files, results
-from langsmith_rest.recording.batches import hundreds
+from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.sending import create_examples
 from langsmith_rest.wording import alike, counted
@@ -138,7 +138,7 @@ def as_result(row: Any) -> Any:
 
 
 def by_id(api: LangSmith, dataset_id: str, ids: list[str]) -> dict[str, dict]:
-    return {found["id"]: found for some in hundreds(ids) for found in list_known_examples(api, dataset_id, some)}
+    return {found["id"]: found for some in in_batches(ids) for found in list_known_examples(api, dataset_id, some)}
 
 
 def splits_of(example: Mapping[str, Any]) -> list[str]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import chunks, delete_feedback
+from langsmith_rest.evaluation.api import delete_feedback
 from langsmith_rest.evaluation.evaluators.calling import RUN_FAILED, Said
 from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.returns import Item
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.results import SentRun
 from langsmith_rest.recording.sending import differs
 
@@ -47,7 +48,7 @@ def synchronise(
     changed = [body for body in made if body["id"] in known and is_changed(known[body["id"]], body)]
     ours = {body["id"] for body in made}
     over = [found["id"] for found in known.values() if found["id"] not in ours and is_over(found, worked, prefix)]
-    for some in chunks(missing, 100):
+    for some in in_batches(missing):
         create(some)
     for body in changed:
         rest.update_feedback(api, body)

@@ -11,7 +11,7 @@ from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import chunks, create_comparative, find_experiment, read_dataset
+from langsmith_rest.evaluation.api import create_comparative, find_experiment, read_dataset
 from langsmith_rest.evaluation.evaluators.calling import awaited, copied, is_interrupt
 from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.returns import Preference, preferences
@@ -25,6 +25,7 @@ from langsmith_rest.evaluation.running.scoring import AT_ONCE, FLUSH_SECONDS
 from langsmith_rest.evaluation.running.workers import Workers
 from langsmith_rest.evaluation.runs_api import list_experiment_runs, list_steps
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.sending import create_feedback
 
 
@@ -113,7 +114,7 @@ class Judging:
                     keys = (evaluator.key, *(preference.key for preference in preferred))
                     worked |= {(run["id"], key) for run in order for key in keys}
         run_ids = [run["id"] for pair, _ in waiting for run in pair.runs]
-        known = [item for some in chunks(run_ids, 100) for item in rest.list_feedback(self.api, some)]
+        known = [item for some in in_batches(run_ids) for item in rest.list_feedback(self.api, some)]
         ours = [item for item in known if item.get("comparative_experiment_id") == self.found.comparative_id]
         create, prefix = partial(create_feedback, self.api), f"{self.found.comparative_id}-"
         self.found.feedback += synchronise(self.api, made, ours, worked, create, prefix)
