@@ -9,13 +9,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from langsmith_rest import importers
 from langsmith_rest.commands.connecting import FIXTURES
 from langsmith_rest.commands.progress import counting
+from langsmith_rest.commands.record_advice import with_advice
 from langsmith_rest.evaluation.backtesting.masking import Mask, guarded, masked, masked_result
 from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.importers import mapping
@@ -23,12 +23,11 @@ from langsmith_rest.importers.mapping import Mapper
 from langsmith_rest.recording.files import ResultFile, from_cells, rename
 from langsmith_rest.recording.results import Unreadable
 from langsmith_rest.recording.sources import Checked
-from langsmith_rest.wording import Say, typed
+from langsmith_rest.wording import Say
 
 SAMPLE = "fixtures/results.jsonl"  # recorded when no file is named
 OURS = "results"  # the format of our own files
 KEPT = 16_000_000  # characters of results that stay in memory between checking and recording
-UNKNOWN = "unknown field"  # what a `--map` can mend
 
 
 class Results(list[Any]):
@@ -59,6 +58,7 @@ class Opened:
     dataset: str | None = None  # what the file calls its examples
     metadata: dict[str, Any] = field(default_factory=dict)
     mapper: Mapper | None = None
+    file: IO[bytes] | None = None  # None for files of other harnesses
 
 
 def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say) -> list[Opened]:
@@ -99,7 +99,7 @@ def open_source(
             f"{name}: --reference is for files of other harnesses. Here, map the field:"
             " --map reference_outputs.NAME=NAME."
         )
-    return [Opened(results, "stdin" if name == "-" else Path(name).stem, mapper=mapper)]
+    return [Opened(results, "stdin" if name == "-" else Path(name).stem, mapper=mapper, file=file)]
 
 
 def beside(result: Any, folder: Path) -> Any:
@@ -164,8 +164,8 @@ def check_all(sources: list[Opened], say: Say) -> list[tuple[Opened, Checked]]:
             found = check(source, say)
         except ValueError as error:
             unmapped = source.mapper.problems() if source.mapper else []
-            advice = advice_for(source) if UNKNOWN in str(error) else ""
-            problems.append("\n".join(unmapped) or f"{error}{advice}")
+            advised = source.file and not source.mapper and with_advice(str(error), source.results, source.file)
+            problems.append("\n".join(unmapped) or advised or str(error))
             continue
         if source.mapper:
             problems += source.mapper.problems()
@@ -181,19 +181,6 @@ def check(source: Opened, say: Say) -> Checked:
     """Check the results of a source, and show the progress; raises ValueError with all their problems."""
     with counting(f"{source.results.name}: results checked", say) as on_progress:
         return Checked(source.results, on_progress, keep=KEPT)
-
-
-def advice_for(source: Opened) -> str:
-    if source.mapper or not isinstance(source.results, ResultFile):
-        return ""  # there is nothing to map, or nothing to show
-    return proposal(source.results.name, islice(source.results.raw(), 100), source.results.is_table)
-
-
-def proposal(name: str, rows: Any, is_text: bool) -> str:
-    """The command to paste that maps the unknown fields of a file."""
-    flags = [f"--map {shlex.quote(flag)}" for flag in mapping.propose(rows, is_text)]
-    command = f"{typed('record')} {shlex.quote('-' if name == 'standard input' else name)} {' '.join(flags)}"
-    return f"\nTo map them to the fields of a result:\n  {command}" if flags else ""
 
 
 def say_left_out(name: str, mapper: Mapper, say: Say) -> None:

@@ -38,10 +38,12 @@ def push_experiment(
     """Record an experiment of `source` in `target`, with the same name, in a dataset with the same name.
 
     Examples without runs are included. Pushing again sends only what is new. `mask` gets every text before it is sent.
-    What `target` refuses is in `rejected`, as when recording.
+    What `target` refuses is in `rejected`, as when recording. Raises ValueError if `target` is the same store.
     """
     dataset = further.read_dataset(source, session["reference_dataset_id"])
     of_target, _ = further.get_or_create_dataset(target, dataset["name"])
+    if of_target["id"] == dataset["id"]:  # each run would be recorded once more
+        raise ValueError(f"{target.url} is the store to push from, or a copy of it: name another one.")
     created, refused = push_examples(source, target, dataset["id"], of_target["id"], mask)
     results = Results(source, dataset["id"], session, of_target["id"], mask)
     metadata = (session.get("extra") or {}).get("metadata") or None

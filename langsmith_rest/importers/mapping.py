@@ -18,6 +18,7 @@ PARTS = ("score", "value", "comment", "error")
 AS_NUMBERS = ("feedback", "metadata", "example_metadata", "latency", "latency_ms", *TIMES)  # where texts of CSV may be
 TARGETS = (*FIELDS, "latency_ms", *ALIASES)
 MILLISECONDS = 1e11  # a time since 1970 beyond this counts milliseconds
+FINE = ("ok", "success", "succeeded", "passed", "completed", "finished")  # states that are not errors
 MISSING: Any = object()
 
 
@@ -108,6 +109,8 @@ def find(row: Mapping[str, Any], source: str) -> Any:
 def put(result: dict[str, Any], target: tuple[str, ...], value: Any) -> None:
     """Set a field of a result; dots lead into objects, and feedback is a list with one item per key."""
     root, *rest = target
+    if root == "error" and str(value).lower() in FINE:
+        return
     if root == "feedback":
         add_feedback(result, rest, value)
     elif root in SECONDS:
@@ -195,21 +198,34 @@ NAMES = {
     "error": ("exception", "error_message"),
 }
 JUDGED = {"value": "", "rationale": ".comment", "error_message": ".error"}  # what MLflow calls a scorer's columns
+OF_ANOTHER_KIND = {  # where the values of these fields go when they are not what a result has there
+    "inputs": "inputs.input",
+    "outputs": "outputs.output",
+    "reference_outputs": "reference_outputs.output",
+    "tags": "metadata.tags",
+    "start_time": "start_time",  # as a number
+    "end_time": "end_time",
+}
 KNOWN = {source: target for target, sources in NAMES.items() for source in sources}
 
 
 def propose(rows: Iterator[Any] | list[Any], is_text: bool = False) -> list[str]:
-    """The `--map` flags that would record these rows, guessed from the names and values of unknown fields."""
+    """The `--map` flags that would record these rows, guessed from the names and values of their fields."""
     first: dict[str, Any] = {}
     for row in rows:
         for name, value in row.items() if isinstance(row, dict) else ():
             if first.get(name) in (None, ""):
                 first[name] = value
-    return [flag(name, value, is_text) for name, value in first.items() if name not in (*FIELDS, *ALIASES)]
+    return [found for name, value in first.items() if (found := flag(name, value, is_text))]
 
 
 def flag(name: str, value: Any, is_text: bool) -> str:
-    """The flag for one field: by its name if that is common, numbers as scores, everything else as metadata."""
+    """The flag for one field; empty if it needs none.
+
+    Fields go by their name if it is common. Otherwise numbers are scores, and everything else is metadata.
+    """
+    if name in FIELDS or name in ALIASES:
+        return flag_of_known(name, from_text(name, value) if is_text else value)
     stem, slash, part = name.partition("/")
     target = KNOWN.get((stem if part == "value" else name).lower())
     value = from_text("feedback", value) if is_text else value
@@ -217,6 +233,15 @@ def flag(name: str, value: Any, is_text: bool) -> str:
         target = f"{target}.{stem}"
     elif slash and part in JUDGED:
         target = f"feedback.{stem}{JUDGED[part]}"
+    elif name == "state" and str(value).lower() in (*FINE, "error"):
+        target = "error"
     elif not target:
         target = f"{'feedback' if isinstance(value, int | float) else 'metadata'}.{name}"
     return f"{target}={name}"
+
+
+def flag_of_known(name: str, value: Any) -> str:
+    """The flag for a field of a result whose value is of another kind, if a mapping helps; else empty."""
+    if name not in OF_ANOTHER_KIND or value in (None, "") or FIELDS[name][0](value):
+        return ""
+    return f"{OF_ANOTHER_KIND[name]}={name}"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -127,6 +128,43 @@ def test_the_proposed_command_records_the_file(capsys):
     assert "unknown field 'prompt'" in said
     assert found[0]["runs_recorded"] == 2
     assert found[0]["summary"]["scores"]["score"]["mean"] == 0.5
+
+
+def test_the_proposed_command_records_a_table_of_mlflow(capsys):
+    """A failed run, a failed judge, a column that is called like a field: nothing is lost."""
+    found, _ = recorded(capsys, *proposed(capsys, str(DATA / "mlflow.csv")))
+
+    assert (found[0]["runs_recorded"], found[0]["summary"]["errors"]) == (8, 1)
+    scores = found[0]["summary"]["scores"]
+    assert (scores["exact"]["mean"], scores["exact"]["errors"]) == (pytest.approx(5 / 7, abs=1e-4), 1)
+    assert (scores["length"]["mean"], scores["judged"]["values"]) == (6.25, {"yes": 7})
+
+
+def proposed(capsys, *argv):
+    """The arguments of the command that is proposed for a refused file."""
+    command = shlex.split(record(capsys, *argv, code=2).err.splitlines()[-1])
+    return command[command.index("record") + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ('{"inputs": {"q": 1},\n "outputs": {"a": 1}}\n{\n"inputs": {}}', "To record it:\n  jq -c . a.json | "),
+        ('{"n": 2,\n "rows": [{"inputs": {}}]}', "To record the list in 'rows':\n  jq '.[\"rows\"]' a.json | "),
+        ('{"n": 2, "rows": [{"inputs": {}}]}', "To record the list in 'rows':\n  jq '.[\"rows\"]' a.json | "),
+        ('{"spec": 1, "data": 2}', "No field has a common name for inputs or outputs: add --map inputs.NAME=FIELD"),
+    ],
+    ids=["several lines", "a list within", "on one line", "nothing known"],
+)
+def test_what_helps_with_a_refused_file_is_said(capsys, text, advice):
+    """One problem is told, not one for each line."""
+    Path("a.json").write_text(text, encoding="utf-8")
+
+    said = record(capsys, "a.json", code=2).err
+
+    assert advice in said
+    assert ("a.json has objects on several lines" in said) == ("\n" in text)
+    assert "not JSON" not in said
 
 
 def test_json_lines_of_foreign_fields_are_mapped_too(capsys):

@@ -196,3 +196,13 @@ def test_push_says_what_it_lacks(server, capsys):
     assert (
         "No experiment 'befor'. Did you mean 'before'?" in run(capsys, "push", "befor", "--to", server.url, code=2).err
     )
+
+
+def test_nothing_is_pushed_into_the_same_store(capsys):
+    """The local store has another address in each process; the ids of its datasets tell."""
+    run(capsys, "record", str(FIXTURES / "results.jsonl"), "--dataset", "d", "--experiment", "before")
+
+    said = run(capsys, "push", "before", "--to", "local", code=2).err
+
+    assert "is the store to push from, or a copy of it" in said
+    assert json.loads(run(capsys, "list", "d", "--json").out)["experiments"][0]["run_count"] == len(results())

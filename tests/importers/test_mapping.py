@@ -139,3 +139,26 @@ def test_columns_of_mlflow_are_proposed_as_scores():
         *("feedback.exact=exact/value", "feedback.exact.comment=exact/rationale"),
         *("feedback.exact.error=exact/error_message", "reference_outputs.expected_response=expected_response/value"),
     ]
+
+
+def test_fields_of_a_result_that_hold_something_else_are_proposed_too():
+    """Bare inputs and outputs become objects, tags that are no list are metadata, and times may be numbers."""
+    row = {"inputs": "2+2", "outputs": "4", "tags": {"env": "ci"}, "start_time": 1767225600, "split": "test"}
+
+    flags = propose([row])
+
+    assert flags == [
+        *("inputs.input=inputs", "outputs.output=outputs", "metadata.tags=tags", "start_time=start_time"),
+    ]
+    assert Checked([Mapper(parse_rules(flags))(row)]).count == 1
+
+
+def test_a_state_is_an_error_only_if_it_says_so():
+    """A column of states marks failed runs, which have no output."""
+    rows = [{"question": "2+2", "answer": "4", "state": "OK"}, {"question": "?", "answer": None, "state": "ERROR"}]
+
+    flags = propose(rows)
+    results = [Mapper(parse_rules(flags))(row) for row in rows]
+
+    assert "error=state" in flags
+    assert [result.get("error") for result in results] == [None, "ERROR"] and Checked(results).count == 2

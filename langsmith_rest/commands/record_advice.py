@@ -1,0 +1,62 @@
+"""What `record` proposes for a refused file: the command to paste, where one can be guessed."""
+
+import json
+import shlex
+from itertools import islice
+from typing import IO, Any
+
+from langsmith_rest.importers import mapping
+from langsmith_rest.recording.files import ResultFile
+from langsmith_rest.recording.results import ALIASES
+from langsmith_rest.wording import typed
+
+
+def with_advice(problems: str, results: ResultFile, file: IO[bytes]) -> str:
+    """The problems of a file of results, and what helps."""
+    if not results.is_table and (spread := spread_object(file)):
+        said = f"{results.name} has objects on several lines. Expected one object per line, or one array."
+        return said + (advice_for_list(spread, results.name) or "\nTo record it:" + through_jq("-c .", results.name))
+    rows = [row for row in islice(results.raw(), 100) if isinstance(row, dict)]
+    if len(rows) == 1 and (advice := advice_for_list(rows[0], results.name)):
+        return problems + advice
+    return problems + advice_for(rows, results)
+
+
+def spread_object(file: IO[bytes]) -> dict[str, Any] | None:
+    """The first object of a file if it spans several lines, else None."""
+    file.seek(0)
+    try:
+        text = file.read().decode("utf-8-sig").lstrip()
+        found, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and "\n" in text[:end] else None
+
+
+def advice_for_list(row: dict[str, Any], name: str) -> str:
+    """How to record the longest list of objects within an object that is not a result; empty without one."""
+    lists = {field: value for field, value in row.items() if isinstance(value, list) and value}
+    sizes = {field: len(value) for field, value in lists.items() if isinstance(value[0], dict)}
+    if "inputs" in row or not sizes:
+        return ""
+    field = max(sizes, key=sizes.__getitem__)
+    return f"\nTo record the list in {field!r}:" + through_jq(shlex.quote(f".[{json.dumps(field)}]"), name)
+
+
+def through_jq(program: str, name: str) -> str:
+    file = "" if name == "standard input" else f" {shlex.quote(name)}"
+    return f"\n  jq {program}{file} | {typed('record')} -"
+
+
+def advice_for(rows: list[dict[str, Any]], results: ResultFile) -> str:
+    """The command that maps the fields of a refused file; empty if there is nothing to map."""
+    flags = mapping.propose(rows, results.is_table)
+    if not flags:
+        return ""
+    name = "-" if results.name == "standard input" else shlex.quote(results.name)
+    command = " ".join([typed("record"), name, *(f"--map {shlex.quote(flag)}" for flag in flags)])
+    given = {flag.split(".")[0] for flag in flags} | {ALIASES.get(field, (field, ""))[0] for field in rows[0]}
+    lacking = [field for field in ("inputs", "outputs") if field not in given]
+    places = " and ".join(f"--map {field}.NAME=FIELD" for field in lacking)
+    more = f"\nNo field has a common name for {' or '.join(lacking)}: add {places}." if lacking else ""
+    return f"\nTo map them to the fields of a result:\n  {command}{more}"
