@@ -15,7 +15,6 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from localsmith.app import create_app
-from localsmith.hosted.runner import EvaluatorRunner
 from localsmith.hosted.token import read_or_make_token
 from localsmith.wire import MAX_REQUEST_BYTES
 
@@ -56,7 +55,11 @@ class Server:
         self.port: int = listener.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
         self._stopping = False
-        self._evaluators = EvaluatorRunner(state.store, state.switches) if state.switches.run_evaluators else None
+        self._evaluators = None
+        if state.switches.run_evaluators:
+            from localsmith.hosted.runner import EvaluatorRunner  # only where it is needed: most servers run none
+
+            self._evaluators = EvaluatorRunner(state.store, state.switches)
         self._thread = threading.Thread(target=self._run, name=f"localsmith:{self.port}", daemon=True)
         self._thread.start()
 

@@ -37,6 +37,22 @@ def test_recording_imports_no_more_than_it_needs():
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_recording_into_the_local_store_loads_no_pages_and_no_evaluators():
+    """The command starts quickly: pages and evaluators are loaded when they are used."""
+    Path("results.jsonl").write_text('{"inputs": {"q": 1}, "outputs": {"a": 2}}\n')
+    done = python(
+        "import sys\n"
+        "from langsmith_rest.commands.main import main\n"
+        "assert main(['record', 'results.jsonl', '--json']) == 0\n"
+        "allowed = {'addresses', 'blueprint'}\n"
+        "slow = ('localsmith.pages.', 'localsmith.hosted.r', 'langsmith_rest.evaluation.evaluators', 'asyncio')\n"
+        "slow = [name for name in sys.modules if name.startswith(slow)]\n"
+        "print([name for name in slow if name.rpartition('.')[2] not in allowed])"
+    )
+
+    assert done.stdout.splitlines()[1:] == ["[]"], done.stderr
+
+
 @pytest.mark.parametrize("name", ["rest", "recorder"])
 @pytest.mark.parametrize("wanted", ["langsmith_rest", "recorder"])
 def test_file_that_hides_one_of_ours_is_named(name, wanted):

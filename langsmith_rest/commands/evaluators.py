@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import requests
-
 import rest
 from langsmith_rest import connection
 from langsmith_rest.commands.asking import agree, ask
@@ -34,7 +32,6 @@ EXAMPLES = """examples:
   %(prog)s upload evals.py --name exact --function exact --dataset capitals
   %(prog)s run exact --experiment v1
   %(prog)s list --dataset capitals"""
-VIEW = "view --run-evaluators"
 # What a run is for an evaluator: these fields of it.
 SELECTS = (
     *("ID", "NAME", "RUN_TYPE", "STATUS", "START_TIME", "END_TIME", "INPUTS", "OUTPUTS", "ERROR", "EXTRA", "TAGS"),
@@ -153,22 +150,6 @@ def is_local(api: LangSmith) -> bool:
     return connection.is_loopback(api.url)
 
 
-def say_what_follows(api: LangSmith, dataset_id: str, dataset: str, say: Say) -> None:
-    """Say which evaluators of the local store will score new runs of a dataset; nothing for other servers.
-
-    LangSmith is not asked, so that recording there makes no extra calls.
-    """
-    if not is_local(api):
-        return
-    try:
-        rules = upload.list_evaluators(api, upload.Target("dataset", dataset_id, dataset))
-    except requests.RequestException:
-        return
-    names = [rule["display_name"] for rule in rules if rule.get("is_enabled", True)]
-    if names:
-        say(f"Scores will follow from {', '.join(names)}, while the store is served by: {typed(VIEW)}")
-
-
 # ---------------------------------------------------------------- commands
 
 
@@ -185,7 +166,7 @@ def upload_to(api: LangSmith, content: dict[str, Any], options: argparse.Namespa
         print(clean("  ".join((outcome, rule["display_name"], kind or "", upload.target_of(rule), rate))))
     if is_local(api):
         model = " with OPENAI_API_KEY or OPENAI_BASE_URL set" if kind == "judge" else ""
-        say(f"The local store runs it on new runs while it is served{model} by: {typed(VIEW)}")
+        say(f"The local store runs it on new runs while it is served{model} by: {typed(upload.VIEW)}")
     return 0
 
 
@@ -203,7 +184,7 @@ def run_on_experiment(api: LangSmith, options: argparse.Namespace, say: Say) -> 
     rule = upload.find_evaluator(api, options.name, target_of(api, options))
     experiment = find_experiment(api, options.experiment)
     answer = upload.evaluate_experiment(api, experiment["id"], rule["id"])
-    when = f"while it is served by: {typed(VIEW)}" if is_local(api) else "in the next minutes."
+    when = f"while it is served by: {typed(upload.VIEW)}" if is_local(api) else "in the next minutes."
     say(f"{rule['display_name']!r} will score the runs of {experiment['name']!r} {when}")
     dataset = {"id": experiment["reference_dataset_id"], "tenant_id": experiment["tenant_id"]}
     url = rest.experiment_url(api, dataset, experiment["id"])

@@ -83,10 +83,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         api = api or stack.enter_context(connect())
         found = [record_file(api, opened, checked, options, say) for opened, checked in sources]
         recordings = [recording for recording, _ in found]
-        from langsmith_rest.commands.evaluators import say_what_follows  # slow to load: here, nothing waits for it
-
         for first in {recording.dataset_id: recording for recording in recordings if recording.runs_recorded}.values():
-            say_what_follows(api, first.dataset_id, first.dataset_name, say)
+            record_output.say_what_follows(api, first.dataset_id, first.dataset_name, say)
     urls = links(recordings)
     if options.json:
         objects = [as_json for _, as_json in found]

@@ -15,7 +15,7 @@ import rest
 from langsmith_rest import connection
 from langsmith_rest.evaluation.running.scores import Scores
 from langsmith_rest.recording.bodies import duration, feedback_of, parse_time
-from langsmith_rest.wording import Say, alike, clean, counted
+from langsmith_rest.wording import Say, alike, clean, counted, typed
 
 OLD_RESULTS = 'docs/record.md, "Old results"'
 
@@ -135,3 +135,21 @@ def print_requests(sent: list[dict[str, Any]], verdicts: list[dict[str, Any]], s
         count = f", {counted(len(items), 'item')}" if isinstance(items, list) else ""
         print(f"{request['method']} {request['path']}  {counted(request['bytes'], 'byte')}{count}")
     say("With --json, the bodies are shown as well.")
+
+
+def say_what_follows(api: connection.LangSmith, dataset_id: str, dataset: str, say: Say) -> None:
+    """Say which evaluators of the local store will score new runs of a dataset; nothing for other servers.
+
+    LangSmith is not asked, so that recording there makes no extra calls.
+    """
+    if not connection.is_loopback(api.url):
+        return
+    from langsmith_rest.evaluation.hosting import upload  # only where it is needed
+
+    try:
+        rules = upload.list_evaluators(api, upload.Target("dataset", dataset_id, dataset))
+    except requests.RequestException:
+        return
+    names = [rule["display_name"] for rule in rules if rule.get("is_enabled", True)]
+    if names:
+        say(f"Scores will follow from {', '.join(names)}, while the store is served by: {typed(upload.VIEW)}")

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +16,6 @@ from langsmith_rest import importers
 from langsmith_rest.commands.connecting import FIXTURES
 from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_advice import with_advice
-from langsmith_rest.evaluation.backtesting.masking import Mask, guarded, masked, masked_result
-from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
 from langsmith_rest.recording.files import ResultFile, from_cells, rename
@@ -39,14 +37,14 @@ class Results(list[Any]):
 class Masked:
     """Results of which every text is masked, on each iteration."""
 
-    def __init__(self, results: Any, mask: Mask) -> None:
+    def __init__(self, results: Any, mask: Callable[[Any], Any]) -> None:
         self.results, self.mask = results, mask
 
     def __getattr__(self, name: str) -> Any:  # its name, and the place that was read last
         return getattr(self.results, name)
 
     def __iter__(self) -> Iterator[Any]:
-        return (masked_result(result, self.mask) for result in self.results)
+        return map(self.mask, self.results)
 
 
 @dataclass
@@ -66,7 +64,6 @@ def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say)
     rules = mapping.parse_rules(options.map)
     if rules and options.format not in (None, OURS):
         raise ValueError(f"--map and --format {options.format} exclude each other: drop one.")
-    mask = guarded(load_function(options.mask)) if options.mask else None
     sources: list[Opened] = []
     for name in options.files or [SAMPLE]:
         if os.path.isdir(name):
@@ -76,10 +73,20 @@ def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say)
             sources += open_source(stack, name, rules, options, say)
     if options.experiment and len(sources) > 1:
         raise ValueError(f"--experiment names one experiment, but there are {len(sources)}: drop it.")
-    if mask:
-        for opened in sources:
-            opened.results, opened.metadata = Masked(opened.results, mask), masked(opened.metadata, mask)
+    if options.mask:
+        mask_all(sources, options.mask)
     return sources
+
+
+def mask_all(sources: list[Opened], function: str) -> None:
+    """Let every text of the results and of what is said about them pass through the user's function."""
+    from langsmith_rest.evaluation.backtesting.masking import guarded, masked, masked_result
+    from langsmith_rest.evaluation.running.files import load_function
+
+    mask = guarded(load_function(function))
+    for opened in sources:
+        opened.metadata = masked(opened.metadata, mask)
+        opened.results = Masked(opened.results, lambda result: masked_result(result, mask))
 
 
 def open_source(

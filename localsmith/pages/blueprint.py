@@ -4,29 +4,14 @@ import gzip
 import logging
 import sqlite3
 from collections.abc import Callable
+from importlib import import_module
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, current_app, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from langsmith_rest.evaluation.aligning.sampling import in_words
 from localsmith.errors import answer_error as answer_in_json
-from localsmith.pages.agreement import show_agreement
-from localsmith.pages.attachments import show_attachment
-from localsmith.pages.blocks import block
-from localsmith.pages.common import PATHS, here, is_raw, link, only, toggled, with_query
-from localsmith.pages.compare import show_comparison
-from localsmith.pages.dataset import show_dataset, show_example
-from localsmith.pages.datasets import show_datasets
-from localsmith.pages.export import export_csv, export_json_lines
-from localsmith.pages.pairs import give_pair, make_pairs, show_pair
-from localsmith.pages.project import show_project
-from localsmith.pages.queueing import fill_queue
-from localsmith.pages.render import FILTERS
-from localsmith.pages.report import show_report
-from localsmith.pages.review import give_review, show_review
-from localsmith.pages.run import show_run
-from localsmith.pages.scores import give_score
+from localsmith.pages.addresses import FORMS, PATHS, VIEWS
 from localsmith.wire import ApiError
 
 log = logging.getLogger("localsmith")
@@ -34,33 +19,39 @@ log = logging.getLogger("localsmith")
 blueprint = Blueprint(
     "pages", __name__, template_folder="../templates", static_folder="../static", static_url_path="/static"
 )
-for name, template_filter in {**FILTERS, "drawn": in_words, "block": lambda value: block(value, is_raw())}.items():
-    blueprint.add_app_template_filter(template_filter, name)
-for function in (here, is_raw, link, only, toggled, with_query):
-    blueprint.add_app_template_global(function)
 
-VIEWS: list[Callable[..., str | WerkzeugResponse]] = [
-    show_datasets,
-    show_dataset,
-    show_example,
-    show_comparison,
-    show_report,
-    show_project,
-    export_json_lines,
-    export_csv,
-    show_run,
-    show_attachment,
-    show_review,
-    show_pair,
-    show_agreement,
-]
-for view in VIEWS:
-    blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view)
+
+def view_of(name: str, module: str) -> Callable[..., str | WerkzeugResponse]:
+    """A page whose module is loaded when it is first asked for: a process that only records shows none."""
+
+    def view(**ids: str) -> str | WerkzeugResponse:
+        found: str | WerkzeugResponse = getattr(import_module(f"localsmith.pages.{module}"), name)(**ids)
+        return found
+
+    return view
+
+
+for name, module in VIEWS.items():
+    blueprint.add_url_rule(PATHS[name], endpoint=name, view_func=view_of(name, module))
 for path in ("/", "/o/<tenant>", "/o/<tenant>/projects"):
-    blueprint.add_url_rule(path, endpoint="show_datasets", view_func=show_datasets)
-FORMS: list[Callable[..., WerkzeugResponse]] = [give_score, give_review, fill_queue, make_pairs, give_pair]
-for view in FORMS:
-    blueprint.add_url_rule(PATHS[view.__name__], endpoint=view.__name__, view_func=view, methods=["POST"])
+    blueprint.add_url_rule(path, endpoint="show_datasets")
+for name, module in FORMS.items():
+    blueprint.add_url_rule(PATHS[name], endpoint=name, view_func=view_of(name, module), methods=["POST"])
+
+
+@blueprint.before_request
+def prepare_templates() -> None:
+    """Give the templates what they use; all apps of a process share them."""
+    environment = current_app.jinja_env
+    if "drawn" in environment.filters:
+        return
+    from langsmith_rest.evaluation.aligning.sampling import in_words
+    from localsmith.pages.blocks import block
+    from localsmith.pages.common import here, is_raw, link, only, toggled, with_query
+    from localsmith.pages.render import FILTERS
+
+    environment.globals.update({f.__name__: f for f in (here, is_raw, link, only, toggled, with_query)})
+    environment.filters.update(FILTERS, block=lambda value: block(value, is_raw()), drawn=in_words)
 
 
 @blueprint.route("/o/<path:rest>")
@@ -90,6 +81,7 @@ def compress(response: Response) -> Response:
 @blueprint.errorhandler(Exception)
 def answer_error(error: Exception) -> Response:
     """Show an error as a page; unexpected ones go to the log, never onto the page."""
+    prepare_templates()  # an address that is nowhere has no page of its own
     status, message = describe(error)
     return make_response(render_template("error.html", status=status, message=message), status)
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from flask import current_app, request
 from werkzeug.exceptions import NotFound
 
+from localsmith.pages.addresses import PATHS
 from localsmith.pages.columns import Cache, Kept
 from localsmith.store import Store
 from localsmith.wire import TENANT_ID, UUID
@@ -110,28 +111,6 @@ def is_raw() -> bool:
 def here() -> str:
     """This address, for a form that comes back to it."""
     return with_query(page=request.args.get("page"), row=request.args.get("row"))
-
-
-PATHS = {  # the addresses of LangSmith's own pages, and what we add to them
-    "show_datasets": "/o/<tenant>/datasets",
-    "show_dataset": "/o/<tenant>/datasets/<dataset_id>",
-    "show_example": "/o/<tenant>/datasets/<dataset_id>/e/<example_id>",
-    "show_comparison": "/o/<tenant>/datasets/<dataset_id>/compare",
-    "show_report": "/o/<tenant>/datasets/<dataset_id>/compare/report.html",
-    "show_project": "/o/<tenant>/projects/p/<session_id>",
-    "export_json_lines": "/o/<tenant>/projects/p/<session_id>/export.jsonl",
-    "export_csv": "/o/<tenant>/projects/p/<session_id>/export.csv",
-    "show_agreement": "/o/<tenant>/projects/p/<session_id>/agreement",
-    "show_run": "/o/<tenant>/projects/p/<session_id>/r/<run_id>",
-    "show_attachment": "/o/<tenant>/attachments/<owner_id>",
-    "fill_queue": "/o/<tenant>/datasets/<dataset_id>/compare/queue",
-    "make_pairs": "/o/<tenant>/datasets/<dataset_id>/compare/pairs",
-    "show_pair": "/o/<tenant>/datasets/<dataset_id>/pairs/<comparative_id>",
-    "give_pair": "/o/<tenant>/datasets/<dataset_id>/pairs/<comparative_id>/e/<example_id>",
-    "show_review": "/o/<tenant>/annotation-queues/<queue_id>",
-    "give_review": "/o/<tenant>/annotation-queues/<queue_id>/items/<item_id>",
-    "give_score": "/o/<tenant>/runs/<run_id>/scores",
-}
 
 
 def link(view: str, **values: str | list[str] | None) -> str:

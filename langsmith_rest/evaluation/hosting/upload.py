@@ -20,6 +20,7 @@ KEPT = (
 KINDS = {"code_evaluators": "code", "evaluators": "judge", "evaluator_id": "shared"}
 
 Confirm = Callable[[str], None]  # asks a person; raises LookupError when the answer is no
+VIEW = "view --run-evaluators"  # the command that runs those of the local store
 
 
 @dataclass(frozen=True)

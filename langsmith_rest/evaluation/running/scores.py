@@ -6,10 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langsmith_rest.evaluation.evaluators.calling import Said
 from langsmith_rest.wording import clean, counted, shortened
+
+if TYPE_CHECKING:  # importing it takes `record`, which only sums up, as long as asyncio
+    from langsmith_rest.evaluation.evaluators.calling import Said
 
 SHOWN_VALUES = 5
 
@@ -47,7 +49,7 @@ class Scores:
         else:
             self.unscored[key] += 1
 
-    def add_said(self, said: Said) -> None:
+    def add_said(self, said: "Said") -> None:
         """Add what evaluators returned; each of them leaves a trace, even if it returned nothing."""
         for name, items in said:
             for item in items:
