@@ -1,9 +1,7 @@
 """Where results come from: a list, a file or a stream, behind one interface."""
 
-import gc
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -85,22 +83,6 @@ class Source:
             raise ValueError(f"There is nothing to record in {self.name}, nothing was sent.")
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from going through all that the program holds, again and again.
-
-    That is 0.2 s each time in a large program. Freezing is for the whole process: what a program froze itself stays.
-    """
-    is_ours = not gc.get_freeze_count()
-    if is_ours:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if is_ours:
-            gc.unfreeze()
-
-
 class Checked(Source):
     """Results that are all checked before the first request. Raises ValueError for bad ones.
 
@@ -118,21 +100,16 @@ class Checked(Source):
             self.name = results.name
             self.prefix = "stdin" if self.name == "standard input" else Path(self.name).stem
         kept, size = list[Looked](), 0
-        with uncollected():
-            for one in self._check(results):
-                size += len(one[3])
-                if size <= keep:
-                    kept.append(one)
-                else:
-                    kept.clear()
-                if on_checked:
-                    on_checked(one[0], None)
+        for one in self._check(results):
+            size += len(one[3])
+            if size <= keep:
+                kept.append(one)
+            else:
+                kept.clear()
+            if on_checked:
+                on_checked(one[0], None)
         super().__init__(kept if kept else looked_at(results))
         self.given: Iterable[Any] = [one[1] for one in kept] if kept else results  # to look at them once more
-
-    def __iter__(self) -> Iterator[Prepared]:
-        with uncollected():
-            yield from super().__iter__()
 
 
 class Stream(Source):
