@@ -79,6 +79,16 @@ class Bench:
             raise Wrong(words or f"answered {status}")
         return f"answered {status}"
 
+    def refused_session(self, other: dict[str, Any]) -> str:
+        """What is said to the experiment again, with another id or name."""
+        try:
+            rest.create_session(self.api, {**self.session, **other})
+        except requests.HTTPError as error:
+            if error.response.status_code == 409:
+                return "answered 409"
+            raise Wrong(str(error)) from None
+        raise Wrong("it was created a second time")
+
     def clean_up(self) -> None:
         more.delete_experiments(self.api, [self.session["id"]])
         more.delete_dataset(self.api, self.dataset["id"])
@@ -106,9 +116,8 @@ def known_example(bench: Bench) -> str:
 
 def known_session(bench: Bench) -> str:
     rest.create_session(bench.api, bench.session)
-    by_id = bench.refused((409,), "POST", "/sessions", json={**bench.session, "name": f"{bench.name}-2"})
-    bench.refused((409,), "POST", "/sessions", json={**bench.session, "id": str(uuid.uuid4())})
-    return by_id
+    bench.refused_session({"name": f"{bench.name}-2"})
+    return bench.refused_session({"id": str(uuid.uuid4())})
 
 
 def day_old_runs(bench: Bench) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import recorder
+import rest
 from langsmith_rest import connection
 from langsmith_rest.conformance import port
 from langsmith_rest.conformance.faults import Faults, by_rules
@@ -282,7 +283,7 @@ def state_of_ours(
         api = connection.connect(server.url, port.KEY)
         connection.call(api, "POST", "/datasets", json={"name": DATASET, "id": dataset_id})
         kept = {name: session[name] for name in ("id", "name", "start_time", "reference_dataset_id")}
-        connection.call(api, "POST", "/sessions", json=kept)
+        rest.create_session(api, kept)
         for earlier in before:  # other experiments of the dataset, whose examples are there too
             recorder.record_langsmith_experiment(
                 DATASET, chosen(stage, earlier), experiment_name="before", langsmith=api

@@ -2,7 +2,7 @@
 
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
@@ -42,7 +42,16 @@ def test_settings_are_shown_with_their_source_and_without_the_key(run, server, m
     assert code == 0 and found["key"] == f"LANGSMITH_API_KEY of {Path('.env').absolute()}"
     assert found["endpoint"] == f"{server.url}, from LANGSMITH_ENDPOINT of {Path('.env').absolute()}"
     assert found["workspace"] == "from LANGSMITH_WORKSPACE_ID of the environment"
-    assert "secret" not in out + err
+    assert "secret" not in out + err and "ok         key accepted\n" in out
+
+
+def test_without_a_key_none_is_said_to_be_accepted(run, endpoint):
+    """What is not set cannot be; the server takes calls without one."""
+    code, out, _ = run("doctor")
+
+    found = lines_of(out)
+    assert (code, found["key"]) == (0, "not set")
+    assert "no key needed" in found and "key accepted" not in found
 
 
 def test_server_that_cannot_be_reached_is_wrong(run, unreachable):
@@ -69,9 +78,10 @@ def test_generations_of_the_api_are_told(run, tmp_path, monkeypatch, switches, f
     assert code == 0 and lines_of(out)["reading runs"] == found
 
 
-def test_every_assumption_is_tried_and_nothing_is_left(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("day", [None, date(2027, 7, 2)], ids=["today", "without v1"])
+def test_every_assumption_is_tried_and_nothing_is_left(run, tmp_path, monkeypatch, day):
     """A throwaway dataset is recorded, read back, changed and deleted."""
-    with localsmith.serve(tmp_path / "other.db", score_decimals=4) as server:
+    with localsmith.serve(tmp_path / "other.db", score_decimals=4, works_on=day) as server:
         monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
         code, out, _ = run("doctor", "--write", "--json")
         left = [json.loads(run("list", "--json")[1])["datasets"], run("doctor")[1]]

@@ -109,6 +109,10 @@ def keys_of(runs: Sequence[dict], by: str, judges: Sequence[str], human: str | N
     for key in judges:
         if key not in known:
             raise ValueError(f"No run of {experiment!r} has feedback {key!r}{offer(key, known) or ': there is none.'}")
+    if human in judges:
+        raise ValueError(
+            f"People's scores need a key of their own: {human!r} is the judge's. Change --human, or drop it."
+        )
     machine = [key for key in known if key != human and not key.startswith(PREFIX)]
     named = list(judges) or (machine if len(machine) == 1 else [])
     human = human or (f"{PREFIX}{named[0]}" if len(named) == 1 else "human")

@@ -99,6 +99,8 @@ def agree(
     for key in (judge, human):
         if key not in known:
             raise ValueError(f"No run of {experiment!r} has feedback {key!r}{offer(key, known) or ': there is none.'}")
+    if judge == human:
+        raise ValueError(f"Judge and person have the same key, {judge!r}: name two keys.")
     labelled = [found for run in runs if (found := labels_of_run(api, session, run, judge, human, by))]
     how = drawn([item.run_id for item in labelled], filled_queues(api, human))
     return report_card(session["name"], judge, human, runs, labelled, how, precision)

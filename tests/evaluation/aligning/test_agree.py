@@ -124,10 +124,12 @@ def test_the_page_groups_by_split_and_metadata(labelled, api, run):
 
 
 def test_an_unknown_key_is_misuse(labelled, run):
-    """The nearest key is named."""
+    """The nearest key is named; and one key has no two sides."""
     code, _, err = run("agree", "after", "--judge", "correct", "--human", "human_corect")
+    same = run("agree", "after", "--judge", "correct", "--human", "correct")
 
     assert code == 2 and "No run of 'after' has feedback 'human_corect'. Did you mean 'human_correct'" in err
+    assert same[0] == 2 and "Judge and person have the same key, 'correct': name two keys." in same[2]
 
 
 def test_a_link_to_a_disagreement_opens_the_run(labelled, run, server):

@@ -81,6 +81,8 @@ def test_what_cannot_be_chosen_says_what_to_do(api, run):
     assert code == 2 and "name them with --judge KEY. 'after' has correct, tone." in err
     code, err = refused("after", "--by", "uncertain", "--judge", "corect")
     assert code == 2 and "Did you mean 'correct'?" in err
+    code, err = refused("after", "--judge", "correct", "--human", "correct")
+    assert code == 2 and "People's scores need a key of their own: 'correct' is the judge's." in err
     assert "add --scale, such as 1-5" in refused("starred")[1]
     assert run("review", "starred", "--scale", "1-5")[0] == run("review", "starred", "--by", "random")[0] == 0
     assert "asks ['Is the answer right?'] already: drop --question" in refused("starred", "--question", "Why?")[1]
