@@ -173,7 +173,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if found.problem:
         say(f"{program()} backtest: {found.problem}")
         return 2
-    return exit_code(found.comparison, options.inconclusive_exit) or int(not went_well)
+    code = exit_code(found.comparison, options.inconclusive_exit, say, shown=not options.json)
+    return code or int(not went_well)
 
 
 def run_steps(connect: Connect, say: Say, options: argparse.Namespace) -> "Backtest | str":

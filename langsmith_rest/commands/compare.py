@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import sys
 from dataclasses import asdict
 from functools import partial
 
@@ -127,7 +126,8 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         print("\n".join(map(clean, in_text(comparison))))
     if options.junit:
         write_junit(options.junit, comparison, options.inconclusive_exit)
-    return exit_code(comparison, options.inconclusive_exit)
+    in_result = not (options.json or options.markdown)
+    return exit_code(comparison, options.inconclusive_exit, say, shown=in_result)
 
 
 def wait(api: LangSmith, say: Say, options: argparse.Namespace) -> None:
@@ -171,19 +171,19 @@ def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:
     )
 
 
-def exit_code(comparison: Comparison, inconclusive: int) -> int:
+def exit_code(comparison: Comparison, inconclusive: int, say: Say, *, shown: bool) -> int:
     """0 without a gate or when it passed, 1 when it failed or lacks scores, otherwise --inconclusive-exit.
 
-    The checks that decide are repeated on stderr.
+    The checks that decide are told unless they are `shown` in the result already.
     """
     gate = comparison.gate
     if gate is None or gate.verdict == PASSED:
         return 0
     deciding = [check for check in gate.checks if check.verdict == gate.verdict]
-    for check in deciding:
-        print(clean(check_in_words(check)), file=sys.stderr)
+    for check in () if shown else deciding:
+        say(clean(check_in_words(check)))
     if gate.verdict != INCONCLUSIVE or any(check.missing for check in deciding):
         return 1
     for line in advice(comparison, inconclusive):
-        print(clean(line), file=sys.stderr)
+        say(clean(line))
     return inconclusive

@@ -20,7 +20,7 @@ from langsmith_rest.wording import counted, shortened
 
 SHOWN = 10  # changed scores of a metric, up and down each; --json has all
 
-
+COUNTED = "; a limit counts each as the worst score"
 HEADS = (
     *("metric", "baseline", "candidate", "difference", "95 % interval"),
     *("improved", "regressed", "same", "p", "adjusted p", "smallest"),
@@ -78,6 +78,9 @@ def remarks(comparison: Comparison, candidate: Candidate) -> Iterable[str]:
     """What the table does not say: scores missing on one side, failed evaluators, clusters, repetitions."""
     found = [remark for metric in candidate.metrics for remark in remarks_on(metric)]
     for side, experiment in (("baseline", comparison.baseline), ("candidate", candidate)):
+        if experiment.failed_runs and candidate.metrics:
+            left_out = f"{counted(experiment.failed_runs, 'failed run')} of the {side}"
+            found.append(f"means leave out {left_out}" + (COUNTED if side == "candidate" else ""))
         for key, runs in experiment.failed_evaluators.items():
             found.append(f"{key}: the evaluator failed on {counted(runs, 'run')} of the {side}")
     found += [line for correction in candidate.corrections for line in correction_in_words(correction)]

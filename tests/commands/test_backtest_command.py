@@ -203,8 +203,8 @@ def test_answers_are_judged_pairwise_on_request(command, mine):
 def test_the_gate_decides_the_exit_code(command, mine):
     """A limit that holds, one that does not, and an evaluator that fails."""
     assert command(*mine, "--fail-below", "polite=0.9")[0] == 0
-    code, _, err = command(*mine, "--fail-above", "polite=0.5")
-    assert code == 1 and "fail_above polite=0.5" in err
+    code, out, _ = command(*mine, "--fail-above", "polite=0.5")
+    assert code == 1 and "fail_above polite=0.5" in out
     Path("evals.py").write_text("def polite(outputs):\n    return outputs['missing']\n")
     code, _, err = command(*mine)
     assert code == 1 and "The evaluator polite failed" in err

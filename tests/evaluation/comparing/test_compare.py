@@ -214,7 +214,8 @@ def test_the_verdict_is_printed_and_returned_alike(record, run, flags, code, wor
     assert (json.loads(as_json[1])["gate"] or {}).get("verdict") == word
     if word:
         assert f"gate {word}\n" in text[1] and f"**Gate {word}**" in markdown[1]
-        assert (f"{word}: after: " in text[2]) == (word != "passed")
+        assert f"{word}: after: " in text[1] and f"{word}: after: " not in text[2]
+        assert [f"{word}: after: " in form[2] for form in (markdown, as_json)] == [word != "passed"] * 2
 
 
 def test_json_is_the_dataclass(api, record, run):

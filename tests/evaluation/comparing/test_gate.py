@@ -321,7 +321,20 @@ def test_failed_runs_and_evaluators_have_a_line(record, run):
     [candidate] = json.loads(as_json)["candidates"]
     assert "candidate  after: 6 examples, 1 of 6 runs failed" in out
     assert "correct: the evaluator failed on 5 runs of the candidate" in out
+    assert "means leave out 1 failed run of the candidate; a limit counts each as the worst score\n" in out
     assert (candidate["failed_runs"], candidate["failed_evaluators"]) == (1, {"correct": 5})
+
+
+@pytest.mark.parametrize(("form", "told"), [((), 0), (("--json",), 1), (("--markdown",), 1)])
+def test_a_limit_that_fails_is_told_once(record, run, form, told):
+    """In the text that people read, or else on stderr beside a report."""
+    record("before", [1] * 6)
+    record("after", [0] * 6)
+
+    code, out, err = run("before", "after", "--fail-below", "correct=0.9", *form)
+
+    line = "failed: after: fail_below correct=0.9: the mean of 6 examples is 0, below 0.9"
+    assert (code, err.count(line), f"{out}{err}".splitlines().count(line)) == (1, told, 1)
 
 
 def test_a_metric_that_failed_on_both_sides_keeps_its_row(record, run):
@@ -361,10 +374,10 @@ def test_what_is_missing_after_the_wait_is_missing(record, run):
     record("before", [1] * 6)
     record("after", [1] * 5 + [None])
 
-    code, _, err = run("before", "after", "--wait", "correct=0", "--fail-below", "correct=1")
+    code, out, err = run("before", "after", "--wait", "correct=0", "--fail-below", "correct=1")
 
     assert code == 1 and "correct is still missing on 1 run after 0 s: comparing without it." in err
-    assert "1 score missing (1 not scored)" in err
+    assert "1 score missing (1 not scored)" in out
 
 
 def test_junit_has_a_case_for_each_check(record, run, tmp_path):
