@@ -58,9 +58,10 @@ def show_review(tenant: str, queue_id: str) -> Response:
         if item is not None:
             _mark(db, item["id"], who, "viewed", now)
     with reading() as (db, _):
-        total, left = _items(queue, who, now), _items(queue, who, now)
-        left.where.add("section = 'needs_my_review'")
-        counts = {"total": total.count(db), "left": left.count(db)}
+        total, done = _items(queue, who, now), _items(queue, who, now)
+        reviewed = "SELECT item_id FROM queue_reviews WHERE reviewer = ? AND status = 'completed'"
+        done.where.add(f"(section = 'archived' OR id IN ({reviewed}))", who)
+        counts = {"total": total.count(db), "done": done.count(db)}
         instructions, questions = rubric_of(db, queue)
         shown = _shown(db, item["run_id"]) if item is not None else None
     html = render_template(

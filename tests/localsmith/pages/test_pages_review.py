@@ -20,7 +20,7 @@ def made_queue(seed, count=3, **fields):
         seed.run(session, example, outputs={"capital": f"answer {n}"}, feedback=[{"key": "judge", "score": 1}])
         for n, example in enumerate(examples)
     ]
-    queue = seed.post("/annotation-queues", {"name": "to review", **fields})["id"]
+    queue = seed.post("/annotation-queues", {"name": "human of secret model (random)", **fields})["id"]
     seed.post(f"/annotation-queues/{queue}/runs", [run["id"] for run in runs])
     return queue, runs
 
@@ -101,9 +101,11 @@ def test_two_browsers_never_get_the_same_item(app, seed):
 
     assert len(set(seen)) == 3
     assert item_of(page(browsers[0], f"annotation-queues/{queue}")) == seen[0]
+    text = words(page(app.test_client(), f"annotation-queues/{queue}"))
+    assert "Others are looking at the answers that are left" in text and "0 of 3 reviewed" in text
     for browser, item in zip(browsers, seen, strict=True):
         send(browser, queue, item, q0="1")
-    assert "Nothing is left" in words(page(app.test_client(), f"annotation-queues/{queue}"))
+    assert "3 of 3 reviewed Nothing is left" in words(page(app.test_client(), f"annotation-queues/{queue}"))
 
 
 def test_a_rubric_asks_its_questions(client, seed):
