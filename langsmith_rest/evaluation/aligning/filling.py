@@ -29,6 +29,7 @@ class Filled:
     chosen: int  # answers that were chosen
     added: int  # of these, how many were not in the queue before
     url: str
+    has_ended: bool = True  # whether the experiment has; else a random sample lacks what is recorded later
 
 
 def fill_queue(
@@ -67,7 +68,7 @@ def fill_queue(
     queue_id = bodies.uuid5("review-" + "-".join(identity))
     name = f"{keys.human} of {session['name']} ({by}{f', seed {seed}' if seed else ''})"
     url = f"{api.web}/o/{session['tenant_id']}/annotation-queues/{queue_id}"
-    filled = Filled(queue_id, name, keys.human, len(chosen), 0, url)
+    filled = Filled(queue_id, name, keys.human, len(chosen), 0, url, session.get("end_time") is not None)
     if chosen:
         set_scale(api, runs, keys, scale)
         rubric = [{"feedback_key": keys.human, "description": question or "Is the answer right?"}]

@@ -2,6 +2,8 @@
 
 import json
 
+from localsmith_api import run as new_run
+
 import recorder
 from langsmith_rest import connection
 from langsmith_rest.evaluation.queues_api import list_queue_runs
@@ -48,6 +50,19 @@ def test_a_random_sample_is_put_into_a_queue(api, run):
     queue = connection.call(api, "GET", f"/annotation-queues/{again['queue_id']}")
     assert queue["metadata"]["sampling"] == "random" and queue["metadata"]["seed"] == 3
     assert [item["feedback_key"] for item in queue["rubric_items"]] == ["human_correct"]
+
+
+def test_a_sample_of_an_experiment_that_still_records_says_so(api, run):
+    """What comes later is not in the sample."""
+    record(api, "before", [{"correct": 1}] * 2)
+    dataset = connection.call(api, "GET", "/datasets", params={"name": "lab"})[0]["id"]
+    examples = connection.call(api, "GET", "/examples", params={"dataset": dataset})
+    session = connection.call(api, "POST", "/sessions", json={"name": "half", "reference_dataset_id": dataset})["id"]
+    runs = [new_run(session, reference_example_id=example["id"], outputs={}) for example in examples]
+    connection.call(api, "POST", "/runs/batch", json={"post": runs})
+
+    assert "'half' has not ended: answers that are recorded later are not in this sample" in run("review", "half")[2]
+    assert "has not ended" not in run("review", "before")[2]
 
 
 def test_what_tells_the_most_comes_first(api, run):
