@@ -28,6 +28,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOKEN_HEADER = "x-localsmith-token"
 PORTS = 100  # how many are tried
 opened: dict[Path, Any] = {}  # servers that this process keeps until it ends
+applications: dict[str, Any] = {}  # of servers that this process runs for itself, by their addresses
 
 
 def folder() -> Path:
@@ -101,7 +102,11 @@ def served(*, must_exist: bool = False, any_age: bool = False) -> Iterator[tuple
         yield url, url
         return
     with start(path, 0, **({"time_window_hours": None} if any_age else {})) as server:
-        yield server.url, pages(path)
+        applications[server.url] = server.app
+        try:
+            yield server.url, pages(path)
+        finally:
+            del applications[server.url]
 
 
 def package() -> Any:

@@ -17,6 +17,7 @@ FLOORS = (
     ("recorder",),
     ("langsmith_rest.recording",),
     ("rest",),
+    ("langsmith_rest.in_process",),
     ("langsmith_rest.connection",),
     ("langsmith_rest.local",),
 )

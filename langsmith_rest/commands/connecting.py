@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from langsmith_rest import connection, local
+from langsmith_rest import connection, in_process, local
 from langsmith_rest.wording import typed
 
 Connect = Callable[..., AbstractContextManager[connection.LangSmith]]  # the type of `connect`
@@ -33,7 +33,7 @@ def connect(
         return
     with local.served(must_exist=must_exist, any_age=any_age) as (url, web):
         say_where(purpose)
-        yield connection.connect(url, web=web)
+        yield in_process.shorten(connection.connect(url, web=web))
     if url != web:  # `view` is not running
         print(f"To look at it: {typed('view')}", file=sys.stderr, flush=True)
 

@@ -1,0 +1,81 @@
+"""Test requests to a store of this process: they are answered as over HTTP, without a socket."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from command_line import OK, write
+from requests.adapters import HTTPAdapter
+
+import rest
+from langsmith_rest import connection, in_process, local
+from langsmith_rest.commands import main
+
+pytestmark = pytest.mark.usefixtures("nothing_set")
+
+
+def in_a_thread(work, *arguments, **named):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work, *arguments, **named).result()
+
+
+def answer(adapter, method, url, **content):
+    """What a request gets in a thread that is not the main one."""
+    with requests.Session() as session:
+        session.mount(url, adapter)
+        content["headers"] = {"x-api-key": "any", **content.get("headers", {})}
+        found = in_a_thread(session.request, method, url, timeout=10, **content)
+    kept = {name: found.headers.get(name) for name in ("Content-Type", "Content-Length", "Deprecation", "Retry-After")}
+    return found.status_code, found.reason.lower(), kept, found.content
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content"),
+    [
+        ("GET", "/info", {}),
+        ("GET", "/datasets", {"params": {"name": "Größe & 100 %"}}),
+        ("GET", "/attachments/%C3%A4", {}),
+        ("GET", "/nowhere", {"headers": {"Accept": "text/html"}}),
+        ("POST", "/datasets", {"json": {"name": 1}}),
+        ("POST", "/runs/batch", {"data": b'{"post":[{}]}', "headers": connection.JSON}),
+        ("POST", "/runs/multipart", {"files": [("feedback.1", (None, b"{}", "application/json; length=2"))]}),
+        ("DELETE", "/runs/batch", {}),
+    ],
+)
+def test_answer_is_the_one_over_http(method, path, content):
+    """Status, headers and body are the same, and so are refusals."""
+    with local.served() as (url, _):
+        found = [answer(adapter, method, url + path, **content) for adapter in (HTTPAdapter(), in_process.Direct())]
+
+    assert found[0] == found[1]
+
+
+def test_only_threads_call(monkeypatch):
+    """Ctrl-C reaches the main thread alone, so what it sends is left to the server's threads."""
+    with local.served() as (url, web):
+        api = in_process.shorten(connection.connect(url, web=web))
+        with monkeypatch.context() as patch:
+            patch.setitem(local.applications, url, "not to be called")
+
+            assert rest.find_dataset(api, "none") is None
+            with pytest.raises(TypeError, match="not callable"):
+                in_a_thread(rest.find_dataset, api, "none")
+
+
+def test_recording_sends_its_results_without_a_socket(monkeypatch):
+    """Of the batches, none is seen by the server's own threads."""
+    seen = []
+    send = HTTPAdapter.send
+    monkeypatch.setattr(HTTPAdapter, "send", lambda *args, **how: seen.append(args[1].path_url) or send(*args, **how))
+
+    assert main.main(["record", write("a.jsonl", OK)]) == 0
+    assert seen and not {"/examples/bulk", "/runs/batch", "/runs/multipart"} & set(seen)
+
+
+def test_closed_store_is_not_called():
+    """Requests after the end are refused as those to any server that is gone."""
+    with local.served() as (url, web):
+        api = in_process.shorten(connection.connect(url, web=web))
+
+    with pytest.raises(requests.ConnectionError):
+        in_a_thread(rest.find_dataset, api, "none")
