@@ -21,7 +21,7 @@ SHOWN = 20  # disagreements; --json has all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("experiment", metavar="EXPERIMENT", help="name or id of the experiment")
+    add("experiment", metavar="EXPERIMENT", help="by name or id; latest is the newest")
     add("--judge", required=True, metavar="KEY", help="the feedback key of the judge")
     add("--human", required=True, metavar="KEY", help="the feedback key of the person")
     add("--by", metavar="KEY", help="add groups by this key of example metadata, or by 'split'")

@@ -34,7 +34,11 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `main.py compare` takes."""
     add = parser.add_argument
-    add("baseline", metavar="BASELINE", help="the name or id of an experiment")
+    add(
+        "baseline",
+        metavar="BASELINE",
+        help="an experiment, by name or id; latest is the newest, latest~1 the one before",
+    )
     add("candidates", nargs="+", metavar="CANDIDATE", help="one or more experiments to compare with it")
     add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
     add("--metric", action="append", metavar="KEY", help="compare only this feedback key; repeatable")

@@ -19,7 +19,12 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("experiments", nargs="*", metavar="EXPERIMENT", help="by name or id; latest is the newest, latest~1 the next")
+    add(
+        "experiments",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="by name or id; latest is the newest, latest~1 the one before",
+    )
     add("--dataset", metavar="NAME", help="the dataset of the experiments")
     add("--all", action="store_true", help="the dataset itself, with its examples and all its experiments")
     add("--yes", action="store_true", help="do not ask")

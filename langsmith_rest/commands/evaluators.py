@@ -41,21 +41,37 @@ SELECTS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|test|upload|upload-judge|delete|run")
-    listing = actions.add_parser("list", help="list evaluators", description="List evaluators, code and model judges.")
-    test = actions.add_parser(
-        "test", help="try one", description="Run an evaluator here, as uploaded, on a recorded run and its example."
+
+    def action(name: str, line: str, description: str, example: str) -> argparse.ArgumentParser:
+        epilog = f"example:\n  %(prog)s {example}"
+        return actions.add_parser(
+            name, help=line, description=description, epilog=epilog, formatter_class=parser.formatter_class
+        )
+
+    listing = action("list", "list evaluators", "List evaluators, code and model judges.", "--dataset capitals")
+    test = action(
+        "test",
+        "try one",
+        "Run an evaluator here, as uploaded, on a recorded run and its example.",
+        "evals.py --function exact --dataset capitals",
     )
-    code = actions.add_parser(
+    code = action(
         "upload",
-        help="upload a function",
-        description="Upload a function, with everything in its file that it uses.",
+        "upload a function",
+        "Upload a function, with everything in its file that it uses.",
+        "evals.py --name exact --function exact --dataset capitals",
     )
-    judge = actions.add_parser("upload-judge", help="upload a model judge", description="Upload a model judge.")
-    delete = actions.add_parser(
-        "delete", help="delete one", description="Delete an evaluator; existing scores are kept."
+    judge = action(
+        "upload-judge",
+        "upload a model judge",
+        "Upload a model judge.",
+        "--name polite --prompt prompt.txt --schema verdict.json --model gpt-5-mini --dataset capitals",
     )
-    run = actions.add_parser(
-        "run", help="score an experiment", description="Make an evaluator score an existing experiment."
+    delete = action(
+        "delete", "delete one", "Delete an evaluator; existing scores are kept.", "exact --dataset capitals"
+    )
+    run = action(
+        "run", "score an experiment", "Make an evaluator score an existing experiment.", "exact --experiment v1"
     )
     for command in (test, code):
         command.add_argument("file", metavar="FILE", help="Python; it is read, never imported")

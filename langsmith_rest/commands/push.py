@@ -27,7 +27,12 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("experiments", nargs="+", metavar="EXPERIMENT", help="by name or id; latest is the newest, latest~1 the next")
+    add(
+        "experiments",
+        nargs="+",
+        metavar="EXPERIMENT",
+        help="by name or id; latest is the newest, latest~1 the one before",
+    )
     add("--dataset", metavar="NAME", help="the dataset of the experiments")
     add("--to", metavar="ENDPOINT", help="where to (default: LANGSMITH_ENDPOINT with LANGSMITH_API_KEY)")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")

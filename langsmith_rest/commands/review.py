@@ -27,7 +27,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("experiment", metavar="EXPERIMENT", help="name or id of the experiment")
+    add("experiment", metavar="EXPERIMENT", help="by name or id; latest is the newest")
     add("--by", choices=list(WAYS), default="random", metavar="WAY", help="how to choose, see below (random)")
     add("--sample", type=int, metavar="N", help="at most N examples (default: all that fit)")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random order (default: %(default)s)")

@@ -15,6 +15,7 @@ from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.errors import NotFound
 from langsmith_rest.recording.batches import in_batches
+from langsmith_rest.wording import counted
 
 PAGE = 100  # the most that a list endpoint gives at once
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -103,8 +104,8 @@ def find_latest(api: LangSmith, back: int, dataset_id: str | None) -> dict:
     newest = list(itertools.islice(list_sessions(api, sort_by="start_time", **query), back + 1))
     if len(newest) > back:
         return newest[back]
-    where = "in this dataset" if dataset_id else "there"
-    raise NotFound(f"No experiment 'latest~{back}': the number of experiments {where} is {len(newest)}.")
+    where = "this dataset" if dataset_id else "the server"
+    raise NotFound(f"No experiment 'latest~{back}': {where} has {counted(len(newest), 'experiment')}.")
 
 
 def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:

@@ -89,7 +89,7 @@ def test_latest_is_the_experiment_that_started_last(store, capsys):
 
     assert newest[1] in out and newest[0] in out and newest[2] not in out
     said = run(capsys, "compare", "latest~7", "latest", "--dataset", "capitals", code=2).err
-    assert "No experiment 'latest~7': the number of experiments in this dataset is 3." in said
+    assert "No experiment 'latest~7': this dataset has 3 experiments." in said
 
 
 def test_an_experiment_that_is_called_latest_goes_first(store, capsys):

@@ -51,7 +51,10 @@ def test_what_is_misspelt_is_said_with_the_usage_of_its_command(run, capsys, arg
     assert caught.value.code == 2 and err.startswith(usage) and said in err
 
 
-@pytest.mark.parametrize("arguments", [[], *([name] for name in main.COMMANDS)], ids=" ".join)
+ACTIONS = [["evaluators", name] for name in ("list", "test", "upload", "upload-judge", "delete", "run")]
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in main.COMMANDS), *ACTIONS], ids=" ".join)
 def test_help_fits_on_a_screen_and_ends_with_an_example(capsys, monkeypatch, arguments):
     """The last lines are commands to paste."""
     monkeypatch.setenv("COLUMNS", "100")

@@ -98,7 +98,9 @@ def agree(
     known = sorted({key for run in runs for key in run.get("feedback_stats") or {}})
     for key in (judge, human):
         if key not in known:
-            raise ValueError(f"No run of {experiment!r} has feedback {key!r}{offer(key, known) or ': there is none.'}")
+            raise ValueError(
+                f"No run of {session['name']!r} has feedback {key!r}{offer(key, known) or ': there is none.'}"
+            )
     if judge == human:
         raise ValueError(f"Judge and person have the same key, {judge!r}: name two keys.")
     labelled = [found for run in runs if (found := labels_of_run(api, session, run, judge, human, by))]

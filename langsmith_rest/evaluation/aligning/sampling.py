@@ -28,7 +28,7 @@ class Drawn:
 
     random: int = 0
     chosen: int = 0
-    unknown: int = 0  # given in no review queue that says how it was filled
+    unknown: int = 0  # no review queue says how these were chosen
     chosen_by: list[str] = field(default_factory=list)
 
     @property
@@ -69,11 +69,11 @@ def is_about(metadata: Any, key: str) -> bool:
 
 def in_words(found: Drawn) -> str:
     """What a reader has to know of labels before using numbers that need a random sample."""
-    unknown = "were given in no review queue that says how it was filled"
+    unknown = "no review queue says how they were chosen"
     if found.chosen:
-        more = f", and {found.unknown:,} {unknown}" if found.unknown else ""
+        more = f"; for {found.unknown:,} more, {unknown}" if found.unknown else ""
         queues = ", ".join(found.chosen_by)
         return f"{found.chosen:,} of {found.total:,} labels were chosen, not drawn at random ({queues}){more}"
     if found.unknown:
-        return f"{found.unknown:,} of {found.total:,} labels {unknown}"
+        return f"for {found.unknown:,} of {found.total:,} labels, {unknown}"
     return f"all {found.total:,} labels belong to a random sample"

@@ -151,8 +151,8 @@ def test_whether_labels_are_a_random_sample_is_checked_where_queues_know():
     assert (found.random, found.chosen, found.unknown, found.chosen_by) == (3, 1, 0, ["picked"])
     assert (unfinished.random, unfinished.chosen) == (1, 2)
     assert in_words(found) == "1 of 4 labels were chosen, not drawn at random (picked)"
-    assert in_words(drawn("acx", [drawn_at_random])).startswith("1 of 3 labels were given in no review queue")
-    assert in_words(drawn("ab", [drawn_at_random])).startswith("1 of 2 labels were given in no review queue")
+    assert in_words(drawn("acx", [drawn_at_random])).startswith("for 1 of 3 labels, no review queue says")
+    assert in_words(drawn("ab", [drawn_at_random])).startswith("for 1 of 2 labels, no review queue says")
     assert in_words(drawn("ac", [drawn_at_random])) == "all 2 labels belong to a random sample"
 
 
@@ -171,11 +171,13 @@ def test_labels_of_a_queue_say_how_they_were_drawn(labelled, api, run):
     recorder.record_langsmith_experiment("lab", results, experiment_name="other", langsmith=api, verify=False)
     keys = ("--judge", "correct", "--human", "human_correct")
     asked = ("compare", "other", "after", "--human", "human_correct")
-    assert "sample       16 of 16 labels were given in no review queue" in run("agree", "after", *keys)[1]
+    assert (
+        "sample       for 16 of 16 labels, no review queue says how they were chosen" in run("agree", "after", *keys)[1]
+    )
 
     queue = json.loads(run("review", "after", "--human", "human_correct", "--json")[1])["queue_id"]
     run("review", "other", "--human", "human_correct")
-    assert "a random sample: 16 of 32 labels were given in no review queue" in run(*asked)[1]
+    assert "a random sample: for 16 of 32 labels, no review queue says" in run(*asked)[1]
     given = connection.call(api, "GET", "/feedback", params={"key": "human_correct", "limit": 100})
     review(api, queue, {item["run_id"] for item in given})
     unlabelled = next(iter(list_queue_runs(api, queue, ["needs_my_review"])))
@@ -259,7 +261,7 @@ def test_compare_corrects_a_judge_by_labels(api, run):
     assert found.difference.low < 0 < found.difference.high
     assert f"correct, difference corrected by human_correct: {found.difference.mean:+.3f}"[:70] in out
     needs = "correct: corrected numbers hold if the labelled examples are a random sample: "
-    assert f"{needs}160 of 160 labels were given in no review queue that says how it was filled" in out
+    assert f"{needs}for 160 of 160 labels, no review queue says how they were chosen" in out
     page = requests.get(comparison.url, timeout=10).text
     assert page.count("80 labels of human_correct") == 2
     assert run("compare", "before", "after", "--human", "nobody")[0] == 2
