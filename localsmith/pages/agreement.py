@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from flask import render_template, request
@@ -20,7 +21,7 @@ from langsmith_rest.evaluation.aligning.agreement import (
     sensitivity,
     specificity,
 )
-from localsmith.pages.common import find, page_of, reading
+from localsmith.pages.common import bounded, find, order_of, page_of, reading, sorted_by
 from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.pages.labels import drawn_of
 from localsmith.wire import loads_or_none
@@ -36,32 +37,66 @@ def show_agreement(tenant: str, session_id: str) -> str:
         keys = _keys(db, session["id"])
         judge, human = _chosen(keys)
         both = _both(db, session["id"], judge, human)
-        labels_drawn = drawn_of(db, [session["id"]], human)
-        dataset_name = name_of(db, session["reference_dataset_id"])
-    choices = _group_keys(both)
-    by = request.args.get("by", "")
-    by = by if by in choices else next(iter(choices), "")
-    group = request.args.get("group", "")
-    apart = [row for row in both if row["judge"] != row["human"]]
-    if group:
-        apart = [row for row in apart if group in groups_of(row["metadata"], by)]
-    page = page_of(len(apart))
+        choices = _group_keys(both)
+        by = request.args.get("by", "")
+        by = by if by in choices else next(iter(choices), "")
+        group = request.args.get("group", "")
+        apart = [row for row in both if row["judge"] != row["human"]]
+        if group:
+            apart = [row for row in apart if group in groups_of(row["metadata"], by)]
+        order = order_of({"run": False, "difference": True, "judge": True, "human": True}, "run", anchor="#apart")
+        apart = sorted_by(apart, VALUES[order.by], order.descending)
+        page = page_of(len(apart))
+        about = {
+            "session": experiment_of(session),
+            "dataset_name": name_of(db, session["reference_dataset_id"]),
+            "drawn": drawn_of(db, [session["id"]], human),
+            "apart": _with_texts(db, apart[page.offset : page.end]),
+        }
     return render_template(
         "agreement.html",
-        session=experiment_of(session),
-        dataset_name=dataset_name,
         keys=keys,
         judge=judge,
         human=human,
-        drawn=labels_drawn,
         by=by,
         choices=choices,
         group=group,
         groups=_groups(both, by),
-        apart=apart[page.offset : page.end],
         page=page,
+        order=order,
+        **about,
         **_numbers([(row["judge"], row["human"]) for row in both]),
     )
+
+
+def _with_texts(db: sqlite3.Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """These runs with what they were asked and answered, to read what the two disagree about."""
+    found = db.execute(
+        f"SELECT r.id, {bounded('inputs')}, {bounded('outputs')} FROM runs r JOIN run_bodies b ON b.seq = r.seq"
+        " WHERE r.id IN (SELECT value FROM json_each(?))",
+        (json.dumps([row["run_id"] for row in rows]),),
+    )
+    texts = {run_id: (loads_or_none(inputs), loads_or_none(outputs)) for run_id, inputs, outputs in found}
+    nothing = (None, None)
+    return [{**row, "difference": _difference(row), "texts": texts.get(row["run_id"], nothing)} for row in rows]
+
+
+def _difference(row: dict[str, Any]) -> float | None:
+    """How much more the judge gave than the person; None for labels."""
+    judge, human = row["judge"], row["human"]
+    return None if isinstance(judge, str) or isinstance(human, str) else judge - human
+
+
+def _size(difference: float | None) -> float | None:
+    return None if difference is None else abs(difference)
+
+
+VALUES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "run": lambda row: row["position"],
+    "judge": lambda row: (isinstance(row["judge"], str), row["judge"]),  # numbers before labels
+    "human": lambda row: (isinstance(row["human"], str), row["human"]),
+    "difference": lambda row: _size(_difference(row)),
+}
 
 
 def _numbers(pairs: list[tuple[Label, Label]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from localsmith.pages.render import number
 
 WIDTH, HEIGHT = 560, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 28
-DIGIT = 11.5  # the width of a letter on narrow screens, where letters are larger
+DIGIT, SIGN = 11.5, 17  # widths on narrow screens, where letters are larger
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart 
     def y_of(value: float) -> float:
         return round(HEIGHT - BOTTOM - (value - bottom) / (top - bottom) * (HEIGHT - TOP - BOTTOM), 1)
 
-    left = max(LEFT, ceil(DIGIT * max(len(number(tick)) for tick in ticks)) + 10)
+    left = max(LEFT, ceil(max(_width(number(tick)) for tick in ticks)) + 10)
     step = (WIDTH - left - RIGHT) / len(given)
     points, labels = [], []
     every = ceil(len(given) / 12)
@@ -71,6 +71,11 @@ def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart 
     return Chart(
         metric, WIDTH, HEIGHT, left, WIDTH - RIGHT, HEIGHT - BOTTOM, points, [(y_of(t), t) for t in ticks], labels
     )
+
+
+def _width(text: str) -> float:
+    """Of a number on a narrow screen."""
+    return DIGIT * len(text) + (SIGN - DIGIT) * sum(map(text.count, "−+"))
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -1,10 +1,10 @@
 """What every page needs: the store, the ids of its address, paging, and links that keep the rest of the query."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from flask import current_app, request
@@ -14,6 +14,8 @@ from localsmith.pages.addresses import PATHS
 from localsmith.pages.columns import Cache, Kept
 from localsmith.store import Store
 from localsmith.wire import TENANT_ID, UUID
+
+T = TypeVar("T")
 
 PAGE_SIZE = 50
 MAX_BODY = 300_000  # characters of one value in a list; pages of a run or an example show more
@@ -93,6 +95,48 @@ def toggled(name: str, value: str) -> str:
     left = [item for item in values if item != value] if value in values else [*values, value]
     address = with_query(**{name: None})
     return address + ("&" if "?" in address else "?") + urlencode([(name, item) for item in left]) if left else address
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a list is sorted: by one of its columns. Each says whether its largest values come first; other columns,
+    as those of scores, put them first."""
+
+    columns: Mapping[str, bool]
+    by: str
+    descending: bool
+    prefix: str  # of the two parts of the query that say so
+    anchor: str  # where the list stands on the page
+
+    def link(self, column: str) -> str:
+        """This address, sorted by a column; or the other way round, if it is already."""
+        largest_first = self.columns.get(column, True)
+        is_turned = column == self.by and self.descending == largest_first
+        way = "asc" if largest_first else "desc"
+        changes = {f"{self.prefix}sort": column, f"{self.prefix}dir": way if is_turned else None}
+        if self.prefix:  # a second list, with its own pages
+            changes |= {self.prefix.rstrip("_"): None, "page": request.args.get("page")}
+        return with_query(**changes) + self.anchor
+
+    def arrow(self, column: str) -> str:
+        return "" if column != self.by else " ↓" if self.descending else " ↑"
+
+
+def order_of(columns: Mapping[str, bool], usual: str, *, prefix: str = "", anchor: str = "") -> Order:
+    """The order that the address asks for, or the usual one."""
+    by = request.args.get(f"{prefix}sort", "")
+    by = by if by in columns else usual
+    way = request.args.get(f"{prefix}dir", "")
+    return Order(columns, by, way == "desc" if way in ("asc", "desc") else columns[by], prefix, anchor)
+
+
+def sorted_by(items: Iterable[T], value: Callable[[T], Any], descending: bool) -> list[T]:
+    """The items by their values. Those without one come last in either direction: they are neither small nor large."""
+    known: list[T] = []
+    missing: list[T] = []
+    for item in items:
+        (missing if value(item) is None else known).append(item)
+    return sorted(known, key=value, reverse=descending) + missing
 
 
 FILTERED_BY = ("q", "show", "of", "min", "max", "sort", "dir", "facet", "row")

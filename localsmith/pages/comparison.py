@@ -21,6 +21,7 @@ from langsmith_rest.paired import (
 )
 from localsmith.lists import like
 from localsmith.pages.columns import ERROR, Columns, Kept, Summary
+from localsmith.pages.common import sorted_by
 from localsmith.pages.dataset import Experiment, experiment_of, json_text, metric_names
 from localsmith.pages.facets import parse_facets
 from localsmith.pages.labels import drawn_of
@@ -299,10 +300,7 @@ def chosen(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> li
     if not question.sort or not 0 < question.by <= len(comparison.sides):
         return list(reversed(examples)) if comparison.descending and not question.sort else examples
     value = _sort_value(comparison, comparison.sides[question.by - 1])
-    known = [example for example in examples if value(example) is not None]
-    missing = [example for example in examples if value(example) is None]
-    # Missing values come last in either direction: they are neither small nor large.
-    return sorted(known, key=value, reverse=comparison.descending) + missing
+    return sorted_by(examples, value, comparison.descending)
 
 
 def _conditions(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> list[Callable[[str], bool]]:

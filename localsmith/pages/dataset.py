@@ -15,7 +15,7 @@ from localsmith.lists import like
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
-from localsmith.pages.common import Page, bounded, find, link, page_of, reading
+from localsmith.pages.common import Order, Page, bounded, find, link, order_of, page_of, reading, sorted_by
 from localsmith.pages.facets import MAX_EXAMPLES, facets_of, index_of_examples, index_of_experiments, parse_facets
 from localsmith.pages.retries import replaced
 
@@ -129,12 +129,13 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
     having = [index.get(name, {}).get(value, set()) for name, value in chosen]
     both = json.dumps(list(set.intersection(*having)) if having else [])
     args = {"dataset": dataset["id"], "text": like(query), "having": both}
-    listed = [row[0] for row in db.execute(f"SELECT id {found}", args)]
-    page = page_of(len(listed), EXPERIMENTS_PER_PAGE)
-    rows = db.execute(
-        f"SELECT * {found} ORDER BY created_at DESC, id LIMIT {page.size} OFFSET {page.offset}", args
-    ).fetchall()
-    experiments = [(experiment, kept.summary(db, experiment.id)) for experiment in map(experiment_of, rows)]
+    rows = db.execute(f"SELECT * {found} ORDER BY created_at DESC, id", args).fetchall()
+    order, rows = _sorted(db, kept, rows)
+    page = page_of(len(rows), EXPERIMENTS_PER_PAGE)
+    shown = rows[page.offset : page.end]
+    experiments = [(experiment, kept.summary(db, experiment.id)) for experiment in map(experiment_of, shown)]
+    created = {row["id"]: row["created_at"] for row in shown}
+    oldest_first = sorted(reversed(experiments), key=lambda item: created[item[0].id])
     pairwise = db.execute(
         "SELECT c.id, c.name, c.created_at, (SELECT group_concat(session_id) FROM comparative_members m"
         " WHERE m.comparative_experiment_id = c.id) AS members"
@@ -155,10 +156,34 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
         progress={experiment.id: progress_of(db, experiment, summary) for experiment, summary in experiments},
         query=query,
         chosen=chosen,
-        facets=facets_of(index, listed, chosen),
-        charts=_charts(dataset["id"], experiments, metrics),
+        facets=facets_of(index, [row["id"] for row in rows], chosen),
+        order=order,
+        charts=_charts(dataset["id"], oldest_first, metrics),
         pairwise=pairwise,
     )
+
+
+COLUMNS = {"started": True, "name": False} | dict.fromkeys(("runs", "errors", "p50", "p99", "tokens", "cost"), True)
+
+
+def _sorted(db: sqlite3.Connection, kept: Kept, rows: list[sqlite3.Row]) -> tuple[Order, list[sqlite3.Row]]:
+    """The order that the address asks for, and in it the experiments, which are given newest first."""
+    asked = request.args.get("sort", "")
+    order = order_of(COLUMNS | ({asked: True} if asked.startswith("score:") else {}), "started")
+
+    def value(row: sqlite3.Row) -> Any:
+        if order.by == "name":
+            return row["name"].casefold()
+        summary = kept.summary(db, row["id"])
+        if order.by in COLUMNS:
+            found = getattr(summary, order.by)
+            return found if found or order.by in ("runs", "errors") else None  # no tokens: not known
+        mean = summary.means.get(order.by.removeprefix("score:"))
+        return mean.mean if mean else None
+
+    if order.by == "started":
+        return order, rows if order.descending else rows[::-1]
+    return order, sorted_by(rows, value, order.descending)
 
 
 def metric_names(summaries: Iterable[Summary]) -> list[str]:
@@ -169,7 +194,7 @@ def metric_names(summaries: Iterable[Summary]) -> list[str]:
 def _charts(dataset_id: str, experiments: list[tuple[Experiment, Summary]], metrics: list[str]) -> list[Chart]:
     if len(experiments) < 2:
         return []
-    shown = list(reversed(experiments[:EXPERIMENTS_PER_CHART]))
+    shown = experiments[-EXPERIMENTS_PER_CHART:]
     charts: list[Chart | None] = []
     for metric in metrics[:8]:
         points = [

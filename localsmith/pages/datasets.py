@@ -3,11 +3,21 @@
 from flask import render_template, request
 
 from localsmith.lists import like
-from localsmith.pages.common import page_of, reading
+from localsmith.pages.common import Order, order_of, page_of, reading
+
+DATASETS = {"name": False, "examples": True, "experiments": True, "used": True}
+PROJECTS = {"name": False, "traces": True, "since": True}
+BY_NAME = {"name": "name COLLATE NOCASE", "used": "last_used", "traces": "runs", "since": "start_time"}
+
+
+def _sql(order: Order) -> str:
+    return f"{BY_NAME.get(order.by, order.by)} {'DESC' if order.descending else 'ASC'}"
 
 
 def show_datasets(tenant: str = "") -> str:
     query = request.args.get("q", "").strip()
+    order = order_of(DATASETS, "used")
+    order_of_projects = order_of(PROJECTS, "since", prefix="projects_", anchor="#projects")
     with reading() as (db, _):
         where = "WHERE name LIKE ?1 ESCAPE '\\' OR description LIKE ?1 ESCAPE '\\'"
         total = db.execute(f"SELECT count(*) FROM datasets {where}", (like(query),)).fetchone()[0]
@@ -19,7 +29,7 @@ def show_datasets(tenant: str = "") -> str:
             " coalesce((SELECT max(start_time) FROM sessions s WHERE s.reference_dataset_id = d.id), d.modified_at)"
             "   AS last_used,"
             " (SELECT max(start_time) FROM sessions s WHERE s.reference_dataset_id = d.id) AS last_experiment"
-            f" FROM datasets d {where} ORDER BY last_used DESC, d.created_at DESC, d.id LIMIT ?2 OFFSET ?3",
+            f" FROM datasets d {where} ORDER BY {_sql(order)}, d.created_at DESC, d.id LIMIT ?2 OFFSET ?3",
             (like(query), page.size, page.offset),
         ).fetchall()
         of_projects = "WHERE reference_dataset_id IS NULL AND name LIKE ? ESCAPE '\\'"
@@ -28,7 +38,7 @@ def show_datasets(tenant: str = "") -> str:
         projects = db.execute(
             "SELECT id, name, start_time,"
             " coalesce((SELECT runs FROM run_totals WHERE session_id = s.id), 0) AS runs"
-            f" FROM sessions s {of_projects} ORDER BY start_time DESC, created_at DESC, id LIMIT ? OFFSET ?",
+            f" FROM sessions s {of_projects} ORDER BY {_sql(order_of_projects)}, created_at DESC, id LIMIT ? OFFSET ?",
             (like(query), more.size, more.offset),
         ).fetchall()
         queues = db.execute(
@@ -39,4 +49,5 @@ def show_datasets(tenant: str = "") -> str:
             (like(query),),
         ).fetchall()
     lists = {"datasets": datasets, "projects": projects, "queues": queues}
-    return render_template("datasets.html", query=query, page=page, more=more, **lists)
+    orders = {"order": order, "order_of_projects": order_of_projects}
+    return render_template("datasets.html", query=query, page=page, more=more, **lists, **orders)

@@ -9,7 +9,7 @@ from flask import render_template, request
 
 from langsmith_rest.paired import SAME, Mean, Preferred, mean_of, preferred
 from localsmith.pages.columns import Kept
-from localsmith.pages.common import find, page_of, reading
+from localsmith.pages.common import Order, find, order_of, page_of, reading, sorted_by
 from localsmith.pages.dataset import Experiment, example_of, experiment_of
 
 TIE = "tie"
@@ -125,6 +125,7 @@ def show_pairwise(dataset_id: str, comparative_id: str) -> str:
             for judgement in judgements
             if metric in ("", judgement.key) and winner in ("", judgement.winner or ("none", RATE)[judgement.is_rate])
         ]
+        order, shown = _sorted(shown, members)
         page = page_of(len(shown))
         rows = _rows(db, kept, shown[page.offset : page.end], members)
     return render_template(
@@ -135,10 +136,26 @@ def show_pairwise(dataset_id: str, comparative_id: str) -> str:
         tallies=tallies,
         rows=rows,
         page=page,
+        order=order,
         metric=metric,
         winner=winner,
         tie=TIE,
     )
+
+
+def _sorted(judgements: list[Judgement], members: list[Experiment]) -> tuple[Order, list[Judgement]]:
+    """The order that the address asks for, and in it the judgements, which are given in the order of the dataset."""
+    names = {member.id: member.name for member in members}
+    columns = {"example": False, "winner": False} | {f"score:{n}": True for n in range(1, len(members) + 1)}
+    order = order_of(columns, "example", anchor="#judgements")
+    if order.by == "example":
+        return order, judgements[::-1] if order.descending else judgements
+    if order.by == "winner":
+        return order, sorted_by(
+            judgements, lambda found: found.winner and names.get(found.winner, TIE), order.descending
+        )
+    member = members[int(order.by.removeprefix("score:")) - 1]
+    return order, sorted_by(judgements, lambda found: found.scores.get(member.id), order.descending)
 
 
 def _judgements(db: sqlite3.Connection, comparative_id: str) -> list[Judgement]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import render_template, request
 
-from localsmith.pages.common import bounded, find, page_of, reading
+from localsmith.pages.common import Order, bounded, find, order_of, page_of, reading
 from localsmith.pages.dataset import experiment_of, feedback_of, name_of
 from localsmith.pages.facets import MAX_KEYS, MAX_VALUES
 from localsmith.pages.render import number
@@ -25,10 +25,14 @@ EXAMPLES = (
 )
 ORDERS = {
     "started": "runs.start_time",
+    "name": "runs.name COLLATE NOCASE",
     "latency": "runs.latency",
     "tokens": "runs.total_tokens",
     "cost": "runs.total_cost",
 }
+SCORE = (  # of a trace, the mean if it was scored several times
+    "(SELECT avg(score) FROM feedback WHERE run_id = runs.id AND key = ? AND comparative_experiment_id IS NULL)"
+)
 MAX_COUNTED = 30_000  # traces of which facets are counted
 MAX_SCORES = 6  # a score with more values is filtered by hand
 
@@ -43,8 +47,7 @@ class Facet:
 
 def show_project(tenant: str, session_id: str) -> str:
     text = request.args.get("filter", "").strip()
-    sort = request.args.get("sort", "") if request.args.get("sort", "") in ORDERS else "started"
-    way = "ASC" if request.args.get("dir") == "asc" else "DESC"
+    order, sorting, by = _order()
     with reading() as (db, kept):
         session = find(db, "sessions", session_id, "project")
         dataset_name = name_of(db, session["reference_dataset_id"])
@@ -61,8 +64,8 @@ def show_project(tenant: str, session_id: str) -> str:
         page = page_of(total)
         rows = db.execute(
             f"SELECT runs.*, {bounded('inputs')}, {bounded('outputs')}, run_bodies.error {traces} {where}"
-            f" ORDER BY {ORDERS[sort]} {way}, runs.start_time DESC, runs.id DESC LIMIT ? OFFSET ?",
-            (*args, page.size, page.offset),
+            f" ORDER BY {sorting}, runs.start_time DESC, runs.id DESC LIMIT ? OFFSET ?",
+            (*args, *by, page.size, page.offset),
         ).fetchall()
         ids = [row["id"] for row in rows]
         gone, feedback = replaced(db, "id", ids), feedback_of(db, ids)
@@ -77,14 +80,24 @@ def show_project(tenant: str, session_id: str) -> str:
         facets=facets,
         summary=summary,
         means=means,
-        sort=sort,
-        descending=way == "DESC",
+        order=order,
         replaced=gone,
         page=page,
         filter=text,
         problem=problem,
         filter_examples=EXAMPLES,
     )
+
+
+def _order() -> tuple[Order, str, list[str]]:
+    """The order that the address asks for, and the same in SQL with its arguments; what has no value comes last."""
+    asked = request.args.get("sort", "")
+    scores = {asked: True} if asked.startswith("score:") else {}
+    order = order_of({name: name != "name" for name in ORDERS} | scores, "started")
+    way = "DESC" if order.descending else "ASC"
+    if order.by in scores:
+        return order, f"{SCORE} {way} NULLS LAST", [order.by.removeprefix("score:")]
+    return order, f"{ORDERS[order.by]} {way}" + ("" if order.by == "started" else " NULLS LAST"), []
 
 
 def _loads(row: sqlite3.Row, column: str) -> Any:

@@ -55,7 +55,8 @@ addCopyButtons(document);
 function addSorting(root) {
   for (const table of root.querySelectorAll("table.sortable"))
     for (const [at, head] of [...table.tHead.rows[0].cells].entries()) {
-      if (!table.querySelector(`tbody tr > :nth-child(${at + 1})[data-value]`)) continue;
+      if (!head.dataset.cells && table.tHead.querySelector("[data-cells]")) continue;
+      if (![...table.tBodies].some((body) => [...body.rows].some((row) => valueIn(row, head, at)))) continue;
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
@@ -66,16 +67,26 @@ function addSorting(root) {
 
 addSorting(document);
 
+// Where cells span rows or columns, the head names its cells by their label.
+function valueIn(row, head, at) {
+  const cell = head.dataset.cells ? row.querySelector(`[data-label="${head.dataset.cells}"]`) : row.cells[at];
+  return cell?.dataset.value ?? "";
+}
+
 function sortBy(table, head, at) {
   const isText = "text" in head.dataset;
   const turned = head.getAttribute("aria-sort") === (isText ? "ascending" : "descending");
   const sign = isText === turned ? -1 : 1;
-  const value = (row) => row.cells[at].dataset.value;
+  const value = (row) => valueIn(row, head, at);
   const order = (a, b) => (isText ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
-  const rows = [...table.tBodies[0].rows].sort(
-    (a, b) => (value(a) === "") - (value(b) === "") || sign * order(value(a), value(b)),
-  );
-  table.tBodies[0].append(...rows);
+  for (const body of table.tBodies) {
+    const group = body.querySelector("th[scope=rowgroup]"); // stands in the first row, whichever that is
+    const rows = [...body.rows].sort(
+      (a, b) => (value(a) === "") - (value(b) === "") || sign * order(value(a), value(b)),
+    );
+    body.append(...rows);
+    if (group) rows[0].prepend(group);
+  }
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
 }

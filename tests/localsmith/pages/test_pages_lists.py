@@ -48,6 +48,7 @@ def test_traces_are_sorted(client, project):
 
     assert order("") == order("sort=latency") == order("sort=tokens") == ["5", "4", "3", "2", "1"]
     assert order("sort=cost") == order("sort=latency&dir=asc") == ["1", "2", "3", "4", "5"]
+    assert order("sort=score:good&dir=asc") == ["1", "2", "3", "4", "5"] and order("sort=name") == list("53142")
 
 
 def test_facets_of_traces_count_what_they_leave(client, project):
@@ -200,22 +201,99 @@ def test_numbers_follow_a_running_experiment(browser, tmp_path):
     app.extensions["localsmith"].store.close()
 
 
+def links(html):
+    """Where the heads of sortable columns lead: their text without the arrow -> address."""
+    found = re.findall(r'<th scope="col"[^>]*><a href="([^"]*)">(.*?)</a></th>', html)
+    return {words(text.replace("<wbr>", "")).rstrip(" ↓↑"): unescape(address) for address, text in found}
+
+
+def follow(client, path, *heads):
+    """The page after clicks on these heads, one after another."""
+    html = page(client, path)
+    for head in heads:
+        html = page(client, links(html)[head])
+    return html
+
+
+def test_experiments_are_sorted_over_all_pages(client, seed):
+    """Without scripts: a link puts the largest of all experiments first, the same again the smallest; what has no
+    value comes last both times. Filters and the chart keep to it."""
+    dataset = seed.dataset("many")
+    (example,) = seed.examples(dataset, [({"n": 1}, None)])
+    for n in range(27):
+        session = seed.session(f"run {n:02}", dataset, extra={"metadata": {"even": n % 2 == 0}})
+        scores = [{"key": "good_answer", "score": n * 7 % 27 / 27}] if n else []
+        how = {"error": "no"} if n == 13 else {}
+        seed.run(session, example, seconds=(n * 5 % 27) or None, feedback=scores, **how)
+    path = f"datasets/{dataset}"
+
+    def first(*heads):
+        return re.findall(r'aria-label="Select run (\d+)"', follow(client, path, *heads))[:2]
+
+    assert first() == first("Experiment", "Experiment") == ["26", "25"] and first("Started") == ["00", "01"]
+    assert first("good_answer") == ["23", "19"] and first("good_answer", "good_answer") == ["04", "08"]
+    assert first("Latency p50") == ["16", "05"] and first("Latency p50", "Latency p50") == ["11", "22"]
+    assert first("Errors")[0] == "13" and first("Experiment") == ["00", "01"]
+    html = follow(client, path, "good_answer")
+    assert 'aria-sort="descending"' in html and 'name="sort" value="score:good_answer"' in html
+    assert re.findall(r'aria-label="run (\d+): ', html) == sorted(re.findall(r'aria-label="run (\d+): ', html))
+    assert "page=2" in html and "run 00" in page(client, f"{path}?sort=score:good_answer&page=2")
+    assert 'aria-sort="descending"' in page(client, f"{path}?sort=nonsense")
+
+
+def test_datasets_and_projects_are_sorted_over_all_pages(client, seed):
+    """The two lists of the first page have an order each."""
+    for n, name in enumerate(["b", "C", "a"]):
+        dataset = seed.dataset(name)
+        seed.examples(dataset, [({"n": i}, None) for i in range(n * 2 % 3)])
+        for _ in range(n):
+            seed.run(seed.session(f"project of {name}{_}"))
+
+    def order(html):
+        return re.findall(r'/datasets/[^"]*">(\w)</a>', html), re.findall(r">project of (\w\d)</a>", html)
+
+    by_name = follow(client, "datasets", "Name")  # the last such head is that of the projects
+    assert order(by_name) == (["a", "C", "b"], ["a0", "a1", "C0"])
+    assert order(follow(client, "datasets", "Examples"))[0] == ["C", "a", "b"]
+    assert order(follow(client, "datasets", "Traces", "Examples", "Examples")) == (["b", "a", "C"], ["a1", "a0", "C0"])
+
+
+def test_disagreements_are_sorted(client, seed):
+    """By the run, by either score, or by how far they are apart: the farthest first."""
+    dataset = seed.dataset("stars")
+    session = seed.session("stars", dataset)
+    for n, (judge, human) in enumerate([(1, 2), (5, 1), (3, 1)]):
+        (example,) = seed.examples(dataset, [({"n": f"question {n}"}, None)])
+        run = seed.run(session, example, outputs={"a": f"answer {n}"}, feedback=[{"key": "judge", "score": judge}])
+        seed.feedback(run, key="human", score=human)
+    path = f"projects/p/{session}/agreement"
+
+    def order(*heads):
+        return re.findall(r">#(\d)</a>", follow(client, path, *heads))
+
+    assert order() == ["1", "2", "3"] and order("Run", "Run") == ["1", "2", "3"] and order("Run") == ["3", "2", "1"]
+    assert order("Difference") == ["2", "3", "1"] and order("judge", "judge") == ["1", "3", "2"]
+    text = words(page(client, path))
+    assert "−1" in text and "+4" in text and "answer 1" in text
+
+
 @pytest.mark.browser
-def test_experiments_sort_by_their_numbers(open_page, site):
-    """A click on the head of a column puts the largest first, a second one the smallest; nothing comes last."""
-    page = open_page(f"datasets/{site[1]['dataset']}")
+@pytest.mark.slow
+def test_scores_sort_within_each_metric(open_page, site):
+    """In the table of means, a click on a head sorts the experiments of each metric, which keeps its name."""
+    made = site[1]
+    sessions = ",".join([made["first"], made["second"], made["third"]])
+    page = open_page(f"datasets/{made['dataset']}/compare?selectedSessions={sessions}")
 
-    page.get_by_role("button", name="Latency p50").click()
-    assert [text.split()[0] for text in page.locator("tbody th a").all_inner_texts()] == ["#2", "#1", "#3"]
-    page.get_by_role("button", name="Latency p50").click()
+    def order(head):
+        page.locator("table.scores").get_by_role("button", name=head).click()
+        return [text.split()[1] for text in page.locator("table.scores td.who").all_inner_texts()]
 
-    assert [text.split()[0] for text in page.locator("tbody th a").all_inner_texts()] == ["#1", "#2", "#3"]
-    assert page.locator("th[aria-sort=ascending]").count() == 1
-    for order in ("ascending", "descending"):
-        page.get_by_role("button", name="Experiment", exact=True).click()
-        names = page.locator("tbody th a").all_inner_texts()
-        assert page.locator(f"th[aria-sort={order}]").count() == 1
-        assert [name.split()[1] for name in names] == sorted(["first", "second", "third"], reverse=order[0] == "d")
+    assert order("Mean, 95 %")[-1] == "second" and order("Mean, 95 %")[0] == "second"
+    assert order("Experiment") == ["first", "second", "third"]
+    assert order("Experiment") == ["third", "second", "first"]
+    assert page.locator("table.scores tr").nth(1).locator("th[scope=rowgroup]").inner_text() == "correct"
+    assert page.locator("table.scores thead button").count() == 5
 
 
 def test_a_judge_is_held_against_people(client, seed):

@@ -1,5 +1,7 @@
 """The page of a pairwise comparison whose judge was asked in both orders."""
 
+import re
+
 from pages_seed import Seed, page, words
 
 
@@ -27,6 +29,11 @@ def test_position_bias_is_shown_as_a_rate(client):
 
 
 def judged(client, judgements, repetitions=1):
+    """What the page of a comparison says; see `judged_path`."""
+    return words(page(client, judged_path(client, judgements, repetitions)))
+
+
+def judged_path(client, judgements, repetitions=1):
     """The page of a comparison: one judgement is the scores of left and right, and who was shown first."""
     seed = Seed(client)
     dataset = seed.dataset("pairs")
@@ -43,8 +50,7 @@ def judged(client, judgements, repetitions=1):
             for session, score in zip(sessions, (left, right), strict=True):
                 run = seed.run(session, example, outputs={"a": number})
                 seed.feedback(run, key="clear", score=score, **fields)
-    address = f"datasets/{dataset}/compare?selectedSessions={'%2C'.join(sessions)}"
-    return words(page(client, f"{address}&comparativeExperiment={comparative}"))
+    return f"datasets/{dataset}/compare?selectedSessions={'%2C'.join(sessions)}&comparativeExperiment={comparative}"
 
 
 def test_repetitions_are_no_further_evidence(client):
@@ -67,3 +73,15 @@ def test_position_bias_has_a_direction(client):
 def test_one_order_only_says_nothing_about_position(client):
     """Where one experiment is always shown first, its preferences are not those of a position."""
     assert "shown first" not in judged(client, [(1, 0, "left")] * 4)
+
+
+def test_judgements_are_sorted(client):
+    """A click on a head sorts all judgements: by example, by who was preferred, or by a score, the largest first."""
+    path = judged_path(client, [(0, 1, "left"), (0.5, 0.5, "left"), (1, 0.25, "left")])
+
+    def order(query=""):
+        return re.findall(r">#(\d)</a>", page(client, path + query))
+
+    assert order() == order("&sort=score:9") == ["1", "2", "3"] and order("&sort=example&dir=desc") == ["3", "2", "1"]
+    assert order("&sort=score:1") == ["3", "2", "1"] and order("&sort=score:2") == ["1", "2", "3"]
+    assert order("&sort=winner") == ["3", "1", "2"] and order("&sort=winner&dir=desc&metric=clear") == ["2", "1", "3"]
