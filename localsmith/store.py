@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -214,7 +215,7 @@ class Store:
 
 
 def backup(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Write a copy of a store into a new file, as it is at this moment; servers may go on writing to it.
+    """Write a copy of a store into a new file that others cannot read, as it is now; servers may go on writing to it.
 
     Raises `StoreError` when there is no store, or a file of that name.
     """
@@ -223,14 +224,18 @@ def backup(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None
         raise StoreError(f"{source} does not exist: there is nothing to back up.")
     if copy.exists():
         raise StoreError(f"{copy} exists: name another file.")
+    unfinished = None
     try:
         with closing(_connect(source)) as db:
             if _number(db, "application_id") != APPLICATION_ID:
                 raise StoreError(f"{source} is not a localsmith store: another program made it.")
-            db.execute("VACUUM INTO ?", (f"{copy}.part",))
-        os.replace(f"{copy}.part", copy)
+            descriptor, unfinished = tempfile.mkstemp(dir=copy.parent, prefix=f"{copy.name}.")
+            os.close(descriptor)
+            db.execute("VACUUM INTO ?", (unfinished,))
+        os.replace(unfinished, copy)
     except (sqlite3.Error, OSError) as error:
-        Path(f"{copy}.part").unlink(missing_ok=True)
+        if unfinished:
+            Path(unfinished).unlink(missing_ok=True)
         raise StoreError(f"{source} was not backed up to {copy}: {error}.") from error
 
 

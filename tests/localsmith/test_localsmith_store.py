@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -199,8 +200,9 @@ def test_closed_store_is_whole_without_its_log(tmp_path):
 
 
 def test_store_is_backed_up_while_it_is_written_to(tmp_path, server):
-    """The copy is whole, ours, and never in the place of another file."""
+    """The copy is whole, its owner's alone, and never in the place of another file."""
     path = tmp_path / "localsmith.db"
+    (tmp_path / "no.db.part").write_text("mine")
     requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=10)
 
     with server.app.extensions["localsmith"].store.write() as db:
@@ -219,7 +221,12 @@ def test_store_is_backed_up_while_it_is_written_to(tmp_path, server):
     ):
         with pytest.raises(StoreError, match=words):
             localsmith.store.backup(source, target)
-    assert sorted(path.name for path in tmp_path.glob("*.part")) == []
+    localsmith.store.backup(path, tmp_path / "no.db")
+    assert (tmp_path / "no.db.part").read_text() == "mine"
+    assert os.name == "nt" or stat.S_IMODE((tmp_path / "no.db").stat().st_mode) == 0o600
+    assert {path.name for path in tmp_path.iterdir() if "localsmith" not in path.name} == {
+        *("copy.db", "no.db", "no.db.part")
+    }
 
 
 @pytest.mark.slow
