@@ -185,6 +185,13 @@ def metadata_comes_back(bench: Bench) -> str:
     return "in METADATA" if "doctor" in (found.get("metadata") or {}) else "in EXTRA"
 
 
+def tokens_of_steps(bench: Bench) -> str:
+    found = read_root(bench, bench.roots()[-1], "TOTAL_TOKENS").get("total_tokens")
+    if found != 12:
+        raise Wrong(f"the root of a step with 12 tokens has {found}")
+    return "12 tokens"
+
+
 def experiment_runs(bench: Bench) -> str:
     found = list_experiment_runs(bench.api, bench.dataset["id"], [bench.session["id"]], ["ID"])
     ids = {run["id"] for example in found for run in example["runs"]}
@@ -194,24 +201,35 @@ def experiment_runs(bench: Bench) -> str:
 
 
 def same_feedback(bench: Bench) -> str:
+    for _ in range(2):
+        send_feedback(bench, bench.feedback)
+    await_feedback(bench, "doctor", [0.3333])
+    return "1 item"
+
+
+def repeated_key(bench: Bench) -> str:
+    send_feedback(bench, *({"id": str(uuid.uuid4()), "key": "repeated", "score": score} for score in (0, 1)))
+    await_feedback(bench, "repeated", [0, 1])
+    return "2 items"
+
+
+def send_feedback(bench: Bench, *items: dict[str, Any]) -> None:
     run = bench.roots()[-1]
     place = {name: run[name] for name in ("trace_id", "session_id", "start_time")}
-    body = {**bench.feedback, "run_id": run["id"], **place, "feedback_source": {"type": "api"}}
-    for _ in range(2):
-        rest.create_feedback(bench.api, {body["id"]: encode(body)})
-    return f"{await_feedback(bench, 0.3333)} item"
+    ties = {"run_id": run["id"], **place, "feedback_source": {"type": "api"}}
+    rest.create_feedback(bench.api, {item["id"]: encode({**item, **ties}) for item in items})
 
 
-def await_feedback(bench: Bench, score: float) -> int:
-    """Wait until the score is as wanted, since feedback may be stored after its 2xx; return the number of items."""
-    scores = []
+def await_feedback(bench: Bench, key: str, wanted: list[float]) -> None:
+    """Wait until the scores of a key are as wanted, since feedback may be stored after its 2xx."""
+    scores: list[float] = []
     for pause in (0, 1, 2, 4, 8, 15, 30):
         time.sleep(pause)
         found = rest.list_feedback(bench.api, [bench.roots()[-1]["id"]])
-        scores = [item["score"] for item in found if item["key"] == bench.feedback["key"]]
-        if scores == [score]:
-            return len(scores)
-    raise Wrong(f"the scores are {scores}, not [{score}]")
+        scores = sorted(item["score"] for item in found if item["key"] == key)
+        if scores == wanted:
+            return
+    raise Wrong(f"the scores are {scores}, not {wanted}")
 
 
 def long_scores(bench: Bench) -> str:
@@ -221,7 +239,7 @@ def long_scores(bench: Bench) -> str:
 
 def changed_feedback(bench: Bench) -> str:
     rest.update_feedback(bench.api, {**bench.feedback, "score": 0.5})
-    await_feedback(bench, 0.5)
+    await_feedback(bench, "doctor", [0.5])
     return "0.3333 became 0.5"
 
 
@@ -270,8 +288,10 @@ TRIALS: tuple[tuple[str, Callable[[Bench], str]], ...] = (
     ("runs sent again change nothing", known_runs),
     ("times come back to the millisecond", times_come_back),
     ("metadata can be read back", metadata_comes_back),
+    ("a root has the tokens of its steps", tokens_of_steps),
     ("all runs of an experiment are listed by example", experiment_runs),
     ("feedback sent again is one item, its score of 4 decimals as sent", same_feedback),
+    ("two items of one key on a run are both kept", repeated_key),
     ("scores of more than 4 decimals are refused", long_scores),
     ("feedback can be corrected in place", changed_feedback),
     ("feedback_stats has n and avg of each key", statistics_of_feedback),
