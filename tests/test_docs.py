@@ -154,17 +154,34 @@ def test_example_of_the_package_runs(folder):
     assert (code, printed) == (0, "too few pairs\n")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=[page.stem for page in PAGES])
-def test_page_begins_with_a_command_and_what_it_prints(path):
-    """Lines are short enough for a diff, links lead to files, and the example comes first."""
+PROSE = [*PAGES, ROOT / "PORTING.md", ROOT / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("path", PROSE, ids=[page.stem for page in PROSE])
+def test_lines_are_short_and_links_lead_somewhere(path):
+    """Short enough for a diff; links lead to files, and to headings in them."""
     page = path.read_text(encoding="utf-8")
 
     long = [number for number, line in enumerate(page.splitlines(), 1) if len(line) > LONGEST_LINE]
-    dead = [link for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page) if not (path.parent / link).exists()]
-    first = blocks_of(page)[0]
+    dead = [link for link in re.findall(r"\]\(([^):]+)\)", page) if not leads_somewhere(path, link)]
 
     assert not long, f"lines longer than {LONGEST_LINE} characters: {long}"
     assert not dead, f"links to nothing: {dead}"
+
+
+def leads_somewhere(page, link):
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    if not target.exists() or not anchor:
+        return target.exists()
+    heads = re.findall(r"(?m)^#+ (.+)$", target.read_text(encoding="utf-8"))
+    return anchor in [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[page.stem for page in PAGES])
+def test_page_begins_with_a_command_and_what_it_prints(path):
+    first = blocks_of(path.read_text(encoding="utf-8"))[0]
+
     assert first.language == "sh" and first.printed
 
 
