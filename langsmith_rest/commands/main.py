@@ -209,6 +209,8 @@ class Stdout(io.RawIOBase):
 
 def run() -> None:
     """Run the command of this process, and end it."""
+    # Where one is closed (`>&-`), messages would go into the other, and results into the next file that is opened.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     encoding, lines = sys.stdout.encoding, sys.stdout.isatty()
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(Stdout()), encoding, errors="backslashreplace", line_buffering=lines

@@ -15,7 +15,7 @@ from places import ROOT
 import localsmith
 import rest
 from langsmith_rest import connection
-from langsmith_rest.commands import main
+from langsmith_rest.commands import backtest, main
 from langsmith_rest.evaluation import api as calls
 from langsmith_rest.evaluation import runs_api
 
@@ -86,7 +86,8 @@ def verdicts(out):
 
 
 def test_the_demo_shows_a_trade_off_and_changes_nothing_the_second_time(command, store):
-    """Short tweets without emojis against lively ones that are too long; no key, no address, a link at the end."""
+    """Grounded tweets without emojis against lively ones that claim more than was found, and are too long; no key, no
+    address, a link at the end."""
     code, out, err = command("--demo")
     again, same, _ = command("--demo")
 
@@ -94,6 +95,7 @@ def test_the_demo_shows_a_trade_off_and_changes_nothing_the_second_time(command,
     assert (code, again) == (0, 0)
     assert found["terse", "within_280"] == found["lively", "emojis"] == "better"
     assert found["lively", "within_280"] == "worse" and found["terse", "emojis"] != "better"
+    assert found["terse", "grounded"] == "better" and found["lively", "grounded"] != "better"
     assert "26 runs loaded" in err and "23 finished runs of tweet-writer" in err
     assert out.splitlines()[-1].startswith("http://127.0.0.1:1984/") and "&baseline=" in out
     assert verdicts(same) == found
@@ -135,6 +137,17 @@ def test_with_a_judge_the_demo_asks_whether_tweets_are_grounded(command, monkeyp
     assert code == 0 and "groundedness" in out
     assert len(asked) == 23 + 20 + 20
     assert all("tool-results" in request for request in asked)
+
+
+def test_the_fixture_is_found_on_another_drive(monkeypatch):
+    """Of Windows, where no relative path leads from one to the other."""
+
+    def other_drive(*_):
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+
+    assert backtest.in_fixtures("tweets.py") == str(TWEETS)
 
 
 def test_the_topics_of_the_fixture_are_enough_to_tell_systems_apart():

@@ -18,12 +18,13 @@ def write(name, *results):
     return name
 
 
-def start(*arguments, cwd=None, **variables):
-    """Start the command as users do."""
+def start(*arguments, cwd=None, stdout=subprocess.PIPE, preexec_fn=None, **variables):
+    """Start the command as users do, with these variables in its environment."""
     return subprocess.Popen(
         [sys.executable, str(MAIN), *arguments],
         cwd=cwd,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
+        preexec_fn=preexec_fn,
         stderr=subprocess.PIPE,
         env={**os.environ, **variables},
     )

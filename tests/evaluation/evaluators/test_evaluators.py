@@ -1,6 +1,7 @@
 """Test evaluation/calling.py, evaluators.py and trajectory.py: signatures, returns and every ready-made evaluator."""
 
 import functools
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,6 +51,16 @@ async def asynchronous(outputs):
 class Callable:
     def __call__(self, *, outputs):
         return outputs["a"]
+
+
+def test_annotations_that_only_type_checkers_import_are_not_read():
+    """They are texts, as `from __future__` makes them, and as Python 3.14 does by itself."""
+    lazy = "" if sys.version_info >= (3, 14) else "from __future__ import annotations\n"
+    imports = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from nowhere import Answer, Score\n"
+    names = {}
+    exec(f"{lazy}{imports}def judge(outputs: Answer) -> Score:\n    return outputs['a']\n", names)
+
+    assert score(bind(names["judge"], RUN), VALUES) == [{"key": "judge", "score": 2}]
 
 
 @pytest.mark.parametrize(

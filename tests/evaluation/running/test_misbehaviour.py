@@ -1,6 +1,7 @@
 """Whatever code under test does, the record is what happened: what was finished is recorded, nothing else is."""
 
 import asyncio
+import datetime
 import functools
 import os
 import sys
@@ -235,8 +236,6 @@ def lambda_of_answer(outputs):
 
 def test_data_recorded_a_moment_ago_is_there_whatever_the_clock_says(api, run, monkeypatch):
     """Which version of the data is read goes by the server's clock."""
-    import datetime
-
     import langsmith_rest.evaluation.api as calls
 
     run(square, [])
@@ -264,6 +263,29 @@ def test_git_in_another_encoding_and_a_git_that_hangs(tmp_path, monkeypatch):
 
     assert (state["branch"], "dirty" in state) == ("caf\ufffd", False)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("data", "raises"),
+    [([{"inputs": {"n": 1, "when": datetime.datetime(2026, 1, 2)}}], None), (ROWS, StopIteration())],
+    ids=["data that JSON has no form for", "a StopIteration"],
+)
+def test_aevaluate_always_ends(api, data, raises):
+    """A StopIteration, which no future can hold, would leave the caller waiting."""
+
+    def on_progress(_):
+        if raises:
+            raise raises
+
+    async def waits():
+        options = {"dataset_name": "squares", "langsmith": api, "on_progress": on_progress}
+        return await asyncio.wait_for(aevaluate(square, data, [], experiment_name="first", **options), 60)
+
+    if raises:
+        with pytest.raises((StopIteration, RuntimeError)):
+            run_async(waits())
+    else:
+        assert run_async(waits()).done == 1
 
 
 def test_a_file_is_loaded_as_it_is_now(tmp_path, monkeypatch):
