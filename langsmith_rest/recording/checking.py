@@ -145,17 +145,19 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
 
 def check_fields(given: Mapping[Any, Any], known: Mapping[str, Kind], where: str, problems: list[str]) -> set[Any]:
     """Add fields that are unknown or of another kind, and return their names; None counts as left out."""
-    bad = set()
+    bad, unknown = set(), list[str]()
     for name, value in given.items():
         if value is None and isinstance(name, str):
             continue
         if name not in known:
-            problems.append(unknown_field(str(name)[:60], known, where))
+            unknown.append(str(name)[:60])
         elif not known[name][0](value):
             problems.append(f"'{where}{name}' is {named(value)}, expected {known[name][1]}")
         else:
             continue
         bad.add(name)
+    if unknown:
+        problems += unknown_fields(unknown, known, where)
     return bad
 
 
@@ -263,12 +265,20 @@ def check_names(dataset_name: str, experiment_name: str, **others: Any) -> None:
         raise ValueError("\n".join(problems) or "The dataset has no name: give it one.")
 
 
-def unknown_field(name: str, known: Mapping[str, Kind], where: str) -> str:
+def unknown_fields(names: list[str], known: Mapping[str, Kind], where: str) -> Iterator[str]:
+    """A problem for each name that is like a known one, and one for all others."""
     import difflib  # only where it is needed: that is 1 ms faster
 
-    meant = [SYNONYMS[name]] if SYNONYMS.get(name) in known else difflib.get_close_matches(name, known, 1)
-    advice = f"did you mean '{meant[0]}'?" if meant else f"known are {', '.join(known)}"
-    return printable(f"unknown field '{where}{name}': {advice}")
+    like = {
+        name: [SYNONYMS[name]] if SYNONYMS.get(name) in known else difflib.get_close_matches(name, known, 1)
+        for name in names
+    }
+    for name, meant in like.items():
+        if meant:
+            yield printable(f"unknown field '{where}{name}': did you mean '{meant[0]}'?")
+    if others := [f"'{where}{name}'" for name, meant in like.items() if not meant]:
+        named_ones = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+        yield printable(f"unknown field{'s'[: len(others) - 1]} {named_ones}: known are {', '.join(known)}")
 
 
 def named(value: Any) -> str:

@@ -125,7 +125,7 @@ def test_the_proposed_command_records_the_file(capsys):
     command = said.splitlines()[-1].split()
     found, _ = recorded(capsys, *command[command.index("record") + 1 :])
 
-    assert "unknown field 'prompt'" in said
+    assert "unknown fields 'prompt', 'completion'" in said
     assert found[0]["runs_recorded"] == 2
     assert found[0]["summary"]["scores"]["score"]["mean"] == 0.5
 

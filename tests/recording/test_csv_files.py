@@ -73,7 +73,7 @@ def test_cells_become_what_they_were(in_folder, capsys):
         (["input,output,model", "2+2?,4,m"], "--map metadata.ls_model_name=model\n"),
         (["input,output,correct", "2+2?,4,1"], "--map feedback.correct=correct\n"),
         (["input,output,good", "2+2?,4,nice"], "--map metadata.good=good\n"),
-        (["input,output,a,b", "2+2?,4,1,1"], "unknown field 'b': known are inputs, "),
+        (["input,output,a,b", "2+2?,4,1,1"], "line 2: unknown fields 'a', 'b': known are inputs, "),
         (["input,output,scores,a,a comment", "1,2,{},1,"], "'scores' and the column 'a' both hold scores: keep one"),
         (["input,output,expected", '2+2?,4,"{}"', ",4,4"], "results.csv, line 3: 'inputs' is missing"),
         (["input,output", "2+2?"], "results.csv, line 2: this does not have as many cells as the 2 of line 1"),
