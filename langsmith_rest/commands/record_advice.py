@@ -10,10 +10,15 @@ from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.recording.results import ALIASES
 from langsmith_rest.wording import typed
 
+LARGEST = 1 << 26  # bytes of a file that is read at once
+
 
 def with_advice(problems: str, results: ResultFile, file: IO[bytes]) -> str:
     """The problems of a file of results, and what helps."""
-    if not results.is_table and (spread := spread_object(file)):
+    text = "" if results.is_table else text_of(file)
+    if line := broken_at(text):
+        return f"{results.name} is not JSON (see line {line}): is the file complete? Nothing was sent."
+    if spread := spread_object(text):
         said = f"{results.name} has objects on several lines. Expected one object per line, or one array."
         return said + (advice_for_list(spread, results.name) or "\nTo record it:" + through_jq("-c .", results.name))
     rows = [row for row in islice(results.raw(), 100) if isinstance(row, dict)]
@@ -22,11 +27,30 @@ def with_advice(problems: str, results: ResultFile, file: IO[bytes]) -> str:
     return problems + advice_for(rows, results)
 
 
-def spread_object(file: IO[bytes]) -> dict[str, Any] | None:
-    """The first object of a file if it spans several lines, else None."""
+def text_of(file: IO[bytes]) -> str:
+    """The text of a file; empty if it is too large to be looked at as a whole."""
     file.seek(0)
+    data = file.read(LARGEST)
+    return data.decode("utf-8-sig", errors="replace").strip() if len(data) < LARGEST else ""
+
+
+def broken_at(text: str) -> int:
+    """The line at which a file breaks off that begins with an object or array on several lines; 0 if it does not."""
+    first = text.partition("\n")[0]
+    if first.strip()[-1:] not in ("{", "[", ","):
+        return 0
     try:
-        text = file.read().decode("utf-8-sig").lstrip()
+        json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        return error.lineno
+    except RecursionError:
+        pass
+    return 0
+
+
+def spread_object(text: str) -> dict[str, Any] | None:
+    """The first object of a file if it spans several lines, else None."""
+    try:
         found, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return None

@@ -56,7 +56,8 @@ def load_folder(folder: Path, format: str | None = None, reference: str | None =
                 is_empty = False
                 yield path, load(found, file, str(path), reference)
     if is_empty:
-        raise ValueError(f"{folder} holds no result file of {', '.join([format] if format else FORMATS)}.")
+        formats = ", ".join([format] if format else FORMATS)
+        raise ValueError(f"{folder} holds no result file of {formats}. To record files of your own, name each of them.")
 
 
 def module(format: str) -> Any:

@@ -152,9 +152,10 @@ def proposed(capsys, *argv):
         ('{"inputs": {"q": 1},\n "outputs": {"a": 1}}\n{\n"inputs": {}}', "To record it:\n  jq -c . a.json | "),
         ('{"n": 2,\n "rows": [{"inputs": {}}]}', "To record the list in 'rows':\n  jq '.[\"rows\"]' a.json | "),
         ('{"n": 2, "rows": [{"inputs": {}}]}', "To record the list in 'rows':\n  jq '.[\"rows\"]' a.json | "),
+        ('[\n{"inputs": {"q": 1},\n "outp', "a.json is not JSON (see line 3): is the file complete? Nothing was sent."),
         ('{"spec": 1, "data": 2}', "No field has a common name for inputs or outputs: add --map inputs.NAME=FIELD"),
     ],
-    ids=["several lines", "a list within", "on one line", "nothing known"],
+    ids=["several lines", "a list within", "on one line", "cut off", "nothing known"],
 )
 def test_what_helps_with_a_refused_file_is_said(capsys, text, advice):
     """One problem is told, not one for each line."""
@@ -163,8 +164,17 @@ def test_what_helps_with_a_refused_file_is_said(capsys, text, advice):
     said = record(capsys, "a.json", code=2).err
 
     assert advice in said
-    assert ("a.json has objects on several lines" in said) == ("\n" in text)
-    assert "not JSON" not in said
+    assert ("a.json has objects on several lines" in said) == ("\n" in text and "complete" not in advice)
+    assert said.count("not JSON") <= 1
+
+
+def test_a_file_without_results_is_refused(capsys):
+    """An empty result file of another harness is no success, and neither is a folder of other files."""
+    Path("a.json").write_text('{"results": {"results": [], "version": 3}}', encoding="utf-8")
+    Path("b").mkdir()
+
+    assert "There is nothing to record in a.json" in record(capsys, "a.json", code=2).err
+    assert "To record files of your own, name each of them." in record(capsys, "b", code=2).err
 
 
 def test_json_lines_of_foreign_fields_are_mapped_too(capsys):
