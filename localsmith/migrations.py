@@ -106,6 +106,7 @@ MIGRATIONS: list[tuple[str, Migration]] = [
     ("0005 review queues", _make_as_written),
     ("0006 new rows counted many at a time", _make_as_written),
     ("0007 fewer indexes", _make_as_written),
+    ("0008 pairs that people look at", _make_as_written),
 ]
 FIRST = "0001 first schema"
 

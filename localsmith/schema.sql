@@ -355,6 +355,15 @@ CREATE TABLE queue_reviews (  -- how far each reviewer is with an item
     PRIMARY KEY (item_id, reviewer)
 ) WITHOUT ROWID;
 
+CREATE TABLE pair_reviews (  -- which reviewer looks at which pair of a comparison, or has put it off
+    comparative_experiment_id TEXT NOT NULL REFERENCES comparative_experiments (id) ON DELETE CASCADE,
+    example_id                TEXT NOT NULL,
+    reviewer                  TEXT NOT NULL,
+    viewed_at                 INTEGER,  -- which reserves the pair for a while
+    put_off_at                INTEGER,  -- since then, it comes after the others for this reviewer
+    PRIMARY KEY (comparative_experiment_id, example_id, reviewer)
+) WITHOUT ROWID;
+
 CREATE TABLE feedback_configs (  -- what the scores of a key mean
     feedback_key          TEXT PRIMARY KEY,
     id                    TEXT NOT NULL,

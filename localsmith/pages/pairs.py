@@ -6,9 +6,8 @@ What people prefer is stored as a judge's preferences are: one feedback per run,
 import hashlib
 import json
 import sqlite3
-import threading
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flask import current_app, make_response, redirect, render_template, request
@@ -31,15 +30,6 @@ CHOICES = {"1": (1, 0), "2": (0, 1), "0": (0, 0)}  # what is chosen -> the score
 
 
 @dataclass
-class Looks:
-    """Which browser looks at which pair, and what each has put off; forgotten when the server ends."""
-
-    lock: Any = field(default_factory=threading.Lock)
-    at: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)  # (pairs, example) -> who, since when
-    put_off: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # (pairs, who) -> examples
-
-
-@dataclass
 class Pairs:
     """What is judged: two experiments, and the runs of every example that both answered."""
 
@@ -48,11 +38,6 @@ class Pairs:
     key: str
     question: str
     runs: dict[str, list[int]]  # example -> the seq of a run of each experiment
-
-
-def looks() -> Looks:
-    found: Looks = current_app.extensions.setdefault("localsmith.pairs", Looks())
-    return found
 
 
 def now() -> int:
@@ -111,30 +96,29 @@ def coin(*parts: str) -> str:
     return hashlib.sha256("-".join(parts).encode()).hexdigest()
 
 
-def next_pair(pairs: Pairs, done: set[str], who: str) -> str | None:
+def next_pair(db: sqlite3.Connection, pairs: Pairs, done: set[str], who: str) -> str | None:
     """The pair that the address names, else the next one that is free; it is left to this browser for a while."""
-    with looks().lock:
-        wanted = request.args.get("item", "")
-        example = wanted if wanted in pairs.runs else _first_free(pairs, done, who)
-        if example is not None:
-            looks().at[pairs.row["id"], example] = (who, now())
-        return example
+    wanted = request.args.get("item", "")
+    example = wanted if wanted in pairs.runs else _first_free(db, pairs, done, who)
+    if example is not None:
+        sql = "INSERT INTO pair_reviews VALUES (?1, ?2, ?3, ?4, NULL) ON CONFLICT DO UPDATE SET viewed_at = ?4"
+        db.execute(sql, (pairs.row["id"], example, who, now()))
+    return example
 
 
-def _first_free(pairs: Pairs, done: set[str], who: str) -> str | None:
+def _first_free(db: sqlite3.Connection, pairs: Pairs, done: set[str], who: str) -> str | None:
     """An example in this person's random order that nobody else looks at; those put off come last."""
-    found, since = looks(), now() - RESERVED
-    put_off = found.put_off.get((pairs.row["id"], who), [])
-
-    def is_free(example: str) -> bool:
-        looker, when = found.at.get((pairs.row["id"], example), (who, 0))
-        return looker == who or when < since
-
-    def turn(example: str) -> tuple[int, bool, str]:
-        is_mine = found.at.get((pairs.row["id"], example), ("", 0))[0] == who
-        return put_off.index(example) + 1 if example in put_off else 0, not is_mine, coin(example, who)
-
-    return min((example for example in pairs.runs if example not in done and is_free(example)), key=turn, default=None)
+    since, taken, mine, put_off = now() - RESERVED, set[str](), set[str](), dict[str, int]()
+    rows = db.execute("SELECT * FROM pair_reviews WHERE comparative_experiment_id = ?", (pairs.row["id"],))
+    for row in rows:
+        example, viewed_at = row["example_id"], row["viewed_at"] or 0
+        if row["reviewer"] == who:
+            put_off[example] = row["put_off_at"] or 0
+            mine |= {example} if viewed_at else set()
+        elif viewed_at >= since:
+            taken.add(example)
+    free = pairs.runs.keys() - done - taken
+    return min(free, key=lambda one: (put_off.get(one, 0), one not in mine, coin(one, who)), default=None)
 
 
 def show_pair(tenant: str, dataset_id: str, comparative_id: str) -> Response:
@@ -143,11 +127,11 @@ def show_pair(tenant: str, dataset_id: str, comparative_id: str) -> Response:
     with reading() as (db, kept):
         dataset = find(db, "datasets", dataset_id, "dataset")
         pairs = pairs_of(db, kept, comparative_id)
+    with store().write() as db:  # choosing and reserving are one step, or two browsers would get the same pair
         done = judged(db, pairs) & pairs.runs.keys()
-        example = next_pair(pairs, done, who)
-        shown = None
-        if example is not None:
-            shown = _shown(db, pairs, example, who)
+        example = next_pair(db, pairs, done, who)
+    with reading() as (db, _):
+        shown = None if example is None else _shown(db, pairs, example, who)
     html = render_template(
         "pair.html",
         dataset=dataset,
@@ -205,20 +189,21 @@ def give_pair(tenant: str, dataset_id: str, comparative_id: str, example_id: str
             db.executemany("DELETE FROM feedback WHERE id = ?", ids)
         if action == "save":
             insert_feedback(db, [check_feedback(body, ["form"]) for body in bodies], now())
-    if action == "skip":
-        _put_off(pairs, who, example_id)
+        if action == "skip":
+            _put_off(db, pairs, who, example_id)
     where = {"item": example_id} if action == "undo" else {"last": example_id}
     response = redirect(link("show_pair", dataset_id=dataset_id, comparative_id=comparative_id, **where), 303)
     response.set_cookie(COOKIE, who, max_age=365 * 86400, httponly=True, samesite="Strict")
     return response
 
 
-def _put_off(pairs: Pairs, who: str, example: str) -> None:
+def _put_off(db: sqlite3.Connection, pairs: Pairs, who: str, example: str) -> None:
     """Let a pair come after all others, also after those put off before."""
-    with looks().lock:
-        looks().at.pop((pairs.row["id"], example), None)
-        put_off = looks().put_off.setdefault((pairs.row["id"], who), [])
-        put_off[:] = [*(other for other in put_off if other != example), example]
+    sql = (
+        "INSERT INTO pair_reviews VALUES (?1, ?2, ?3, NULL, ?4)"
+        " ON CONFLICT DO UPDATE SET viewed_at = NULL, put_off_at = ?4"
+    )
+    db.execute(sql, (pairs.row["id"], example, who, now()))
 
 
 def _feedback_id(pairs: Pairs, run_id: str, who: str) -> str:
