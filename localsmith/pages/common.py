@@ -54,6 +54,7 @@ class Page:
     number: int
     total: int
     size: int = PAGE_SIZE
+    name: str = "page"  # its part of the address
 
     @property
     def last(self) -> int:
@@ -67,13 +68,27 @@ class Page:
     def end(self) -> int:
         return min(self.offset + self.size, self.total)
 
+    @property
+    def near(self) -> list[int | None]:
+        """The pages to link to: the first, the last and those around this one; None where some are left out."""
+        shown = sorted({1, self.last, *range(max(1, self.number - 2), min(self.last, self.number + 2) + 1)})
+        found: list[int | None] = []
+        for number in shown:
+            if found and number > (found[-1] or 0) + 1:
+                found.append(None)
+            found.append(number)
+        return found
+
+    def link(self, number: int) -> str:
+        return with_query(**{"page": request.args.get("page"), self.name: number})
+
 
 def page_of(total: int, size: int = PAGE_SIZE, name: str = "page") -> Page:
     """The page that `name` in the address asks for, or the nearest one."""
     number = request.args.get(name, "1")
     wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 1
     last = max(1, -(-total // size))
-    return Page(min(max(wanted, 1), last), total, size)
+    return Page(min(max(wanted, 1), last), total, size, name)
 
 
 def with_query(**changes: Any) -> str:

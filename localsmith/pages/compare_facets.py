@@ -1,10 +1,13 @@
-"""The facets of a comparison: those of its examples, the tags of its runs, and the values of the filtered score."""
+"""The facets of a comparison: those of its examples, the tags of its runs, and the values of its scores."""
 
+import json
 import sqlite3
+from functools import partial
 
 from localsmith.pages.columns import Kept
 from localsmith.pages.comparison import ComparisonPage
-from localsmith.pages.facets import MAX_EXAMPLES, Index, index_of_examples, index_of_tags
+from localsmith.pages.facets import MAX_EXAMPLES, MAX_KEYS, Index, index_of_examples, index_of_rows, index_of_tags
+from localsmith.pages.render import number
 
 MAX_SCORES = 6  # a score with more values is filtered by a range
 
@@ -23,7 +26,56 @@ def index_of(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> 
     if len(comparison.examples) > MAX_EXAMPLES:
         return {}
     sessions = [side.experiment.id for side in comparison.sides]
-    return {**index_of_examples(db, kept, dataset_id), **index_of_tags(db, kept, sessions)}
+    found = {**index_of_examples(db, kept, dataset_id), **index_of_tags(db, kept, sessions)}
+    scores = {**_index_of_scores(kept, comparison), **_index_of_labels(db, kept, comparison)}
+    return found | {f"{name} score" if name in found else name: values for name, values in scores.items()}
+
+
+def _index_of_scores(kept: Kept, comparison: ComparisonPage) -> Index:
+    """The metrics with a few values, except the filtered one, whose values have their own place."""
+    sides = comparison.looked_at
+
+    def make(metric: str) -> dict[str, set[str]]:
+        found: dict[float, set[str]] = {}
+        for side in sides:
+            for example, score in side.columns.scores.get(metric, {}).items():
+                found.setdefault(score, set()).add(example)
+            if len(found) > MAX_SCORES:
+                return {}
+        return {number(score): found[score] for score in sorted(found)}
+
+    ids = tuple(side.experiment.id for side in sides)
+    index = {}
+    for metric in [name for name in comparison.metrics if name != comparison.metric][:MAX_KEYS]:
+        of = tuple(side.columns.scores.get(metric) for side in sides)
+        values = kept.other(("facet of scores", metric, ids), partial(make, metric), of)
+        if values:
+            index[metric] = values
+    return index
+
+
+def _index_of_labels(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> Index:
+    """The metrics whose values are labels without a number."""
+    sides = [side for side in comparison.looked_at if side.columns.labels]
+    ids = [side.experiment.id for side in sides]
+
+    def make() -> Index:
+        rows = db.execute(
+            "SELECT f.key, f.value, r.reference_example_id FROM feedback f JOIN runs r ON r.id = f.run_id"
+            " WHERE f.session_id IN (SELECT value FROM json_each(?)) AND f.value IS NOT NULL AND f.score IS NULL"
+            " AND f.comparative_experiment_id IS NULL AND f.is_root = 1 AND r.reference_example_id IS NOT NULL",
+            (json.dumps(ids),),
+        )
+        return index_of_rows((key, _text(value), example) for key, value, example in rows)
+
+    labels = tuple(side.columns.labels for side in sides)
+    found: Index = kept.other(("facet of labels", *ids), make, labels) if ids else {}
+    return {name: values for name, values in found.items() if name in comparison.metrics}
+
+
+def _text(stored: str) -> str:
+    value = json.loads(stored)
+    return value if isinstance(value, str) else stored
 
 
 def scores_of(comparison: ComparisonPage, examples: list[str]) -> list[tuple[float, int, bool]]:

@@ -35,6 +35,7 @@ SHOW = {
     "incomparable": "not comparable",
     "errors": "with an error",
     "differs": "outputs differ",
+    "by_hand": "scored by hand",
 }
 DIFFS = {"": "none", "reference": "to the reference", "baseline": "to the baseline"}
 
@@ -312,6 +313,8 @@ def _conditions(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) 
         conditions.append(set[str]().union(*(side.failed for side in comparison.looked_at)).__contains__)
     elif question.show == "differs":
         conditions.append(_differing(db, kept, sides).__contains__)
+    elif question.show == "by_hand":
+        conditions.append(_scored_by_hand(db, comparison.looked_at).__contains__)
     if question.low is not None or question.high is not None:
         conditions.append(_in_range(comparison))
     if question.text:
@@ -361,6 +364,16 @@ def _differing(db: sqlite3.Connection, kept: Kept, sides: list[Side]) -> set[str
 
     found: set[str] = kept.other(("differing", *(side.experiment.id for side in sides)), make)
     return found
+
+
+def _scored_by_hand(db: sqlite3.Connection, sides: list[Side]) -> set[str]:
+    rows = db.execute(
+        "SELECT DISTINCT r.reference_example_id FROM feedback f JOIN runs r ON r.id = f.run_id AND r.is_root = 1"
+        " WHERE f.session_id IN (SELECT value FROM json_each(?)) AND f.source_type = 'app'"
+        " AND f.comparative_experiment_id IS NULL",
+        (json.dumps([side.experiment.id for side in sides]),),
+    )
+    return {row[0] for row in rows}
 
 
 def _mentioning(db: sqlite3.Connection, kept: Kept, sides: list[Side], text: str) -> set[str]:

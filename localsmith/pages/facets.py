@@ -51,7 +51,7 @@ def index_of_experiments(db: sqlite3.Connection, dataset_id: str, hidden: Iterab
         " AND m.key = 'git' AND m.type = 'object' AND m.value ->> '$.branch' IS NOT NULL",
         (dataset_id, json.dumps(list(hidden))),
     )
-    return _index(rows)
+    return index_of_rows(rows)
 
 
 def parse_facets(given: Iterable[str]) -> list[tuple[str, str]]:
@@ -68,7 +68,7 @@ def _of_examples(db: sqlite3.Connection, dataset_id: str) -> Index:
         " AND m.type NOT IN ('object', 'array', 'null') AND m.key NOT LIKE '%:%'",
         (dataset_id,),
     )
-    return _index(rows)
+    return index_of_rows(rows)
 
 
 def _of_runs(db: sqlite3.Connection, sessions: list[str]) -> Index:
@@ -79,10 +79,11 @@ def _of_runs(db: sqlite3.Connection, sessions: list[str]) -> Index:
         " AND r.reference_example_id IS NOT NULL AND b.tags IS NOT NULL",
         sessions,
     )
-    return _index(rows)
+    return index_of_rows(rows)
 
 
-def _index(rows: Iterable[tuple[str, object, str]]) -> Index:
+def index_of_rows(rows: Iterable[tuple[str, object, str]]) -> Index:
+    """The index of (kind, value, id): kinds with a few values, and splits."""
     found: Index = {}
     for name, value, example in rows:
         values = found.setdefault(name, {})

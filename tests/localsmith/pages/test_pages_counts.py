@@ -190,6 +190,65 @@ def test_rows_of_one_line(client, seed):
     assert 'value="compact" selected' in html and 'name="facet" value="split:dev"' in html
 
 
+def test_other_scores_and_labels_are_facets(client, seed):
+    """Scores with a few values and labels narrow the rows together with the filtered score, each by its chip, in the
+    chosen experiment or in any."""
+    dataset = seed.dataset("several")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(8)], metadata={"tone": "plain"})
+    sessions = [seed.session(name, dataset) for name in ("one", "two")]
+    for at, session in enumerate(sessions):
+        for n, example in enumerate(examples):
+            scores = [{"key": "right", "score": int(n < 2)}, {"key": "short", "score": (n + at) % 2}]
+            label = {"key": "tone", "value": "<b>" if n else "kind"}
+            seed.run(
+                session, example, outputs={"n": n}, feedback=[*scores, label, {"key": "close", "score": n / 9 + at}]
+            )
+    path = f"datasets/{dataset}/compare?selectedSessions={','.join(sessions)}&metric=right"
+
+    def chips(path):
+        found = re.findall(r'<a class="chip[^"]*" href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)', page(client, path))
+        return [(unescape(text), int(count), unescape(address)) for address, text, count in found]
+
+    both = chips(f"{path}&of=2")
+    assert [chip[:2] for chip in both] == [("0", 6), ("1", 2), ("0", 4), ("1", 4), ("<b>", 7), ("kind", 1)]
+    assert "close" not in words(
+        page(client, path).split('class="facets"')[1].split("</div></div>")[0]
+    )  # too many values
+    assert [len(rows(client, address)) for _, _, address in both] == [6, 2, 4, 4, 7, 1]
+    right_not_short = [chip for chip in chips(both[1][2]) if "facet=short%3A0" in chip[2]][0]
+    assert right_not_short[1] == 1 and len(rows(client, right_not_short[2])) == 1
+    assert [count for text, count, _ in chips(path) if text == "<b>"] == [7]
+
+
+def test_rows_scored_by_hand(client, seed):
+    """A filter leaves what people have scored, in any of the experiments or in one."""
+    made = capitals(seed)
+    seed.feedback(made["runs"][1], key="taste", score=1, feedback_source={"type": "app"})
+    path = f"datasets/{made['dataset']}/compare?selectedSessions={made['first']},{made['second']}&show=by_hand"
+
+    assert rows(client, path) == [made["examples"][1]]
+    assert "No example matches" in page(client, f"{path}&of=2")
+
+
+def test_pages_are_numbered(client, seed):
+    """Below a long list stand the first, the last and the nearest pages, as links to them; the first page of 1,319
+    rows is two clicks from the last but one."""
+    dataset = seed.dataset("long")
+    for start in range(0, 1319, 400):
+        seed.examples(dataset, [({"n": n}, None) for n in range(start, min(start + 400, 1319))])
+    path = f"datasets/{dataset}?tab=examples"
+
+    def pages(query):
+        (nav,) = re.findall(r'<nav class="pager".*?</nav>', page(client, path + query), flags=re.DOTALL)
+        return words(nav).replace("← Previous ", "").replace(" Next →", ""), re.findall(r"page=(\d+)", unescape(nav))
+
+    assert pages("") == ("1 2 3 … 27 1–50 of 1,319", ["2", "3", "27", "2"])
+    assert pages("&page=27") == ("1 … 25 26 27 1,301–1,319 of 1,319", ["26", "1", "25", "26"])
+    assert pages("&page=5")[0] == "1 … 3 4 5 6 7 … 27 201–250 of 1,319" and pages("&page=3")[0].startswith(
+        "1 2 3 4 5 …"
+    )
+
+
 def test_a_mark_means_yes_or_no(client, seed):
     """1 of 1 is marked and coloured; 1 of five stars is neither: on every page, also when each score shown is 1, or
     when only the scale of the key says it."""
