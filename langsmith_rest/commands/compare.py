@@ -186,8 +186,8 @@ def exit_code(comparison: Comparison, inconclusive: int, say: Say, *, shown: boo
     deciding = [check for check in gate.checks if check.verdict == gate.verdict]
     for check in () if shown else deciding:
         say(clean(check_in_words(check)))
-    if gate.verdict != INCONCLUSIVE or any(check.missing for check in deciding):
+    if gate.verdict != INCONCLUSIVE:
         return 1
     for line in advice(comparison, inconclusive):
         say(clean(line))
-    return inconclusive
+    return 1 if any(check.missing for check in deciding) else inconclusive

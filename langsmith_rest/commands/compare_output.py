@@ -119,14 +119,16 @@ def correction_in_words(found: Correction) -> Iterable[str]:
 
 
 def advice(comparison: Comparison, exit_code: int) -> Iterable[str]:
-    """What to do about a gate that is inconclusive because there are too few pairs."""
+    """What to do about a gate that is inconclusive, and what the exit code is."""
     checks = comparison.gate.checks if comparison.gate else ()
-    unsure = [check for check in checks if check.verdict == INCONCLUSIVE and not check.missing]
+    unsure = [check for check in checks if check.verdict == INCONCLUSIVE]
     for check in unsure:
         if check.pairs_needed:
             need = f"about {check.pairs_needed:,} pairs with this spread"
             yield f"{check.experiment}: {check.limit}: {need} would rule out a larger loss 4 times out of 5."
-    if unsure:
+    if any(check.missing for check in unsure):
+        yield "Scores are missing, so the exit code is 1 whatever --inconclusive-exit says."
+    elif unsure:
         yield f"An inconclusive gate has exit code {exit_code}; --inconclusive-exit CODE chooses another."
 
 

@@ -155,23 +155,34 @@ def check_regression(found: Regression, tests: int) -> Check:
         check.verdict, check.reason = FAILED, without_pairs(found)
         return check
     loss = metric.difference if metric.lower_is_better else -metric.difference
-    shown = loss > SAME and found.p < LEVEL
     change = f"{metric.difference:+.4g} over {pairs_in_words(metric)}{interval_in_words(metric)}"
     change += found.filled.in_words()
-    if shown and loss > limit + SAME:
+    if loss > limit + SAME and found.p < LEVEL:
         check.verdict, check.reason = FAILED, f"{change}: {shown_in_words(found, tests)}"
-    elif (most := most_lost(metric)) is None:
-        check.reason = f"{change}: too few to tell"
+        return check
+    if found.filled.all_failed():
+        check.verdict, check.reason = FAILED, no_scores(metric.name, found.filled)
+        return check
+    gaps = gaps_in_words(found)
+    check.missing = found.filled.missing.total() if gaps else 0
+    if (most := most_lost(metric)) is None:
+        check.reason = f"{change}: too few to tell{gaps and f'; {gaps}'}"
     elif most > limit + SAME:
-        check.reason = f"{change}: a loss of more than {limit:g} is neither shown nor ruled out"
+        check.reason = f"{change}: a loss of more than {limit:g} is neither shown nor ruled out{gaps and f'; {gaps}'}"
         check.pairs_needed = pairs_needed(metric, limit)
-    elif (worst := most_lost(found.at_worst)) is None or worst > limit + SAME:
-        check.missing = found.filled.missing.total()
-        check.reason = f"{change}; but {counted(check.missing, 'score')} missing ({found.filled.why_missing()}): "
-        check.reason += f"with the worst, a loss of more than {limit:g} is not ruled out"
+    elif gaps:
+        check.reason = f"{change}; but {gaps}: with the worst, a loss of more than {limit:g} is not ruled out"
     else:
         check.verdict, check.reason = PASSED, f"{change}: no loss of more than {limit:g}"
     return check
+
+
+def gaps_in_words(found: Regression) -> str:
+    """The missing scores; empty if there are none, or if the limit is kept with the worst in their place."""
+    worst = most_lost(found.at_worst)
+    if not found.filled.missing or worst is not None and worst <= found.limit + SAME:
+        return ""
+    return f"{counted(found.filled.missing.total(), 'score')} missing ({found.filled.why_missing()})"
 
 
 def without_pairs(found: Regression) -> str:

@@ -25,6 +25,10 @@ class Filled:
     def means(self, *, worst: bool) -> dict[str, float]:
         return {i: fmean(values) for i, values in (self.at_worst if worst else self.known).items()}
 
+    def all_failed(self) -> bool:
+        """Whether no run has a score, so that every known one is the worst in place of a failed run's."""
+        return self.failed == sum(map(len, self.known.values()))
+
     def in_words(self) -> str:
         """Both kinds of gaps, to append to a number."""
         return f", {counted(self.failed, 'failed run')} counted as {self.worst:g}" if self.failed else ""

@@ -117,6 +117,7 @@ MISSING = {
     "one score missing": ([None] + [1] * 31, "inconclusive", 1),
     "one evaluator failed": ([[{"key": "correct", "error": True}]] + [1] * 31, "inconclusive", 1),
     "one not run": ([1] * 31, "inconclusive", 1),
+    "ten scores missing, and too few pairs": ([None] * 10 + [1] * 22, "inconclusive", 10),
 }
 
 
@@ -139,6 +140,17 @@ def test_a_missing_score_that_cannot_matter_passes(api, record):
     check = only_check(api, "before", "after", max_regression={"correct": 0.2})
 
     assert check.verdict == "passed"
+
+
+@pytest.mark.parametrize("limit", [{"correct": 1}, {"correct": 0.9}, {"latency": 0.1}], ids=str)
+def test_a_candidate_that_failed_everywhere_keeps_no_limit(api, record, limit):
+    """Not even one that the worst scores would keep, or that too few scores leave open."""
+    record("before", [1, 1, 0] * 10)
+    record("after", [CRASH] * 30)
+
+    check = only_check(api, "before", "after", max_regression=limit)
+
+    assert (check.verdict, check.reason) == ("failed", f"the candidate has no {next(iter(limit))} (30 failed runs)")
 
 
 def test_the_reason_says_what_is_missing(api, record):
@@ -227,10 +239,14 @@ def test_missing_scores_decide_the_exit_code(record, run):
     record("before", [1] * 40)
     record("unsure", [0, 0] + [1] * 38)
     record("missing", [None] + [1] * 39)
+    record("both", [0, 0] + [None] * 10 + [1] * 28)
     flags = ["--max-regression", "correct=0.1", "--inconclusive-exit", "0"]
 
     assert run("before", "unsure", *flags)[0] == 0
     assert run("before", "missing", *flags)[0] == 1
+    code, out, err = run("before", "both", *flags)
+    assert code == 1 and "is neither shown nor ruled out; 10 scores missing (10 not scored)" in out
+    assert "pairs with this spread" in err and "Scores are missing, so the exit code is 1" in err
 
 
 # ---------------------------------------------------------------- words that say what was tested
