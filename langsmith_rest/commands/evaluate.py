@@ -270,7 +270,7 @@ def say_doubts(found: Evaluation, say: Say) -> None:
     if found.target_changed:
         old = "was not run: these are the answers of the old one. Another --experiment runs it."
         both = "the experiment holds answers of both now. Another --experiment keeps them apart."
-        say(f"The target has changed since {name!r} was begun{f': {both}' if found.done else f', and {old}'}")
+        say(f"The target has changed since {name!r} was started{f': {both}' if found.done else f', and {old}'}")
     if found.doubled:
         more = f"{counted(found.doubled, 'example')} of {name!r} {'has' if found.doubled == 1 else 'have'} more runs"
         say(f"{more} than asked for, and all count: was this started twice at once? Another --experiment starts anew.")

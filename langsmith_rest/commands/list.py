@@ -47,7 +47,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     else:
         print_table([("dataset", "examples", "experiments", "last experiment"), *map(dataset_row, shown)])
     if len(found) > len(shown):
-        say(f"There are more than {counted(len(shown), kind)}: --limit shows them.")
+        say(f"Only the newest {counted(len(shown), kind)} are listed: --limit N lists more.")
     return 0
 
 

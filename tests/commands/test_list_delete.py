@@ -73,7 +73,7 @@ def test_list_says_that_there_is_more(store, capsys):
     found = run(capsys, "list", "capitals", "--limit", "2")
 
     assert len(found.out.splitlines()) == 3
-    assert "There are more than 2 experiments" in found.err
+    assert "Only the newest 2 experiments are listed" in found.err
     assert "--limit 0: expected 1 or more" in run(capsys, "list", "--limit", "0", code=2).err
 
 

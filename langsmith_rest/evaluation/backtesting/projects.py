@@ -95,7 +95,8 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
         new = [(trace, by) for trace, by in some if trace[-1].id not in known]
         too_old = bodies.timestamp(now - LAST_CALL)
         if not takes_any and any(trace[-1].start_time < too_old for trace, _ in new):
-            raise LookupError(f"Project {project!r} is of {start:%d %B}, too old for the runs it lacks: name another.")
+            began = f"Project {project!r} began on {start:%d %B}, and the runs that it lacks would be too old"
+            raise LookupError(f"{began}: name another project.")
         for part in in_batches(run.body for trace, _ in new for run in trace):
             rest.create_runs(api, part)
         load_feedback(api, [trace for trace, _ in some])
