@@ -44,10 +44,11 @@ def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = No
         if value is None or name not in fixed.kinds:
             continue
         kind, plain = fixed.kinds[name]
-        # Nearly every value is valid, so this skips the error message.
-        if type(value) is not plain and not (kind == "uuid" and is_uuid(value)):
-            value = check_kind(value, kind, [*loc, name])
-        found[name] = value
+        # Nearly every value is valid, so this makes no place for a message.
+        if kind == "uuid" and is_uuid(value) or type(value) is plain:
+            found[name] = value
+        else:
+            found[name] = check_kind(value, kind, [*loc, name])
     return found
 
 

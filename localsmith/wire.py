@@ -302,6 +302,7 @@ MAX_EPOCH_MS = 253_402_300_800_000  # the year 10000, which iso() could not writ
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
+@lru_cache(maxsize=1024)  # what is written together has one time
 def iso(micros: int | None) -> str | None:
     """Microseconds since 1970 as ISO 8601 with six fraction digits."""
     if micros is None:

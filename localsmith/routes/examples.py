@@ -160,7 +160,8 @@ def insert_rows(db: sqlite3.Connection, rows: list[Row], now: int) -> None:
         if example.get("use_source_run_io") and example.get("source_run_id"):
             example = {**example, **_run_io(db, example["source_run_id"])}
             row |= {"inputs": dumps(example["inputs"]), "outputs": dumps_or_none(example["outputs"])}
-        check_against_schemas(schemas[dataset_id], example.get("inputs", {}), example.get("outputs"))
+        if schemas[dataset_id]:
+            check_against_schemas(schemas[dataset_id], example.get("inputs", {}), example.get("outputs"))
     db.executemany(INSERT, map(itemgetter(*COLUMNS), rows))
 
 

@@ -32,6 +32,11 @@ FEEDBACK = FixedFields(
         "modified_at": "time",
     }
 )
+MARKS: dict[str, tuple[tuple[type, ...], str]] = {
+    "score": ((int, float), "number"),
+    "value": ((int, float, str, dict), "number, string or dictionary"),
+    "correction": ((dict, str), "dictionary or string"),
+}
 MAX_KEY = 180
 SOURCES = ["api", "model", "app", "auto_eval"]
 NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -56,17 +61,11 @@ def check_feedback(body: Any, loc: list[str | int]) -> Feedback:
 
 def check_marks(body: dict[str, Any], loc: list[str | int]) -> dict[str, Any]:
     """The fields that may be of several kinds: score, value, correction."""
-    found = {}
-    for name, types, kind in (
-        ("score", (int, float), "number"),
-        ("value", (int, float, str, dict), "number, string or dictionary"),
-        ("correction", (dict, str), "dictionary or string"),
-    ):
+    for name, (types, kind) in MARKS.items():
         value = body.get(name)
         if value is not None and not isinstance(value, types):
             raise invalid([*loc, name], f"Input should be a valid {kind}", "union_type")
-        found[name] = value
-    return found
+    return {name: body.get(name) for name in MARKS}
 
 
 def check_decimals(score: Any, loc: list[str | int], switches: Switches) -> None:

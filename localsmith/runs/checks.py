@@ -29,6 +29,8 @@ OTHER_KINDS: dict[str, type] = {
     **dict.fromkeys(("inputs", "outputs", "extra", "serialized"), dict),
     **dict.fromkeys(("tags", "events"), list),
 }
+ID, TIME = object(), object()
+KINDS: dict[str, object] = {**dict.fromkeys(IDS, ID), **dict.fromkeys(TIMES, TIME), **OTHER_KINDS}
 KIND_NAMES: dict[type, str] = {str: "string", dict: "object", list: "array"}
 OUTSIDE_REST = {*IDS, *TIMES, *OTHER_KINDS, "run_type", "status", "child_runs"} - {"serialized", "events"}
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cost", "completion_cost", "total_cost")
@@ -83,21 +85,21 @@ def check_fields(run: Any, where: str, *, nulls: bool = True) -> Run:
             if nulls:
                 continue
             raise unprocessable(f"{where}.{field}", "must not be null: leave the field out")
-        if field in IDS:
-            if not is_uuid(value):
-                value = _run_id(value, where, field)
-        elif field in TIMES:
+        kind = KINDS.get(field)
+        if kind is ID:
+            value = value if is_uuid(value) else _run_id(value, where, field)
+        elif kind is TIME:
             value = _run_time(value, where, field)
-        elif (kind := OTHER_KINDS.get(field)) and type(value) is not kind:
-            raise unprocessable(f"{where}.{field}", f"must be of type {KIND_NAMES[kind]}")
+        elif kind and type(value) is not kind:
+            raise unprocessable(f"{where}.{field}", f"must be of type {KIND_NAMES[OTHER_KINDS[field]]}")
         checked[field] = value
     if "run_type" in checked and checked["run_type"] not in RUN_TYPES:
         raise unprocessable(f"{where}.run_type", f"must be one of {', '.join(RUN_TYPES)}")
     if len(checked.get("name", "")) > MAX_NAME:
         raise unprocessable(f"{where}.name", f"must have at most {MAX_NAME} characters")
-    if not all(isinstance(tag, str) for tag in checked.get("tags", ())):
+    if "tags" in checked and not all(isinstance(tag, str) for tag in checked["tags"]):
         raise unprocessable(f"{where}.tags", "must be a list of strings")
-    if not all(isinstance(event, dict) for event in checked.get("events", ())):
+    if "events" in checked and not all(isinstance(event, dict) for event in checked["events"]):
         raise unprocessable(f"{where}.events", "must be a list of objects")
     return checked
 
@@ -192,11 +194,14 @@ def usage_metadata(run: Run) -> dict[str, Any]:
     return {}
 
 
+NOTHING = [0] * 6
+
+
 def own_usage(run: Run) -> list[int]:
     """The six amounts of TOKENS that a run adds by itself: only llm runs do."""
     usage = usage_metadata(run) if run["run_type"] == "llm" else None
     if not usage:
-        return [0] * 6
+        return NOTHING
     tokens = [_tokens(usage.get(name)) for name in COUNTS]
     costs = [_picos(usage.get(name)) for name in ("input_cost", "output_cost", "total_cost")]
     return [*_with_total(tokens), *_with_total(costs)]

@@ -41,29 +41,31 @@ Row = dict[str, Any]
 
 def prepared(run: Run) -> Row:
     """A checked run and its columns in both tables: what can be made of it before it is its turn to be written."""
-    status = "error" if run.get("error") is not None else "success" if run.get("end_time") is not None else "pending"
-    rest = {name: value for name, value in run.items() if name not in OUTSIDE_REST}
+    error, end_time, parent = run.get("error"), run.get("end_time"), run.get("parent_run_id")
+    rest = None
+    if not OUTSIDE_REST.issuperset(run):
+        rest = dumps({name: value for name, value in run.items() if name not in OUTSIDE_REST})
     return {
         "id": run["id"],
         "session_id": run.get("session_id"),
         "trace_id": run["trace_id"],
-        "parent_run_id": run.get("parent_run_id"),
-        "is_root": int(run.get("parent_run_id") is None),
+        "parent_run_id": parent,
+        "is_root": int(parent is None),
         "reference_example_id": run.get("reference_example_id"),
         "dotted_order": run["dotted_order"],
         "name": run["name"],
         "run_type": run["run_type"],
-        "status": status,
+        "status": "success" if error is None and end_time is not None else "pending" if error is None else "error",
         "start_time": run["start_time"],
-        "end_time": run.get("end_time"),
+        "end_time": end_time,
         "own": own_usage(run),
         "run": run,
         "inputs": dumps_or_none(run.get("inputs")),
         "outputs": dumps_or_none(run.get("outputs")),
-        "error": run.get("error"),
+        "error": error,
         "extra": dumps_or_none(run.get("extra")),
         "tags": dumps_or_none(run.get("tags")),
-        "rest": dumps(rest) if rest else None,
+        "rest": rest,
     }
 
 
