@@ -263,10 +263,8 @@ def say_doubts(found: Evaluation, say: Say) -> None:
         nothing = f", {found.nothing:,} of them None: does the target return its answer?" if found.nothing else "."
         bare = f"{counted(found.bare, 'answer')} {'was no dictionary' if found.bare == 1 else 'were no dictionaries'}"
         say(f"{bare}: recorded as {{'output': ...}}{nothing}")
-    for key, number in found.scores.texts.items():
-        if number:
-            are = "is a text that looks like a number" if number == 1 else "are texts that look like numbers"
-            say(f"{counted(number, 'score')} of {key!r} {are}, recorded as categories: return numbers to get a mean.")
+    for doubt in found.scores.doubts():
+        say(doubt)
     if found.target_changed:
         old = "was not run: these are the answers of the old one. Another --experiment runs it."
         both = "the experiment holds answers of both now. Another --experiment keeps them apart."

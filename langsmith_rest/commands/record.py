@@ -117,6 +117,8 @@ def record_file(
     summary = record_output.summary(checked.given)
     moved = record_output.count_moved(api, checked.given, recording, checked.earliest)
     record_output.report(opened.results, recording, others, moved, say)
+    for doubt in summary.scores.doubts():
+        say(doubt)
     if not options.json:
         record_output.print_table(recording, summary)
     return recording, {**asdict(recording), "other_runs": others, "summary": summary.as_json()}

@@ -88,7 +88,7 @@ def summary(results: Iterable[Any]) -> Summary:
     found = Summary()
     for result in results:
         for item in feedback_of(result):
-            found.scores.add(item)
+            found.scores.add_new(item)
         if result.get("end_time") or result.get("latency") is not None:
             found.latencies.append(duration(result, parse_time(result.get("start_time"))).total_seconds())
         found.tokens += count_tokens(result)

@@ -40,3 +40,16 @@ def test_results_that_keep_their_times_are_not_called_moved(capsys):
     assert "moved to now" in recorded(capsys, [timedelta(hours=6)], "--experiment", "fresh")
     assert main.main(["record", "aged.jsonl", "--experiment", "fresh"]) == 0
     assert "moved to now" not in capsys.readouterr().err
+
+
+def test_scores_given_as_texts_are_doubted(capsys):
+    """They become categories, which is said once for each key; other texts are categories on purpose."""
+    marks = [{"correct": "1", "said": "yes"}, {"correct": "0.5", "said": "no"}]
+    results = [{"inputs": {"q": n}, "outputs": {}, "feedback": mark} for n, mark in enumerate(marks)]
+    Path("texts.jsonl").write_text("\n".join(map(json.dumps, results)), encoding="utf-8")
+
+    assert main.main(["record", "texts.jsonl"]) == 0
+    err = capsys.readouterr().err
+
+    assert "2 scores of 'correct' are texts that look like numbers, recorded as categories" in err
+    assert "'said'" not in err

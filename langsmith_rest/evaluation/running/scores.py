@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ class Scores:
     unscored: Counter[str] = field(default_factory=Counter)  # what has neither, and what an evaluator said nothing of
     errors: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, Counter[str]] = field(default_factory=dict)  # why evaluators failed, the first reason first
-    texts: Counter[str] = field(default_factory=Counter)  # values of this call that are texts, but look like numbers
+    texts: Counter[str] = field(default_factory=Counter)  # new values that are texts, but look like numbers
     errors_of_others: Counter[str] = field(default_factory=Counter)  # those of evaluators that nobody asked for now
 
     @property
@@ -49,13 +49,24 @@ class Scores:
         else:
             self.unscored[key] += 1
 
+    def add_new(self, item: Mapping[str, Any]) -> None:
+        """Add what was given now, which its author can still correct."""
+        self.add(item)
+        self.texts[item["key"]] += looks_numeric(item.get("value"))
+
     def add_said(self, said: "Said") -> None:
         """Add what evaluators returned; each of them leaves a trace, even if it returned nothing."""
         for name, items in said:
             for item in items:
-                self.add(item)
-                self.texts[item["key"]] += looks_numeric(item.get("value"))
+                self.add_new(item)
             self.unscored[name] += not items
+
+    def doubts(self) -> Iterator[str]:
+        """What was recorded, but probably meant otherwise, in words."""
+        for key, number in (+self.texts).items():
+            are = "is a text that looks like a number" if number == 1 else "are texts that look like numbers"
+            what = f"{counted(number, 'score')} of {clean(key)!r}"
+            yield f"{what} {are}, recorded as categories: only numbers have a mean."
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
