@@ -16,6 +16,8 @@ from localsmith import store
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # tests in the background: their programs would ignore it, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.dont_write_bytecode = False  # else each of the hundreds of programs that tests start would compile all of ours
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes says more of the machine than of our code; other examples are tried where more are wanted.
 hypothesis.settings.register_profile(

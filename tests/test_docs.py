@@ -145,6 +145,7 @@ def test_page_runs_and_prints_what_it_says(path, folder):
         assert missing is None, f"{place} does not print, in this order:\n{missing}\nbut:\n{printed}"
 
 
+@pytest.mark.slow
 def test_example_of_the_package_runs(folder):
     """`python -m pydoc langsmith_rest` begins with a program that works as pasted."""
     lines = [line for line in (langsmith_rest.__doc__ or "").splitlines() if line.startswith("    ")]

@@ -24,10 +24,10 @@ from langsmith_rest.evaluation.running.evaluate import evaluate
 from langsmith_rest.recording.files import ResultFile
 
 SERVERS = {
+    "v1 only": {"v2_reads": 404},
+    "July 2027": {"works_on": date(2027, 7, 2)},
     "February 2027": {"works_on": date(2027, 2, 1)},
     "April 2027": {"works_on": date(2027, 4, 2)},
-    "July 2027": {"works_on": date(2027, 7, 2)},
-    "v1 only": {"v2_reads": 404},
 }
 AGENT = """
 def run(inputs):
@@ -39,7 +39,10 @@ def polite(outputs):
 """
 
 
-@pytest.fixture(params=SERVERS.values(), ids=SERVERS)
+EXTREMES, BETWEEN = list(SERVERS.values())[:2], list(SERVERS.values())[2:]
+
+
+@pytest.fixture(params=[*EXTREMES, *(pytest.param(one, marks=pytest.mark.slow) for one in BETWEEN)], ids=SERVERS)
 def api(request, nothing_set, monkeypatch, tmp_path):
     """A connection to a server that lacks some of the API, which commands use too."""
     with localsmith.serve(tmp_path / "generations.db", **request.param) as server:

@@ -106,7 +106,9 @@ def test_store_of_another_user_is_not_used(monkeypatch):
 # ---------------------------------------------------------------- from Python
 
 
-@pytest.mark.parametrize("way", ["argument", ".env", pytest.param("environment", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "way", ["argument", *(pytest.param(way, marks=pytest.mark.slow) for way in (".env", "environment"))]
+)
 def test_python_records_in_the_local_store(way):
     """Without a second terminal; what was recorded is there when the process has ended."""
     if way == ".env":
@@ -151,6 +153,7 @@ def test_command_line_takes_the_endpoint_local(record, monkeypatch):
 # ---------------------------------------------------------------- with `view`
 
 
+@pytest.mark.slow
 def test_running_view_serves_commands_and_python(record):
     """Links lead to its pages at once."""
     record()
@@ -191,6 +194,7 @@ def test_links_do_not_lead_to_another_store(record):
     assert page.status_code == 200 and "Lima" in page.text
 
 
+@pytest.mark.slow
 def test_view_says_which_store_it_serves_and_how_it_was_typed(capsys):
     """A link to another store explains itself, a second view of the same store shows the first."""
     with view("--port", "0") as url:

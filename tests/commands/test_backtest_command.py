@@ -85,6 +85,7 @@ def verdicts(out):
 # The demo
 
 
+@pytest.mark.slow
 def test_the_demo_shows_a_trade_off_and_changes_nothing_the_second_time(command, store):
     """Grounded tweets without emojis against lively ones that claim more than was found, and are too long; no key, no
     address, a link at the end."""
@@ -201,6 +202,7 @@ def test_evaluators_that_are_new_score_what_is_known(command, mine):
     assert (verdicts(out)["run", "polite"], verdicts(out)["run", "short"]) == ("better", "worse")
 
 
+@pytest.mark.slow
 def test_answers_are_judged_pairwise_on_request(command, mine):
     Path("prefer.py").write_text(
         "def shorter(outputs):\n    return [len(o['a']) == min(len(o['a']) for o in outputs) for o in outputs]\n"
@@ -284,6 +286,7 @@ def test_a_file_alone_is_only_loaded(command, mine, store):
         assert out.strip().endswith(f"/projects/p/{calls.find_project(api, 'prod')['id']}")
 
 
+@pytest.mark.slow
 def test_runs_of_last_year_keep_their_times_here_and_are_moved_elsewhere(command, mine, server, monkeypatch):
     """The local store takes them; a server with LangSmith's limit has them moved, which is said."""
     times = {"start_time": "2025-03-01T10:00", "end_time": "2025-03-01T10:01"}

@@ -93,6 +93,7 @@ def test_a_limit_bounds_the_calls(run, judged, endpoint, server, chat):
     assert run("judge-worker", "--once")[1] == "polite  4 runs scored\n" and len(chat.requests) == 6
 
 
+@pytest.mark.slow
 def test_workers_at_once_give_no_score_twice(judged, endpoint, server, chat):
     """Each score has one id, whoever gives it."""
     judged("new", *[f"answer {n}" for n in range(12)])

@@ -92,6 +92,7 @@ def test_latest_is_the_experiment_that_started_last(store, capsys):
     assert "No experiment 'latest~7': this dataset has 3 experiments." in said
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_called_latest_goes_first(store, capsys):
     """A name is a name, before it is a place."""
     write({"inputs": {"q": "Chile?"}, "outputs": {"a": "Lima"}, "start_time": "2026-11-01T10:00:00Z"}, "old")

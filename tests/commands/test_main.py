@@ -155,7 +155,7 @@ def test_json_of_an_outage_holds_what_is_recorded(run, unreachable):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is full")
-@pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.parametrize("flags", [[], pytest.param(["--json"], marks=pytest.mark.slow)])
 def test_output_that_cannot_be_written_is_no_misuse(server, endpoint, flags):
     """The results are recorded by then; only the words got lost."""
     with open("/dev/full", "wb") as full:
@@ -174,6 +174,7 @@ def test_output_that_cannot_be_written_is_no_misuse(server, endpoint, flags):
     assert [one["run_count"] for one in endpoint("/sessions", include_stats="true")] == [1]
 
 
+@pytest.mark.slow
 def test_reader_that_has_seen_enough_gets_no_traceback(server):
     """As in `main.py ... | head -1`."""
     write("a.jsonl", OK)
@@ -186,6 +187,7 @@ def test_reader_that_has_seen_enough_gets_no_traceback(server):
     assert process.returncode == 0 and err == "a.jsonl: 1 result recorded, 1 new example.\n"
 
 
+@pytest.mark.slow
 def test_terminal_without_unicode_shows_names_escaped(server):
     """After recording is no time to fail."""
     write("a.jsonl", OK)
@@ -196,6 +198,7 @@ def test_terminal_without_unicode_shows_names_escaped(server):
     assert process.returncode == 0 and rb"experiment  \xe9\U0001f600" in out
 
 
+@pytest.mark.slow
 def test_failed_gate_counts_although_its_reader_has_seen_enough(run, server, endpoint):
     """As in `compare ... | head -1`: the exit code is that of the gate."""
     run("record", write("a.jsonl", {**OK, "feedback": {"ok": 1}}), "--experiment", "a")

@@ -58,6 +58,7 @@ def test_a_file_of_another_harness_is_recorded_once(capsys, path, experiments, r
     assert said.count("Nothing new") == experiments
 
 
+@pytest.mark.slow
 def test_models_share_examples_and_a_link(capsys):
     """Experiments of one file are side by side; a dataset of its own per task has a link of its own."""
     out, _ = record(capsys, DATA / "promptfoo" / "out.json", "--dataset", "mine")

@@ -102,6 +102,7 @@ def test_experiment_that_holds_other_runs_says_so(run, endpoint):
     assert "The experiment 'nightly' holds 1 other run besides these results" in back
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("script"), reason="script(1) gives a command a terminal")
 def test_on_a_terminal_a_line_shows_the_progress(server):
     """It is erased at the end; the link is last."""

@@ -16,6 +16,7 @@ from langsmith_rest.commands import main
 pytestmark = pytest.mark.usefixtures("nothing_set")
 
 
+@pytest.mark.slow
 def test_view_serves_the_store_until_interrupted(run):
     """It prints the address first, for people and scripts."""
     link = run()[1].splitlines()[-1]

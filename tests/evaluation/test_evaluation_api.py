@@ -30,7 +30,7 @@ RESULTS = [
 EVERYTHING = (*runs_api.NUMBERS, "INPUTS", "OUTPUTS", "METADATA", "RUN_TYPE", "TRACE_ID", "EXTRA")
 
 
-@pytest.fixture(params=["v2", "v1"])
+@pytest.fixture(params=["v2", pytest.param("v1", marks=pytest.mark.slow)])
 def api(request, tmp_path):
     with localsmith.serve(tmp_path / "lab.db", v2_reads=200 if request.param == "v2" else 404) as server:
         yield connection.connect(server.url)

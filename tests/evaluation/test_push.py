@@ -105,6 +105,7 @@ def test_an_experiment_is_the_same_in_another_store(source, target):
     assert pushed.runs_recorded == 5 and pushed.rejected == []
 
 
+@pytest.mark.slow
 def test_pushing_again_changes_nothing(source, target):
     """Neither a run nor a score is doubled; what is new since then is sent."""
     session = recorded(source)
@@ -166,6 +167,7 @@ def run(capsys, *argv, code=0):
     return capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_the_command_pushes_from_the_local_store(server, capsys):
     """By name or as `latest`; the links lead to the other store."""
     run(capsys, "record", str(FIXTURES / "before.jsonl"), "--dataset", "d", "--experiment", "before")

@@ -133,6 +133,7 @@ def test_store_that_became_read_only_says_so_at_once(server):
     assert api.query(session) == []
 
 
+@pytest.mark.slow
 def test_two_servers_share_a_file(tmp_path):
     """Both write at once, both read everything."""
     path = tmp_path / "shared.db"

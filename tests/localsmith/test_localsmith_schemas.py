@@ -132,6 +132,7 @@ def test_equal_numbers_are_equal_wherever_they_stand():
         assert (not list(Look(None).problems(value, {"enum": [choice]}, "value"))) == fits
 
 
+@pytest.mark.slow
 def test_schemas_that_refer_to_themselves_end():
     """Twice at every step, and through nothing but references."""
     for schema in ({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}, {"$ref": "#"}, {"allOf": [{"$ref": "#/allOf/0"}]}):

@@ -194,7 +194,11 @@ def test_token_stays_and_is_no_file_of_others(tmp_path):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGHUP))]
 )
-@pytest.mark.parametrize("program", ["-m localsmith --db .localsmith/localsmith.db", "{main} view"], ids=["m", "view"])
+@pytest.mark.parametrize(
+    "program",
+    ["-m localsmith --db .localsmith/localsmith.db", pytest.param("{main} view", marks=pytest.mark.slow)],
+    ids=["m", "view"],
+)
 def test_signals_to_end_close_the_store(tmp_path, nothing_set, number, program):
     """Ctrl-C, TERM and HUP alike: exit code 0, everything answered, and nothing left beside the database."""
     command = [sys.executable, *program.format(main=MAIN).split(), "--port", "0"]

@@ -313,6 +313,7 @@ def test_requests_that_wait_when_it_closes_are_dropped_without_a_word(server, ca
     assert not [record for record in caplog.records if record.name.startswith("waitress")]
 
 
+@pytest.mark.slow
 def test_module_prints_its_url_and_names_a_taken_port(tmp_path, server):
     """`python -m localsmith` on a taken port says which port and what to do."""
     command = [sys.executable, "-m", "localsmith", "--db", str(tmp_path / "other.db"), "--port", str(server.port)]

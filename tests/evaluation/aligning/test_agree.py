@@ -50,6 +50,7 @@ def test_kappa_knows_its_limits():
     assert kappa(large, power=2) == pytest.approx(kappa(thirds, power=2))
 
 
+@pytest.mark.slow
 def test_measurements_take_no_longer_than_scales():
     """No table of thousands of numbers is made, and none compared with each other; kappa is that of chance."""
     pairs = [(float(n), float(-n)) for n in range(1, 200_000)]
@@ -165,6 +166,7 @@ def review(api, queue, run_ids):
             connection.send(api, "POST", f"{path}/items/{item['id']}/status", json={"status": "completed"})
 
 
+@pytest.mark.slow
 def test_labels_of_a_queue_say_how_they_were_drawn(labelled, api, run):
     """`agree` and `compare` tell it, the page of the comparison and that of the agreement as well."""
     results = [{"inputs": {"q": i}, "outputs": {}, "feedback": {"correct": 1, "human_correct": 1}} for i in range(16)]
@@ -240,6 +242,7 @@ def test_a_judge_that_tells_nothing_has_no_weight():
     assert corrected([1.0] * 10, labelled[:4]) is None
 
 
+@pytest.mark.slow
 def test_compare_corrects_a_judge_by_labels(api, run):
     """--human puts corrected means and difference beside the judge's; JSON and page have the same."""
     chance = random.Random(2)

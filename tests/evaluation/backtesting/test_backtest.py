@@ -161,6 +161,7 @@ def test_a_filter_and_a_time_narrow_the_choice(api, load):
     assert count(since=datetime.now(UTC)) == 0
 
 
+@pytest.mark.slow
 def test_a_sample_is_the_same_every_time_and_changes_little_when_runs_are_added(api, load):
     """Which runs are drawn follows from the seed; new runs take places, but no old run comes in for another."""
     load([production_run(n) for n in range(40)])
@@ -211,7 +212,7 @@ def test_run_queries_keep_to_the_rate_limit(monkeypatch):
 # Converting
 
 
-@pytest.mark.parametrize("v2_reads", [200, 404], ids=["v2", "v1"])
+@pytest.mark.parametrize("v2_reads", [200, pytest.param(404, marks=pytest.mark.slow)], ids=["v2", "v1"])
 def test_runs_become_examples_and_a_baseline(tmp_path, load, convert, v2_reads):
     """Each example knows its run and each run its original; latency, tokens, cost and times are kept."""
     with localsmith.serve(tmp_path / "v.db", v2_reads=v2_reads) as server:
@@ -271,7 +272,7 @@ def test_outputs_become_the_reference_on_request(api, load, convert):
     assert [run.get("error") for run in baseline(api)] == [None, "cut off"]
 
 
-@pytest.mark.parametrize("v2_reads", [200, 404], ids=["v2", "v1"])
+@pytest.mark.parametrize("v2_reads", [200, pytest.param(404, marks=pytest.mark.slow)], ids=["v2", "v1"])
 def test_steps_are_copied_on_request(tmp_path, load, convert, v2_reads):
     """The same tree under new ids, each run with the id of its original; tokens are counted once."""
     with localsmith.serve(tmp_path / "v.db", v2_reads=v2_reads) as server:
@@ -334,6 +335,7 @@ def test_failed_and_empty_answers_are_copied_as_they_are(api, load, convert):
 # Doing it again
 
 
+@pytest.mark.slow
 def test_doing_it_again_changes_nothing(api, load, convert):
     """Not one example, run or feedback more or less, and none that differs."""
     load([{**with_steps(n), "feedback": {"liked": n % 2}} for n in range(30)])
@@ -347,6 +349,7 @@ def test_doing_it_again_changes_nothing(api, load, convert):
     assert (again.runs_recorded, again.runs_existing, again.examples_created, again.feedback) == (0, 30, 0, 0)
 
 
+@pytest.mark.slow
 def test_new_production_runs_only_add(api, load, convert):
     """What was there stays as it was, id by id."""
     load([with_steps(n) for n in range(20)])
@@ -361,6 +364,7 @@ def test_new_production_runs_only_add(api, load, convert):
     assert after[:20] == before and len(after) == 25
 
 
+@pytest.mark.slow
 def test_a_baseline_of_last_week_can_be_added_to(api, load, convert):
     """Its start is too long ago to move runs there, so they go where LangSmith takes them; again adds nothing."""
     load([production_run(n) for n in range(3)])
@@ -448,6 +452,7 @@ def test_what_cannot_be_copied_is_named_and_the_rest_is_copied(server, load, con
 # Masking
 
 
+@pytest.mark.slow
 def test_masked_texts_are_all_that_is_sent(server, api, load, convert):
     """Inputs, outputs, errors, metadata, tags, names of fields, steps and comments: no text leaves unmasked."""
     step = {"inputs": {"to": "ann@x.org"}, "outputs": {}, "error": "no ann@x.org", "metadata": {"who": "ann@x.org"}}
@@ -505,6 +510,7 @@ def test_a_mask_that_fails_lets_nothing_out(server, api, load, convert, mask, me
     assert rest.find_dataset(api, "questions") is None and rest.find_session(api, name="questions-baseline") is None
 
 
+@pytest.mark.slow
 def test_a_mask_that_fails_later_leaves_out_that_run_and_names_it(api, load, convert):
     """The others are copied; a repetition with a better mask copies the rest."""
     project, *_ = load([production_run(n, inputs={"q": f"question {n}"}) for n in range(3)])

@@ -127,6 +127,7 @@ def test_many_metrics_share_one_level(api):
     assert (among_ten.p, among_ten.verdict) == (0.15625, "too few pairs")
 
 
+@pytest.mark.slow
 def test_the_same_numbers_come_from_a_server_without_v2_reads(tmp_path):
     """The older API gives the same comparison, score by score."""
     found = []

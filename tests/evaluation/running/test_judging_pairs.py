@@ -38,6 +38,7 @@ def test_two_experiments_are_judged_side_by_side(api, run, pair):
     assert {item["comment"] for item in a + b} == {"c"}
 
 
+@pytest.mark.slow
 def test_judging_the_same_again_changes_nothing(api, run, pair):
     """One comparison of that name, its feedback created once, corrected when the judge changes its mind."""
     first = run(pair, [prefer_first], None)
@@ -52,6 +53,7 @@ def test_judging_the_same_again_changes_nothing(api, run, pair):
     assert run(pair, [prefer_second], None).feedback == {"updated": 12}
 
 
+@pytest.mark.slow
 def test_the_order_is_random_by_seed_and_scores_follow_the_runs(api, run, pair):
     """A judge that likes the first answer splits its votes; the order is kept with the feedback."""
     means = []
@@ -83,6 +85,7 @@ def test_a_failing_pairwise_evaluator_is_recorded(api, run, pair):
     assert run(pair, [works], None).feedback == {"created": 12, "deleted": 12}
 
 
+@pytest.mark.slow
 def test_pairs_that_cannot_be(run, pair):
     """Different experiments of one dataset, and an evaluator."""
     run(experiment_name="c", dataset_name="others")

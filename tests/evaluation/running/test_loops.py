@@ -26,6 +26,7 @@ class Client:
         return answer
 
 
+@pytest.mark.slow
 def test_a_client_of_the_module_works_in_several_evaluations(api, run):
     """Its connections belong to one loop, which has to be there for the next call."""
     client = Client()

@@ -55,6 +55,7 @@ def test_failed_runs_are_retried_on_request(api, run):
     assert [len(example["runs"]) for example in counting] == [1] * 6  # what `compare` sees
 
 
+@pytest.mark.slow
 def test_two_at_once_say_that_they_ran_the_same(run):
     """Neither sees the other's runs when it plans its own; whoever ends last says so, and so does the next call."""
     both_plan = threading.Barrier(2)
@@ -71,6 +72,7 @@ def test_two_at_once_say_that_they_ran_the_same(run):
     assert run(target).doubled == 6
 
 
+@pytest.mark.slow
 def test_more_repetitions_asked_for_before_are_no_doubles(run):
     """The experiment says how many it was begun with."""
     assert run(num_repetitions=2).doubled == 0
@@ -78,6 +80,7 @@ def test_more_repetitions_asked_for_before_are_no_doubles(run):
     assert run(square, experiment_name="other", metadata={"num_repetitions": "two"}).doubled == 0
 
 
+@pytest.mark.slow
 def test_another_version_of_the_target_is_noticed(api, run, tmp_path):
     """Its file, or its name, is another than when the experiment was begun."""
     file = tmp_path / "versions_of_it.py"
@@ -256,6 +259,7 @@ def called(process, times):
             return
 
 
+@pytest.mark.slow
 def test_ctrl_c_records_what_is_finished_and_says_how_to_go_on(api, slow):
     """No run is lost, no run is done twice."""
     process = slow()

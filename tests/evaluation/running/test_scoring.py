@@ -72,6 +72,7 @@ def test_recorded_steps_are_seen_by_evaluators(api):
     assert feedback_of(api, found, key="seen")[0]["comment"] == "inner, 2.0"
 
 
+@pytest.mark.slow
 def test_servers_without_v2_are_read_by_v1(tmp_path):
     """Going on, scoring, steps and pairs work on both generations of the API."""
     with localsmith.serve(tmp_path / "old.db", v2_reads=404) as server:

@@ -72,6 +72,7 @@ def test_example_is_changed_and_deleted(client, dataset):
     assert first.id not in [example.id for example in client.list_examples(dataset_id=dataset.id)]
 
 
+@pytest.mark.slow
 def test_evaluate_with_repetitions_and_summary(client, dataset):
     """Runs, scores, summary score and statistics of an experiment are all there."""
     results = client.evaluate(
@@ -121,6 +122,7 @@ def test_failing_target_and_evaluator_are_recorded(client, dataset):
     assert [mark.score for mark in marks] == [None] * 3
 
 
+@pytest.mark.slow
 def test_pairwise_evaluation_scores_both_runs(client, dataset):
     """evaluate((a, b)) scores each run of each example, in a comparison and not among the metrics."""
     names = []

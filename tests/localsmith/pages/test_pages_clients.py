@@ -169,7 +169,7 @@ def scores(chance, shift):
     return {key: score for key, score in found.items() if chance.random() < 0.95}
 
 
-@pytest.mark.parametrize("size", [1, 5, 12, pytest.param(120, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [1, 12, *(pytest.param(size, marks=pytest.mark.slow) for size in (5, 120))])
 def test_comparison_says_what_the_command_line_says(api, get, size):
     """For each metric of each candidate: the same word, the same counts, the same p."""
     chance = random.Random(size)
@@ -192,7 +192,7 @@ def test_comparison_says_what_the_command_line_says(api, get, size):
                 assert said_of(metric) in line[1], (candidate.name, metric)
 
 
-@pytest.mark.parametrize("word", ["better", "no difference shown"])
+@pytest.mark.parametrize("word", ["better", pytest.param("no difference shown", marks=pytest.mark.slow)])
 def test_no_verdict_at_the_border_hangs_on_chance(api, get, word):
     """Of sixty scores whose p is next to 5 %, on either side, page and command line say the same: p as well."""
     chance = random.Random(3)
@@ -247,7 +247,9 @@ def test_the_link_says_of_which_scores_less_is_better(api, get):
 # ---------------------------------------------------------------- order and percentiles
 
 
-@pytest.mark.parametrize("longer", [0, 5], ids=["same start", "later ones start earlier"])
+@pytest.mark.parametrize(
+    "longer", [0, pytest.param(5, marks=pytest.mark.slow)], ids=["same start", "later ones start earlier"]
+)
 def test_experiments_keep_the_order_of_their_making(api, get, longer):
     """Old results recorded one after the other start in the same second, or the earlier the longer they took: the
     last made is the newest all the same, and the first the baseline."""
@@ -297,7 +299,9 @@ def verdicts_on(page):
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"metrics": ["correct"]}, {"cluster": "document"}], ids=["all", "one", "clusters"]
+    "asked",
+    [{}, *(pytest.param(one, marks=pytest.mark.slow) for one in ({"metrics": ["correct"]}, {"cluster": "document"}))],
+    ids=["all", "one", "clusters"],
 )
 def test_the_linked_page_says_what_the_command_says(api, get, asked):
     """Word, p, adjusted p and interval, for all metrics, for one that was picked, and by cluster."""

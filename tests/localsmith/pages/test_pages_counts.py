@@ -329,6 +329,7 @@ def test_compact_columns_can_be_chosen(client, seed):
     assert re.findall(r'data-label="topic">([^<]*)<', page(client, unescape(turned)))[0] == "time"
 
 
+@pytest.mark.slow
 def test_long_pages_are_sent_compressed(client, seed):
     """A browser gets a page with hundreds of rows at a fraction of its size."""
     path = f"/o/{TENANT}/{measured(seed, 6)}"

@@ -141,6 +141,7 @@ def test_another_question_makes_other_pairs(app):
     assert refused.status_code == 400 and "A feedback key has at most 180 characters." in refused.text
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_pair_takes_two_keys(browser, tmp_path):
     """By keyboard alone, from the page of the comparison: a digit and Enter for each pair, s to skip, u to undo."""

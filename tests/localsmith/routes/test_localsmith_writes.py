@@ -335,6 +335,7 @@ def store(tmp_path_factory):
     store.close()
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(FIELDS, JSON, max_size=4), usage=USAGE)
 def test_any_run_is_stored_or_refused(store, changes, usage):

@@ -98,7 +98,7 @@ def told(api, session):
     return {**found, "total_cost": float(found["total_cost"]), **found["feedback_stats"]}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 def test_statistics_are_those_of_a_naive_computation_in_any_order(tmp_path, seed):
     """Runs before and after their parents, updates and feedback before their runs, some twice, over two servers."""
     chance = random.Random(seed)
@@ -119,7 +119,7 @@ def test_statistics_are_those_of_a_naive_computation_in_any_order(tmp_path, seed
             assert apis[0].get(f"/runs/{trace[0]['id']}")["total_tokens"] == below
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_statistics_follow_changes_and_deletes_of_feedback(server, seed):
     chance, api = random.Random(seed), Api(server.url)
     dataset = api.dataset()
