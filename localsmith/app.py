@@ -166,6 +166,7 @@ ROUTES: list[Route] = [
     Route("POST", "/api/v2/datasets/<dataset_id>/experiment-runs", reads_v2.list_examples, "problem", reads="v2"),
     Route("POST", "/api/v2/traces/query", threads.query_traces, "problem", reads="v2"),
     Route("POST", "/api/v2/threads/query", threads.query_threads, "problem", reads="v2"),
+    Route("GET", "/api/v2/threads/<thread_id>/traces", threads.list_thread_traces, "problem", reads="v2"),
     Route("GET", "/api/v2/datasets", lists_v2.list_datasets, "problem", reads="v2"),
     Route("GET", "/api/v2/runs/rules", lists_v2.list_rules, "problem", reads="v2"),
     Route("GET", "/api/v2/sessions", sessions_v2.list_sessions, "problem", reads="v2"),

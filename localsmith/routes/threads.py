@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from localsmith.fields import Fields, check, check_choice
-from localsmith.lists import Where
+from localsmith.lists import Where, integer
 from localsmith.routes.feedback import feedback_stats
 from localsmith.routes.reads_v2 import DAY, check_selects, check_span, page_size
 from localsmith.routes.sessions import find_session
@@ -46,8 +46,7 @@ def get_thread(call: Call) -> dict[str, Any]:
     kinds = query.getlist("select") or ["all_messages"]
     for kind in kinds:
         check_choice(kind, list(KINDS), ["query", "select"])
-    where = run_conditions({"session": [session_id], "is_root": True})
-    where.add(f"{THREAD} = ?", call.ids["thread_id"])
+    where = _turns(session_id, call.ids["thread_id"])
     with call.store.read() as db:
         find_session(db, session_id)
         roots = db.execute(f"{SELECT} {where} ORDER BY runs.start_time, runs.seq", where.params).fetchall()
@@ -165,6 +164,43 @@ def query_threads(call: Call) -> dict[str, Any]:
         items = [_thread(db, where, row["thread"]) for row in found[:limit]]
     place = [offset + limit] if len(found) > limit else None
     return {"items": items, "next_cursor": write_cursor(place, body)}
+
+
+OF_A_TURN = {"THREAD_ID", "TURN_NUMBER", "LATENCY", "OP"}  # what traces of a thread have beyond the fields of a run
+
+
+def list_thread_traces(call: Call) -> dict[str, Any]:
+    """One page of the traces of a thread, in the order of its turns."""
+    query = {**call.request.args.to_dict(), "selects": call.request.args.getlist("selects")}
+    if not query.get("project_id"):
+        raise ApiError(400, "project_id is required")
+    project_id = as_uuid(query["project_id"], ["query", "project_id"])
+    limit = integer(call.request.args, "page_size", 20, 1, 100)
+    named = set(query["selects"])
+    selects = check_selects(sorted(named - OF_A_TURN)) | {"TRACE_ID"}
+    filters = {name: query.get(name) for name in ("filter", "trace_filter", "tree_filter")}
+    with call.store.read() as db:
+        find_session(db, project_id)
+        where = _turns(project_id, call.ids["thread_id"])
+        sql = f"SELECT runs.id FROM runs JOIN run_bodies ON run_bodies.seq = runs.seq {where} ORDER BY runs.start_time"
+        numbers = {row["id"]: n for n, row in enumerate(db.execute(f"{sql}, runs.trace_id", where.params), 1)}
+        where = _turns(project_id, call.ids["thread_id"], **filters)
+        rows, place = page_of_runs(db, where, limit, order="asc", after=read_cursor(query, 2))
+        items = v2_runs(db, call, rows, selects)
+    for row, item in zip(rows, items, strict=True):
+        turn = {
+            "THREAD_ID": call.ids["thread_id"],
+            "TURN_NUMBER": numbers[row["id"]],
+            "LATENCY": seconds(row["latency"]),
+        }
+        item |= {name.lower(): value for name, value in turn.items() if name in named}
+    return {"items": items, "next_cursor": write_cursor(place, query)}
+
+
+def _turns(project_id: str, thread_id: str, **filters: Any) -> Where:
+    where = run_conditions({"session": [project_id], "is_root": True, **filters})
+    where.add(f"{THREAD} = ?", thread_id)
+    return where
 
 
 def _thread(db: sqlite3.Connection, where: Where, thread: str) -> dict[str, Any]:

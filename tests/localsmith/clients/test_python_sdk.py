@@ -306,12 +306,21 @@ def test_threads_and_traces_of_the_sdk(client):
     api = client._get_langsmith_api_sync()
     threads = list(api.threads.query(project_id=project))
     traces = list(api.traces.query(project_id=project, selects=["NAME", "TOTAL_TOKENS", "INPUTS"]))
+    fields = ["TURN_NUMBER", "LATENCY", "THREAD_ID", "OUTPUTS_PREVIEW"]
+    turns = list(api.threads.list_traces("t 1", project_id=project, page_size=1, selects=fields))
+    filtered = list(api.threads.list_traces("t 1", project_id=project, filter='search("quito")', selects=fields))
 
     messages = [json.loads(text) for text in thread["previews"]["all_messages"].split("\n\n")]
     assert [message["content"] for message in messages] == ["lima", "LIMA", "quito", "QUITO"]
     assert [(item.thread_id, item.count, item.num_errored_turns) for item in threads] == [("t 1", 2, 0)]
     assert [item.root_run.inputs["messages"][0]["content"] for item in traces] == ["quito", "lima"]
     assert traces[0].trace_aggregates.total_tokens == 0
+    assert [(turn.thread_id, turn.turn_number, turn.latency >= 0) for turn in turns] == [
+        ("t 1", 1, True),
+        ("t 1", 2, True),
+    ]
+    assert "LIMA" in turns[0].outputs_preview and turns[0].trace_id == threads[0].first_trace_id
+    assert [turn.turn_number for turn in filtered] == [2]
 
 
 def test_unknown_calls_say_where_to_look(client):
