@@ -104,18 +104,18 @@ def long_trace(seed, session, example=None, steps=256, failing=180):
 
 
 def four_models(seed):
-    """Four models on eight examples with long answers; the fourth does worse than the first on all but two of them."""
+    """Four models on ten examples with long answers; the fourth does worse than the first on six of them."""
     dataset = seed.dataset("four models")
-    examples = seed.examples(dataset, [({"question": f"question {n}"}, {"answer": n}) for n in range(8)])
-    falls = {"model 1": [0] * 8, "model 2": [0.1] * 8, "model 3": [-0.1] * 8}
-    falls["model 4"] = [0.3, -0.1, 0.8, 0.5, 0, 0.6, 0.2, 0.7]
+    examples = seed.examples(dataset, [({"question": f"question {n}"}, {"answer": n}) for n in range(10)])
+    falls = {"model 1": [0] * 10, "model 2": [0.1] * 10, "model 3": [-0.1] * 10}
+    falls["model 4"] = [0.3, -0.1, 0.8, 0.5, 0, 0.6, 0.2, 0.7, 0, 0]
     sessions = [seed.session(name, dataset) for name in falls]
     for session, name in zip(sessions, falls, strict=True):
         for n, example in enumerate(examples):
             answer = f"Answer of {name} to {n}. " + "It is long. " * 100 + "The end."
             score = {"key": "close", "score": 0.9 - falls[name][n]}
             seed.run(session, example, outputs={"answer": answer}, feedback=[score])
-    return {"four models": dataset}
+    return {"four models": dataset, "model 2": sessions[1]}
 
 
 CHAT = {

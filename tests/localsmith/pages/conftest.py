@@ -55,7 +55,7 @@ def site(tmp_path_factory):
     app = localsmith.create_app(path, score_decimals=None)  # pages show whatever is stored
     seed = Seed(app.test_client())
     made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed) | fine(seed) | reviewed(seed)
-    made |= four_models(seed) | scored(seed)
+    made |= four_models(seed) | scored(seed) | empty(seed)
     app.extensions["localsmith"].store.close()
     with localsmith.serve(path) as server:
         yield server.url, made
@@ -124,6 +124,11 @@ def scored(seed):
     return {"scored": dataset, "scored session": session, "scored run": run, "scored example": examples[0]}
 
 
+def empty(seed):
+    """A dataset and a project without anything in them."""
+    return {"empty": seed.dataset("empty"), "empty project": seed.session("empty project")}
+
+
 def fine(seed):
     """A dataset whose charts have scales of many digits."""
     dataset = seed.dataset("fine")
@@ -170,6 +175,11 @@ def wide(seed):
     return {"wide": dataset, "wide sessions": sessions}
 
 
+def is_expected(message):
+    """The browser itself notes that a page is not there, even if the test asks for just that."""
+    return "404" in message.text and message.location["url"].endswith("/nowhere")
+
+
 @pytest.fixture(scope="module")
 def tabs(browser, site):
     """One tab for each way of looking, opened when first wanted: starting one takes longer than a page."""
@@ -180,7 +190,7 @@ def tabs(browser, site):
             context = browser.new_context(color_scheme=scheme, java_script_enabled=scripts)
             page = found[scheme, scripts] = context.new_page()
             page.complaints = []
-            page.on("console", lambda message: page.complaints.append(message.text))
+            page.on("console", lambda message: is_expected(message) or page.complaints.append(message.text))
             page.on("pageerror", lambda error: page.complaints.append(str(error)))
             page.on("request", lambda r: r.url.startswith(site[0]) or page.complaints.append(f"asked for {r.url}"))
         return found[scheme, scripts]

@@ -44,6 +44,12 @@ def paths(made):
         "scored example": f"datasets/{made['scored']}/e/{made['scored example']}",
         "scored project": f"projects/p/{made['scored session']}",
         "scored run": f"projects/p/{made['scored session']}/r/{made['scored run']['id']}",
+        "long trace": f"projects/p/{made['agent']}/r/{made['failing']['id']}",
+        "not found": "nowhere",
+        "empty dataset": f"datasets/{made['empty']}",
+        "empty project": f"projects/p/{made['empty project']}",
+        "nothing to compare": f"datasets/{made['empty']}/compare?selectedSessions={made['first']}",
+        "no agreement": f"projects/p/{made['empty project']}/agreement",
         "bad dataset": f"datasets/{made['bad']}",
         "bad examples": f"datasets/{made['bad']}?tab=examples&q=%3Cscript%3E",
         "bad example": f"datasets/{made['bad']}/e/{made['bad example']}",
@@ -56,7 +62,8 @@ def paths(made):
 
 
 KINDS = list(paths({key: "" for key in ("dataset first second third agents agent project pairs sides").split()} | {
-    "comparative": "", "queue": "", "wide": "", "wide sessions": [""],
+    "comparative": "", "queue": "", "empty": "", "empty project": "", "failing": {"id": ""},
+    "wide": "", "wide sessions": [""],
     "bad": "", "bad session": "", "bad example": "", "examples": [""], "step": {"id": ""},
     "bad run": {"id": ""}, "scored": "", "scored session": "", "scored example": "", "scored run": {"id": ""},
 }))  # fmt: skip

@@ -173,20 +173,25 @@ def test_the_five_worst_regressions_of_two_of_four_models_take_four_actions_and_
 
 
 @pytest.mark.slow
-def test_a_score_and_a_comment_take_four_keys(open_page, site):
-    """On each row: the score, c, the text, Enter, and j to the next."""
+def test_a_score_and_a_comment_on_ten_rows_take_four_keys_each(open_page, site):
+    """On each row: j, the score, c, the text, and Enter."""
     made = site[1]
-    page = open_page(f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}")
+    page = open_page(f"datasets/{made['four models']}/compare?selectedSessions={made['model 2']}")
     page.evaluate("sessionStorage.setItem('metric', 'by keys')")
+    keys = 0
 
-    page.keyboard.press("j")
-    for n in range(4):
-        page.keyboard.press("1")
-        page.locator(".status-line", has_text="by keys 1 saved").wait_for()
-        page.keyboard.press("c")
+    def press(key, answer):
+        nonlocal keys
+        keys += 1
+        page.keyboard.press(key)
+        page.locator(answer).wait_for()
+
+    for n in range(1, 11):
+        press("j", f"tr.current .open:text-is('#{n}')")
+        press(str(n % 2), f".status-line:text('by keys {n % 2} saved for #{n},')")
+        press("c", ".status-line input:focus")
         page.keyboard.type(f"text {n}")
-        page.keyboard.press("Enter")
-        page.locator(".status-line", has_text="comment saved").wait_for()
-        page.keyboard.press("j")
+        press("Enter", f".status-line:text('comment saved for #{n},')")
 
-    assert page.locator("#rows .chip[data-key='by keys']").count() == 4
+    assert page.locator("#rows .chip[data-key='by keys']").count() == 10
+    assert keys == 40
