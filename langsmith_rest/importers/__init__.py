@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from langsmith_rest.importers.parts import Experiment, Found
 
-FORMATS = ("promptfoo", "inspect", "lm_eval", "openai_evals", "deepeval", "pydantic_evals", "junit")
+FORMATS = ("promptfoo", "inspect", "lm_eval", "openai_evals", "oaieval", "deepeval", "pydantic_evals", "junit")
 UNREADABLE = (UnicodeDecodeError, json.JSONDecodeError, zipfile.BadZipFile)
 HEAD = 1 << 18  # bytes; enough for the first object of most files
 OURS = {"inputs", "input"}  # fields of results, which no other format has at its top

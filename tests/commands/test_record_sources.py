@@ -37,6 +37,7 @@ def recorded(capsys, *argv):
         ("lm_eval", 4, 40, 0),
         ("openai_evals/output_items_page.json", 1, 12, 1),
         ("openai_evals/rows_item_sample.jsonl", 1, 12, 0),
+        ("oaieval/record.jsonl", 1, 8, 0),
         ("deepeval/test_run_20261129_130032.json", 1, 10, 0),
         ("pydantic_evals/report.json", 1, 8, 1),
         ("junit/pytest.xml", 1, 10, 1),

@@ -59,6 +59,7 @@ FILES = {
         "openai_evals/output_items.jsonl",
         "openai_evals/output_items_page.json",
     ],
+    "oaieval": ["oaieval/record.jsonl"],
     "deepeval": ["deepeval/test_run_20261129_130032.json"],
     "pydantic_evals": ["pydantic_evals/report.json", "pydantic_evals/report_compact.json"],
     "junit": ["junit/pytest.xml", "junit/pytest_xunit1.xml", "junit/promptfoo.xml"],
@@ -377,6 +378,47 @@ def test_a_reference_can_be_named():
         read("openai_evals/rows_item_sample.jsonl", reference="label")
     with pytest.raises(ValueError, match="Inspect has references of its own"):
         read("inspect/log.json", reference="label")
+
+
+# ---------------------------------------------------------------- openai/evals
+
+
+def test_the_events_of_a_sample_are_one_result():
+    """Its calls of a model are the answer, its match is the score and the reference; the report stands aside."""
+    numbers = expected("oaieval")
+
+    found = read("oaieval/record.jsonl")
+
+    results = results_of(found)
+    assert (len(results), examples(results)) == (numbers["results_by_sample_id"], numbers["distinct_examples"])
+    assert (errors(results), tokens(results)) == (numbers["errors"], numbers["tokens_total"])
+    assert metrics(results) == numbers["metrics"]
+    assert results[0]["inputs"]["messages"][-1]["content"] == "What is the capital of Norway?"
+    assert (results[0]["outputs"], results[0]["reference_outputs"]) == ({"output": "Oslo"}, {"expected": "Oslo"})
+    assert found.experiments[0].name == "canned" and found.experiments[0].dataset == "capitals"
+    assert found.experiments[0].metadata["final_report"]["accuracy"] == 0.5
+
+
+def test_a_sample_that_failed_is_an_error():
+    """Interleaved events belong together; a sample without a call of a model has no answer."""
+    events = [
+        {"spec": {"completion_fns": ["m"], "eval_name": "e.dev.v0"}},
+        {"sample_id": "e.0", "type": "sampling", "data": {"prompt": "1+1", "sampled": "2"}, "created_at": "2026-11-29"},
+        {"sample_id": "e.1", "type": "error", "data": {"message": "boom"}, "created_at": "2026-11-29"},
+        {"sample_id": "e.0", "type": "metrics", "data": {"score": 0.5}, "created_at": "2026-11-29"},
+        {"sample_id": "e.0", "type": "extra", "data": {}, "created_at": "2026-11-29"},
+    ]
+    file = io.BytesIO("\n".join(map(json.dumps, events)).encode())
+
+    found = importers.load(importers.recognise(file), file, "record.jsonl")
+
+    good, bad = results_of(found)
+    assert good["inputs"] == {"prompt": "1+1"} and good["outputs"] == {"output": "2"}
+    assert good["feedback"] == [{"key": "score", "score": 0.5}]
+    assert bad["error"] == "boom" and bad["inputs"] == {"sample_id": "e.1"} and "outputs" not in bad
+    assert found.summary == (
+        "oaieval: 2 samples of e.dev.v0 with m: 1 experiment of 2 examples, 1 error. Left out: events of type extra."
+    )
 
 
 # ---------------------------------------------------------------- DeepEval
