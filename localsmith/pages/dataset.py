@@ -36,6 +36,7 @@ class Experiment:
     description: str | None
     metadata: dict[str, Any]
     dataset_id: str | None
+    planned: int | None  # how many examples it will run, if its client said so
 
     @property
     def facts(self) -> list[tuple[str, str, str]]:
@@ -63,6 +64,8 @@ def _short(value: Any) -> tuple[str, str]:
 def experiment_of(row: sqlite3.Row) -> Experiment:
     extra = json.loads(row["extra"]) if row["extra"] else {}
     metadata = extra.get("metadata") if isinstance(extra, dict) else None
+    progress = extra.get("__progress") if isinstance(extra, dict) else None
+    planned = progress.get("num_examples") if isinstance(progress, dict) else None
     return Experiment(
         row["id"],
         row["name"],
@@ -72,6 +75,7 @@ def experiment_of(row: sqlite3.Row) -> Experiment:
         row["description"],
         metadata if isinstance(metadata, dict) else {},
         row["reference_dataset_id"],
+        planned if type(planned) is int and planned > 0 else None,
     )
 
 
@@ -92,6 +96,7 @@ def progress_of(db: sqlite3.Connection, experiment: Experiment, summary: Summary
         " (SELECT count(*) FROM examples WHERE dataset_id = ? AND ended_at IS NULL)",
         (experiment.id, experiment.dataset_id),
     ).fetchone()
+    total = experiment.planned or total
     idle = time.time() * 1e6 - max(last or 0, experiment.start_time)
     is_running = idle < RUNNING_SECONDS * 1e6 and summary.examples < total
     return f"{summary.examples:,} of {total:,}" if is_running else None

@@ -166,7 +166,9 @@ def test_a_running_experiment_says_how_far_it_is(client, seed):
     dataset, session, _ = begun(seed, "now")
     ended, _, _ = begun(seed, "ended", end_time=datetime.now(UTC).isoformat())
     left, _, _ = begun(seed, "left", minutes=30)
+    sample, _, _ = begun(seed, "sample", num_examples=5)  # as newer SDKs say how many they will run
 
+    assert "running, 1 of 5" in words(page(client, f"datasets/{sample}"))
     for path in (f"datasets/{dataset}", f"datasets/{dataset}/compare?selectedSessions={session}"):
         assert "running, 1 of 2" in words(page(client, path))
     assert "running" not in words(page(client, f"datasets/{ended}"))
