@@ -190,6 +190,17 @@ def test_rows_of_one_line(client, seed):
     assert 'value="compact" selected' in html and 'name="facet" value="split:dev"' in html
 
 
+@pytest.mark.parametrize("view", ["", "&view=compact"])
+def test_keys_score_the_candidate_that_is_looked_at(client, seed, view):
+    """Who follows the regressions of the third experiment reads and scores its answers, otherwise the second's."""
+    path = measured(seed, 3, examples=1) + view
+
+    def marked(extra):
+        return re.findall(r'data-label="experiment (\d)" data-candidate', page(client, path + extra))
+
+    assert marked("") == ["1", "2"] and marked("&of=3") == ["2"]
+
+
 def test_other_scores_and_labels_are_facets(client, seed):
     """Scores with a few values and labels narrow the rows together with the filtered score, each by its chip, in the
     chosen experiment or in any."""
