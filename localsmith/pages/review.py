@@ -165,6 +165,9 @@ def _given(questions: list[Question]) -> list[Given]:
             found.append(Given(question.key, comment=text))
             continue
         score = parse_score(text)
+        if question.kind == "number" and not question.takes(score):
+            ends = f"{question.low:g} to {question.high:g}"
+            raise BadRequest(f"{question.key!r} is {text}, expected a number from {ends}.")
         value = next((choice.value for choice in question.choices if choice.score == score), None)
         found.append(Given(question.key, score, value))
     if note := request.form.get("note", "").strip():

@@ -1,5 +1,6 @@
 """What a review asks of a person: the items of a queue's rubric, each with the answers to choose from."""
 
+import math
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 from localsmith.routes.feedback_configs import find_config
 from localsmith.wire import loads_or_none
 
-MOST_CHOICES = 11  # a range with more is a number to type
+MOST_CHOICES = 10  # of a range, one for each digit; a longer one is a number to type
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`key` chooses it on the keyboard."""
+    """`key` chooses it on the keyboard; empty for what comes after the tenth category."""
 
     score: float
     label: str
@@ -22,13 +23,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class Question:
-    """`kind` is choice, number or text."""
+    """`kind` is choice, number or text; a number may have a `low` and a `high` end."""
 
     key: str
     description: str
     kind: str
     choices: list[Choice]
     is_required: bool
+    low: float = -math.inf
+    high: float = math.inf
+
+    def takes(self, score: float | None) -> bool:
+        return score is None or self.low <= score <= self.high
 
 
 def rubric_of(db: sqlite3.Connection, queue: sqlite3.Row) -> tuple[str, list[Question]]:
@@ -45,7 +51,13 @@ def _question(db: sqlite3.Connection, item: dict[str, Any]) -> Question:
     choices = _choices(config, described)
     kind = "text" if config.get("type") == "freeform" else "choice" if choices else "number"
     return Question(
-        item["feedback_key"], item.get("description") or "", kind, choices, bool(item.get("is_required", True))
+        item["feedback_key"],
+        item.get("description") or "",
+        kind,
+        choices,
+        bool(item.get("is_required", True)),
+        -math.inf if config.get("min") is None else config["min"],
+        math.inf if config.get("max") is None else config["max"],
     )
 
 
@@ -54,7 +66,12 @@ def _choices(config: dict[str, Any], described: dict[str, str]) -> list[Choice]:
         categories = [(item["value"], item.get("label") or f"{item['value']:g}") for item in config["categories"]]
         are_digits = all(value in range(10) for value, _ in categories)
         return [
-            Choice(value, _label(label, described, label), f"{value:g}" if are_digits else str(n)[-1], label)
+            Choice(
+                value,
+                _label(label, described, label),
+                f"{value:g}" if are_digits else str(n)[-1] if n <= 10 else "",
+                label,
+            )
             for n, (value, label) in enumerate(categories, 1)
         ]
     if config.get("type") == "freeform":

@@ -6,8 +6,11 @@ const questions = form ? [...form.querySelectorAll("[data-question]")] : [];
 
 // A digit answers the first question that is open; when all are answered, the last one again.
 function choose(key) {
-  const open = questions.find((question) => question.querySelector("[type=radio]") && !question.querySelector(":checked"));
-  const question = open ?? questions.findLast((item) => item.querySelector("[type=radio]"));
+  const asked = questions.filter((question) => question.querySelector("[type=radio], [inputmode]"));
+  const open = asked.find((question) => !question.querySelector(":checked") && !question.querySelector("[inputmode]")?.value);
+  const question = open ?? asked.at(-1);
+  const number = question?.querySelector("[inputmode]");
+  if (number) return number.focus(); // where the digit is typed
   question?.querySelector(`[data-key="${key}"]`)?.click();
 }
 

@@ -131,6 +131,26 @@ def test_a_rubric_asks_its_questions(client, seed):
     }  # fmt: skip
 
 
+def test_no_two_answers_have_one_key(client, seed):
+    """A scale of more than ten numbers is typed, within its ends; categories after the tenth have no key."""
+    kinds = [{"value": n + 20, "label": f"kind {n}"} for n in range(12)]
+    for key, config in {
+        "grade": {"type": "continuous", "min": 0, "max": 10},
+        "kind": {"type": "categorical", "categories": kinds},
+    }.items():
+        seed.post("/feedback-configs", {"feedback_key": key, "feedback_config": config})
+    queue, runs = made_queue(seed, rubric_items=[{"feedback_key": "grade"}, {"feedback_key": "kind"}])
+
+    html = page(client, f"annotation-queues/{queue}")
+    refused = send(client, queue, item_of(html), q0="42", q1="31")
+    send(client, queue, item_of(html), q0="10", q1="31")
+
+    keys = re.findall(r'name="q1" value="[^"]*" data-key="(.*?)"', html)
+    assert 'name="q0" aria-label="grade"' in html and keys == [*"1234567890", "", ""]
+    assert refused.status_code == 400 and "expected a number from 0 to 10" in refused.text
+    assert feedback_on(client, runs[0]) == {"grade": (10, None, None), "kind": (31, "kind 11", None)}
+
+
 def test_rows_of_a_comparison_become_a_queue(client, seed):
     """The answers that a comparison shows, or a sample of them, are put into a queue that says how they were drawn.
     Doing it again leads to the same queue; a larger sample adds to it."""
@@ -201,7 +221,7 @@ def test_queues_are_listed_on_the_first_page(client, seed):
     queue, _ = made_queue(seed)
     send(client, queue, item_of(page(client, f"annotation-queues/{queue}")), q0="1")
 
-    assert "to review 3 1" in words(page(client, "/"))
+    assert "(random) 3 1" in words(page(client, "/"))
 
 
 @pytest.mark.browser
@@ -235,4 +255,21 @@ def test_an_answer_takes_two_keys(browser, tmp_path):
     client = app.test_client()
     assert [feedback_on(client, run)["human"][0] for run in runs] == [1, 1, 1, 0]
     assert feedback_on(client, runs[3])["note"][2] == "a note: 1s"
+    app.extensions["localsmith"].store.close()
+
+
+@pytest.mark.browser
+def test_a_grade_is_typed_without_a_click(browser, tmp_path):
+    """The first digit goes into the field of the first open question."""
+    app = localsmith.create_app(tmp_path / "review.db", score_decimals=None)
+    seed = Seed(app.test_client())
+    config = {"type": "continuous", "min": 0, "max": 100}
+    seed.post("/feedback-configs", {"feedback_key": "grade", "feedback_config": config})
+    queue, runs = made_queue(seed, 2, rubric_items=[{"feedback_key": "grade"}])
+    with localsmith.serve(tmp_path / "review.db") as server:
+        tab = browser.new_page()
+        tab.goto(f"{server.url}/o/{TENANT}/annotation-queues/{queue}")
+        press(tab, "8", "5", "Enter", then="2 of 2")
+        tab.close()
+    assert feedback_on(app.test_client(), runs[0]) == {"grade": (85, None, None)}
     app.extensions["localsmith"].store.close()
