@@ -30,6 +30,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores: tests often wait for a program, a server or a browser."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def server(tmp_path):
     """A real localsmith over an empty store; `.url` is where it answers."""
