@@ -4,7 +4,7 @@ import threading
 import uuid
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import recorder
@@ -152,7 +152,15 @@ class Running:
 def results_of(running: Running, missing: Iterable[Missing]) -> Generator[Any, None, None]:
     """Yield results as they are finished; on `stop`, end early, after those under way."""
     for results in running.workers.each(running.run, missing):
-        yield from (result for result in results if result is not None)
+        yield from (no_later_than_now(result) for result in results if result is not None)
+
+
+def no_later_than_now(result: dict[str, Any]) -> dict[str, Any]:
+    """A result with times that the clock has reached: once it is set back, they would be refused as future ones."""
+    ahead = result["end_time"] - datetime.now(UTC)
+    if ahead <= timedelta(0):
+        return result
+    return {**result, **{name: result[name] - ahead for name in ("start_time", "end_time")}}
 
 
 def record_runs(

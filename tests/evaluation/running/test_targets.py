@@ -7,14 +7,18 @@ import enum
 import functools
 import json
 import pathlib
+import time
 import uuid
 from collections import namedtuple
 
 import pytest
 from squares import ROWS, runs_of, square
 
+from langsmith_rest.evaluation.running import run as running
+from langsmith_rest.evaluation.running import targets
 from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.evaluation.running.plain import CannotHold, plain
+from langsmith_rest.recording import checking
 
 
 class Squares:
@@ -196,10 +200,10 @@ def test_a_target_that_changes_its_inputs_changes_nothing_else(api, run):
     assert all(one["inputs"] == {"n": n} for n, some in runs_of(api).items() for one in some)
 
 
-def test_latency_is_not_read_off_the_clock(api, run, monkeypatch):
-    """A clock that is set back while the target runs makes no run shorter, or end before it began."""
-    import langsmith_rest.evaluation.running.targets as targets
-
+@pytest.mark.parametrize("who", ["target", "evaluator"])
+def test_latency_is_not_read_off_the_clock(api, run, monkeypatch, who):
+    """A clock that is set back by the target or an evaluator makes no run shorter, ends none before it began, and puts
+    none into the future, from which runs are refused."""
     real = datetime.datetime
 
     class Clock(datetime.datetime):
@@ -209,15 +213,22 @@ def test_latency_is_not_read_off_the_clock(api, run, monkeypatch):
         def now(cls, zone=None):
             return real.now(zone) - cls.back
 
-    def slow(inputs):
-        import time
+    def set_back(where):
+        if where == who:
+            Clock.back += datetime.timedelta(hours=1)
 
+    def slow(inputs):
         time.sleep(0.05)
-        Clock.back = datetime.timedelta(hours=1)
+        set_back("target")
         return square(inputs)
 
-    monkeypatch.setattr(targets, "datetime", Clock)
-    found = run(slow, data=ROWS[:2], max_concurrency=1)
+    def judge(outputs):
+        set_back("evaluator")
+        return 1
+
+    for module in (targets, running, checking):
+        monkeypatch.setattr(module, "datetime", Clock)
+    found = run(slow, [judge], data=ROWS[:2], max_concurrency=1)
 
     assert (found.errors, found.rejected) == (0, [])
     assert all(0.05 <= some[0]["latency_seconds"] < 5 for some in runs_of(api).values())
