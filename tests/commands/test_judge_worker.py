@@ -109,6 +109,48 @@ def test_workers_at_once_give_no_score_twice(judged, endpoint, server, chat):
     assert len(found) == len({item["run_id"] for item in found}) == 12
 
 
+def test_a_judge_that_is_changed_while_it_is_asked_is_asked_again(run, judged, endpoint, server, chat):
+    """No run gets a verdict on a prompt that is not the rule's any more."""
+    judged("new", "answer 0")
+    api = connection.connect(server.url)
+
+    def changed(request):
+        rule = connection.call(api, "GET", "/runs/rules")[0]
+        [judge] = rule["evaluators"]
+        judge["structured"]["prompt"] = [["system", "Changed. {input}"]]
+        chat.answers = [lambda request: good({"comment": str(request["messages"][1]["content"])[:8], "polite": 0})]
+        kept = {name: rule[name] for name in ("display_name", "sampling_rate", "dataset_id", "evaluators")}
+        connection.send(api, "PATCH", f"/runs/rules/{rule['id']}", json=kept)
+        return polite(request)
+
+    chat.answers = [changed]
+    found = run("judge-worker", "--once")
+
+    assert found[:2] == (0, "polite  1 run scored\n") and len(chat.requests) == 2
+    assert [item["comment"] for item in feedback(api, "new")] == ["Changed."]
+
+
+def test_a_worker_leaves_alone_what_another_has_scored_meanwhile(run, judged, endpoint, server, chat):
+    """It does not delete and write anew what is there: ended in between, it would take a score away."""
+    judged("new", "answer 0")
+    api, seen = connection.connect(server.url), []
+    run("judge-worker", "--once")
+    run("evaluators", "run", "polite", "--experiment", "new")
+
+    def quicker(request):
+        chat.answers = [polite]
+        other = JudgeWorker(connection.connect(server.url), model_server.connect(cache=None), say=lambda text: None)
+        other.work(once=True)
+        seen.extend(feedback(api, "new"))
+        return polite(request)
+
+    chat.answers = [quicker]
+    slower = JudgeWorker(api, model_server.connect(cache=None), say=lambda text: None).work(once=True)
+
+    assert (len(seen), slower.scored.total()) == (1, 0)
+    assert feedback(api, "new") == seen
+
+
 def test_a_model_that_cannot_be_asked_leaves_runs_waiting(run, judged, endpoint, server, chat):
     """A refused key, or nobody there, is no verdict on any run; a verdict that does not fit is one that failed."""
     judged("new", "answer 0")

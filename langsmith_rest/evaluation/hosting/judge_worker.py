@@ -173,8 +173,15 @@ class JudgeWorker:
         except ValueError as error:
             return [failure(stored.name, error)]
 
+    def still_waits(self, job: Job) -> bool:
+        """Whether the run waits for the judge as it was asked: it may be another by now, or another worker quicker."""
+        waiting = (run["run_id"] for stored, runs in self.judges() if stored == job.judge for run in runs)
+        return job.run["id"] in waiting
+
     def record(self, job: Job, items: list[Item]) -> None:
-        """Put a verdict in the place of what the rule said before."""
+        """Put a verdict in the place of what the rule said before, if the run still waits for it."""
+        if not self.still_waits(job):
+            return
         stored, run = job.judge, job.run
         for feedback_id in job.earlier:
             try:
