@@ -3,6 +3,7 @@
 import io
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -13,28 +14,37 @@ from urllib3 import HTTPResponse
 from langsmith_rest import local
 from langsmith_rest.connection import LangSmith, PatientAdapter
 
+helper = ThreadPoolExecutor(1, "in-process")  # for what the main thread sends
+
 
 class Direct(HTTPAdapter):
     """Calls the WSGI application of a server of this process; anything else goes over HTTP.
 
-    So does what the main thread sends: Ctrl-C would interrupt the server in the middle of its work.
+    The main thread only waits for the answer: Ctrl-C would interrupt the server in the middle of its work.
     """
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         address = urlsplit(str(request.url))
         application = local.applications.get(f"{address.scheme}://{address.netloc}")
-        is_main = threading.current_thread() is threading.main_thread()
-        if application is None or is_main or not isinstance(request.body, bytes | str | None):
+        if application is None or not isinstance(request.body, bytes | str | None):
             return super().send(request, *args, **kwargs)
-        answer: list[Any] = []
-        pieces = application(environment(request), lambda *status_and_headers: answer.extend(status_and_headers))
-        try:
-            body = io.BytesIO(b"".join(pieces))
-        finally:
-            pieces.close()
-        status, reason = answer[0].split(" ", 1)
-        raw = HTTPResponse(body, answer[1], int(status), reason=reason, preload_content=False)
+        if threading.current_thread() is threading.main_thread():
+            raw = helper.submit(answer, application, request).result()
+        else:
+            raw = answer(application, request)
         return self.build_response(request, raw)
+
+
+def answer(application: Any, request: requests.PreparedRequest) -> HTTPResponse:
+    """What a WSGI application answers, whole."""
+    start: list[Any] = []
+    pieces = application(environment(request), lambda *status_and_headers: start.extend(status_and_headers))
+    try:
+        body = io.BytesIO(b"".join(pieces))
+    finally:
+        pieces.close()
+    status, reason = start[0].split(" ", 1)
+    return HTTPResponse(body, start[1], int(status), reason=reason, preload_content=False)
 
 
 class PatientDirect(PatientAdapter, Direct):
