@@ -1,7 +1,8 @@
 """A stored run as v1 and as v2 show it: field by field, so that only what is selected is built."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -63,19 +64,22 @@ class StoredRun:
         return f"/o/{TENANT_ID}/projects/p/{self['session_id']}/r/{self['id']}?trace_id={self['trace_id']}"
 
 
-Field = Callable[[StoredRun], Any]
+Field = Callable[[Any], Any]  # of a StoredRun
 
 
-def _column(name: str) -> Field:
-    return lambda run: run.row[name]
+@dataclass(frozen=True)
+class Column:
+    """A field that is a column, perhaps converted: for a page of runs, all at once."""
 
+    name: str
+    convert: Field | None = None
 
-def _json(name: str) -> Field:
-    return lambda run: loads_or_none(run.row[name])
+    def __call__(self, run: StoredRun) -> Any:
+        return self.of([run.row])[0]
 
-
-def _time(name: str) -> Field:
-    return lambda run: iso(run.row[name])
+    def of(self, rows: list[sqlite3.Row]) -> list[Any]:
+        values = [row[self.name] for row in rows]
+        return list(map(self.convert, values)) if self.convert else values
 
 
 def _preview(name: str) -> Field:
@@ -87,11 +91,11 @@ def _cost_text(number: float) -> str:
 
 
 SHARED: dict[str, Field] = {
-    **{name: _column(name) for name in "id name error trace_id dotted_order reference_example_id".split()},
-    **{name: _column(name) for name in "reference_dataset_id prompt_tokens completion_tokens total_tokens".split()},
-    **{name: _json(name) for name in ("inputs", "outputs", "extra", "tags")},
-    "start_time": _time("start_time"),
-    "end_time": _time("end_time"),
+    **{name: Column(name) for name in "id name error trace_id dotted_order reference_example_id".split()},
+    **{name: Column(name) for name in "reference_dataset_id prompt_tokens completion_tokens total_tokens".split()},
+    **{name: Column(name, loads_or_none) for name in ("inputs", "outputs", "extra", "tags")},
+    "start_time": Column("start_time", iso),
+    "end_time": Column("end_time", iso),
     "inputs_preview": _preview("inputs"),
     "outputs_preview": _preview("outputs"),
     "events": lambda run: run.rest("events"),
@@ -102,10 +106,10 @@ SHARED: dict[str, Field] = {
 }
 V1: dict[str, Field] = {
     **SHARED,
-    **{name: _column(name) for name in ("run_type", "status", "parent_run_id", "session_id")},
-    "prompt_cost": lambda run: dollars(run["prompt_cost"]),
-    "completion_cost": lambda run: dollars(run["completion_cost"]),
-    "total_cost": lambda run: dollars(run["total_cost"]),
+    **{name: Column(name) for name in ("run_type", "status", "parent_run_id", "session_id")},
+    "prompt_cost": Column("prompt_cost", dollars),
+    "completion_cost": Column("completion_cost", dollars),
+    "total_cost": Column("total_cost", dollars),
     "serialized": lambda run: run.rest("serialized"),
     "thread_id": StoredRun.thread_id,
     "prompt_token_details": lambda run: run.details("input_token_details", int),
@@ -125,18 +129,18 @@ V1: dict[str, Field] = {
 V1_REQUIRED = {"id", "name", "start_time", "run_type", "status", "trace_id", "dotted_order", "session_id", "app_path"}
 V2: dict[str, Field] = {
     **SHARED,
-    "run_type": lambda run: run["run_type"].upper(),
-    "status": lambda run: run["status"].upper(),
-    "latency_seconds": lambda run: seconds(run["latency"]),
+    "run_type": Column("run_type", str.upper),
+    "status": Column("status", str.upper),
+    "latency_seconds": Column("latency", seconds),
     "error_preview": _preview("error"),
     "metadata": StoredRun.metadata,
     "manifest": lambda run: run.rest("serialized"),
-    "project_id": _column("session_id"),
+    "project_id": Column("session_id"),
     "thread_id": lambda run: thread if UUID.fullmatch(thread := run.thread_id() or "") else None,
-    "is_root": lambda run: bool(run["is_root"]),
-    "prompt_cost": lambda run: dollars_number(run["prompt_cost"]),
-    "completion_cost": lambda run: dollars_number(run["completion_cost"]),
-    "total_cost": lambda run: dollars_number(run["total_cost"]),
+    "is_root": Column("is_root", bool),
+    "prompt_cost": Column("prompt_cost", dollars_number),
+    "completion_cost": Column("completion_cost", dollars_number),
+    "total_cost": Column("total_cost", dollars_number),
     "prompt_token_details": lambda run: _raw(run.details("input_token_details", int)),
     "completion_token_details": lambda run: _raw(run.details("output_token_details", int)),
     "prompt_cost_details": lambda run: _raw(run.details("input_cost_details", float)),
@@ -164,9 +168,8 @@ def v1_runs(
     """Rows as RunSchema with the selected fields, or all of them when none is selected."""
     names = (select & V1.keys()) | V1_REQUIRED if select else V1.keys() - {"child_run_ids", "direct_child_run_ids"}
     more = _look_up(db, call, rows, names, **how)
-    fields = [(name, field) for name, field in V1.items() if name in names]
-    runs = [StoredRun(row, more) for row in rows]
-    return [{name: field(run) for name, field in fields} for run in runs]
+    chosen = [name for name in V1 if name in names]
+    return [dict(zip(chosen, values, strict=True)) for values in _values(V1, chosen, rows, more)]
 
 
 def v2_runs(
@@ -175,9 +178,20 @@ def v2_runs(
     """Rows as query.RunResponse with the selected fields; only `id` when none is selected."""
     names = {name.lower() for name in selects} or {"id"}
     more = _look_up(db, call, rows, names, detailed=True, **how)
-    fields = [(name, field) for name, field in V2.items() if name in names]
+    chosen = [name for name in V2 if name in names]
+    return [
+        {name: v for name, v in zip(chosen, values, strict=True) if v is not None or name == "end_time"}
+        for values in _values(V2, chosen, rows, more)
+    ]
+
+
+def _values(
+    fields: dict[str, Field], names: list[str], rows: list[sqlite3.Row], more: dict[str, dict[str, Any]]
+) -> Iterator[tuple[Any, ...]]:
+    """The fields of each row, made field by field."""
     runs = [StoredRun(row, more) for row in rows]
-    return [{name: v for name, field in fields if (v := field(run)) is not None or name == "end_time"} for run in runs]
+    chosen = [fields[name] for name in names]
+    return zip(*(field.of(rows) if isinstance(field, Column) else map(field, runs) for field in chosen), strict=True)
 
 
 def _look_up(

@@ -101,21 +101,23 @@ def add_repeated(experiment: ExperimentScores, example_id: str, runs: Sequence[d
 
 
 def numbers_of(run: dict) -> RunNumbers:
-    stats = run.get("feedback_stats") or {}
-    scores = {key: float(of_key["avg"]) for key, of_key in stats.items() if of_key.get("avg") is not None}
-    broken = frozenset(key for key, of_key in stats.items() if of_key.get("errors") and key not in scores)
+    scores, broken = {}, []
+    for key, of_key in (run.get("feedback_stats") or {}).items():
+        if (average := of_key.get("avg")) is not None:
+            scores[key] = float(average)
+        elif of_key.get("errors"):
+            broken.append(key)
     failed = is_error(run)
     pending = not failed and run.get("status") == "PENDING"
-    measured = (
-        None if failed else run.get("latency_seconds"),  # a failure's latency says nothing about that of answers
-        run.get("total_tokens"),
-        run.get("total_cost"),
-        None if pending else failed,
-    )
-    measures = {name: float(value) for name, value in zip(MEASURES, measured, strict=True) if value is not None}
-    return RunNumbers(failed, pending, scores, measures, broken)
+    measures = {name: float(value) for name in ("tokens", "cost") if (value := run.get(f"total_{name}")) is not None}
+    if not failed and (latency := run.get("latency_seconds")) is not None:
+        measures["latency"] = float(latency)  # a failure's latency says nothing about that of answers
+    if not pending:
+        measures["error_rate"] = float(failed)
+    return RunNumbers(failed, pending, scores, measures, frozenset(broken) if broken else NONE)
 
 
+NONE: frozenset[str] = frozenset()
 MEASURES = ("latency", "tokens", "cost", "error_rate")  # less is better
 UNBOUNDED = ("latency", "tokens", "cost")
 
