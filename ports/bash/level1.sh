@@ -93,11 +93,11 @@ def number: tostring
     else $sign + $digits[:1] + (if $n > 1 then "." + $digits[1:] else "" end) + "e"
       + (if $point > 0 then "+" else "-" end) + (($point - 1) | if . < 0 then -. else . end | tostring) end;
 def units: [explode[] | if . < 65536 then [.] else [(. - 65536) / 1024 + 55296 | floor, (. - 65536) % 1024 + 56320] end] | add // [];
-def jcs: if type == "object" then "{" + ([to_entries | sort_by(.key | units)[] | (.key | tojson) + ":" + (.value | jcs)] | join(",")) + "}"
+def text: "\"" + (split("\u007f") | map(tojson | .[1:-1]) | join("\u007f")) + "\""; # jq 1.6 escapes U+007F
+def jcs: if type == "object" then "{" + ([to_entries | sort_by(.key | units)[] | (.key | text) + ":" + (.value | jcs)] | join(",")) + "}"
   elif type == "array" then "[" + (map(jcs) | join(",")) + "]"
   elif type == "number" then number
-  elif type == "string" and startswith("\u0000\u0001") then .[2:]
-  elif type == "string" then "\"" + (split("\u007f") | map(tojson | .[1:-1]) | join("\u007f")) + "\"" else tojson end;
+  elif type == "string" then (if startswith("\u0000\u0001") then .[2:] else text end) else tojson end;
 def present: with_entries(select(.value != null));
 def clock: capture("^(?<date>[0-9-]{10})(?:[Tt ](?<hm>[0-9]{2}:[0-9]{2})(?::(?<s>[0-9]{2})(?:[.,](?<f>[0-9]+))?)?(?:[Zz]|(?<sign>[+-])(?<oh>[0-9]{2}):?(?<om>[0-9]{2})?)?)?$")
   | ("\(.date)T\(.hm // "00:00"):\(.s // "00")Z" | fromdateiso8601)
