@@ -176,9 +176,10 @@ class Account:
             again = f"All {recorded} results were accepted before that. Record the same again to be sure."
             return RecordingError(f"{cause}\n{again}", recording)
         refused = ", ".join(in_words(rejected["result"] for rejected in recording.rejected))
+        refused = f"Refused: {refused}. " if refused else ""
         return RecordingError(
-            f"{cause}\n{recorded} of {total or 'the'} results are recorded; {refused and f'refused: {refused}; '}"
-            f"not, or not completely: {', '.join(numbers)}. Record the same again: only what is missing will be sent.",
+            f"{cause}\n{recorded} of {total or 'the'} results are recorded. {refused}Missing or incomplete: "
+            f"{', '.join(numbers)}. Record the same again: only what is missing will be sent.",
             recording,
         )
 

@@ -83,7 +83,7 @@ def test_pages_without_end_are_an_error(monkeypatch, server, faults):
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0.1")
     faults.plan = lambda seen: PAGE if seen.path.endswith("/runs/batch") else None
 
-    with pytest.raises(RecordingError, match="0 of 50 results are recorded.*not, or not completely: 1-50"):
+    with pytest.raises(RecordingError, match="0 of 50 results are recorded.*Missing or incomplete: 1-50"):
         record(connection.connect(server.url), results(50))
 
 

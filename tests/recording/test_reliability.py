@@ -291,7 +291,7 @@ def test_account_of_a_stream_whose_experiment_is_refused_names_all_of_it(server,
                 time.sleep(0.5)
             yield {"no": "result"} if number in (4, 11) else one
 
-    with pytest.raises(RecordingError, match=r"not, or not completely: 1-\.\.\.") as caught:
+    with pytest.raises(RecordingError, match=r"Missing or incomplete: 1-\.\.\.") as caught:
         record_langsmith_experiment("d", stream(), experiment_name="e", langsmith=connection.connect(server.url))
 
     assert caught.value.recording.rejected == []  # these results were not looked at
@@ -342,8 +342,8 @@ def numbers_recorded(server):
 
 
 def numbers_named(text):
-    """The result numbers in "not, or not completely: 3, 5-7."."""
-    found = re.search(r"not, or not completely: ([\d, -]+)\.", text)
+    """The result numbers in "Missing or incomplete: 3, 5-7."."""
+    found = re.search(r"Missing or incomplete: ([\d, -]+)\.", text)
     parts = [part.split("-") for part in found[1].split(", ")] if found else []
     return {number for part in parts for number in range(int(part[0]), int(part[-1]) + 1)}
 
@@ -547,7 +547,7 @@ def test_used_up_quota_stops_at_once(faults, command, body):
 
     assert code == 1
     assert QUOTA in err
-    assert "0 of 2000 results are recorded; not, or not completely: 1-2000" in err
+    assert "0 of 2000 results are recorded. Missing or incomplete: 1-2000" in err
     assert faults.count("POST /runs/batch") <= 2 * connection.CONNECTIONS + 1  # what was under way
     posted = [seen.body for seen in faults.seen if seen.method == "POST"]
     assert len(set(posted)) == len(posted)
@@ -562,7 +562,7 @@ def test_account_of_an_abort_names_refused_results(faults, command):
     code, err = command(poisoned(outputs={"answer": "poison"}))
 
     assert code == 1
-    assert re.search(r"\d+ of 100 results are recorded; refused: 7(, 41-42)?; not, or not completely: .*76-100\.", err)
+    assert re.search(r"\d+ of 100 results are recorded\. Refused: 7(, 41-42)?\. Missing or incomplete: .*76-100\.", err)
 
 
 @pytest.mark.parametrize("variable", ["LANGSMITH_API_KEY", "LANGCHAIN_API_KEY"])
