@@ -1,7 +1,9 @@
 """Experiments side by side: totals above, one row per example below, fifty at a time."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from flask import jsonify, make_response, render_template, request
@@ -10,11 +12,21 @@ from werkzeug.wrappers import Response
 from localsmith.hosted.queue import waiting
 from localsmith.pages.charts import MAX_VALUE
 from localsmith.pages.columns import Kept
-from localsmith.pages.common import PAGE_SIZE, Page, find, page_of, reading
+from localsmith.pages.common import PAGE_SIZE, Page, find, page_of, reading, with_query
 from localsmith.pages.compare_facets import failed_of, index_of, scores_of, with_facets
 from localsmith.pages.compare_rows import Row, rows_of
-from localsmith.pages.comparison import DIFFS, SHOW, SORTS, ComparisonPage, Side, chosen, compare, question_of
-from localsmith.pages.dataset import progress_of
+from localsmith.pages.comparison import (
+    DIFFS,
+    MAX_EXPERIMENTS,
+    SHOW,
+    SORTS,
+    ComparisonPage,
+    Side,
+    chosen,
+    compare,
+    question_of,
+)
+from localsmith.pages.dataset import Experiment, experiment_of, progress_of
 from localsmith.pages.facets import MAX_KEYS, facets_of
 from localsmith.pages.pairwise import show_pairwise
 from localsmith.pages.panel import as_json, beyond, panel_of
@@ -50,6 +62,7 @@ def _compared(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, comparis
         waiting=sum(waiting(db, [side.experiment.id for side in comparison.sides]).values()),
         progress={side.experiment.id: progress_of(db, side.experiment, side.summary) for side in comparison.sides},
         panel=panel,
+        others=[] if len(comparison.sides) == MAX_EXPERIMENTS else _others(db, comparison),
         beyond=beyond(comparison, examples, page),
         facets=facets_of(index_of(db, kept, comparison), examples, comparison.question.facets),
         scores=scores_of(comparison, examples),
@@ -59,12 +72,37 @@ def _compared(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, comparis
     return make_response(html)
 
 
+MAX_OTHERS = 200
+
+
+def _others(db: sqlite3.Connection, comparison: ComparisonPage) -> list[Experiment]:
+    """The experiments of the dataset that can be added, newest first."""
+    rows = db.execute(
+        "SELECT * FROM sessions WHERE reference_dataset_id = ? AND id NOT IN (SELECT value FROM json_each(?))"
+        " ORDER BY created_at DESC, id LIMIT ?",
+        (
+            comparison.baseline.experiment.dataset_id,
+            json.dumps([side.experiment.id for side in comparison.sides]),
+            MAX_OTHERS,
+        ),
+    )
+    return [experiment_of(row) for row in rows]
+
+
+def without(comparison: ComparisonPage, side: Side) -> str:
+    """This address without one of its experiments, nor what is said of an experiment by its place among them."""
+    left = ",".join(other.experiment.id for other in comparison.sides if other is not side)
+    baseline = None if side.is_baseline else request.args.get("baseline")
+    return with_query(selectedSessions=left, baseline=baseline, **dict.fromkeys(("show", "of", "sort", "dir")))
+
+
 def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | None, rows: list[Row]) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "comparison": comparison,
         "question": comparison.question,
         "sides": comparison.shown,
+        "without": partial(without, comparison),
         "place": lambda side: comparison.sides.index(side) + 1,
         "page": page,
         "rows": rows,

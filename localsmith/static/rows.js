@@ -119,7 +119,7 @@ async function send(run, fields) {
 
 function mark(cell, page) {
   const chip = [...page.querySelectorAll(".chip")].find((item) => item.dataset.key === cell.dataset.metric);
-  cell.textContent = chip?.querySelector("b").textContent ?? "–";
+  cell.textContent = chip?.querySelector("b").textContent.replace(/^[✓✗] /, "") ?? "–";
   cell.classList.toggle("good", chip?.classList.contains("good") ?? false);
   cell.classList.toggle("bad", chip?.classList.contains("bad") ?? false);
 }

@@ -3,6 +3,7 @@
 import gzip
 import re
 from html import unescape
+from urllib.parse import urlencode
 
 import pytest
 from pages_seed import TENANT, capitals, page, words
@@ -188,6 +189,28 @@ def test_rows_of_one_line(client, seed):
     assert len(rows(client, f"{path}&facet=split:dev")) == 3
     assert len(re.findall(r'data-run="[^"]*" data-metric="good"', html)) == 6
     assert 'value="compact" selected' in html and 'name="facet" value="split:dev"' in html
+
+
+def test_experiments_are_added_to_a_comparison_and_removed(client, seed):
+    """A form without scripts offers the other experiments, newest first, up to six together; it keeps the filters. A
+    link removes one, and what the address says of experiments by their place."""
+    path = measured(seed, 7, examples=1)
+    dataset, _, ids = path.partition("?selectedSessions=")
+    ids = ids.split(",")
+
+    html = page(
+        client, f"{dataset}?selectedSessions={ids[0]},{ids[1]}&baseline={ids[1]}&show=regressed&of=1&metric=size"
+    )
+    form = html.split('<form class="add"')[1].split("</form>")[0]
+    assert re.findall(r'<option value="([^"]+)">', form) == ids[:1:-1]
+    kept = re.findall(r'name="(\w+)" value="([^"]*)"', form)
+    assert dict(kept).keys() == {"selectedSessions", "baseline", "show", "of", "metric"}
+    added = page(client, f"{dataset}?{urlencode([*kept, ('selectedSessions', ids[4])])}")
+    assert "3 experiments of counted" in added and 'value="regressed" selected' in added
+    removed = unescape(re.findall(r'class="remove" href="([^"]*)"', added)[0])  # the baseline, which comes first
+    assert removed == f"/o/{TENANT}/{dataset}?metric=size&selectedSessions={ids[0]}%2C{ids[4]}"
+    assert "2 experiments of counted" in page(client, removed)
+    assert '<form class="add"' not in page(client, f"{dataset}?selectedSessions={','.join(ids[:6])}")
 
 
 @pytest.mark.parametrize("view", ["", "&view=compact"])
