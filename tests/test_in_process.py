@@ -25,7 +25,7 @@ def answer(adapter, method, url, **content):
     with requests.Session() as session:
         session.mount(url, adapter)
         content["headers"] = {"x-api-key": "any", **content.get("headers", {})}
-        found = in_a_thread(session.request, method, url, timeout=10, **content)
+        found = in_a_thread(session.request, method, url, timeout=60, **content)
     kept = {name: found.headers.get(name) for name in ("Content-Type", "Content-Length", "Deprecation", "Retry-After")}
     return found.status_code, found.reason.lower(), kept, found.content
 

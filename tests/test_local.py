@@ -62,7 +62,7 @@ def python(endpoint="", **environment):
 def names_in(url):
     """The datasets of the store that is served at an address."""
     return [
-        dataset["name"] for dataset in requests.get(f"{url}/datasets", headers={"x-api-key": "x"}, timeout=10).json()
+        dataset["name"] for dataset in requests.get(f"{url}/datasets", headers={"x-api-key": "x"}, timeout=60).json()
     ]
 
 
@@ -127,7 +127,7 @@ def test_python_links_to_where_view_will_serve_the_store():
     _, link = python("'local'")
 
     with view() as url:
-        page = requests.get(link, timeout=10)
+        page = requests.get(link, timeout=60)
 
     assert link.startswith(url) and page.status_code == 200 and "Lima" in page.text
 
@@ -160,7 +160,7 @@ def test_running_view_serves_commands_and_python(record):
     with view("--port", "0") as url:
         link, err = record()
         used, python_link = python("'local'")
-        page = requests.get(link, timeout=10)
+        page = requests.get(link, timeout=60)
 
     assert used == url and link.startswith(f"{url}/o/") and python_link.startswith(f"{url}/o/")
     assert page.status_code == 200 and "Lima" in page.text and "To look at it" not in err
@@ -188,7 +188,7 @@ def test_links_do_not_lead_to_another_store(record):
     with view("--port", port, cwd="other") as taken:
         second, _ = record()
         with view() as url:
-            page = requests.get(second, timeout=10)
+            page = requests.get(second, timeout=60)
 
     assert first.startswith(taken) and not second.startswith(taken) and second.startswith(url)
     assert page.status_code == 200 and "Lima" in page.text
@@ -198,8 +198,8 @@ def test_links_do_not_lead_to_another_store(record):
 def test_view_says_which_store_it_serves_and_how_it_was_typed(capsys):
     """A link to another store explains itself, a second view of the same store shows the first."""
     with view("--port", "0") as url:
-        missing = requests.get(f"{url}/o/f51e8722-c21b-4092-a8ce-6f2410645d51/datasets/x/compare", timeout=10)
-        page = requests.get(url, timeout=10).text
+        missing = requests.get(f"{url}/o/f51e8722-c21b-4092-a8ce-6f2410645d51/datasets/x/compare", timeout=60)
+        page = requests.get(url, timeout=60).text
         assert main.main(["view"]) == 0
 
     out, err = capsys.readouterr()

@@ -137,7 +137,7 @@ def test_experiment_holds_what_was_said_and_is_closed(api, record):
 def test_link_leads_to_the_experiment(record):
     recording = record([result("Which city?", "Lima")])
 
-    page = requests.get(recording.url, timeout=10)
+    page = requests.get(recording.url, timeout=60)
 
     assert page.status_code == 200 and "Which city?" in page.text
 

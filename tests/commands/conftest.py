@@ -23,7 +23,7 @@ def endpoint(monkeypatch, server):
     monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
 
     def read(path, **params):
-        return requests.get(server.url + path, params=params, headers={"x-api-key": "any"}, timeout=10).json()
+        return requests.get(server.url + path, params=params, headers={"x-api-key": "any"}, timeout=60).json()
 
     return read
 

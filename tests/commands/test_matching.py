@@ -47,7 +47,7 @@ def sample_records(url, dataset, experiment, results):
     call.headers["x-api-key"] = "any"
 
     def post(path, **body):
-        answer = call.post(url + path, json=body, timeout=10)
+        answer = call.post(url + path, json=body, timeout=60)
         assert answer.ok, answer.text
         return answer.json()
 

@@ -34,7 +34,7 @@ def test_printed_link_leads_to_the_results(run):
     *_, link = run()[1].splitlines()
 
     with localsmith.serve(DATABASE) as server:
-        page = requests.get(re.sub(r"^http://[^/]+", server.url, link), timeout=10)
+        page = requests.get(re.sub(r"^http://[^/]+", server.url, link), timeout=60)
 
     assert page.status_code == 200 and "Canberra" in page.text
 

@@ -23,7 +23,7 @@ def test_view_serves_the_store_until_interrupted(run):
 
     with start("view", "--port", "0") as process:
         url = process.stdout.readline().decode().strip()
-        page = requests.get(re.sub(r"^http://[^/]+", url, link), timeout=10)
+        page = requests.get(re.sub(r"^http://[^/]+", url, link), timeout=60)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
 
@@ -59,7 +59,7 @@ def test_view_that_is_told_to_end_leaves_a_store_that_can_be_copied(run):
 
     with start("view", "--port", "0") as process:
         url = process.stdout.readline().decode().strip()
-        requests.get(url, timeout=10)
+        requests.get(url, timeout=60)
         process.terminate()
         process.communicate(timeout=60)
 

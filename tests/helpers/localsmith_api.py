@@ -31,7 +31,7 @@ class Api:
         self.seen = set()
 
     def send(self, method, path, **kwargs):
-        response = self.session.request(method, self.url + self.prefix + path, timeout=30, **kwargs)
+        response = self.session.request(method, self.url + self.prefix + path, timeout=60, **kwargs)
         if CONTRACT.exists():
             self.seen.add(check_answer(method, path, response))
             if response.ok and "json" in kwargs:

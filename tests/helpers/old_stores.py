@@ -23,7 +23,7 @@ def named(name):
 
 
 def call(url, method, path, body=None, **params):
-    response = requests.request(method, url + path, json=body, params=params, headers={"x-api-key": "any"}, timeout=30)
+    response = requests.request(method, url + path, json=body, params=params, headers={"x-api-key": "any"}, timeout=60)
     assert response.ok, f"{method} {path} answered {response.status_code}: {response.text[:500]}"
     return response.json() if response.content else None
 
@@ -79,7 +79,7 @@ def fill(url):
     rule = {"display_name": "fine", "sampling_rate": 1, "dataset_id": dataset, "evaluator_id": made["evaluator"]["id"]}
     rule_id = call(url, "POST", "/runs/rules", rule)["id"]
     evaluate = f"{url}/runs/experiments/{sessions[0]}/evaluate"  # refused by the first version
-    requests.post(evaluate, json={"rule_id": rule_id}, headers={"x-api-key": "any"}, timeout=30)
+    requests.post(evaluate, json={"rule_id": rule_id}, headers={"x-api-key": "any"}, timeout=60)
     late = {"id": named("late"), "trace_id": named("late"), "end_time": START.isoformat(), "outputs": {"early": True}}
     call(url, "POST", "/runs/batch", {"patch": [{**late, "dotted_order": f"{START:%Y%m%dT%H%M%S%f}Z{late['id']}"}]})
 

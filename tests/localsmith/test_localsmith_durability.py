@@ -31,7 +31,7 @@ def write_until_refused(url, session_id, acknowledged):
         while True:
             batch = [run(session_id) for _ in range(5)]
             try:
-                answer = session.post(f"{url}/runs/batch", json={"post": batch}, timeout=10)
+                answer = session.post(f"{url}/runs/batch", json={"post": batch}, timeout=60)
             except requests.RequestException:
                 return
             if answer.status_code == 202:

@@ -129,13 +129,13 @@ def test_requests_that_wait_share_a_commit_and_each_keeps_its_own(tmp_path):
             db.execute("INSERT INTO migrations VALUES (?, 1)", (name,))
             if name == "first":
                 first_is_in.set()
-                all_wait.wait(10)
+                all_wait.wait(60)
             if name == "bad":
                 raise ZeroDivisionError
 
     with ThreadPoolExecutor(5) as pool:
         first = pool.submit(write, "first")
-        first_is_in.wait(10)
+        first_is_in.wait(60)
         others = {name: pool.submit(write, name) for name in ("a", "bad", "b")}
         while store._waiting < 3:
             time.sleep(0.01)
@@ -164,11 +164,11 @@ def test_failed_commit_fails_every_request_that_shared_it(tmp_path):
             if parent:
                 db.execute("INSERT INTO children VALUES (?)", (parent,))  # found wrong by COMMIT, and not before
                 ready.set()
-                go.wait(10)
+                go.wait(60)
 
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(write, "breaks", 404)]
-        ready.wait(10)
+        ready.wait(60)
         futures += [pool.submit(write, name, None) for name in ("x", "y")]
         while store._waiting < 2:
             time.sleep(0.01)
@@ -187,8 +187,8 @@ def test_closed_store_is_whole_without_its_log(tmp_path):
     """A copy of the file alone holds everything, pages looked at or not."""
     path = tmp_path / "lab.db"
     with localsmith.serve(path) as server:
-        requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=10)
-        assert requests.get(server.url, timeout=10).status_code == 200
+        requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=60)
+        assert requests.get(server.url, timeout=60).status_code == 200
         cursor = server.app.extensions["localsmith"].store.read()
         cursor.__enter__()  # a download that is still going on
 
@@ -203,7 +203,7 @@ def test_store_is_backed_up_while_it_is_written_to(tmp_path, server):
     """The copy is whole, its owner's alone, and never in the place of another file."""
     path = tmp_path / "localsmith.db"
     (tmp_path / "no.db.part").write_text("mine")
-    requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=10)
+    requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=60)
 
     with server.app.extensions["localsmith"].store.write() as db:
         db.execute("DELETE FROM datasets")
@@ -296,7 +296,7 @@ def test_requests_that_wait_when_it_closes_are_dropped_without_a_word(server, ca
 
     def send(n):
         with contextlib.suppress(requests.ConnectionError):
-            requests.post(f"{server.url}/datasets", json={"name": f"{n}"}, headers={"x-api-key": "any"}, timeout=10)
+            requests.post(f"{server.url}/datasets", json={"name": f"{n}"}, headers={"x-api-key": "any"}, timeout=60)
 
     with ThreadPoolExecutor(12) as pool:
         with app.store.write():  # so that all of them wait

@@ -46,7 +46,7 @@ def test_files_are_recorded_with_the_run(api):
     runs = runs_of(api, recording.experiment_id)
     links = [run["s3_urls"] for run in runs if run.get("s3_urls")]
     assert len(runs) == 3 and len(links) == 1
-    assert requests.get(links[0]["attachment.photo"]["presigned_url"], timeout=9).content == PNG
+    assert requests.get(links[0]["attachment.photo"]["presigned_url"], timeout=60).content == PNG
 
 
 def test_the_page_of_the_run_shows_the_image(api):
@@ -56,7 +56,7 @@ def test_the_page_of_the_run_shows_the_image(api):
     (run,) = runs_of(api, recording.experiment_id)
     tenant = recording.url.split("/o/")[1].split("/")[0]
 
-    shown = requests.get(f"{api.url}/o/{tenant}/attachments/{run['id']}?name=photo", timeout=9)
+    shown = requests.get(f"{api.url}/o/{tenant}/attachments/{run['id']}?name=photo", timeout=60)
 
     assert shown.headers["Content-Type"].startswith("image/png") and shown.content == PNG
 

@@ -144,7 +144,7 @@ def start(folder, file, **settings):
     return subprocess.Popen(command, cwd=folder, env=clean_environment(**settings), **pipes)
 
 
-def finish(process, timeout=60):
+def finish(process, timeout=300):
     """Wait for a process; returns exit code, standard output and error."""
     try:
         out, err = process.communicate(timeout=timeout)
@@ -357,7 +357,7 @@ def test_interrupt_does_not_wait_for_the_end_of_an_outage(tmp_path, server, faul
     process = start(tmp_path, file, LANGSMITH_ENDPOINT=server.url)
     faults.wait_for(8)
     process.send_signal(signal.SIGINT)
-    code, out, err = finish(process, timeout=60)
+    code, out, err = finish(process)
 
     assert (code, out) == (130, "")
     assert "Interrupted. What was sent is recorded; run the same command again to record the rest." in err
@@ -901,7 +901,9 @@ def test_memory_stays_flat_while_streaming(tmp_path):
     """Of 50,000 results, 200 MB as Python objects, a process keeps those that are under way, and of the others ids."""
     command = [sys.executable, str(MAIN.parent / "bench" / "memory.py"), "--n", "50000"]
 
-    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, timeout=60, text=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, timeout=300, text=True
+    )
 
     peaks = {count: int(peak) for count, peak in re.findall(r"^ *([\d,]+) +(\d+) +\d+$", done.stdout, re.M)}
     assert done.returncode == 0

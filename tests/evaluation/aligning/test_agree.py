@@ -116,9 +116,9 @@ def test_the_page_groups_by_split_and_metadata(labelled, api, run):
     [session] = connection.call(api, "GET", "/sessions", params={"name": "topical"})
     url = f"{api.web}/o/{session['tenant_id']}/projects/p/{session['id']}/agreement"
 
-    page = requests.get(url, params={"by": "topic"}, timeout=10).text
-    law = requests.get(url, params={"by": "topic", "group": "law"}, timeout=10).text
-    money = requests.get(url, params={"by": "topic", "group": "money"}, timeout=10).text
+    page = requests.get(url, params={"by": "topic"}, timeout=60).text
+    law = requests.get(url, params={"by": "topic", "group": "law"}, timeout=60).text
+    money = requests.get(url, params={"by": "topic", "group": "money"}, timeout=60).text
 
     assert '<h2 id="groups">By topic</h2>' in page and "group=law#apart" in page and "group=money#apart" not in page
     assert law.count("/r/") == 2 and money.count("/r/") == 0 and ">serial</a>" in page
@@ -138,7 +138,7 @@ def test_a_link_to_a_disagreement_opens_the_run(labelled, run, server):
     _, as_json, _ = run("agree", "after", "--judge", "correct", "--human", "human_correct", "--json")
     url = json.loads(as_json)["disagreements"][0]["url"]
 
-    assert requests.get(url, timeout=10).status_code == 200
+    assert requests.get(url, timeout=60).status_code == 200
 
 
 def test_whether_labels_are_a_random_sample_is_checked_where_queues_know():
@@ -195,7 +195,7 @@ def test_labels_of_a_queue_say_how_they_were_drawn(labelled, api, run):
     assert compared["candidates"][0]["corrections"][0]["drawn"]["chosen"] == 3
     agreement = f"{compared['url'].partition('/datasets/')[0]}/projects/p/{compared['candidates'][0]['id']}/agreement"
     for url in (compared["url"], agreement):
-        page = requests.get(url, timeout=10).text
+        page = requests.get(url, timeout=60).text
         assert "3 of" in page and "labels were chosen, not drawn at random" in page
 
 
@@ -265,6 +265,6 @@ def test_compare_corrects_a_judge_by_labels(api, run):
     assert f"correct, difference corrected by human_correct: {found.difference.mean:+.3f}"[:70] in out
     needs = "correct: corrected numbers hold if the labelled examples are a random sample: "
     assert f"{needs}for 160 of 160 labels, no review queue says how they were chosen" in out
-    page = requests.get(comparison.url, timeout=10).text
+    page = requests.get(comparison.url, timeout=60).text
     assert page.count("80 labels of human_correct") == 2
     assert run("compare", "before", "after", "--human", "nobody")[0] == 2

@@ -79,7 +79,7 @@ class Proxy:
 
     def is_ready(self):
         try:
-            return requests.get(f"{self.url}/health/readiness", timeout=10).ok
+            return requests.get(f"{self.url}/health/readiness", timeout=60).ok
         except requests.RequestException:
             return False
 

@@ -62,7 +62,7 @@ def test_two_at_once_say_that_they_ran_the_same(run):
 
     def target(inputs):
         if inputs["n"] == 0:
-            both_plan.wait(10)
+            both_plan.wait(60)
         return square(inputs)
 
     with ThreadPoolExecutor(2) as pool:

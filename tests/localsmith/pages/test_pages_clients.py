@@ -27,7 +27,7 @@ def get(server):
     """The text of a page at a path below the tenant, or of an export."""
 
     def get(path):
-        answer = requests.get(f"{server.url}/o/{TENANT}/{path}", timeout=10)
+        answer = requests.get(f"{server.url}/o/{TENANT}/{path}", timeout=60)
         assert answer.status_code == 200, answer.text
         answer.encoding = "utf-8"
         return answer.text
