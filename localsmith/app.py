@@ -226,6 +226,7 @@ def routed() -> Flask:
     """The app without a store: compiling its routes takes most of the time of making an app."""
     app = Flask("localsmith", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
+    app.url_rule_class = MatchedRule
     app.url_map.converters["id"] = Id
     app.url_map.strict_slashes = False
     app.url_map.redirect_defaults = False
@@ -294,15 +295,18 @@ def _register(app: Flask, route: Route) -> None:
     for address in addresses(route.path):
         rule = re.sub(r"<(\w+)>", lambda match: match[0] if match[1] in TEXTS else f"<id:{match[1]}>", address)
         endpoint = f"{route.method} {address}"
-        app.url_map.add(ApiRule(rule, endpoint=endpoint, methods=[route.method]))
+        app.url_map.add(MatchedRule(rule, endpoint=endpoint, methods=[route.method]))
         app.view_functions[endpoint] = view
 
 
-class ApiRule(Rule):
-    """An address of the API. It is matched, never built: compiling what builds it would take most of the start-up."""
+class MatchedRule(Rule):
+    """An address that is matched, never built: compiling what builds them would take most of the start-up.
+
+    Pages link to each other with `pages.common.link`; only the addresses of static files are built.
+    """
 
     def _compile_builder(self, append_unknown: bool = True) -> Any:
-        return cannot_be_built
+        return super()._compile_builder(append_unknown) if self.rule.startswith("/static/") else cannot_be_built
 
 
 def cannot_be_built(rule: Rule, **_: object) -> None:
