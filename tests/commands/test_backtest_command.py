@@ -302,6 +302,7 @@ def test_runs_of_last_year_keep_their_times_here_and_are_moved_elsewhere(command
     assert code == 0 and "moved      1 of 1 by " in err and "--since, --limit and the pages use their new times" in err
 
 
+@pytest.mark.slow
 def test_the_link_says_of_which_scores_less_is_better(command, mine):
     code, out, _ = command(*mine, "--lower-is-better", "polite")
 

@@ -77,6 +77,7 @@ def test_position_bias_of_a_judge_is_a_rate(command, tmp_path, monkeypatch):
     assert "clear_position_bias  1.000 (5 of 5 preferences changed with the order)\n" in out
 
 
+@pytest.mark.slow
 def test_judges_are_counted_cached_and_asked_afresh_on_request(command, monkeypatch, tmp_path):
     """The command says what its judges cost; the same again costs nothing, unless --fresh."""
     (tmp_path / "judging.py").write_text(

@@ -81,6 +81,7 @@ def test_list_of_an_unknown_dataset_names_near_ones(store, capsys):
     assert "Did you mean 'capitals'" in run(capsys, "list", "capital", code=2).err
 
 
+@pytest.mark.slow
 def test_latest_is_the_experiment_that_started_last(store, capsys):
     """Wherever an experiment is named; `latest~1` is the one before it."""
     newest = names(capsys)

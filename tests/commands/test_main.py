@@ -97,6 +97,7 @@ def test_metadata_of_another_form_is_refused(run, unreachable, pairs):
     assert err == f"main.py record: --metadata {pairs[-1]!r}: expected KEY=VALUE, each key once.\n"
 
 
+@pytest.mark.slow
 def test_filter_that_the_server_refuses_is_misuse(run, endpoint):
     """Any other refusal is not."""
     words = ["backtest", "--project", "p", "--dataset", "d", "--target", f"{FIXTURES / 'tweets.py'}:terse"]

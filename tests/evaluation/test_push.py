@@ -124,6 +124,7 @@ def test_pushing_again_changes_nothing(source, target):
     assert everything(target, "before") == everything(source, "before")
 
 
+@pytest.mark.slow
 def test_a_push_that_breaks_off_is_finished_by_the_next(source, server, target):
     """Half of it arrives; pushing again sends the rest, and nothing twice."""
     session = recorded(source)
@@ -138,6 +139,7 @@ def test_a_push_that_breaks_off_is_finished_by_the_next(source, server, target):
     assert everything(target, "before") == everything(source, "before")
 
 
+@pytest.mark.slow
 def test_every_text_is_masked(source, target):
     """Inputs, references, outputs, errors, comments, metadata: all pass the mask, and no original is sent."""
     session = recorded(source)
@@ -149,6 +151,7 @@ def test_every_text_is_masked(source, target):
     assert len(everything(target, "before")["runs"]) == len(everything(source, "before")["runs"])
 
 
+@pytest.mark.slow
 def test_original_times_survive_a_second_move(source, target):
     """A run that was moved when it was recorded still says when it really began."""
     session = recorded(source)

@@ -100,6 +100,7 @@ schemas = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(schemas, values)
 def test_what_is_checked_agrees_with_the_reference_implementation(schema, value):
     ours = list(Look(schema).problems(value, schema, "value"))

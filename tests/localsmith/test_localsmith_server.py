@@ -216,6 +216,7 @@ def test_signals_to_end_close_the_store(tmp_path, nothing_set, number, program):
     assert left - {"view.url"} == {"localsmith.db"}
 
 
+@pytest.mark.slow
 def test_servers_made_at_once_parse_one_after_the_other(tmp_path, monkeypatch):
     """In Python 3.11, `ast.parse` in two threads at once can raise SystemError; werkzeug parses for each page."""
     parse, busy, overlaps = ast.parse, threading.Lock(), []

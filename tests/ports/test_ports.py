@@ -37,15 +37,17 @@ def go(folder):
 
 
 def java(folder):
-    subprocess.run(["javac", "-d", folder, PORTS / "java" / "Level1.java"], check=True)
-    quick = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # it is started many times, with classes that are read once
-    command, archive = ("java", *quick, "-cp", folder, "Level1"), folder / "classes.jsa"
+    """It is started many times, so what it loads is read from an archive that the first start makes."""
+    classes, jar, archive = folder / "classes", folder / "level1.jar", folder / "level1.jsa"
+    subprocess.run(["javac", "-d", classes, PORTS / "java" / "Level1.java"], check=True)
+    subprocess.run(["jar", "--create", "--file", jar, "-C", classes, "."], check=True)
+    options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jar, "Level1")
     (folder / "results.jsonl").write_text('{"inputs": {"q": 1}, "outputs": {"a": 2}, "feedback": {"good": 1}}\n')
     with localsmith.serve(folder / "first.db") as server:
-        first = [command[0], f"-XX:ArchiveClassesAtExit={archive}", *command[1:], folder / "results.jsonl", "d", "e"]
         environment = os.environ | {"LANGSMITH_ENDPOINT": server.url, "LANGSMITH_API_KEY": "any"}
-        subprocess.run(first, env=environment, check=True, capture_output=True)
-    return (command[0], f"-XX:SharedArchiveFile={archive}", *command[1:])
+        first = ["java", f"-XX:ArchiveClassesAtExit={archive}", *options, folder / "results.jsonl", "d", "e"]
+        subprocess.run(first, env=environment, check=True)
+    return ("java", f"-XX:SharedArchiveFile={archive}", *options)
 
 
 def bash(folder):
@@ -57,7 +59,7 @@ CERTIFIED = [
     pytest.param(python, "python/level1.py", 1, (), id="python"),
     pytest.param(javascript, "javascript/record.mjs", 2, ("node",), id="javascript"),
     pytest.param(go, "go/level1.go", 1, ("go",), id="go"),
-    pytest.param(java, "java/Level1.java", 1, ("javac", "java"), id="java"),
+    pytest.param(java, "java/Level1.java", 1, ("javac", "jar", "java"), id="java"),
     pytest.param(bash, "bash/level1.sh", 1, ("curl", "jq", "awk", "sha1sum"), id="bash"),
 ]
 

@@ -239,6 +239,7 @@ def test_runs_become_examples_and_a_baseline(tmp_path, load, convert, v2_reads):
         assert session["extra"]["metadata"] == {"which": "prod-baseline", "source_project": "prod"}
 
 
+@pytest.mark.slow
 def test_runs_that_are_too_old_are_moved_and_others_are_not(api, load, convert):
     """Both traces keep their length; the moved one says when it really was."""
     now = datetime.now(UTC)
@@ -261,6 +262,7 @@ def test_runs_that_are_too_old_are_moved_and_others_are_not(api, load, convert):
     assert bodies.parse_time(calls.find_experiment(api, "questions-baseline")["start_time"]) <= moved
 
 
+@pytest.mark.slow
 def test_outputs_become_the_reference_on_request(api, load, convert):
     """Not those of a run that failed: its error is no answer to be held to."""
     load([production_run(0), production_run(1, outputs={"a": "half"}, error="cut off")])
@@ -298,6 +300,7 @@ def test_steps_are_copied_on_request(tmp_path, load, convert, v2_reads):
         assert not originals
 
 
+@pytest.mark.slow
 def test_without_its_steps_a_run_keeps_their_tokens_and_cost(api, load, convert):
     """They count in model calls only, so its copy is one, and says what it was."""
     load([with_steps(0)])
@@ -309,6 +312,7 @@ def test_without_its_steps_a_run_keeps_their_tokens_and_cost(api, load, convert)
     assert run["metadata"]["source_run_type"] == "chain"
 
 
+@pytest.mark.slow
 def test_runs_with_the_same_inputs_share_an_example(api, load, convert):
     """They are repetitions, and the example names the oldest of them."""
     load([production_run(n, inputs={"q": "question 1"}) for n in range(3)])
@@ -321,6 +325,7 @@ def test_runs_with_the_same_inputs_share_an_example(api, load, convert):
     assert example["source_run_id"] == list_runs("prod", langsmith=api).chosen[0].id
 
 
+@pytest.mark.slow
 def test_failed_and_empty_answers_are_copied_as_they_are(api, load, convert):
     """An error stays one even without outputs; a run that said nothing did not fail."""
     load([production_run(0, outputs=None, error="Timeout"), production_run(1, outputs={})])
@@ -418,6 +423,7 @@ def test_two_at_once_end_in_the_same_state(server, api, load, convert):
     assert (len(examples_made), len(runs), sum(len(run["steps"]) for run in runs), len(feedback)) == (60, 60, 180, 60)
 
 
+@pytest.mark.slow
 def test_a_name_that_is_taken_is_refused(api, load, convert):
     """By an experiment on other data, or by a project; nothing is added to it."""
     load([production_run(0)])
@@ -430,6 +436,7 @@ def test_a_name_that_is_taken_is_refused(api, load, convert):
     assert len(baseline(api)) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_copied_is_named_and_the_rest_is_copied(server, load, convert, api):
     """A run that vanished meanwhile, and an example that LangSmith refuses."""
     load([production_run(n) for n in range(4)])
@@ -585,6 +592,7 @@ def test_a_baseline_can_be_scored_and_compared(api, load, convert):
 # Loading runs of a file
 
 
+@pytest.mark.slow
 def test_loading_a_file_again_changes_nothing(api, load):
     """Old runs are moved together: distances, latencies and original times are kept, and ids stay the same."""
     rows = [{**with_steps(n), "feedback": {"liked": 1}} for n in range(40)]
@@ -606,6 +614,7 @@ def test_loading_a_file_again_changes_nothing(api, load):
     assert len(list(calls.pages(api, "/feedback", {"session": project["id"]}))) == 40
 
 
+@pytest.mark.slow
 def test_a_file_of_a_month_fits_into_the_window(api, load):
     """What cannot keep its distances keeps its order; a file that has grown only adds."""
     times = [production_run(60 * 24 * n) for n in range(30)] + [production_run(60 * 24 * 28 + 1)]

@@ -234,6 +234,7 @@ def test_crashing_early_is_not_faster(api, record, limits):
     assert check.verdict == "failed" and "10 failed runs counted as 4" in check.reason
 
 
+@pytest.mark.slow
 def test_missing_scores_decide_the_exit_code(record, run):
     """--inconclusive-exit is about too few pairs; what is missing is always exit code 1."""
     record("before", [1] * 40)

@@ -23,6 +23,7 @@ def test_data_is_a_name_an_id_a_file_or_a_list(api, run, tmp_path):
     assert len(list(calls.list_examples(api, found.dataset_id))) == 6
 
 
+@pytest.mark.slow
 def test_only_some_splits(api, run):
     """The examples of other splits are left alone, and the experiment says so."""
     rows = [{**row, "split": "odd" if n % 2 else ["even", "all"]} for n, row in enumerate(ROWS)]

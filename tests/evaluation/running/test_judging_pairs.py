@@ -68,6 +68,7 @@ def test_the_order_is_random_by_seed_and_scores_follow_the_runs(api, run, pair):
     assert item["feedback_source"]["metadata"]["order"][0 if item["score"] else 1] == "a"
 
 
+@pytest.mark.slow
 def test_a_failing_pairwise_evaluator_is_recorded(api, run, pair):
     """Errors on both runs; a working one takes them back."""
 

@@ -63,6 +63,7 @@ def test_an_openai_client_of_the_module_works_in_several_evaluations(run):
     assert [(one.evaluator_errors, one.scores.as_json()["polite"]["mean"]) for one in found] == [(0, 1.0)] * 3
 
 
+@pytest.mark.slow
 def test_it_works_under_a_running_loop(api):
     """As in a notebook: `evaluate` in a cell, and `aevaluate` twice with one client."""
     client, clients = Client(), Client()

@@ -139,6 +139,7 @@ def test_nothing_left_to_do_shows_the_totals_of_the_experiment(api, run):
     assert run("first", [exact_match], None).errors == 3
 
 
+@pytest.mark.slow
 def test_only_the_evaluators_asked_for_decide(api, run):
     """What another evaluator failed at earlier is shown, but is no failure of this call."""
 

@@ -89,6 +89,7 @@ def test_evaluate_with_repetitions_and_summary(client, dataset):
     assert project.extra["metadata"]["num_repetitions"] == 2
 
 
+@pytest.mark.slow
 def test_experiment_results_hold_every_repetition(client, dataset):
     results = client.evaluate(double, data="capitals", evaluators=[correct], num_repetitions=2)
     client.flush()
@@ -198,6 +199,7 @@ def test_nested_tracing_three_deep(client):
     assert (tree.total_tokens, tree.tags, tree.outputs) == (12, ["smoke"], {"output": "LIMA"})
 
 
+@pytest.mark.slow
 def test_v2_reads_of_the_sdk(client, dataset):
     """The generated v2 client pages through runs and experiment runs."""
     results = client.evaluate(double, data="capitals", evaluators=[correct])

@@ -324,6 +324,7 @@ def test_result_of_a_changed_shared_evaluator_is_thrown_away(serve, tmp_path):
     store.close()
 
 
+@pytest.mark.slow
 def test_a_persons_correction_outlives_the_next_evaluation(serve, tmp_path):
     """A score that somebody changed on the pages is theirs."""
     api = serve()

@@ -68,7 +68,7 @@ KINDS = list(paths({key: "" for key in ("dataset first second third agents agent
     "bad run": {"id": ""}, "scored": "", "scored session": "", "scored example": "", "scored run": {"id": ""},
 }))  # fmt: skip
 
-OFTEN = ["compare", "run"]  # the other pages are looked at where there is time
+OFTEN = ["compare"]  # the other pages are looked at where there is time
 
 
 def often(some, kinds):
@@ -110,7 +110,7 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("kind", often([*OFTEN, "bad compare", "bad run"], KINDS))
+@pytest.mark.parametrize("kind", often([*OFTEN, "bad run"], KINDS))
 def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
     """Every page is as wide as the screen, on a desk and on a phone, no table is cut (but of five experiments and
     more on a desk), and nothing stored ever runs."""
@@ -124,7 +124,8 @@ def test_page_fits_and_runs_nothing_stored(open_page, site, kind):
     assert not page.locator("[onerror], [onload], a[href^=javascript]").count()
 
 
-@pytest.mark.parametrize("width", [1280, pytest.param(390, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
 def test_numbers_beside_charts_are_whole(open_page, site, width):
     """However many digits a scale has, and however large its letters are on a phone."""
     page = open_page(f"datasets/{site[1]['fine']}")
@@ -140,7 +141,8 @@ def test_numbers_beside_charts_are_whole(open_page, site, width):
     assert [text for text, is_whole in ticks if not is_whole] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_table_that_goes_on_has_a_shadow(open_page, site, scheme):
     """At the edge beyond which there are more columns it looks different than where the table ends; the inputs stay."""
     page = open_page(paths(site[1])["six experiments"], scheme=scheme)
@@ -196,6 +198,7 @@ def test_everybody_can_read_the_page(open_page, site, kind):
     assert page.locator("table").count() == page.locator("table:has(thead th[scope=col])").count()
 
 
+@pytest.mark.slow
 def test_keyboard_reaches_the_content(open_page):
     """The first Tab offers to skip the header, and Enter does."""
     page = open_page()
@@ -235,6 +238,7 @@ def test_underlines_leave_underscores_to_be_seen(open_page, site):
     assert below > reach > 0
 
 
+@pytest.mark.slow
 def test_filters_live_in_the_address(open_page, site):
     """What a person filters stands in the address, without empty parts, and survives going back."""
     made = site[1]
@@ -258,6 +262,7 @@ def test_filters_live_in_the_address(open_page, site):
     assert page.get_by_label("Show").input_value() == "" and page.get_by_label("Show").is_enabled()
 
 
+@pytest.mark.slow
 def test_j_and_k_go_through_the_examples(open_page, site):
     """j and k move the focus from example to example, unless somebody is typing."""
     made = site[1]

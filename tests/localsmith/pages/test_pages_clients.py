@@ -217,6 +217,7 @@ def said_of(metric):
     return f"{metric.verdict} p {probability(metric.p_alone)}{adjusted}"
 
 
+@pytest.mark.slow
 def test_the_link_says_of_which_scores_less_is_better(api, get):
     """The page and its report then say the words of the command line; the filters keep it, and links lead to it."""
     for name, length, good in (("before", 9, 0), ("after", 2, 1)):

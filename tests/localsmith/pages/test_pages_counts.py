@@ -224,6 +224,7 @@ def test_keys_score_the_candidate_that_is_looked_at(client, seed, view):
     assert marked("") == ["1", "2"] and marked("&of=3") == ["2"]
 
 
+@pytest.mark.slow
 def test_other_scores_and_labels_are_facets(client, seed):
     """Scores with a few values and labels narrow the rows together with the filtered score, each by its chip, in the
     chosen experiment or in any."""

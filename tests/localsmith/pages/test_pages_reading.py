@@ -82,6 +82,7 @@ def test_going_back_closes_what_was_opened(compared):
     assert page.locator("#rows tbody tr.current").count() == 1
 
 
+@pytest.mark.slow
 def test_n_and_p_find_what_went_wrong(compared):
     """n goes to the next row that regressed or failed, p to the one before, in the list and beside it."""
     page = compared()
@@ -158,6 +159,7 @@ def test_h_and_l_choose_whose_answer_is_scored(compared):
     waited(page, "taken back")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_saved_is_said(compared, site):
     """A refusal stands in the line at the bottom, in the server's words."""
     page = compared()

@@ -212,6 +212,7 @@ def test_texts_can_be_shown_as_stored(client, seed):
     assert 'class="h1"' not in raw and text in words(raw) and "Show texts rendered" in raw
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_blocks_are_copied_as_stored(open_page, site):
     """The button of a block copies its text as it was received: Markdown with its marks, JSON in full."""

@@ -262,6 +262,7 @@ def test_an_answer_takes_two_keys(browser, tmp_path):
     app.extensions["localsmith"].store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_grade_is_typed_without_a_click(browser, tmp_path):
     """The first digit goes into the field of the first open question."""

@@ -102,6 +102,7 @@ def test_a_fold_hides_what_is_below(trace):
     assert listed(page) == 256
 
 
+@pytest.mark.slow
 def test_a_trace_is_read_without_scripts(trace, site):
     """Without scripts every step is a link to its page, and nothing that needs scripts is offered."""
     page = trace(scripts=False)

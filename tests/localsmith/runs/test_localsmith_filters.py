@@ -174,6 +174,7 @@ def test_numbers_beyond_the_databases_are_compared_or_refused(world, text, names
         assert {run["name"] for run in response.json()["runs"]} == set(names.split())
 
 
+@pytest.mark.slow
 def test_exact_costs_and_latencies_are_found_by_their_value(server):
     """What is 0.29 is at least 0.29, at most 0.29 and equal to it, whatever a float makes of it."""
     api = Api(server.url)
