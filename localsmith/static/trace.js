@@ -81,7 +81,7 @@ const form = tree?.querySelector(".tree-filter");
 const hasSteps = (item, at) => at + 1 < steps.length && depth(steps[at + 1]) > depth(item);
 
 if (tree) {
-  form.hidden = false;
+  form.hidden = steps.length < 8; // a few steps need no filter
   steps.forEach((item, at) => {
     const place = document.createElement(hasSteps(item, at) ? "button" : "span");
     place.className = hasSteps(item, at) ? "fold-step" : "no-fold";

@@ -144,7 +144,8 @@ def test_numbers_beside_charts_are_whole(open_page, site, width):
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_table_that_goes_on_has_a_shadow(open_page, site, scheme):
-    """At the edge beyond which there are more columns it looks different than where the table ends; the inputs stay."""
+    """At the edge beyond which there are more columns it looks different than where the table ends; the inputs
+    and the baseline stay."""
     page = open_page(paths(site[1])["six experiments"], scheme=scheme)
     box = page.locator("#rows")
     box.evaluate("box => box.scrollIntoView({block: 'end', behavior: 'instant'})")
@@ -163,6 +164,7 @@ def test_a_table_that_goes_on_has_a_shadow(open_page, site, scheme):
 
     assert at_start[1] != at_end[1] == at_start[0] == at_end[0]
     assert inputs.bounding_box()["x"] == before
+    assert page.locator("#rows tbody .base").first.bounding_box()["x"] == before + inputs.bounding_box()["width"]
 
 
 AXE = """async rules => {
