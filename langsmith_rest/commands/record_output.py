@@ -32,13 +32,15 @@ def report(source: Any, recording: recorder.Recording, others: int, moved: int, 
     """Report what was recorded of `source`; `others` are other runs of the experiment."""
     for line in alike((f"{source.name}, result {one['result']}", one["reason"]) for one in recording.rejected):
         say(line)
-    if not recording.runs_recorded and not recording.feedback and not recording.rejected:
+    changes = recording.runs_recorded or recording.feedback or recording.examples_updated
+    if not changes and not recording.rejected:
         all_of_it = "the one result" if recording.results == 1 else f"all {recording.results:,}"
         say(f"Nothing new: {all_of_it} of {source.name} {'was' if recording.results == 1 else 'were'} recorded before.")
     else:
         parts = [f"{counted(recording.runs_recorded, 'result')} recorded"]
         parts += [f"{recording.runs_existing:,} known"] if recording.runs_existing else []
         parts += [counted(recording.examples_created, "new example")] if recording.examples_created else []
+        parts += [f"{counted(recording.examples_updated, 'example')} updated"] if recording.examples_updated else []
         parts += [f"{recording.feedback:,} feedback"] if recording.feedback else []
         old = f" {counted(moved, 'old run')} moved to now: see {OLD_RESULTS}." if moved else ""
         say(f"{source.name}: {', '.join(parts)}.{old}")

@@ -53,3 +53,12 @@ def test_scores_given_as_texts_are_doubted(capsys):
 
     assert "2 scores of 'correct' are texts that look like numbers, recorded as categories" in err
     assert "'said'" not in err
+
+
+def test_examples_that_change_are_counted(capsys):
+    """Another split is no new result, and still not nothing."""
+    for split in ("train", "test"):
+        Path("split.jsonl").write_text(json.dumps({"inputs": {"q": 1}, "outputs": {}, "split": split}))
+        assert main.main(["record", "split.jsonl"]) == 0
+
+    assert "split.jsonl: 0 results recorded, 1 known, 1 example updated." in capsys.readouterr().err
