@@ -294,6 +294,8 @@ def pairwise_lines(found: Preferences) -> list[str]:
     rows = [("comparison", found.name), ("pairs", f"{found.pairs:,} ({unmatched})")]
     for key in sorted({*found.scores, *found.errors}):
         parts = [judged_words(key, found.scores[key], found.experiments)] if key in found.scores else []
+        if key in found.scores and f"{key}{SHOWN_FIRST}" not in found.scores:  # else the judge chose the order itself
+            parts += first_words(found.scores[key].shown_first)
         rows.append((clean(key), ", ".join(parts + ([f"{found.errors[key]} failed"] if found.errors[key] else []))))
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]
@@ -306,7 +308,7 @@ def judged_words(key: str, judged: Judged, experiments: list[str]) -> str:
         changed = sum(scores[0] for scores in judged.judgements)
         return f"{rate.mean:.3f} ({changed:,.0f} of {n:,} preferences changed with the order)"
     if key.endswith(SHOWN_FIRST) and rate:
-        return f"{rate.mean:.3f}{interval(rate)} of the preferences went to the answer shown first"
+        return first_words(rate)[0]
     ties = f"ties {judged.winners.count(None):,} of {n:,}"
     found = [judged.preferred(place) for place in range(len(experiments))]
     last = found[-1]
@@ -316,6 +318,11 @@ def judged_words(key: str, judged: Judged, experiments: list[str]) -> str:
     shares = [f"{name} {one.share.mean:.3f}{interval(one.share)}" for name, one in named if one]
     p = f", p {probability(last.p)}" if len(found) == 2 else ""
     return f"{', '.join(shares)} of {counted(last.share.n, 'decided example')}{p}, {ties}"
+
+
+def first_words(share: Mean | None) -> list[str]:
+    """What a share of preferences for the answer shown first says; nothing without one."""
+    return [f"{share.mean:.3f}{interval(share)} of the preferences went to the answer shown first"] if share else []
 
 
 def interval(mean: Mean) -> str:

@@ -26,6 +26,22 @@ class Judged:
     """What was said under one key: the scores of each judgement in the order of the experiments, by example."""
 
     by_example: dict[str, list[list[float]]] = field(default_factory=dict)
+    first_wins: dict[str, list[float]] = field(default_factory=dict)  # of each preference: 1 if the first shown won
+    firsts: set[int] = field(default_factory=set)  # which experiments were shown first
+
+    def add(self, example: str, scores: list[float], first: int) -> None:
+        """Add a judgement in which the answer of experiment `first` was shown first."""
+        self.by_example.setdefault(example, []).append(scores)
+        if (best := winner(scores)) is not None:
+            self.firsts.add(first)
+            self.first_wins.setdefault(example, []).append(float(best == first))
+
+    @property
+    def shown_first(self) -> Mean | None:
+        """The share of preferences for the answer shown first, where every answer was at least once."""
+        if not self.judgements or len(self.firsts) < len(self.judgements[0]):
+            return None
+        return mean_of([fmean(some) for some in self.first_wins.values()])
 
     @property
     def judgements(self) -> list[list[float]]:
@@ -60,6 +76,8 @@ class Judged:
         of = [self.preferred(place) for place in range(len(experiments))]
         shares = {name: asdict(one.share) for name, one in zip(experiments, of, strict=True) if one}
         two = of[-1] if len(of) == 2 else None  # of more, no p says which one
+        first = self.shown_first
+        found |= {"shown_first": asdict(first)} if first else {}
         return found | {"shares": shares, "p": two and two.p, "p_exact": two and two.p_exact}
 
 
@@ -135,8 +153,8 @@ def preference_bodies(
         return
     for preference in verdict:
         by_run = {run["id"]: mark for run, mark in zip(order, preference.scores, strict=True)}
-        judged = found.scores.setdefault(preference.key, Judged()).by_example
-        judged.setdefault(pair.example.id, []).append([float(by_run[run["id"]]) for run in pair.runs])
+        scores = [float(by_run[run["id"]]) for run in pair.runs]
+        found.scores.setdefault(preference.key, Judged()).add(pair.example.id, scores, pair.runs.index(order[0]))
         for run, mark, comment in zip(order, preference.scores, preference.comments, strict=True):
             item = {"key": preference.key, "score": mark, **({"comment": comment} if comment else {})}
             yield preference_body(found, names, pair, order, run, item)

@@ -4,6 +4,7 @@ import pytest
 from squares import prefer_larger, square
 
 from langsmith_rest import connection
+from langsmith_rest.commands.evaluate import pairwise_lines
 from langsmith_rest.evaluation import api as calls
 
 
@@ -51,6 +52,17 @@ def test_judging_the_same_again_changes_nothing(api, run, pair):
         return {"key": "prefer_first", "scores": [0, 1]}
 
     assert run(pair, [prefer_second], None).feedback == {"updated": 12}
+
+
+def test_the_share_of_the_answer_shown_first_is_told(run, pair):
+    """Of a judge that likes the first answer it is all; where one experiment is always first, there is none."""
+    always = run(pair, [prefer_first], None)
+    drawn = run(pair, [prefer_first], None, experiment_name="drawn", randomize_order=True)
+
+    assert always.scores["prefer_first"].shown_first is None
+    assert drawn.scores["prefer_first"].shown_first.mean == 1
+    assert "shown_first" in drawn.as_json()["scores"]["prefer_first"]
+    assert "of the preferences went to the answer shown first" in "\n".join(pairwise_lines(drawn))
 
 
 @pytest.mark.slow
