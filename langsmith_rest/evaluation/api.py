@@ -15,6 +15,7 @@ from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.errors import NotFound
 from langsmith_rest.recording.batches import in_batches
+from langsmith_rest.recording.sending import refuse_taken
 from langsmith_rest.wording import counted
 
 PAGE = 100  # the most that a list endpoint gives at once
@@ -43,9 +44,14 @@ def find_dataset(api: LangSmith, name: str) -> dict:
     raise NotFound(f"No dataset {name!r}{offer(name, known) or ': there are none yet.'}")
 
 
-def get_or_create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
-    """The dataset of that name, and whether it was created just now."""
+def get_or_create_dataset(api: LangSmith, name: str, experiment: str | None = None) -> tuple[dict, bool]:
+    """The dataset of that name, and whether it was created just now.
+
+    Raises LookupError, and creates nothing, if another dataset has the `experiment` that is to be recorded.
+    """
     found = rest.find_dataset(api, name)
+    if experiment and (session := rest.find_session(api, name=experiment)):
+        refuse_taken(session, found["id"] if found else None)
     return (found, False) if found else rest.create_dataset(api, name)
 
 

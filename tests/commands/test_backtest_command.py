@@ -220,9 +220,13 @@ def test_the_gate_decides_the_exit_code(command, mine):
     assert command(*mine, "--fail-below", "polite=0.9")[0] == 0
     code, out, _ = command(*mine, "--fail-above", "polite=0.5")
     assert code == 1 and "fail_above polite=0.5" in out
-    Path("evals.py").write_text("def polite(outputs):\n    return outputs['missing']\n")
+    Path("evals.py").write_text("def polite(outputs, inputs):\n    return outputs['no' + str(int(inputs['q']) % 2)]\n")
     code, _, err = command(*mine)
-    assert code == 1 and "The evaluator polite failed" in err
+    for name in ("lab-baseline", "lab-run-"):  # of each experiment, with the reasons
+        head = f"The evaluator polite failed 8 times in {name}"
+        reasons = err[err.index(head) :].splitlines()[1:3]
+        assert sorted(line[:25] for line in reasons) == ["  4 times: KeyError: 'no0", "  4 times: KeyError: 'no1"]
+    assert code == 1
 
 
 @pytest.mark.slow

@@ -116,6 +116,15 @@ def test_cells_may_be_separated_by_other_marks(in_folder, capsys, mark):
     assert [(run["inputs"], run["outputs"]) for run in runs] == [({"input": "2+2, or 3+1?"}, {"output": "4"})]
 
 
+def test_lines_are_counted_as_editors_count_them(in_folder, capsys):
+    """A cell may go over several."""
+    name = written(in_folder, "input,output,latency", '"a', "b", 'c",1,1', "x,2,quick")
+
+    assert main.main(["record", name]) == 2
+
+    assert "results.csv, line 5: 'latency' is the text 'quick'" in capsys.readouterr().err
+
+
 def test_large_cells_are_read(in_folder, capsys):
     """What an export writes may be larger than Python's own limit; deep brackets stay text."""
     name = written(in_folder, "input,output", f"{'x' * 200_000},{'[' * 100_000}")

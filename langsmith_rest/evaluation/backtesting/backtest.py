@@ -19,7 +19,7 @@ from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 from langsmith_rest.recording.results import Example
-from langsmith_rest.recording.sending import create_examples, known_examples, refuse_taken
+from langsmith_rest.recording.sending import create_examples, known_examples
 from langsmith_rest.recording.sources import Stream
 from langsmith_rest.recording.tally import Tally
 from recorder import Recording
@@ -63,10 +63,8 @@ def convert_runs_to_test(
     if mask:
         try_mask(api, runs, load_child_runs, mask)
     name = test_project_name or f"{dataset_name}-baseline"
-    dataset, _ = get_or_create_dataset(api, dataset_name)
+    dataset, _ = get_or_create_dataset(api, dataset_name, name)
     session = rest.find_session(api, name=name)
-    if session:
-        refuse_taken(session, dataset["id"])
     known = copied(api, session) if session else Tally()
     missing = [run for run in runs.chosen if run.id not in known]
     earliest = moved_to(session, datetime.now(UTC))

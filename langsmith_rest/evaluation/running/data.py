@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import (
     UUID,
@@ -19,7 +20,6 @@ from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.sending import create_examples
 from langsmith_rest.wording import alike, counted
-from rest import list_examples as list_known_examples
 
 FIELDS = ("id", "created_at", "modified_at", "name", "dataset_id", "metadata", "inputs", "outputs", "attachment_urls")
 
@@ -31,19 +31,22 @@ def load_data(
     dataset_name: str | None,
     with_attachments: bool = False,
     limit: int | None = None,
+    experiment: str | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The dataset and its examples that `data` means: a dataset's name or id, a file (JSON lines, JSON, CSV) or a list.
 
     A list holds examples of a dataset as the API returns them, or objects with `inputs`, `reference_outputs` (or
     `outputs`), `metadata` and `split`, which become examples of `dataset_name`. A file's dataset is called after it.
+    Nothing is created if another dataset has an experiment of the name `experiment`.
     """
     is_stored = isinstance(data, str) and not is_file(data)
     if is_stored:
         dataset, examples = stored_examples(api, data, splits, with_attachments)
     elif isinstance(data, str | Path):
-        dataset, examples = create_missing(api, dataset_name or Path(data).stem, read_rows(str(data)), str(data))
+        rows = read_rows(str(data))
+        dataset, examples = create_missing(api, dataset_name or Path(data).stem, rows, str(data), experiment)
     else:
-        dataset, examples = listed_examples(api, list(data), dataset_name)
+        dataset, examples = listed_examples(api, list(data), dataset_name, experiment)
     if splits:
         known = {split for example in examples for split in splits_of(example)}
         if unknown := [split for split in splits if split not in known]:
@@ -83,7 +86,7 @@ def read_rows(file: str) -> list[Any]:
 
 
 def listed_examples(
-    api: LangSmith, rows: list[Any], dataset_name: str | None
+    api: LangSmith, rows: list[Any], dataset_name: str | None, experiment: str | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if rows and all(isinstance(row, dict) and "dataset_id" in row and "id" in row for row in rows):
         owners = {row["dataset_id"] for row in rows}
@@ -95,10 +98,12 @@ def listed_examples(
         hash_ = bodies.uuid5(canonical(rows))[:8] if not dataset_name else ""
     except (CannotHold, ValueError):  # the checks say it better
         hash_ = ""
-    return create_missing(api, dataset_name or f"examples-{hash_}", rows, "data")
+    return create_missing(api, dataset_name or f"examples-{hash_}", rows, "data", experiment)
 
 
-def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> tuple[dict[str, Any], list[dict]]:
+def create_missing(
+    api: LangSmith, name: str, rows: list[Any], source: str, experiment: str | None
+) -> tuple[dict[str, Any], list[dict]]:
     """Create the examples of `rows` that the dataset lacks; return all of them as the dataset has them."""
     found, problems = [], []
     for number, row in enumerate(rows, 1):
@@ -110,7 +115,7 @@ def create_missing(api: LangSmith, name: str, rows: list[Any], source: str) -> t
         raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *alike(problems)]))
     if not rows:
         raise ValueError(f"There are no examples in {source}.")
-    dataset, _ = get_or_create_dataset(api, name)
+    dataset, _ = get_or_create_dataset(api, name, experiment)
     wanted = {bodies.example_id(dataset["id"], fields): fields for fields in found}
     known = by_id(api, dataset["id"], list(wanted))
     missing = [i for i in wanted if i not in known]
@@ -138,7 +143,7 @@ def as_result(row: Any) -> Any:
 
 
 def by_id(api: LangSmith, dataset_id: str, ids: list[str]) -> dict[str, dict]:
-    return {found["id"]: found for some in in_batches(ids) for found in list_known_examples(api, dataset_id, some)}
+    return {found["id"]: found for some in in_batches(ids) for found in rest.list_examples(api, dataset_id, some)}
 
 
 def splits_of(example: Mapping[str, Any]) -> list[str]:

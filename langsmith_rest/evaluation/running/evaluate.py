@@ -91,7 +91,7 @@ def evaluate(
         else:
             work = as_target(target)
             asks_files = any(one.wants("attachments") for one in (work, *bound))
-            dataset, examples = load_data(api, data, splits, dataset_name, asks_files, limit)
+            dataset, examples = load_data(api, data, splits, dataset_name, asks_files, limit, experiment_name)
             wanted = Wanted(
                 experiment_name, experiment_prefix, description, metadata or {}, splits, num_repetitions,
                 retry_errors, error_handling == "ignore",

@@ -434,6 +434,7 @@ def test_a_name_that_is_taken_is_refused(api, load, convert):
     with pytest.raises(LookupError, match="'questions-baseline' is taken"):
         convert(dataset="other", name="questions-baseline")
     assert len(baseline(api)) == 1
+    assert "other" not in [one["name"] for one in calls.list_datasets(api)]
 
 
 @pytest.mark.slow

@@ -210,11 +210,19 @@ def test_results_are_recorded_while_others_are_still_running(api, run, monkeypat
     assert go_on.is_set() and len(recorded) == 5
 
 
-def test_a_name_of_other_data_is_refused(run):
-    """An experiment belongs to one dataset."""
+def test_a_name_of_other_data_is_refused(api, run, tmp_path):
+    """An experiment belongs to one dataset; it is looked for before a dataset, or an example, is made."""
     run()
+    run(dataset_name="known", experiment_name="second")
+    (tmp_path / "others.json").write_text(json.dumps(ROWS))
+    for data in ({"dataset_name": "others"}, {"data": str(tmp_path / "others.json"), "dataset_name": None}):
+        with pytest.raises(LookupError, match="'first' is taken by dataset"):
+            run(**data)
     with pytest.raises(LookupError, match="'first' is taken by dataset"):
-        run(dataset_name="others")
+        run(data=[{"inputs": {"n": 99}}], dataset_name="known")
+
+    found = {one["name"]: one["example_count"] for one in calls.list_datasets(api)}
+    assert found == {"squares": 6, "known": 6}
 
 
 SLOW = """
