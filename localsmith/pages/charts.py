@@ -51,13 +51,13 @@ def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart 
         return None
     low = min(mean.mean if mean.low is None else mean.low for mean in means)
     high = max(mean.mean if mean.high is None else mean.high for mean in means)
-    ticks = _ticks(low, high)
-    bottom, top = ticks[0], ticks[-1]
+    marks = ticks(low, high)
+    bottom, top = marks[0], marks[-1]
 
     def y_of(value: float) -> float:
         return round(HEIGHT - BOTTOM - (value - bottom) / (top - bottom) * (HEIGHT - TOP - BOTTOM), 1)
 
-    left = max(LEFT, ceil(max(_width(number(tick)) for tick in ticks)) + 10)
+    left = max(LEFT, ceil(max(_width(number(tick)) for tick in marks)) + 10)
     step = (WIDTH - left - RIGHT) / len(given)
     points, labels = [], []
     every = ceil(len(given) / 12)
@@ -69,7 +69,7 @@ def chart(metric: str, given: list[tuple[str, str, Mean | None, str]]) -> Chart 
             ends = [None if end is None else y_of(end) for end in (mean.low, mean.high)]
             points.append(Point(x, y_of(mean.mean), ends[0], ends[1], label, name, mean, href))
     return Chart(
-        metric, WIDTH, HEIGHT, left, WIDTH - RIGHT, HEIGHT - BOTTOM, points, [(y_of(t), t) for t in ticks], labels
+        metric, WIDTH, HEIGHT, left, WIDTH - RIGHT, HEIGHT - BOTTOM, points, [(y_of(t), t) for t in marks], labels
     )
 
 
@@ -78,7 +78,7 @@ def _width(text: str) -> float:
     return DIGIT * len(text) + (SIGN - DIGIT) * sum(map(text.count, "−+"))
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Three to six round values around low..high."""
     if high - low < 1e-9:
         room = 0.5 * abs(high) if abs(high) > 1e-6 else 0.5

@@ -3,13 +3,16 @@
 import json
 import sqlite3
 from functools import partial
+from itertools import pairwise
 
+from langsmith_rest.paired import SAME
+from localsmith.pages.charts import MAX_VALUE, ticks
 from localsmith.pages.columns import Kept
 from localsmith.pages.comparison import ComparisonPage
 from localsmith.pages.facets import MAX_EXAMPLES, MAX_KEYS, Index, index_of_examples, index_of_rows, index_of_tags
 from localsmith.pages.render import number
 
-MAX_SCORES = 6  # a score with more values is filtered by a range
+MAX_SCORES = 6  # a score with more values is divided into ranges
 
 
 def with_facets(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage, examples: list[str]) -> list[str]:
@@ -78,23 +81,38 @@ def _text(stored: str) -> str:
     return value if isinstance(value, str) else stored
 
 
-def scores_of(comparison: ComparisonPage, examples: list[str]) -> list[tuple[float, int, bool]]:
-    """The values of the filtered score: the value, how many of these examples have it, and whether it is chosen."""
+def scores_of(comparison: ComparisonPage, examples: list[str]) -> list[tuple[float, float, int, bool]]:
+    """The filtered score by its values, or by ranges if it has many: the lowest and the highest value, how many of
+    these examples have such a score, and whether it is chosen."""
     question = comparison.question
     scores = [side.columns.scores.get(comparison.metric, {}) for side in comparison.looked_at]
-    values = set[float]()
+    ranges = _ranges(scores)
+    having: list[set[str]] = [set() for _ in ranges]
+    places: dict[float, list[set[str]]] = {}  # score -> the sets that it belongs to
     for known in scores:
-        values.update(known.values())
-        if len(values) > MAX_SCORES:
-            return []
+        for example, score in known.items():
+            if score not in places:
+                places[score] = [
+                    of for of, (low, high) in zip(having, ranges, strict=True) if low - SAME <= score <= high + SAME
+                ]
+            for of in places[score]:
+                of.add(example)
+    listed = set(examples)
     counted = [
-        (value, sum(any(known.get(e) == value for known in scores) for e in examples)) for value in sorted(values)
+        (low, high, len(of & listed), (question.low, question.high) == (low, high))
+        for of, (low, high) in zip(having, ranges, strict=True)
     ]
-    return [
-        (value, count, question.low == question.high == value)
-        for value, count in counted
-        if count or question.low == question.high == value
-    ]
+    return [item for item in counted if item[2] or item[3]]
+
+
+def _ranges(scores: list[dict[str, float]]) -> list[tuple[float, float]]:
+    """A range for each value; a few round ones, which touch each other, if there are many values."""
+    values = set[float]().union(*(known.values() for known in scores))
+    if len(values) <= MAX_SCORES:
+        return [(value, value) for value in sorted(values)]
+    if max(map(abs, values)) > MAX_VALUE:
+        return []
+    return list(pairwise(ticks(min(values), max(values))))
 
 
 def failed_of(comparison: ComparisonPage, examples: list[str]) -> int:

@@ -253,6 +253,10 @@ def test_other_scores_and_labels_are_facets(client, seed):
     right_not_short = [chip for chip in chips(both[1][2]) if "facet=short%3A0" in chip[2]][0]
     assert right_not_short[1] == 1 and len(rows(client, right_not_short[2])) == 1
     assert [count for text, count, _ in chips(path) if text == "<b>"] == [7]
+    ranges = [chip for chip in chips(path.replace("metric=right", "metric=close")) if "min=" in chip[2]]
+    assert [chip[:2] for chip in ranges] == [("0 … 0.5", 5), ("0.5 … 1", 4), ("1 … 1.5", 5), ("1.5 … 2", 3)]
+    assert [len(rows(client, address)) for _, _, address in ranges] == [5, 4, 5, 3]
+    assert "✓ 1 … 1.5" in [text for text, _, _ in chips(ranges[2][2])]
 
 
 def test_rows_scored_by_hand(client, seed):
