@@ -155,7 +155,7 @@ def pages(path: Path) -> str:
     port = next((port for port in candidates(remembered) if not is_taken(port)), PORT)
     url = f"http://{HOST}:{port}"
     if port != remembered:
-        with contextlib.suppress(OSError), open(address_file(path), "w", encoding="ascii") as file:
+        with contextlib.suppress(OSError), open(address_file(path), "w", encoding="ascii", opener=private) as file:
             file.write(url)
     return url
 
@@ -184,6 +184,11 @@ def address_file(path: Path) -> Path:
     return path.with_name("view.url")
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file, which others on this machine cannot read if it is new."""
+    return os.open(path, flags, 0o600)
+
+
 def remembered_port(path: Path) -> int | None:
     """The port in earlier links to the pages of a store."""
     with contextlib.suppress(OSError, ValueError):
@@ -202,7 +207,7 @@ def running_view(path: Path) -> str | None:
 @contextlib.contextmanager
 def leave_address(path: Path, url: str) -> Iterator[None]:
     """Let others find the pages at `url` while the context lasts, unless another `view` already serves this store."""
-    with open(address_file(path), "a+", encoding="ascii") as file:
+    with open(address_file(path), "a+", encoding="ascii", opener=private) as file:
         tries = 10  # somebody may be reading it
         while not (is_ours := lock(file, exclusive=True)) and (tries := tries - 1):
             time.sleep(0.01)

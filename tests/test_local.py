@@ -195,6 +195,21 @@ def test_links_do_not_lead_to_another_store(record):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="modes of files are POSIX")
+def test_all_that_lies_beside_the_store_is_its_owners_alone(record):
+    """Also the file that says where its pages are."""
+    before = os.umask(0)
+    try:
+        record()
+    finally:
+        os.umask(before)
+
+    assert {path.name: path.stat().st_mode & 0o777 for path in DATABASE.parent.iterdir()} == {
+        "localsmith.db": 0o600,
+        "view.url": 0o600,
+    }
+
+
 def test_view_says_which_store_it_serves_and_how_it_was_typed(capsys):
     """A link to another store explains itself, a second view of the same store shows the first."""
     with view("--port", "0") as url:
