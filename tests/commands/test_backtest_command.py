@@ -21,7 +21,14 @@ from langsmith_rest.evaluation import runs_api
 
 RUNS, TWEETS = ROOT / "fixtures" / "production_runs.jsonl", ROOT / "fixtures" / "tweets.py"
 EVALUATORS = """
-def polite(outputs):
+import asyncio
+
+loops = []  # as a client that is made here has one
+
+
+async def polite(outputs):
+    loops.append(asyncio.get_running_loop())
+    assert loops[0] is loops[-1]
     return "please" in outputs["a"]
 """
 AGENT = """
