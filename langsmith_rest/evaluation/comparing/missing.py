@@ -10,6 +10,7 @@ from langsmith_rest.paired import Metric, metric_of
 from langsmith_rest.wording import counted
 
 NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still to come", "evaluator failed", "not scored"
+BASELINE = "not scored in the baseline"
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Filled:
     missing: Counter[str] = field(default_factory=Counter)  # why other scores are missing
     known: dict[str, list[float]] = field(default_factory=dict)  # example -> scores, failed runs included
     at_worst: dict[str, list[float]] = field(default_factory=dict)  # the same with missing scores at their worst
+    of_baseline: dict[str, float] = field(default_factory=dict)  # example -> the best, where the baseline has no score
 
     def means(self, *, worst: bool) -> dict[str, float]:
         return {i: fmean(values) for i, values in (self.at_worst if worst else self.known).items()}
@@ -65,6 +67,22 @@ def filled(
     return found
 
 
+def fill_baseline(
+    found: Filled, metric: str, candidate: ExperimentScores, baseline: ExperimentScores, *, low_is_bad: bool
+) -> None:
+    """Let an example that the baseline ran but nobody scored there count, at the worst, as the candidate's loss.
+
+    A failed run of the baseline is left out: it can hide no loss.
+    """
+    best = worst_score(metric, (baseline, candidate), low_is_bad=not low_is_bad)
+    for example, runs in baseline.runs.items():
+        theirs = [value for run in candidate.runs.get(example, []) if (value := run.value(metric)) is not None]
+        if theirs and runs and all(run.value(metric) is None and not run.failed for run in runs):
+            found.missing[BASELINE] += 1
+            found.of_baseline[example] = best
+            found.at_worst[example] = theirs
+
+
 def why_missing(run: RunNumbers, metric: str) -> str:
     if metric in run.broken:
         return BROKEN
@@ -104,7 +122,7 @@ def filled_metric(
     several = {i: values for i, values in (found.at_worst if worst else found.known).items() if len(values) > 1}
     return metric_of(
         metric,
-        baseline.means(metric),
+        {**baseline.means(metric), **(found.of_baseline if worst else {})},
         found.means(worst=worst),
         lower=lower,
         single=(baseline.single.get(metric, {}), several),

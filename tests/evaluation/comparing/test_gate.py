@@ -209,6 +209,22 @@ def test_an_unscored_baseline_does_not_excuse_gaps(api, record):
     assert only_check(api, "before", "after", max_regression={"correct": 0.9}).verdict == "failed"
 
 
+def test_examples_that_nobody_scored_in_the_baseline_help_no_candidate(api, record):
+    """They may all be losses; where the limit holds even so, or where the baseline failed, they do not matter."""
+    record("before", [1] * 60 + [None] * 40)
+    record("crashed", [1] * 60 + [CRASH] * 40)
+    record("wrong", [1] * 60 + [0] * 40)
+    record("right", [1] * 100)
+    limit = {"max_regression": {"correct": 0.1}}
+
+    check = only_check(api, "before", "wrong", **limit)
+
+    assert (check.verdict, check.missing) == ("inconclusive", 40)
+    assert "but 40 scores missing (40 not scored in the baseline): with the worst" in check.reason
+    assert only_check(api, "before", "right", **limit).verdict == "passed"
+    assert only_check(api, "crashed", "wrong", **limit).verdict == "passed"
+
+
 @pytest.mark.parametrize("limits", [{"fail_above": {"latency": 1.5}}, {"max_regression": {"latency": 0.2}}])
 def test_crashing_early_is_not_faster(api, record, limits):
     """The latency of a failed run is the longest that was seen."""
