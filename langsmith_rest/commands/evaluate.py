@@ -157,6 +157,7 @@ def evaluate_as_asked(connect: Connect, say: Say, options: argparse.Namespace) -
     judge.FRESH.set() if options.fresh else judge.FRESH.clear()
     makes_data = runs_target and is_file(options.data)
     purpose = "recording into" if runs_target else "scoring runs of"
+    purpose = "reading" if options.estimate else purpose
     splits = [split.strip() for split in options.splits.split(",") if split.strip()] if options.splits else None
     with connect(purpose, must_exist=not makes_data) as api, progress(say) as on_progress:
         if options.estimate:

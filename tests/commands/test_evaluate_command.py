@@ -151,5 +151,7 @@ def test_an_estimate_asks_nobody(evaluate, monkeypatch):
         found = json.loads(evaluate("x", *words, "--limit", "2", "--json")[1])["estimate"]
         assert (found["answers"], found["calls"], found["output_tokens"]) == (2, 2, 200)
         assert found["dollars"] == pytest.approx((found["input_tokens"] + 2 * 200) / 1e6)
+        monkeypatch.delenv("LANGSMITH_ENDPOINT")
+        assert "reading the local store" in evaluate("quiet_agent.py:run", "--data", "rows.jsonl", *words)[2]
         assert judge.requests == []
     model_server.default_server.cache_clear()
