@@ -30,9 +30,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
-def pytest_xdist_auto_num_workers(config):
+@pytest.hookimpl(wrapper=True)
+def pytest_xdist_auto_num_workers():
     """One more than there are cores: tests often wait for a program, a server or a browser."""
-    return (os.cpu_count() or 1) + 1
+    return (yield) + 1
 
 
 @pytest.fixture
