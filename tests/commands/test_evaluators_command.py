@@ -458,7 +458,7 @@ def test_an_existing_experiment_is_scored_on_demand(store, evaluators, tmp_path)
     assert "'mentions' will score the runs of 'before' while it is served by" in err
     session = re.search("selectedSessions=(.+)", out)[1]
     with localsmith.serve(tmp_path / "localsmith.db", run_evaluators=True):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(found := store.get("/feedback", session=session, source="auto_eval")) < 40:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -494,7 +494,7 @@ def test_view_scores_what_was_recorded_before(evaluators):
     command = [sys.executable, str(FIXTURES.parent / "main.py"), "view", "--port", "0", "--run-evaluators"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     api = Api(process.stdout.readline().strip())
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len(found := api.get("/feedback", source="auto_eval")) < 39 and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)

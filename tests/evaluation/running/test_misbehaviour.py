@@ -253,7 +253,7 @@ def test_data_recorded_a_moment_ago_is_there_whatever_the_clock_says(api, run, m
 def test_git_in_another_encoding_and_a_git_that_hangs(tmp_path, monkeypatch):
     """A branch in Latin-1 is recorded as far as it can be read; nobody says clean when git did not answer."""
     script = tmp_path / "git"
-    script.write_text("#!/bin/sh\ncase $1 in status) sleep 5;; rev-parse) printf 'caf\\351\\n';; *) exit 1;; esac\n")
+    script.write_text("#!/bin/sh\ncase $1 in status) sleep 60;; rev-parse) printf 'caf\\351\\n';; *) exit 1;; esac\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr("langsmith_rest.evaluation.running.provenance.GIT_SECONDS", 0.5)
@@ -262,7 +262,7 @@ def test_git_in_another_encoding_and_a_git_that_hangs(tmp_path, monkeypatch):
     state = git_state()
 
     assert (state["branch"], "dirty" in state) == ("caf\ufffd", False)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -361,8 +362,8 @@ def test_killed_server_loses_no_score(tmp_path):
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     api = Api(first.stdout.readline().strip())
     api.session.headers["x-localsmith-token"] = (tmp_path / "lab.token").read_text().strip()
-    dataset, answer = capitals(api, ["Lima"] * 40)
-    slow = SAME.replace("    return", "    import time\n    time.sleep(0.05)\n    return")
+    dataset, answer = capitals(api, ["Lima"] * 20)
+    slow = SAME.replace("    return", "    import time\n    time.sleep(0.25)\n    return")
     rule(api, slow, dataset_id=dataset)
     session = answer()
     while not api.get("/feedback", session=session):
@@ -370,16 +371,16 @@ def test_killed_server_loses_no_score(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
     first.stdout.close()
-    assert 0 < jobs(tmp_path / "lab.db") < 40
+    assert 0 < jobs(tmp_path / "lab.db") < 20
 
     second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     api = Api(second.stdout.readline().strip())
-    found = scores(api, session, 40)
+    found = scores(api, session, 20)
     second.send_signal(signal.SIGINT)
     second.wait()
     second.stdout.close()
 
-    assert len({item["run_id"] for item in found}) == 40
+    assert len({item["run_id"] for item in found}) == 20
     assert jobs(tmp_path / "lab.db") == 0
 
 
@@ -412,10 +413,10 @@ DATACLASS = ("from dataclasses import dataclass", "@dataclass", "class Node:", "
 THREADS = (
     "from concurrent.futures import ThreadPoolExecutor as Pool, wait",
     "from threading import Barrier",
-    "both = Barrier(32, timeout=1)",  # so that there are 32 threads indeed
+    "both = Barrier(32, timeout=30)",  # so that there are 32 threads indeed
     "with Pool(32) as pool: return {'a': len(list(pool.map(lambda _: bytearray(9) and both.wait(), range(64))))}",
 )
-LITTLE = Limits(seconds=2, memory_bytes=1 << 28, output_bytes=1000)
+LITTLE = Limits(seconds=60, memory_bytes=1 << 28, output_bytes=1000)
 
 
 def outcome(*lines, limits=LITTLE):
@@ -426,7 +427,6 @@ def outcome(*lines, limits=LITTLE):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["while True: pass"], "longer than 2 s"),
         (["return {'a': len(bytearray(1 << 30))}"], "more memory"),
         (["return {'a': 'x' * 2000}"], "2,009 bytes, at most 1,000"),
         (["return {'a': float('nan')}"], "not JSON compliant"),
@@ -453,6 +453,10 @@ def outcome(*lines, limits=LITTLE):
 )
 def test_sandbox_ends_what_goes_too_far(lines, words):
     assert words in outcome(*lines)["error"]
+
+
+def test_sandbox_ends_what_takes_too_long():
+    assert "longer than 1 s" in outcome("while True: pass", limits=replace(LITTLE, seconds=1))["error"]
 
 
 @pytest.mark.parametrize(
@@ -486,11 +490,11 @@ def test_sandbox_has_an_empty_environment(monkeypatch):
 def test_nothing_outlives_an_evaluator():
     """Not even a process that it started behind the hooks."""
     found = outcome(
-        "import ctypes, time", "pid = ctypes.CDLL(None).fork()", "pid or time.sleep(9)", "return {'a': pid}"
+        "import ctypes, time", "pid = ctypes.CDLL(None).fork()", "pid or time.sleep(600)", "return {'a': pid}"
     )
 
     stat = Path(f"/proc/{found['returned']['a']}/stat")
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 60
     while (is_alive := stat.exists() and stat.read_text().split()[2] != "Z") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive

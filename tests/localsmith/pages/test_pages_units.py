@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from pages_seed import Seed, capitals
@@ -92,16 +91,12 @@ def test_other_values_are_no_chat(value, kind):
 
 
 def test_nesting_takes_no_longer_than_it_must():
-    """Chats beside chats beside chats are read in time that grows with their size, not with its power."""
+    """Chats beside chats beside chats are read in time that grows with their size: 2 ** 60 steps would never end."""
     value = {"k": 1}
     for _ in range(60):
         value = {"a": {"messages": [{"role": "user", "content": "x"}], "rest": value}}
 
-    began = time.monotonic()
-    block(value)
-    gist(value)
-
-    assert time.monotonic() - began < 1
+    assert block(value) and gist(value)
 
 
 def test_word_diff_keeps_both_texts():
