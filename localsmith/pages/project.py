@@ -3,12 +3,13 @@
 import json
 import sqlite3
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
 from flask import render_template, request
 
+from localsmith.pages.charts import MAX_VALUE, ticks
 from localsmith.pages.common import Order, bounded, find, order_of, page_of, reading
 from localsmith.pages.dataset import experiment_of, feedback_of, name_of
 from localsmith.pages.facets import MAX_KEYS, MAX_VALUES
@@ -34,7 +35,7 @@ SCORE = (  # of a trace, the mean if it was scored several times
     "(SELECT avg(score) FROM feedback WHERE run_id = runs.id AND key = ? AND comparative_experiment_id IS NULL)"
 )
 MAX_COUNTED = 30_000  # traces of which facets are counted
-MAX_SCORES = 6  # a score with more values is filtered by hand
+MAX_SCORES = 6  # a score with more values is divided into ranges
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def _facets(db: sqlite3.Connection, where: str, args: list[Any], text: str) -> l
         values = [(value, count, condition.format(json.dumps(value, ensure_ascii=False))) for value, count in named]
         if len(rows) <= MAX_VALUES:
             found += _facet(name, values, text)
-    return found + _facets_by_key(db, where, args, text)
+    by_key, few = _facets_by_key(db, where, args, text)
+    return found + by_key + _ranges(db, where, args, text, few)
 
 
 def _facet(name: str, values: list[tuple[str, int, str]], text: str) -> list[Facet]:
@@ -163,9 +165,10 @@ ENTRIES = {  # what has a key and a value: further tables, its key and value, th
 }
 
 
-def _facets_by_key(db: sqlite3.Connection, where: str, args: list[Any], text: str) -> list[Facet]:
-    """The facets of scores and of metadata, one for each key with a few values."""
+def _facets_by_key(db: sqlite3.Connection, where: str, args: list[Any], text: str) -> tuple[list[Facet], list[str]]:
+    """The facets of scores and of metadata, one for each key with a few values; and which scores these are."""
     found: list[Facet] = []
+    few: list[str] = []
     for kind, (source, entry, counted, most) in ENTRIES.items():
         rows = db.execute(
             f"WITH entries (run, key, value) AS MATERIALIZED (SELECT runs.id, {entry} FROM runs"
@@ -177,11 +180,39 @@ def _facets_by_key(db: sqlite3.Connection, where: str, args: list[Any], text: st
         ).fetchall()
         for key, group in groupby(rows, key=itemgetter(0)):
             entries = list(group)
+            if kind == "score":
+                few.append(key)
             if kind == "metadata" and len(entries) > 1 and all(count == 1 for *_, count in entries):
                 continue  # ids, which have nothing in common
             values = [(_shown(value), count, _filter_of(kind, key, value)) for _, value, count in entries]
             found += _facet(key, values, text)
-    return found
+    return found, few
+
+
+def _ranges(db: sqlite3.Connection, where: str, args: list[Any], text: str, few: list[str]) -> list[Facet]:
+    """The facets of the other scores, which have many values: a few ranges of each, which touch each other."""
+    found: dict[str, dict[str, list[float]]] = {}
+    rows = db.execute(
+        "SELECT f.key, runs.id, f.score FROM runs LEFT JOIN run_bodies ON run_bodies.seq = runs.seq"
+        f" JOIN feedback f ON f.run_id = runs.id WHERE {where} AND f.score IS NOT NULL"
+        " AND f.comparative_experiment_id IS NULL AND f.key NOT IN (SELECT value FROM json_each(?)) ORDER BY f.key",
+        (*args, json.dumps(few)),
+    )
+    for key, run, score in rows:
+        found.setdefault(key, {}).setdefault(run, []).append(score)
+    facets: list[Facet] = []
+    for key, runs in found.items():
+        scores = {score for given in runs.values() for score in given}
+        if len(scores) <= MAX_SCORES or max(map(abs, scores)) > MAX_VALUE:
+            continue
+        values = []
+        for low, high in pairwise(ticks(min(scores), max(scores))):
+            count = sum(any(low <= score <= high for score in given) for given in runs.values())
+            within = f"gte(feedback_score, {low!r}), lte(feedback_score, {high!r})"
+            expression = f"and(eq(feedback_key, {json.dumps(key, ensure_ascii=False)}), {within})"
+            values.append((f"{number(low)} … {number(high)}", count, expression))
+        facets += _facet(key, [value for value in values if value[1]], text)
+    return facets[:MAX_KEYS]
 
 
 def _shown(value: str | float) -> str:

@@ -73,6 +73,20 @@ def test_facets_of_traces_count_what_they_leave(client, project):
     assert scored["✓ 0.5"][0] == 1 and traces(page(client, scored["✓ 0.5"][1])) == 3
 
 
+def test_scores_of_traces_with_many_values_are_divided_into_ranges(client, seed):
+    """Each range is a chip that leads to as many traces as it says; a score on the border belongs to both ranges."""
+    session = seed.session("graded")
+    for n in range(9):
+        seed.run(session, outputs={}, feedback=[{"key": "grade", "score": n / 8}, {"key": "below", "score": n - 8}])
+    html = page(client, f"projects/p/{session}")
+
+    found = re.findall(r'<a class="chip[^"]*" href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)', html)
+    ranges = [(text, int(count)) for _, text, count in found]
+    assert ranges[-4:] == [("0 … 0.25", 3), ("0.25 … 0.5", 3), ("0.5 … 0.75", 3), ("0.75 … 1", 3)]
+    assert ranges[:4] == [("−8 … −6", 3), ("−6 … −4", 3), ("−4 … −2", 3), ("−2 … 0", 3)]
+    assert [traces(page(client, unescape(address))) for address, _, _ in found] == [3] * 8
+
+
 def test_facets_of_examples_count_what_they_leave(client, seed):
     """Splits and metadata of a dataset's examples are chips, too, and narrow the list down together."""
     dataset = seed.dataset("facets")
