@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from langsmith_rest import local
@@ -71,7 +72,11 @@ def check_command(command: Sequence[str]) -> None:
     if not any("{file}" in argument for argument in command):
         raise ValueError("The command of the port has no {file}: put it where the file of results belongs.")
     if not shutil.which(command[0]):
-        raise ValueError(f"{command[0]}: there is no such command.")
+        is_file = Path(command[0]).is_file()
+        why = (
+            "this file is not executable: use chmod +x, or begin with its interpreter" if is_file else "no such command"
+        )
+        raise ValueError(f"{command[0]}: {why}.")
 
 
 def played(command: Sequence[str], options: argparse.Namespace) -> Iterator[Any]:

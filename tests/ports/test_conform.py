@@ -98,7 +98,8 @@ def test_json_holds_every_scenario(tmp_path, capsys):
     [
         ((), "needs the command of a port"),
         (("--", sys.executable, "port.py"), "no {file}"),
-        (("--", "no-such-port", "{file}"), "there is no such command"),
+        (("--", "no-such-port", "{file}"), "no-such-port: no such command"),
+        (("--", ROOT / "PORTING.md", "{file}"), "this file is not executable: use chmod +x"),
         (("--only", "nothing", "--", sys.executable, "{file}"), "No scenario up to level 2 is left"),
     ],
 )
