@@ -59,7 +59,7 @@ def test_what_failed_is_told_by_the_exit_code_whoever_reads(files, server, comma
     with start(*command, **where) as left:
         left.stdout.close()
         found = [ended(left)]
-    with start(*command, preexec_fn=lambda: os.close(1), **where) as none:
+    with start(*command, closed=1, **where) as none:
         found.append(ended(none))
     if os.path.exists("/dev/full"):
         with open("/dev/full", "wb") as full, start(*command, stdout=full, **where) as process:
@@ -73,7 +73,7 @@ def test_what_failed_is_told_by_the_exit_code_whoever_reads(files, server, comma
 @pytest.mark.slow
 def test_without_stderr_messages_do_not_get_into_the_result(files, server):
     """With `2>&-`, stdout is one JSON object all the same."""
-    with start("record", "rows.jsonl", "--json", preexec_fn=lambda: os.close(2), LANGSMITH_ENDPOINT=server.url) as it:
+    with start("record", "rows.jsonl", "--json", closed=2, LANGSMITH_ENDPOINT=server.url) as it:
         out, _ = it.communicate(timeout=60)
 
     assert it.returncode == 0 and json.loads(out)["runs_recorded"] == 2

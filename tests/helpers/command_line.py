@@ -18,13 +18,13 @@ def write(name, *results):
     return name
 
 
-def start(*arguments, cwd=None, stdout=subprocess.PIPE, preexec_fn=None, **variables):
-    """Start the command as users do, with these variables in its environment."""
+def start(*arguments, cwd=None, stdout=subprocess.PIPE, closed=None, **variables):
+    """Start the command as users do, with these variables in its environment; `closed` is a stream, 1 or 2."""
+    shell = ["sh", "-c", f'exec "$@" {closed}>&-', "sh"] if closed else []
     return subprocess.Popen(
-        [sys.executable, str(MAIN), *arguments],
+        [*shell, sys.executable, str(MAIN), *arguments],
         cwd=cwd,
         stdout=stdout,
-        preexec_fn=preexec_fn,
         stderr=subprocess.PIPE,
         env={**os.environ, **variables},
     )
