@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from localsmith.wire import (
+    UUID,
     ApiError,
     Switches,
     as_time,
@@ -125,6 +126,7 @@ def check_window(start_time: int, where: str, switches: Switches, now: int) -> N
 
 
 ROOT = re.compile(r"\d{8}T\d{12}Z.{36}")
+USUAL_ORDER = re.compile(rf"(?:\d{{8}}T\d{{12}}Z{UUID.pattern}(?:\.(?!\Z)|\Z))+")
 SEGMENT = re.compile(r"(\d{8}T\d{6})(\d{0,6})Z([0-9a-fA-F-]{32,36})")
 
 
@@ -133,13 +135,10 @@ def check_order(run: Run, where: str) -> None:
     order = run["dotted_order"]
     if ROOT.fullmatch(order) and order[22:] == run["id"] == run["trace_id"] and "parent_run_id" not in run:
         return  # nearly every run of an experiment
-    segments = [SEGMENT.fullmatch(segment) for segment in order.split(".")]
-    if not all(segments):
-        raise bad_run(where, "invalid 'dotted_order': each part must be a time YYYYMMDDTHHMMSSffffffZ and a run id")
-    parts = [
-        (match[1] + match[2].ljust(6, "0"), _run_id(match[3], where, "dotted_order")) for match in segments if match
-    ]
-    times, ids = zip(*parts, strict=True)
+    if not USUAL_ORDER.fullmatch(order):
+        order = run["dotted_order"] = _usual_order(order, where)
+    parts = order.split(".")
+    times, ids = [part[:21] for part in parts], [part[22:] for part in parts]
     parent = ids[-2] if len(ids) > 1 else None
     if ids[-1] != run["id"]:
         raise bad_run(where, "invalid 'dotted_order': its last part must hold the run's id")
@@ -149,9 +148,18 @@ def check_order(run: Run, where: str) -> None:
         raise bad_run(where, "invalid 'dotted_order': its last but one part must hold the parent_run_id")
     if len(set(ids)) != len(ids):
         raise bad_run(where, "invalid 'dotted_order': it holds a run twice")
-    if list(times) != sorted(times):
+    if times != sorted(times):
         raise bad_run(where, "invalid 'dotted_order': a run starts before its parent")
-    run["dotted_order"] = ".".join(f"{time}Z{run_id}" for time, run_id in parts)
+
+
+def _usual_order(order: str, where: str) -> str:
+    """A dotted_order with hyphens in its ids and six digits in its fractions of seconds."""
+    segments = [SEGMENT.fullmatch(segment) for segment in order.split(".")]
+    if not all(segments):
+        raise bad_run(where, "invalid 'dotted_order': each part must be a time YYYYMMDDTHHMMSSffffffZ and a run id")
+    return ".".join(
+        f"{match[1]}{match[2].ljust(6, '0')}Z{_run_id(match[3], where, 'dotted_order')}" for match in segments if match
+    )
 
 
 def ancestors(dotted_order: str) -> list[str]:
