@@ -142,8 +142,9 @@ def settings() -> dict[str, str]:
     except UnicodeDecodeError:
         raise SetupError(f"{path} is not UTF-8: save it as UTF-8.") from None
     endpoint = pick(told, "ENDPOINT") or ""
-    is_own = Path(path).parent == Path.cwd() or bool(pick(environment, "ENDPOINT")) or is_loopback(endpoint)
-    if endpoint and not is_own and pick(environment, "API_KEY"):
+    is_own = Path(path).parent == Path.cwd() or bool(pick(environment, "ENDPOINT"))
+    stays_here = endpoint == "local" or is_loopback(endpoint)
+    if endpoint and not (is_own or stays_here) and pick(environment, "API_KEY"):
         raise SetupError(
             f"{path} would send the environment's key to {endpoint}. If that is meant, set LANGSMITH_ENDPOINT in the "
             "environment as well; else unset LANGSMITH_API_KEY, or put it into that file."

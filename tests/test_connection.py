@@ -102,6 +102,16 @@ def test_a_dot_env_that_means_it_is_followed(nothing_set, monkeypatch, tmp_path,
     assert connect().url == endpoint
 
 
+def test_a_dot_env_above_may_name_the_local_store(nothing_set, monkeypatch, tmp_path):
+    """The key of the environment stays here."""
+    (tmp_path / ".env").write_text("LANGSMITH_ENDPOINT=local\n")
+    monkeypatch.setenv("LANGSMITH_API_KEY", KEY)
+
+    api = connect()
+
+    assert connection.is_loopback(api.url) and api.session.headers["x-api-key"] == "no-key"
+
+
 def test_a_dot_env_that_is_not_utf_8_is_named(nothing_set, tmp_path):
     (tmp_path / "work" / ".env").write_bytes(b"LANGSMITH_API_KEY=\xff\xfe\n")
 

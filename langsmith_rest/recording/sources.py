@@ -49,7 +49,7 @@ class Source:
                     self.rejected.append({"result": number, "reason": "; ".join(problems)})
                 else:
                     yield Prepared(number, result, fields, text, texts.add(text))
-        except (GeneratorExit, KeyboardInterrupt):
+        except GeneratorExit:
             raise
         except BaseException as error:
             self.broken = error

@@ -148,7 +148,9 @@ def test_a_stream_may_use_its_objects_again(server, api):
     assert stored(server, "runs") == 500
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), RuntimeError("broken")])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), asyncio.CancelledError(), KeyboardInterrupt(), RuntimeError("broken")]
+)
 def test_what_a_stream_gave_before_it_broke_is_recorded(server, api, error):
     """Then its error is raised, whatever kind it is."""
 
