@@ -15,7 +15,7 @@ from localsmith.lists import like
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.charts import Chart, chart
 from localsmith.pages.columns import Kept, Summary
-from localsmith.pages.common import Order, Page, bounded, find, link, order_of, page_of, reading, sorted_by
+from localsmith.pages.common import Order, bounded, find, link, order_of, page_of, reading, sorted_by
 from localsmith.pages.facets import MAX_EXAMPLES, facets_of, index_of_examples, index_of_experiments, parse_facets
 from localsmith.pages.retries import replaced
 
@@ -347,6 +347,7 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
             (row["id"],),
         ).fetchall()
         feedback = feedback_of(db, [run["id"] for run in history])
+        order, history = _sorted_runs(history, feedback)
         gone = replaced(db, "reference_example_id", [row["id"]])
         attached = attachments_of(db, [row["id"]]).get(row["id"], [])
     return render_template(
@@ -358,9 +359,29 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
         history=[(run, json.loads(run["outputs"]) if run["outputs"] else None) for run in history],
         has={"latency": any(run["latency"] for run in history), "tokens": any(run["total_tokens"] for run in history)},
         feedback=feedback,
+        order=order,
+        keys=sorted({item["key"] for items in feedback.values() for item in items if item["score"] is not None}),
         replaced=gone,
-        page=Page(1, len(history)),
     )
+
+
+def _sorted_runs(runs: list[sqlite3.Row], feedback: dict[str, list[dict[str, Any]]]) -> tuple[Order, list[sqlite3.Row]]:
+    """The order that the address asks for, and in it the runs of an example, which are given oldest first."""
+    asked = request.args.get("sort", "")
+    scores = {asked: True} if asked.startswith("score:") else {}
+    order = order_of({"experiment": False, "latency": True, "tokens": True} | scores, "experiment", anchor="#results")
+
+    def value(run: sqlite3.Row) -> float | None:
+        if order.by not in scores:
+            return run["latency" if order.by == "latency" else "total_tokens"] or None
+        key = order.by.removeprefix("score:")
+        given = [item["score"] for item in feedback.get(run["id"], []) if item["key"] == key]
+        known = [score for score in given if score is not None]
+        return sum(known) / len(known) if known else None
+
+    if order.by == "experiment":
+        return order, runs[::-1] if order.descending else runs
+    return order, sorted_by(runs, value, order.descending)
 
 
 def feedback_of(

@@ -274,6 +274,23 @@ def test_datasets_and_projects_are_sorted_over_all_pages(client, seed):
     assert order(follow(client, "datasets", "Traces", "Examples", "Examples")) == (["b", "a", "C"], ["a1", "a0", "C0"])
 
 
+def test_runs_of_an_example_are_sorted(client, seed):
+    """By experiment, by a score or by latency; what has none comes last."""
+    dataset = seed.dataset("one")
+    (example,) = seed.examples(dataset, [({"n": 1}, None)])
+    for name, score, seconds in (("x", 0.5, 2), ("y", None, 3), ("z", 1, None)):
+        scores = [] if score is None else [{"key": "good", "score": score}]
+        seed.run(seed.session(name, dataset), example, outputs={}, seconds=seconds, feedback=scores)
+
+    def order(query):
+        html = page(client, f"datasets/{dataset}/e/{example}?{query}")
+        return "".join(re.findall(r"</span> (\w)</a>", html))
+
+    assert order("") == order("sort=nonsense") == "xyz" and order("sort=experiment&dir=desc") == "zyx"
+    assert order("sort=score:good") == "zxy" and order("sort=score:good&dir=asc") == "xzy"
+    assert order("sort=latency") == "yxz" and order("sort=latency&dir=asc") == "xyz"
+
+
 def test_disagreements_are_sorted(client, seed):
     """By the run, by either score, or by how far they are apart: the farthest first."""
     dataset = seed.dataset("stars")
