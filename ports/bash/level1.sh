@@ -143,7 +143,7 @@ session_call POST "" "$(jq -n -c --arg id "$session_id" --arg name "$name" --arg
 [ "$status" = 409 ] && call "" GET /sessions -G --data-urlencode "name=$name"
 jq -c 'if type == "array" then .[0] else . end' "$work/answer" >"$work/session"
 [ "$(jq -r .reference_dataset_id "$work/session")" = "$dataset_id" ] ||
-  stop "The name '$name' is taken by another dataset or project."
+  { echo "The name '$name' is taken by another dataset or project: choose another." >&2 && exit 1; }
 session_id=$(jq -r .id "$work/session")
 
 # What the ids are made of, line by line, then the ids, then the bodies; only the sums are not jq's work.

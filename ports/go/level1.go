@@ -486,7 +486,8 @@ func session(datasetID, name string, earliest time.Time, longest time.Duration, 
 	}
 	made := found.(object)
 	if made["reference_dataset_id"] != datasetID {
-		stop("The name '" + name + "' is taken by another dataset or project.")
+		fmt.Fprintf(os.Stderr, "The name '%s' is taken by another dataset or project: choose another.\n", name)
+		os.Exit(1)
 	}
 	return made["id"].(string), timeOf(made["start_time"].(string))
 }

@@ -464,8 +464,10 @@ public class Level1 {
         Answer answer = sessionCall("POST", "", body);
         boolean isThere = answer.status() == 409;
         Map<String, Object> session = isThere ? get("/sessions?name=" + encoded(name)).get(0) : object(answer.body());
-        if (!datasetId.equals(session.get("reference_dataset_id")))
-            throw new Stopped("The name '" + name + "' is taken by another dataset or project.");
+        if (!datasetId.equals(session.get("reference_dataset_id"))) {
+            System.err.println("The name '" + name + "' is taken by another dataset or project: choose another.");
+            System.exit(1);
+        }
         return session;
     }
 
