@@ -167,6 +167,11 @@ def is_raw() -> bool:
     return request.args.get("raw") == "1"
 
 
+def is_lower_better(metric: str) -> bool:
+    """Whether the address says that less of a metric is better."""
+    return metric in request.args.getlist("lowerIsBetter")
+
+
 def here() -> str:
     """This address, for a form that comes back to it."""
     return with_query(page=request.args.get("page"), row=request.args.get("row"))

@@ -334,11 +334,13 @@ def _changed(comparison: ComparisonPage, kind: str) -> Callable[[str], bool]:
 
 
 def is_bad(comparison: ComparisonPage) -> Callable[[str], bool]:
-    """Whether an example deserves a look: it failed, or its score regressed; with one experiment, its score is 0."""
+    """Whether an example deserves a look: it failed, or its score regressed; with one experiment, its score is 0, or
+    1 where less is better."""
     failed = set[str]().union(*(side.failed for side in comparison.looked_at))
     if len(comparison.sides) == 1:
         scores = _scores(comparison, comparison.baseline)
-        return lambda example: example in failed or scores.get(example) == 0
+        worst = 1 if comparison.metric in comparison.question.lower else 0
+        return lambda example: example in failed or scores.get(example) == worst
     regressed = _changed(comparison, "regressed")
     return lambda example: example in failed or regressed(example)
 

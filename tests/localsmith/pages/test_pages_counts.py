@@ -313,6 +313,28 @@ def test_a_mark_means_yes_or_no(client, seed):
     assert 'class="mark num " data-label="stars"' in page(client, f"{compare}&view=compact")
 
 
+def test_less_may_be_better(client, seed):
+    """Where the address says so, 0 is good and 1 is bad, in both views, in what a form answers, and for n and p."""
+    dataset = seed.dataset("toxic")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(2)])
+    session = seed.session("toxic", dataset)
+    for n, example in enumerate(examples):
+        run = seed.run(session, example, outputs={"n": n}, feedback=[{"key": "toxic", "score": n}])
+    path = f"datasets/{dataset}/compare?selectedSessions={session}&lowerIsBetter=toxic"
+
+    html = page(client, path)
+    assert re.findall(r'class="chip (\w+)">toxic <b>(.*?)</b>', html.replace('<span aria-hidden="true">', "")) == [
+        ("good", "✓ </span>0"),
+        ("bad", "✗ </span>1"),
+    ]
+    assert re.findall(r'<tr id="e-([^"]*)" class="bad-row"', html) == [examples[1]]
+    compact = page(client, f"{path}&view=compact")
+    assert re.findall(r'class="mark num (\w+)" data-label="toxic"', compact) == ["good", "bad"]
+    address = re.findall(r'data-scores="([^"]*)"', html)[0].replace("RUN", run["id"])
+    form = {"key": "toxic", "score": "0", "part": "scores"}
+    assert 'class="chip good"' in client.post(address, data=form, headers={"Sec-Fetch-Site": "same-origin"}).text
+
+
 def listed(html):
     """The list of a comparison, without what stands above it."""
     return html.split('<div class="scroll" id="rows"')[1].split("</table>")[0]
