@@ -784,11 +784,12 @@ def test_requests_for_flat_results_into_a_new_dataset(monkeypatch, faults, api, 
 def test_round_trips_that_wait_for_each_other(monkeypatch, faults, api):
     """Four until the last runs are answered: find the dataset, create it, examples (and experiment), runs."""
     monkeypatch.setattr(batches, "BATCH", 100)
-    faults.delay = 0.2
 
-    for dataset in "abc":  # on a busy machine a request may begin late
+    for seconds in (0.2, 0.5, 1, 2, 4):  # on a busy machine a request may begin late, but not by as much
+        faults.delay = seconds
         faults.seen.clear()
-        record_langsmith_experiment(dataset, results(400, child_runs=None, feedback=None), langsmith=api)
+        name = f"after {seconds} s"
+        record_langsmith_experiment(name, results(400, child_runs=None, feedback=None), langsmith=api)
         last = max(index for index, seen in enumerate(faults.seen) if seen.path == "/runs/batch")
         until_answered, whole = longest_chain(faults.seen[: last + 1]), longest_chain(faults.seen)
         if until_answered <= 4 and whole <= 6:
