@@ -29,6 +29,8 @@ TOKEN_HEADER = "x-localsmith-token"
 PORTS = 100  # how many are tried
 opened: dict[Path, Any] = {}  # servers that this process keeps until it ends
 applications: dict[str, Any] = {}  # of servers that this process runs for itself, by their addresses
+if hasattr(os, "register_at_fork"):  # a child has copies of them, which must not touch the database
+    os.register_at_fork(after_in_child=applications.clear)
 
 
 def folder() -> Path:
@@ -106,7 +108,7 @@ def served(*, must_exist: bool = False, any_age: bool = False) -> Iterator[tuple
         try:
             yield server.url, pages(path)
         finally:
-            del applications[server.url]
+            applications.pop(server.url, None)
 
 
 def package() -> Any:

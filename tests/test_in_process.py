@@ -1,11 +1,15 @@
 """Test requests to a store of this process: they are answered as over HTTP, without a socket."""
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 from command_line import OK, write
+from places import ROOT
 from requests.adapters import HTTPAdapter
 
 import rest
@@ -85,3 +89,23 @@ def test_closed_store_is_not_called():
 
     with pytest.raises(requests.ConnectionError):
         in_a_thread(rest.find_dataset, api, "none")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forked_process_calls_nothing():
+    """It would use the database's connections of the process that it was copied from."""
+    code = """
+import os
+from langsmith_rest import local
+with local.served():
+    child = os.fork()
+    if not child:
+        os._exit(len(local.applications))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(local.applications))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout == "0 1\n", done.stderr
