@@ -96,7 +96,13 @@ LOADED = {
 }
 
 
-@pytest.mark.parametrize(("command", "code"), LOADED.values(), ids=LOADED)
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        pytest.param(*case, id=name, marks=pytest.mark.slow if "backtest" in name else ())
+        for name, case in LOADED.items()
+    ],
+)
 def test_no_file_ends_the_command_with_success(files, run, command, code):
     """`sys.exit(0)` while it is loaded is misuse; where it is called, it is a failure of that call."""
     name = next(name for name in CALLED if f"{{}}:{name}" in command or name in command)

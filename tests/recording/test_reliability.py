@@ -259,6 +259,7 @@ def test_outage_is_ridden_out(tmp_path, undisturbed, seconds):
     assert contents(path) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answered", [7, 31, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 3, 15, 22, 34))]
 )
@@ -297,6 +298,7 @@ def test_account_of_a_stream_whose_experiment_is_refused_names_all_of_it(server,
     assert caught.value.recording.rejected == []  # these results were not looked at
 
 
+@pytest.mark.slow
 def test_account_is_on_the_safe_side_when_answers_are_lost(monkeypatch, server, faults, command):
     """What was stored but never answered is named as well, and not sent again."""
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0.3")

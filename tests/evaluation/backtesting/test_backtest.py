@@ -578,6 +578,7 @@ def test_feedback_of_originals_is_copied_and_kept_up_to_date(server, api, load, 
     assert sorted(mark[1] for mark in marks() if mark[0] == "correct") == [0, 0, 1]
 
 
+@pytest.mark.slow
 def test_a_baseline_can_be_scored_and_compared(api, load, convert):
     """It is an experiment like any other: its runs, with their steps, are what evaluators see."""
     load([with_steps(n) for n in range(5)])

@@ -34,6 +34,7 @@ def judge(run, monkeypatch, server, tmp_path, capsys):
     return judge
 
 
+@pytest.mark.slow
 def test_repetitions_are_no_further_evidence(judge):
     """8 examples judged five times, of which 6 prefer the new one, are 8 examples: p is not that of 30 against 10."""
     winners = ["old"] * 2 + ["new"] * 6

@@ -97,6 +97,7 @@ def test_another_version_of_the_target_is_noticed(api, run, tmp_path):
     assert run(functools.partial(answer), experiment_name="new").target_changed is False
 
 
+@pytest.mark.slow
 def test_a_target_that_exits_ends_nothing_else(api, run):
     """Neither one that blocks nor one that is awaited; evaluators alike."""
 
@@ -155,6 +156,7 @@ def test_only_the_evaluators_asked_for_decide(api, run):
     assert run(evaluators=[broken]).evaluator_errors == 6
 
 
+@pytest.mark.slow
 def test_failed_evaluators_are_retried_on_request(api, run):
     """As failed runs are, without running the target; other feedback stays in the sums."""
     is_broken = [True]

@@ -58,6 +58,7 @@ def retried(api):
     return evaluate(target, rows, [correct], retry_errors=True, **names)
 
 
+@pytest.mark.slow
 def test_retried_runs_count_once(get, retried):
     """A failed run that was tried again is in no count and no mean; the line of the experiment says how many."""
     dataset, experiment = retried.dataset_id, retried.experiment_id
