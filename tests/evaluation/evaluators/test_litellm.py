@@ -100,6 +100,7 @@ def evaluate(server, nothing_set, monkeypatch, capsys, tmp_path):
         return code, json.loads(out), err
 
     model_server.default_server.cache_clear()
+    monkeypatch.setattr(model_server, "SPENT", [])  # what other tests spent in this process
     run.api = connection.connect(server.url)
     yield run
     model_server.default_server.cache_clear()
