@@ -166,6 +166,7 @@ def test_nobody_at_an_address_of_this_machine_is_told_at_once(nothing_set):
     assert time.monotonic() - began < connection.PATIENCE / 4
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_for_a_while_is_waited_for(nothing_set, tmp_path):
     """Once it has answered, a refused connection is an outage."""
     with localsmith.serve(tmp_path / "localsmith.db") as server:

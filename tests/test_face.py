@@ -37,6 +37,7 @@ def test_recording_imports_no_more_than_it_needs():
     assert done.stdout == "[]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_recording_into_the_local_store_loads_no_pages_and_no_evaluators():
     """The command starts quickly: pages and evaluators are loaded when they are used."""
     Path("results.jsonl").write_text('{"inputs": {"q": 1}, "outputs": {"a": 2}}\n')

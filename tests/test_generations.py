@@ -82,6 +82,7 @@ def test_experiments_are_evaluated_scored_and_compared(api):
     assert (metric.baseline_mean, metric.candidate_mean) == (1, 1 / 6)
 
 
+@pytest.mark.slow
 def test_production_is_backtested(api, capsys):
     """Runs of a project become a dataset, over which a candidate runs and is compared with them."""
     rows = [{"inputs": {"q": f"{n}"}, "outputs": {"a": f"{n}"}, "metadata": {"n": n}} for n in range(8)]
@@ -117,6 +118,7 @@ def test_tokens_are_those_of_the_whole_trace(api):
     assert (found["cost"].baseline_mean, found["cost"].candidate_mean) == (0.25, 0.25)
 
 
+@pytest.mark.slow
 def test_evaluators_are_uploaded_listed_replaced_and_deleted(api, capsys, monkeypatch):
     """A rule of a dataset and one of a project, in the same words whichever list answers, on several pages."""
     monkeypatch.setattr(upload, "PAGE", 1)

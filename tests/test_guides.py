@@ -145,6 +145,7 @@ def node_right(run, example):
 """
 
 
+@pytest.mark.slow
 def test_the_evaluators_of_the_skill_run_here_and_are_uploaded(nothing_set, server, monkeypatch, capsys, tmp_path):
     """Written for (run, example), with their metric as the key: awaited, uploaded as they are, and tried there."""
     monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)

@@ -210,6 +210,7 @@ def test_all_that_lies_beside_the_store_is_its_owners_alone(record):
     }
 
 
+@pytest.mark.slow
 def test_view_says_which_store_it_serves_and_how_it_was_typed(capsys):
     """A link to another store explains itself, a second view of the same store shows the first."""
     with view("--port", "0") as url:

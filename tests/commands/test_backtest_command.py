@@ -222,6 +222,7 @@ def test_answers_are_judged_pairwise_on_request(command, mine):
     assert list(preferred["scores"]["shorter"]["means"].values()) == [1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_the_gate_decides_the_exit_code(command, mine):
     """A limit that holds, one that does not, and an evaluator that fails."""
     assert command(*mine, "--fail-below", "polite=0.9")[0] == 0

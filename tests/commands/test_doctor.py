@@ -93,6 +93,7 @@ def test_every_assumption_is_tried_and_nothing_is_left(run, tmp_path, monkeypatc
     assert left[0] == [] and "there is no project yet to ask about" in left[1]
 
 
+@pytest.mark.slow
 def test_assumption_that_is_wrong_is_named(run, tmp_path, monkeypatch):
     """The others are tried all the same, and the dataset is deleted."""
     with localsmith.serve(tmp_path / "other.db", time_window_hours=None, score_decimals=4) as server:

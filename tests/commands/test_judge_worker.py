@@ -82,6 +82,7 @@ def test_a_stored_judge_scores_new_experiments(run, judged, endpoint, server, ch
     assert "polite" in run("compare", "new", "old", "--wait", "polite=0")[1]
 
 
+@pytest.mark.slow
 def test_a_limit_bounds_the_calls(run, judged, endpoint, server, chat):
     """Never more than asked for; the other runs wait."""
     judged("new", *[f"answer {n}" for n in range(6)])
@@ -151,6 +152,7 @@ def test_a_worker_leaves_alone_what_another_has_scored_meanwhile(run, judged, en
     assert feedback(api, "new") == seen
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_asked_leaves_runs_waiting(run, judged, endpoint, server, chat):
     """A refused key, or nobody there, is no verdict on any run; a verdict that does not fit is one that failed."""
     judged("new", "answer 0")

@@ -173,6 +173,7 @@ def command(tmp_path, server, monkeypatch, capsys):
 # ---------------------------------------------------------------- faults that pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_nothing_is_lost_or_doubled_when_one_request_in_ten_fails(server, api, faults, undisturbed, seed):
     """Faults of all kinds on every endpoint leave the same examples, runs and feedback as none."""
@@ -325,6 +326,7 @@ def test_account_is_on_the_safe_side_when_answers_are_lost(monkeypatch, server, 
     assert len(numbers_recorded(server)) == 400
 
 
+@pytest.mark.slow
 def test_patience_is_used_to_the_end(monkeypatch, server, faults):
     """The last attempt is made when the patience ends, however long the pauses have become."""
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "1.5")
@@ -697,6 +699,7 @@ def mixture(count):
     return [kinds[number % 4][number] for number in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [results, last_year, three_days, without_times, mixture])
 def test_results_of_any_age_are_recorded_once(tmp_path, make):
     """Latencies are right, originals are kept, nothing lies in the future, and a second time nothing is new."""
@@ -783,6 +786,7 @@ def test_requests_for_flat_results_into_a_new_dataset(monkeypatch, faults, api, 
     assert len(faults.seen) <= 8 + 2 * math.ceil(count / 100)
 
 
+@pytest.mark.slow
 def test_round_trips_that_wait_for_each_other(monkeypatch, faults, api):
     """Four until the last runs are answered: find the dataset, create it, examples (and experiment), runs."""
     monkeypatch.setattr(batches, "BATCH", 100)
@@ -858,6 +862,7 @@ def test_bad_results_of_a_stream_are_rejected_and_the_others_recorded(server, ap
     assert len(query(store_of(server), EXTRAS)) == 57
 
 
+@pytest.mark.slow
 def test_slow_stream_is_recorded_as_it_comes(monkeypatch, server, api):
     """No result waits for a batch to fill up, only for the next one."""
     monkeypatch.setattr(batches, "FLUSH_SECONDS", 0.2)

@@ -147,6 +147,7 @@ def test_nothing_but_pending_runs_is_said_so(api, load, convert):
     assert rest.find_dataset(api, "questions") is None
 
 
+@pytest.mark.slow
 def test_a_filter_and_a_time_narrow_the_choice(api, load):
     """LangSmith's own filter language; `since` is a time, or how long ago."""
     errors = {"outputs": None, "error": "down"}
@@ -178,6 +179,7 @@ def test_a_sample_is_the_same_every_time_and_changes_little_when_runs_are_added(
     assert (len(grown.chosen), grown.finished) == (10, 60)
 
 
+@pytest.mark.slow
 def test_an_unknown_project_is_answered_with_near_names(api, load):
     load([production_run(0)], project="prod-eu")
 
@@ -274,6 +276,7 @@ def test_outputs_become_the_reference_on_request(api, load, convert):
     assert [run.get("error") for run in baseline(api)] == [None, "cut off"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("v2_reads", [200, pytest.param(404, marks=pytest.mark.slow)], ids=["v2", "v1"])
 def test_steps_are_copied_on_request(tmp_path, load, convert, v2_reads):
     """The same tree under new ids, each run with the id of its original; tokens are counted once."""

@@ -224,6 +224,7 @@ def test_patience_is_that_of_the_settings(monkeypatch):
     assert server.session.get_adapter(server.url).patience == 7
 
 
+@pytest.mark.slow
 def test_a_slow_answer_is_waited_for_and_a_silent_server_is_not(connect):
     """Within the timeout it counts; beyond it, it is tried again until the patience is over."""
     with ChatServer((*good(YES), 0.3)) as server:

@@ -250,6 +250,7 @@ def test_data_recorded_a_moment_ago_is_there_whatever_the_clock_says(api, run, m
     assert run(square, [], data="squares", experiment_name="second").planned == 6
 
 
+@pytest.mark.slow
 def test_git_in_another_encoding_and_a_git_that_hangs(tmp_path, monkeypatch):
     """A branch in Latin-1 is recorded as far as it can be read; nobody says clean when git did not answer."""
     script = tmp_path / "git"

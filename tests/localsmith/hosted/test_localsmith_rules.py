@@ -94,6 +94,7 @@ def test_new_runs_of_a_dataset_are_scored(serve):
     assert (source["type"], source["metadata"]["rule_id"]) == ("auto_eval", made["id"])
 
 
+@pytest.mark.slow
 def test_runs_of_a_project_are_scored_by_themselves(serve):
     """A project's evaluator gets the run alone, and the rule's filter chooses which."""
     api = serve()
@@ -111,6 +112,7 @@ def test_runs_of_a_project_are_scored_by_themselves(serve):
     assert len({item["run_id"] for item in found}) == 1
 
 
+@pytest.mark.slow
 def test_nothing_runs_until_the_server_is_told_to(serve, tmp_path):
     """The queue survives the server, and is worked off by the first one that runs evaluators."""
     api = serve(run_evaluators=False)
@@ -128,6 +130,7 @@ def test_nothing_runs_until_the_server_is_told_to(serve, tmp_path):
     assert jobs(tmp_path / "lab.db") == 0
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_when_it_has_ended(serve, tmp_path):
     """A pending run waits for its outputs; its steps are not scored."""
     api = serve()
@@ -144,6 +147,7 @@ def test_a_run_is_scored_when_it_has_ended(serve, tmp_path):
     assert [(item["run_id"], item["score"]) for item in scores(api, session)] == [(root["id"], 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -172,6 +176,7 @@ def test_failure_is_feedback_with_the_reason(serve, code, words):
     assert found["feedback_source"]["type"] == "auto_eval"
 
 
+@pytest.mark.slow
 def test_javascript_is_stored_and_says_that_it_cannot_run(serve):
     api = serve()
     dataset, answer = capitals(api)
@@ -219,6 +224,7 @@ def test_queue_ends_with_its_rule(serve, tmp_path):
     assert jobs(tmp_path / "lab.db") == 0
 
 
+@pytest.mark.slow
 def test_an_experiment_is_scored_on_demand_and_again_in_place(serve, tmp_path):
     """What was there before the rule is scored when asked; changed code replaces the scores, but no person's."""
     api = serve()
@@ -270,6 +276,7 @@ def test_what_a_judge_has_to_score_is_listed_until_its_feedback_arrives(serve, t
     assert jobs(tmp_path / "lab.db") == 2
 
 
+@pytest.mark.slow
 def test_reusable_evaluator_runs_where_a_rule_binds_it(serve):
     api = serve()
     dataset, answer = capitals(api)
@@ -455,6 +462,7 @@ def test_sandbox_ends_what_goes_too_far(lines, words):
     assert words in outcome(*lines)["error"]
 
 
+@pytest.mark.slow
 def test_sandbox_ends_what_takes_too_long():
     assert "longer than 1 s" in outcome("while True: pass", limits=replace(LITTLE, seconds=1))["error"]
 
@@ -514,6 +522,7 @@ def test_sandbox_has_a_network_of_its_own_where_the_system_allows():
 # The pages
 
 
+@pytest.mark.slow
 def test_pages_say_what_is_to_come_and_who_scored(serve):
     """Waiting scores are counted where their experiment, dataset and run are; then they are marked as automatic."""
     api = serve(run_evaluators=False)

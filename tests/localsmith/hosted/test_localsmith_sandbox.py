@@ -83,6 +83,7 @@ AROUND = {
 }
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("way", AROUND.values(), ids=AROUND)
 def test_kernel_refuses_what_python_does_not_see(tmp_path, way):

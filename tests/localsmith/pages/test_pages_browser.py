@@ -183,6 +183,7 @@ NAMELESS = """() => [...document.querySelectorAll(
 COLORS = {"runOnly": ["color-contrast"]}  # all that is different in the dark
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", often(OFTEN, [kind for kind in KINDS if not kind.startswith("bad")]))
 def test_everybody_can_read_the_page(open_page, site, kind):
     """Every rule of axe-core holds, and every text has a contrast of at least 4.5 to its ground, in both themes, with

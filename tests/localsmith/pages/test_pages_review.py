@@ -224,6 +224,7 @@ def test_queues_are_listed_on_the_first_page(client, seed):
     assert "(random) 3 1" in words(page(client, "/"))
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_an_answer_takes_two_keys(browser, tmp_path):
     """By keyboard alone: a digit and Enter for each answer, c for a note, s to skip, u to undo. Keys that come while

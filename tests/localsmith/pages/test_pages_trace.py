@@ -44,6 +44,7 @@ def test_choosing_a_step_leaves_the_tree_where_it_is(trace):
     page.locator(".step-body h1", has_text="long agent").wait_for()
 
 
+@pytest.mark.slow
 def test_the_first_error_is_one_click_away(trace, site):
     """The tree says how many steps there are and leads to the one that failed first, in red and in sight."""
     page = trace()

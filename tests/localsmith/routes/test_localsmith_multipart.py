@@ -195,6 +195,7 @@ def test_too_many_parts_are_refused():
     assert caught.value.status == 413
 
 
+@pytest.mark.slow
 @given(parts=st.lists(st.tuples(st.from_regex(r"[a-z.]{1,20}", fullmatch=True), st.binary(max_size=60)), max_size=5))
 def test_parts_come_back_byte_for_byte(parts):
     """Whatever bytes a part holds, line ends and dashes included."""

@@ -366,6 +366,7 @@ def test_runs_can_become_visible_slowly(tmp_path):
     assert set(kept) == {first["id"], second["id"]}
 
 
+@pytest.mark.slow
 def test_recorder_waits_for_slow_runs(tmp_path):
     """A recording is read back until everything is there."""
     with localsmith.serve(tmp_path / "slow.db", visible_after_seconds=1) as server:
