@@ -6,22 +6,35 @@ import sqlite3
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from flask import render_template, request
 
+from langsmith_rest.paired import SAME
 from localsmith.hosted.queue import waiting
 from localsmith.lists import like
 from localsmith.pages.attachments import attachments_of
-from localsmith.pages.charts import Chart, chart
+from localsmith.pages.charts import MAX_VALUE, Chart, chart, ticks
 from localsmith.pages.columns import Kept, Summary
 from localsmith.pages.common import Order, bounded, find, link, order_of, page_of, reading, sorted_by
-from localsmith.pages.facets import MAX_EXAMPLES, facets_of, index_of_examples, index_of_experiments, parse_facets
+from localsmith.pages.facets import (
+    MAX_EXAMPLES,
+    MAX_KEYS,
+    Index,
+    facets_of,
+    index_of_examples,
+    index_of_experiments,
+    parse_facets,
+)
+from localsmith.pages.render import number
 from localsmith.pages.retries import replaced
 
 EXPERIMENTS_PER_PAGE = 25
 EXPERIMENTS_PER_CHART = 20
 SCORES_SHOWN = 10
+MOST_DIVIDED = 100  # of more experiments, the numbers are not read to divide them
+FEWEST_RANGED = 6  # fewer experiments are seen at once
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,7 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
     if query:
         found += " AND (name LIKE :text ESCAPE '\\' OR extra LIKE :text ESCAPE '\\')"
     chosen = parse_facets(request.args.getlist("facet"))
-    index = index_of_experiments(db, dataset["id"], HIDDEN)
+    index = _index_of_experiments(db, kept, dataset["id"])
     if chosen:
         found += " AND id IN (SELECT value FROM json_each(:having))"
     having = [index.get(name, {}).get(value, set()) for name, value in chosen]
@@ -141,7 +154,7 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
     experiments = [(experiment, kept.summary(db, experiment.id)) for experiment in map(experiment_of, shown)]
     created = {row["id"]: row["created_at"] for row in shown}
     oldest_first = sorted(reversed(experiments), key=lambda item: created[item[0].id])
-    pairwise = db.execute(
+    comparative = db.execute(
         "SELECT c.id, c.name, c.created_at, (SELECT group_concat(session_id) FROM comparative_members m"
         " WHERE m.comparative_experiment_id = c.id) AS members"
         " FROM comparative_experiments c WHERE reference_dataset_id = ? ORDER BY created_at DESC LIMIT 50",
@@ -164,8 +177,27 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
         facets=facets_of(index, [row["id"] for row in rows], chosen),
         order=order,
         charts=_charts(dataset["id"], oldest_first, metrics),
-        pairwise=pairwise,
+        pairwise=comparative,
     )
+
+
+def _index_of_experiments(db: sqlite3.Connection, kept: Kept, dataset_id: str) -> Index:
+    """What divides the experiments: metadata, whether runs failed, and, if there are several, ranges of their means."""
+    index = index_of_experiments(db, dataset_id, HIDDEN)
+    rows = db.execute("SELECT id FROM sessions WHERE reference_dataset_id = ?", (dataset_id,)).fetchall()
+    if len(rows) > MOST_DIVIDED:
+        return index
+    summaries = {row["id"]: kept.summary(db, row["id"]) for row in rows}
+    failed = {i for i, summary in summaries.items() if summary.errors}
+    index["failed runs"] = {"none": summaries.keys() - failed, "some": failed}
+    for metric in [name for name in metric_names(summaries.values()) if ":" not in name][:MAX_KEYS]:
+        means = {i: mean.mean for i, summary in summaries.items() if (mean := summary.means.get(metric))}
+        if len(means) >= FEWEST_RANGED and -MAX_VALUE <= min(means.values()) < max(means.values()) <= MAX_VALUE:
+            index[f"mean of {metric}"] = {
+                f"{number(low)} … {number(high)}": {i for i, mean in means.items() if low - SAME <= mean <= high + SAME}
+                for low, high in pairwise(ticks(min(means.values()), max(means.values())))
+            }
+    return index
 
 
 COLUMNS = {"started": True, "name": False} | dict.fromkeys(("runs", "errors", "p50", "p99", "tokens", "cost"), True)

@@ -165,6 +165,26 @@ def test_facets_of_experiments_count_what_they_leave(client, seed):
     assert experiments(f"{path}?facet=model:unknown") == 0
 
 
+def test_experiments_are_divided_by_failed_runs_and_by_means(client, seed):
+    """Ranges of the means come with six experiments; each chip leaves as many as it says."""
+    dataset = seed.dataset("numbers")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(2)])
+    for n in range(6):
+        session = seed.session(f"experiment {n}", dataset)
+        seed.run(session, examples[0], outputs={"a": 1}, feedback=[{"key": "good", "score": n / 5}])
+        seed.run(session, examples[1], **({"error": "no"} if n == 3 else {"outputs": {"a": 1}}))
+    path = f"datasets/{dataset}"
+
+    found = re.findall(r'<a class="chip[^"]*" href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)', page(client, path))
+
+    counts = [(text, int(count)) for _, text, count in found]
+    assert counts[:2] == [("none", 5), ("some", 1)]
+    assert [text for text, _ in counts[2:]] == ["0 … 0.25", "0.25 … 0.5", "0.5 … 0.75", "0.75 … 1"]
+    assert [n for _, n in counts[2:]] == [2, 1, 1, 2]
+    for address, _, count in found:
+        assert len(re.findall('name="selectedSessions"', page(client, unescape(address)))) == int(count)
+
+
 def begun(seed, name, minutes=0, **fields):
     """An experiment on two examples that has run one of them."""
     dataset = seed.dataset(name)
