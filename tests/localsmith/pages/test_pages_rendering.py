@@ -222,9 +222,9 @@ def test_blocks_are_copied_as_stored(open_page, site):
 
     block = page.locator(".call .copyable").first
     block.hover()
-    seen = "new MutationObserver(() => window.said = true)"
-    block.evaluate(f"block => {seen}.observe(block, {{childList: true, subtree: true}})")
+    said = "new MutationObserver(() => block.dataset.said = 'yes')"  # "Copied", for a moment only
+    block.evaluate(f"block => {said}.observe(block, {{childList: true, subtree: true}})")
     block.get_by_role("button", name="Copy").click()
-    page.wait_for_function("window.said")  # "Copied", which it says for a moment only
+    page.locator(".copyable[data-said]").first.wait_for()
 
     assert page.evaluate("navigator.clipboard.readText().then(JSON.parse)") == {"city": "Lima"}
