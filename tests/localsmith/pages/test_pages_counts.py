@@ -300,7 +300,7 @@ def test_a_mark_means_yes_or_no(client, seed):
     for n, example in enumerate(examples):
         scores = {"right": 1, "stars": stars[n], "tone": 1} if n in stars else {}
         feedback = [{"key": key, "score": score} for key, score in scores.items()]
-        runs.append(seed.run(session, example, outputs={"n": n}, feedback=feedback)["id"])
+        runs.append(seed.run(session, example, outputs={"n": n}, feedback=feedback, after=n)["id"])
     compare = f"datasets/{dataset}/compare?selectedSessions={session}"
 
     for path in (compare, f"{compare}&row={examples[0]}", f"projects/p/{session}/r/{runs[0]}",
