@@ -1,6 +1,8 @@
 """Charts as numbers for an inline SVG: means over experiments, with error bars."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor, log10
 
 from langsmith_rest.paired import Mean
@@ -88,3 +90,10 @@ def ticks(low: float, high: float) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
     return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def ranges(values: Collection[float]) -> list[tuple[float, float]]:
+    """A few round ranges around values, which touch each other; none for values beyond `MAX_VALUE`."""
+    if not values or max(map(abs, values)) > MAX_VALUE:
+        return []
+    return list(pairwise(ticks(min(values), max(values))))

@@ -22,7 +22,6 @@ from localsmith.pages.comparison import (
     SORTS,
     ComparisonPage,
     Side,
-    chosen,
     compare,
     question_of,
 )
@@ -30,6 +29,7 @@ from localsmith.pages.dataset import Experiment, experiment_of, progress_of
 from localsmith.pages.facets import MAX_KEYS, facets_of
 from localsmith.pages.pairwise import show_pairwise
 from localsmith.pages.panel import as_json, beyond, panel_of
+from localsmith.pages.selection import chosen
 
 
 def show_comparison(tenant: str, dataset_id: str) -> Response:

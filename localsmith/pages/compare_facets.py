@@ -3,10 +3,9 @@
 import json
 import sqlite3
 from functools import partial
-from itertools import pairwise
 
 from langsmith_rest.paired import SAME
-from localsmith.pages.charts import MAX_VALUE, ticks
+from localsmith.pages.charts import ranges
 from localsmith.pages.columns import Kept
 from localsmith.pages.comparison import ComparisonPage
 from localsmith.pages.facets import MAX_EXAMPLES, MAX_KEYS, Index, index_of_examples, index_of_rows, index_of_tags
@@ -86,21 +85,21 @@ def scores_of(comparison: ComparisonPage, examples: list[str]) -> list[tuple[flo
     these examples have such a score, and whether it is chosen."""
     question = comparison.question
     scores = [side.columns.scores.get(comparison.metric, {}) for side in comparison.looked_at]
-    ranges = _ranges(scores)
-    having: list[set[str]] = [set() for _ in ranges]
+    divided = _ranges(scores)
+    having: list[set[str]] = [set() for _ in divided]
     places: dict[float, list[set[str]]] = {}  # score -> the sets that it belongs to
     for known in scores:
         for example, score in known.items():
             if score not in places:
                 places[score] = [
-                    of for of, (low, high) in zip(having, ranges, strict=True) if low - SAME <= score <= high + SAME
+                    of for of, (low, high) in zip(having, divided, strict=True) if low - SAME <= score <= high + SAME
                 ]
             for of in places[score]:
                 of.add(example)
     listed = set(examples)
     counted = [
         (low, high, len(of & listed), (question.low, question.high) == (low, high))
-        for of, (low, high) in zip(having, ranges, strict=True)
+        for of, (low, high) in zip(having, divided, strict=True)
     ]
     return [item for item in counted if item[2] or item[3]]
 
@@ -110,9 +109,7 @@ def _ranges(scores: list[dict[str, float]]) -> list[tuple[float, float]]:
     values = set[float]().union(*(known.values() for known in scores))
     if len(values) <= MAX_SCORES:
         return [(value, value) for value in sorted(values)]
-    if max(map(abs, values)) > MAX_VALUE:
-        return []
-    return list(pairwise(ticks(min(values), max(values))))
+    return ranges(values)
 
 
 def failed_of(comparison: ComparisonPage, examples: list[str]) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 from localsmith.pages import render
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import MAX_BODY, bounded
-from localsmith.pages.comparison import ComparisonPage, Side, change, is_bad
+from localsmith.pages.comparison import ComparisonPage, Side, change
 from localsmith.pages.dataset import example_of, feedback_of
+from localsmith.pages.selection import is_bad
 
 DIFF_SECONDS = 3.0  # for all diffs of a page together; the rest is left out, with a note
 REPETITIONS_SHOWN = 10

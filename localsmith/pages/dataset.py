@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from flask import render_template, request
@@ -15,7 +14,7 @@ from langsmith_rest.paired import SAME
 from localsmith.hosted.queue import waiting
 from localsmith.lists import like
 from localsmith.pages.attachments import attachments_of
-from localsmith.pages.charts import MAX_VALUE, Chart, chart, ticks
+from localsmith.pages.charts import Chart, chart, ranges
 from localsmith.pages.columns import Kept, Summary
 from localsmith.pages.common import Order, bounded, find, link, order_of, page_of, reading, sorted_by
 from localsmith.pages.facets import (
@@ -192,10 +191,10 @@ def _index_of_experiments(db: sqlite3.Connection, kept: Kept, dataset_id: str) -
     index["failed runs"] = {"none": summaries.keys() - failed, "some": failed}
     for metric in [name for name in metric_names(summaries.values()) if ":" not in name][:MAX_KEYS]:
         means = {i: mean.mean for i, summary in summaries.items() if (mean := summary.means.get(metric))}
-        if len(means) >= FEWEST_RANGED and -MAX_VALUE <= min(means.values()) < max(means.values()) <= MAX_VALUE:
+        if len(means) >= FEWEST_RANGED:
             index[f"mean of {metric}"] = {
                 f"{number(low)} … {number(high)}": {i for i, mean in means.items() if low - SAME <= mean <= high + SAME}
-                for low, high in pairwise(ticks(min(means.values()), max(means.values())))
+                for low, high in ranges(means.values())
             }
     return index
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from localsmith.pages.common import Page
 from localsmith.pages.compare_rows import Row
-from localsmith.pages.comparison import ComparisonPage, is_bad
+from localsmith.pages.comparison import ComparisonPage
+from localsmith.pages.selection import is_bad
 from localsmith.pages.trace import first_error
 
 

@@ -3,13 +3,13 @@
 import json
 import sqlite3
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 from flask import render_template, request
 
-from localsmith.pages.charts import MAX_VALUE, ticks
+from localsmith.pages.charts import ranges
 from localsmith.pages.common import Order, bounded, find, order_of, page_of, reading
 from localsmith.pages.dataset import experiment_of, feedback_of, name_of
 from localsmith.pages.facets import MAX_KEYS, MAX_VALUES
@@ -203,10 +203,10 @@ def _ranges(db: sqlite3.Connection, where: str, args: list[Any], text: str, few:
     facets: list[Facet] = []
     for key, runs in found.items():
         scores = {score for given in runs.values() for score in given}
-        if len(scores) <= MAX_SCORES or max(map(abs, scores)) > MAX_VALUE:
+        if len(scores) <= MAX_SCORES:
             continue
         values = []
-        for low, high in pairwise(ticks(min(scores), max(scores))):
+        for low, high in ranges(scores):
             count = sum(any(low <= score <= high for score in given) for given in runs.values())
             within = f"gte(feedback_score, {low!r}), lte(feedback_score, {high!r})"
             expression = f"and(eq(feedback_key, {json.dumps(key, ensure_ascii=False)}), {within})"

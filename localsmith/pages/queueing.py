@@ -12,9 +12,10 @@ from werkzeug.wrappers import Response
 from langsmith_rest.evaluation.aligning.sampling import FILTERED, RANDOM, sampled
 from localsmith.pages.common import find, link, reading, store
 from localsmith.pages.compare_facets import with_facets
-from localsmith.pages.comparison import ComparisonPage, chosen, compare, question_of
+from localsmith.pages.comparison import ComparisonPage, compare, question_of
 from localsmith.pages.review import NAMESPACE
 from localsmith.pages.scores import feedback_key, refuse_foreign
+from localsmith.pages.selection import chosen
 from localsmith.routes.queue_items import add_item
 from localsmith.wire import dumps
 

@@ -15,7 +15,8 @@ from localsmith.pages.common import find, reading
 from localsmith.pages.compare import context_of
 from localsmith.pages.compare_facets import with_facets
 from localsmith.pages.compare_rows import rows_of
-from localsmith.pages.comparison import Question, chosen, compare, question_of
+from localsmith.pages.comparison import Question, compare, question_of
+from localsmith.pages.selection import chosen
 
 MAX_ROWS = 2000  # some 10 MB, which browsers still open
 STYLE = Path(__file__).parent.parent / "static" / "pages.css"
