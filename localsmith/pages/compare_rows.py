@@ -11,7 +11,8 @@ from localsmith.pages import render
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import MAX_BODY, bounded
 from localsmith.pages.comparison import ComparisonPage, Side, change
-from localsmith.pages.dataset import example_of, feedback_of
+from localsmith.pages.examples import example_of
+from localsmith.pages.feedback import feedback_of
 from localsmith.pages.selection import is_bad
 
 DIFF_SECONDS = 3.0  # for all diffs of a page together; the rest is left out, with a note

@@ -10,7 +10,8 @@ from flask import render_template, request
 from langsmith_rest.paired import SAME, Mean, Preferred, mean_of, preferred
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import Order, find, order_of, page_of, reading, sorted_by
-from localsmith.pages.dataset import Experiment, example_of, experiment_of
+from localsmith.pages.dataset import Experiment, experiment_of
+from localsmith.pages.examples import example_of
 
 TIE = "tie"
 # Such keys say the same of both answers: whether the verdict changed with their order (1 or 0), and the share of the

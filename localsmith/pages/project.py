@@ -11,8 +11,9 @@ from flask import render_template, request
 
 from localsmith.pages.charts import ranges
 from localsmith.pages.common import Order, bounded, find, order_of, page_of, reading
-from localsmith.pages.dataset import experiment_of, feedback_of, name_of
+from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.pages.facets import MAX_KEYS, MAX_VALUES
+from localsmith.pages.feedback import feedback_of
 from localsmith.pages.render import number
 from localsmith.pages.retries import replaced
 from localsmith.runs.filters import RUN, compile_filter

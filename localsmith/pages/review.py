@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import find, link, reading, store
-from localsmith.pages.dataset import feedback_of
+from localsmith.pages.feedback import feedback_of
 from localsmith.pages.rubric import Question, rubric_of
 from localsmith.pages.scores import parse_score, refuse_foreign
 from localsmith.routes.feedback import check_feedback, insert_feedback

@@ -8,7 +8,8 @@ from flask import render_template, request
 
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import find, reading
-from localsmith.pages.dataset import experiment_of, feedback_of, name_of
+from localsmith.pages.dataset import experiment_of, name_of
+from localsmith.pages.feedback import feedback_of
 from localsmith.pages.retries import replaced
 from localsmith.pages.trace import steps_of
 from localsmith.runs.checks import uncounted

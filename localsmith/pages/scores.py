@@ -14,7 +14,7 @@ from werkzeug.exceptions import BadRequest, Forbidden
 from werkzeug.wrappers import Response
 
 from localsmith.pages.common import find, link, store
-from localsmith.pages.dataset import feedback_of
+from localsmith.pages.feedback import feedback_of
 from localsmith.routes.feedback import MAX_KEY, check_feedback, insert_feedback
 from localsmith.wire import dumps_or_none
 

@@ -10,7 +10,7 @@ from localsmith.lists import like
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import sorted_by
 from localsmith.pages.comparison import ComparisonPage, Side, change
-from localsmith.pages.dataset import json_text
+from localsmith.pages.examples import json_text
 
 
 def chosen(db: sqlite3.Connection, kept: Kept, comparison: ComparisonPage) -> list[str]:
