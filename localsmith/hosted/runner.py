@@ -12,7 +12,7 @@ from typing import Any
 
 from localsmith.hosted import sandbox
 from localsmith.hosted.queue import RULES, WITH_CODE, code_of
-from localsmith.routes import examples
+from localsmith.routes import example_reads
 from localsmith.routes.feedback import MAX_KEY, NAMESPACE, check_feedback, insert_feedback
 from localsmith.runs.query import SELECT
 from localsmith.runs.reading import V1, StoredRun
@@ -128,9 +128,9 @@ def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
     stored = StoredRun(run, {})
     arguments: list[Any] = [{name: V1[name](stored) for name in GIVEN}]
     if rule["dataset_id"]:
-        newest = f"{examples.SELECT} WHERE examples.id = ? ORDER BY version DESC LIMIT 1"
+        newest = f"{example_reads.SELECT} WHERE examples.id = ? ORDER BY version DESC LIMIT 1"
         example = db.execute(newest, (run["reference_example_id"],)).fetchone()
-        arguments.append(examples.example_json(example, read=loads_or_none) if example else None)
+        arguments.append(example_reads.example_json(example, read=loads_or_none) if example else None)
     return Job(
         rule["id"], rule["display_name"], rule["updated_at"], run["id"], run["session_id"], run["trace_id"],
         row["attempts"] + 1, code_of(rule), arguments,

@@ -8,7 +8,8 @@ from flask import Response
 
 from localsmith.fields import Fields, check, check_choice, check_kind, conflict
 from localsmith.lists import Query, Where, flag, like, metadata_filter, page, uuids
-from localsmith.routes.examples import apply_updates, moment_of
+from localsmith.routes.example_reads import moment_of
+from localsmith.routes.examples import apply_updates
 from localsmith.runs.deleting import delete_runs
 from localsmith.wire import TENANT_ID, Call, answer, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
 

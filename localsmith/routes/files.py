@@ -8,7 +8,8 @@ from typing import Any
 from localsmith.fields import check, check_kind
 from localsmith.multipart import Part, parse_parts
 from localsmith.routes.datasets import DATASET, dataset_json, find_dataset, insert_dataset
-from localsmith.routes.examples import SELECT, example_json, insert_examples
+from localsmith.routes.example_reads import SELECT, example_json
+from localsmith.routes.examples import insert_examples
 from localsmith.wire import MAX_JSON_BYTES, ApiError, Call, dumps, invalid, parse_json
 
 csv.field_size_limit(MAX_JSON_BYTES)  # the default refuses cells beyond 128 KB

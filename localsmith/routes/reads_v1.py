@@ -4,7 +4,7 @@ from typing import Any
 
 from localsmith.fields import Fields, check
 from localsmith.lists import MAX_OFFSET
-from localsmith.routes.examples import example_json
+from localsmith.routes.example_reads import example_json
 from localsmith.routes.feedback import SELECT as SELECT_FEEDBACK
 from localsmith.routes.feedback import feedback_json
 from localsmith.runs.checks import RUN_TYPES

@@ -4,7 +4,7 @@ import sqlite3
 from typing import Any
 
 from localsmith.fields import Fields, check
-from localsmith.routes.examples import example_json
+from localsmith.routes.example_reads import example_json
 from localsmith.routes.sessions import find_session
 from localsmith.runs.checks import RUN_TYPES, TOKENS
 from localsmith.runs.experiments import SORTS, experiment_examples, experiment_rows, place_of

@@ -7,7 +7,8 @@ from flask import Response
 
 from localsmith.fields import Fields, check
 from localsmith.routes.datasets import find_dataset
-from localsmith.routes.examples import apply_updates, moment_of
+from localsmith.routes.example_reads import moment_of
+from localsmith.routes.examples import apply_updates
 from localsmith.wire import ApiError, Call, answer, dumps, invalid, loads_or_none
 
 OPERATION: Fields = {"key": "text!", "operation": "text!", "values": "[text]"}

@@ -5,7 +5,7 @@ from typing import Any
 
 from localsmith.fields import Fields
 from localsmith.lists import Where
-from localsmith.routes.examples import FROM
+from localsmith.routes.example_reads import FROM
 from localsmith.routes.sessions import find_session
 from localsmith.runs.filters import RUN, compile_filter
 from localsmith.runs.query import SELECT as SELECT_RUNS

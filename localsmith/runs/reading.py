@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from localsmith.lists import Where
-from localsmith.routes.examples import attachment_urls
+from localsmith.routes.example_reads import attachment_urls
 from localsmith.routes.feedback import feedback_stats
 from localsmith.runs.checks import ancestors, usage_metadata
 from localsmith.runs.totals import dollars, dollars_number, seconds
