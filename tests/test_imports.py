@@ -24,7 +24,12 @@ FLOORS = (
 # Pure modules, which every floor may import; they import only each other.
 LEAVES = (
     *("langsmith_rest.recording.bodies", "langsmith_rest.recording.canonical", "langsmith_rest.recording.results"),
-    *("langsmith_rest.paired", "langsmith_rest.paired.metrics", "langsmith_rest.paired.inference"),
+    *(
+        "langsmith_rest.paired",
+        "langsmith_rest.paired.metrics",
+        "langsmith_rest.paired.estimates",
+        "langsmith_rest.paired.significance",
+    ),
     *("langsmith_rest.wording", "langsmith_rest.errors", "langsmith_rest.notebooks"),
 )
 FACE = "langsmith_rest"  # loads what it names when it is used

@@ -1,8 +1,7 @@
 """The statistics of paired scores, for the command line and for the pages of the local store."""
 
-from langsmith_rest.paired.inference import (
+from langsmith_rest.paired.estimates import (
     LEVEL,
-    SAME,
     Corrected,
     Mean,
     Preferred,
@@ -10,17 +9,12 @@ from langsmith_rest.paired.inference import (
     bootstrap_interval,
     corrected,
     corrected_by,
-    exact_mcnemar,
-    holm,
-    mcnemar,
     mean_of,
     paired_differences,
     preferred,
-    sign_flip,
     standard_error,
     t_quantile,
     wilson,
-    within_examples,
 )
 from langsmith_rest.paired.metrics import (
     NO_DIFFERENCE,
@@ -31,6 +25,14 @@ from langsmith_rest.paired.metrics import (
     give_verdicts,
     metric_of,
     probability,
+)
+from langsmith_rest.paired.significance import (
+    SAME,
+    exact_mcnemar,
+    holm,
+    mcnemar,
+    sign_flip,
+    within_examples,
 )
 
 __all__ = [

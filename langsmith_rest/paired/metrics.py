@@ -11,19 +11,21 @@ from itertools import compress
 from operator import sub
 from statistics import fmean
 
-from langsmith_rest.paired.inference import (
+from langsmith_rest.paired.estimates import (
     LARGEST_SCORE,
     LEVEL,
+    bootstrap_interval,
+    is_binary,
+    mean,
+    standard_error,
+)
+from langsmith_rest.paired.significance import (
     NORMAL,
     SAME,
-    bootstrap_interval,
     exact_mcnemar,
     holm,
-    is_binary,
     mcnemar,
-    mean,
     sign_flip,
-    standard_error,
     within_examples,
 )
 

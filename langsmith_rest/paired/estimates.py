@@ -1,26 +1,19 @@
-"""Means, intervals and tests: the statistics under those of pairs.
+"""Means, corrected means, preferences, and intervals: the estimates under the statistics of pairs.
 
 Pure functions over numbers, standard library only.
 """
 
 import cmath
 import math
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, combinations
 from operator import mul
-from statistics import NormalDist, fmean
+from statistics import fmean
 
-NORMAL = NormalDist()
+from langsmith_rest.paired.significance import NORMAL, SAME, exact_mcnemar, mcnemar, sign_flip
+
 Z = NORMAL.inv_cdf(0.975)
-SAME = 1e-9  # differences below are none: means of repetitions carry rounding
-ENUMERATED = 24  # differences up to which all sign flips are looked at
-COUNTED = 300  # differences up to which sign flips are counted on a grid
-CELLS = 20_000  # of that grid
-LARGEST = 8  # beyond: all flips of so many differences
-FINEST = 1e-4  # step of a grid, of the largest difference: a finer one makes no difference to p
 FEWEST = 5  # units below which no interval is given
 LARGEST_SCORE = 1e100  # squares of larger ones leave what a float holds
 LEVEL = 0.05
@@ -262,156 +255,3 @@ def moments(counts: Counter[float]) -> tuple[float, float]:
     n = counts.total()
     mean = math.fsum(value * count for value, count in counts.items()) / n
     return mean, math.sqrt(math.fsum((value - mean) ** 2 * count for value, count in counts.items()) / n)
-
-
-# ---------------------------------------------------------------- tests
-
-
-def mcnemar(up: int, down: int) -> float:
-    """The two-sided mid-p of McNemar's test: a split as lopsided as the one seen counts half.
-
-    The exact p is too cautious, since splits come in steps; the mid-p keeps its level nearly everywhere (Fagerland,
-    Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013).
-    """
-    return exact_mcnemar(up, down) - (coins(up + down, up) if up != down else 0.0)
-
-
-def exact_mcnemar(up: int, down: int) -> float:
-    """The exact two-sided p: how often fair coins fall as lopsided as the examples that flipped."""
-    return min(1.0, 2 * math.fsum(coins(up + down, k) for k in range(min(up, down) + 1)))
-
-
-def coins(n: int, heads: int) -> float:
-    """The probability that this many of n fair coins show heads."""
-    if n <= 1000:
-        return math.comb(n, heads) / 2**n
-    return math.exp(math.lgamma(n + 1) - math.lgamma(heads + 1) - math.lgamma(n - heads + 1) - n * math.log(2))
-
-
-def sign_flip(differences: Sequence[float]) -> float:
-    """The two-sided p of the paired permutation test: how often random signs give a sum as far from zero.
-
-    Nothing is drawn, so the same differences always have the same p. Up to 24 differences that are not zero: all
-    flips, counted exactly by joining two halves (Horowitz and Sahni, J. ACM 21, 1974). Up to 300: all flips of sizes
-    rounded to a fine grid. Beyond: all flips of the eight largest, which may outweigh the rest, each with what the
-    Edgeworth expansion gives for the others (Albers, Bickel and van Zwet, Annals of Statistics 4, 1976).
-    """
-    gains = [difference for difference in differences if difference > SAME]
-    losses = [-difference for difference in differences if difference < -SAME]
-    unit = max((*gains, *losses), default=1.0)  # squares of huge scores would be beyond a float
-    gains, losses = [size / unit for size in gains], [size / unit for size in losses]
-    sizes = sorted(gains + losses)
-    observed = abs(math.fsum(gains) - math.fsum(losses))
-    observed -= SAME * max(1.0, observed)  # sums that differ by rounding only are equal
-    if observed <= 0:
-        return 1.0
-    if ENUMERATED < len(sizes) <= COUNTED:
-        return counted_share(gains, losses)
-    if len(sizes) > COUNTED:
-        return expanded_share(sizes[:-LARGEST], signed_sums(sizes[-LARGEST:]), observed)
-    half = len(sizes) // 2
-    ours, theirs = signed_sums(sizes[:half]), sorted(signed_sums(sizes[half:]))
-    far = 0
-    for ahead in ours:
-        far += len(theirs) - bisect_left(theirs, observed - ahead) + bisect_right(theirs, -observed - ahead)
-    return far / 2 ** len(sizes)
-
-
-def counted_share(gains: Sequence[float], losses: Sequence[float]) -> float:
-    """The share of sign flips whose sum is as far from zero, for sizes rounded to a grid.
-
-    One large integer holds, a slot for each cell of the grid, in how many ways a choice of sizes sums up to it: adding
-    it to itself, shifted by a size, adds that size to every choice.
-    """
-    sizes = [*gains, *losses]
-    total, step = math.fsum(sizes), grid_step(sizes)
-    if not step or total / step > CELLS:
-        step = total / CELLS
-    cells = [round(size / step) for size in sizes]
-    observed = abs(sum(cells[: len(gains)]) - sum(cells[len(gains) :]))
-    if not observed:
-        return 1.0
-    most = (sum(cells) - observed) // 2  # what the smaller of both sides may sum up to
-    width = len(cells) + 2  # bits of a slot, so that none overflows, nor does the sum of all
-    ways, kept = 1, (1 << width * (most + 1)) - 1
-    for size in sorted(cells):
-        ways = (ways + (ways << width * size)) & kept if size <= most else ways
-    far = ways % ((1 << width) - 1)  # the sum of the slots, as the sum of digits is found modulo 9
-    return min(1.0, 2 * far / (1 << len(cells)))
-
-
-def within_examples(scores: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
-    """The two-sided p of shuffling each example's scores between both sides, for unequal numbers of repetitions.
-
-    Flipping signs would not do: the mean of one score against that of five is skewed although nothing differs. The
-    distribution over all shuffles is given by its cumulants (Edgeworth expansion).
-    """
-    second = third = fourth = observed = 0.0
-    for old, new in scores:
-        pool = [*old, *new]
-        middle = fmean(pool)
-        chances = [fmean(choice) - middle for choice in combinations(pool, len(old))] if few_ways(pool, old) else []
-        observed += fmean(new) - fmean(old)
-        spread = math.fsum((score - middle) ** 2 for score in pool) / (len(pool) - 1)
-        variance = spread * (1 / len(old) + 1 / len(new))
-        second += variance
-        if chances and variance > SAME**2:
-            factor = -len(pool) / len(new)  # of the difference, per distance of the old mean from the middle
-            third += factor**3 * fmean(chance**3 for chance in chances)
-            fourth += factor**4 * fmean(chance**4 for chance in chances) - 3 * variance**2
-    if second <= SAME**2 or abs(observed) < SAME:
-        return 1.0
-    x = abs(observed) / math.sqrt(second)
-    skew, kurtosis = third / second**1.5, fourth / second**2
-    correction = kurtosis / 24 * (x**3 - 3 * x) + skew**2 / 72 * (x**5 - 10 * x**3 + 15 * x)
-    return min(1.0, max(2 * (NORMAL.cdf(-x) + NORMAL.pdf(x) * correction), 0.0))
-
-
-def few_ways(pool: Sequence[float], old: Sequence[float]) -> bool:
-    return math.comb(len(pool), len(old)) <= 300
-
-
-def signed_sums(sizes: Sequence[float]) -> list[float]:
-    sums = [0.0]
-    for size in sizes:
-        sums = [total + size for total in sums] + [total - size for total in sums]
-    return sums
-
-
-def expanded_share(sizes: Sequence[float], aheads: Sequence[float], observed: float) -> float:
-    """The share of sign flips of these sizes, ahead by each of `aheads` in turn, whose sum is as far from zero.
-
-    Sums of sizes on a grid lie two steps apart, so the first one that is far enough counts from halfway before it.
-    """
-    total, step = math.fsum(sizes), grid_step(sizes)
-    squares = [size * size for size in sizes]
-    variance = math.fsum(squares)
-    kurtosis = math.fsum(square * square for square in squares) / variance**2 / 12
-    share = 0.0
-    for ahead in aheads:
-        least = observed - ahead
-        if step:
-            least = total - 2 * step * math.floor((total - least) / (2 * step) + SAME) - step
-        x = least / math.sqrt(variance)
-        share += NORMAL.cdf(-x) - NORMAL.pdf(x) * (x**3 - 3 * x) * kurtosis
-    return min(1.0, max(2 * share / len(aheads), 0.0))
-
-
-def grid_step(sizes: Sequence[float]) -> float:
-    """The largest step, up to 1, of which all these sizes are multiples; 0 if it is too small."""
-    step = 0.0
-    for size in set(sizes):
-        while size > SAME:
-            step, size = size, step % size
-            size = 0.0 if step - size < SAME else size  # rounding made it just less than a multiple
-        if step < FINEST:
-            return 0.0
-    return step
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Each p adjusted for the number of tests: Holm (Scandinavian Journal of Statistics 6, 1979)."""
-    order = sorted(range(len(ps)), key=ps.__getitem__)
-    raised = accumulate(((len(ps) - rank) * ps[i] for rank, i in enumerate(order)), max)
-    adjusted = dict(zip(order, raised, strict=True))
-    return [min(1.0, adjusted[i]) for i in range(len(ps))]
