@@ -5,9 +5,13 @@ with localsmith.serve("localsmith.db") as server:
 """
 
 import sys
+from importlib.util import find_spec
 
 try:
-    from localsmith.app import create_app
+    for name in ("flask", "waitress"):  # which are loaded when they are first used
+        if not find_spec(name):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    from localsmith.app import App, create_app
     from localsmith.server import Server, serve
     from localsmith.store import Store, StoreError, backup
 except ModuleNotFoundError as error:
@@ -15,4 +19,4 @@ except ModuleNotFoundError as error:
         raise
     sys.exit(f"localsmith needs {error.name}: install the extra 'local' (langsmith-rest-experiments[local]).")
 
-__all__ = ["Server", "Store", "StoreError", "backup", "create_app", "serve"]
+__all__ = ["App", "Server", "Store", "StoreError", "backup", "create_app", "serve"]

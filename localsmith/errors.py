@@ -3,8 +3,8 @@
 import logging
 import sqlite3
 
-from flask import Response, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request, Response
 
 from localsmith.damage import REPAIR, is_damage
 from localsmith.wire import ApiError, Family, error_answer
@@ -21,17 +21,16 @@ def family_of(path: str) -> Family:
     return "python"
 
 
-def answer_error(error: Exception) -> Response:
+def answer_error(error: Exception, request: Request, family: Family | None = None) -> Response:
     """Turn any exception into JSON; unexpected ones go to the log, never into the answer."""
-    family = request.environ.get("localsmith.family") or family_of(request.path)
-    return error_answer(family, _as_api_error(error), request.path)
+    return error_answer(family or family_of(request.path), _as_api_error(error, request), request.path)
 
 
-def _as_api_error(error: Exception) -> ApiError:
+def _as_api_error(error: Exception, request: Request) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
-        return _from_http(error)
+        return _from_http(error, request)
     if isinstance(error, sqlite3.OperationalError):
         return _from_sqlite(error)
     if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
@@ -40,7 +39,7 @@ def _as_api_error(error: Exception) -> ApiError:
     return ApiError(500, "Internal server error: see the server's log")
 
 
-def _from_http(error: HTTPException) -> ApiError:
+def _from_http(error: HTTPException, request: Request) -> ApiError:
     status = error.code or 500
     route = f"{request.method} {request.path[:200]}"
     messages = {

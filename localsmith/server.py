@@ -14,7 +14,7 @@ from typing import Any
 from waitress import wasyncore
 from waitress.server import create_server
 
-from localsmith.app import create_app
+from localsmith.app import App
 from localsmith.hosted.token import read_or_make_token
 from localsmith.wire import MAX_REQUEST_BYTES
 
@@ -33,8 +33,8 @@ class Server:
     def __init__(self, db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> None:
         listener = _listen(port)
         try:
-            self.app = create_app(db_path, **switches)
-            state = self.app.extensions["localsmith"]
+            self.app = App(db_path, **switches)
+            state = self.app.state
             if state.switches.run_evaluators:
                 state.switches.evaluator_token = read_or_make_token(state.store.path)
         except BaseException:
@@ -66,8 +66,7 @@ class Server:
     @property
     def token(self) -> str | None:
         """What uploads of evaluators must send in the header x-localsmith-token; None if no evaluators are run."""
-        token: str | None = self.app.extensions["localsmith"].switches.evaluator_token
-        return token
+        return self.app.state.switches.evaluator_token
 
     def wait(self) -> None:
         """Block until the server ends, or Ctrl-C or a signal interrupts the main thread; then close it."""
@@ -87,8 +86,8 @@ class Server:
         self._waitress.pull_trigger()
         self._thread.join()
         wasyncore.close_all(self._channels)  # here, so that the trigger pulled above was still open
-        self.app.extensions["localsmith"].later.catch_up(all_of_it=True)
-        self.app.extensions["localsmith"].store.close()
+        self.app.state.later.catch_up(all_of_it=True)
+        self.app.state.store.close()
 
     def _run(self) -> None:
         # waitress's own run() can only be ended by an exception from outside.
@@ -123,7 +122,7 @@ class Server:
 def serve(db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> Server:
     """Serve the store at `db_path` on a loopback port (0: any free one) until closed.
 
-    The switches are those of `create_app`. Raises `StoreError` for a file that cannot be used and `OSError` with a
+    The switches are those of `App`. Raises `StoreError` for a file that cannot be used and `OSError` with a
     message to show when the port is taken.
     """
     return Server(db_path, port, **switches)

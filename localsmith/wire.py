@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
-from flask import Request, Response
+from werkzeug.wrappers import Request, Response
 
 from localsmith.store import Store
 

@@ -89,14 +89,14 @@ def answer_error(error: Exception) -> Response:
 
 
 @blueprint.app_errorhandler(NotFound)
-def answer_nowhere(error: NotFound) -> Response:
+def answer_nowhere(error: NotFound) -> WerkzeugResponse:
     """Answer an address that is neither a page nor of the API: browsers get a page, programs JSON."""
     if request.blueprint == blueprint.name:
         return answer_error(error)
     accepted = request.accept_mimetypes
     if accepted.quality("text/html") > accepted.quality("application/json"):
         return answer_error(ApiError(404, "This page does not exist."))
-    return answer_in_json(error)
+    return answer_in_json(error, request)
 
 
 def describe(error: Exception) -> tuple[int, str]:

@@ -4,7 +4,7 @@ import sqlite3
 import uuid
 from typing import Any
 
-from flask import Response
+from werkzeug.wrappers import Response
 
 from localsmith.fields import Fields, check
 from localsmith.lists import Where, flag, like, page

@@ -5,7 +5,7 @@ import sqlite3
 import uuid
 from typing import Any
 
-from flask import Response
+from werkzeug.wrappers import Response
 
 from localsmith.multipart import Part, parse_parts
 from localsmith.routes.feedback import NAMESPACE, check_decimals, check_feedback, insert_feedback

@@ -5,7 +5,7 @@ import sqlite3
 import uuid
 from typing import Any
 
-from flask import Response
+from werkzeug.wrappers import Response
 
 from localsmith.fields import Fields, check, conflict
 from localsmith.hosted.queue import queue_experiment, waiting_runs

@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Any
 
-from flask import Response
+from werkzeug.wrappers import Response
 
 from localsmith.fields import Fields, check
 from localsmith.routes.datasets import find_dataset

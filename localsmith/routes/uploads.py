@@ -4,7 +4,7 @@ import sqlite3
 import uuid
 from typing import Any
 
-from flask import Response
+from werkzeug.wrappers import Response
 
 from localsmith.fields import Fields, check, check_kind
 from localsmith.multipart import Part, parse_parts

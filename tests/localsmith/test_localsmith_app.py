@@ -6,7 +6,7 @@ import pytest
 from localsmith_api import Api, new_id
 from places import ROOT
 
-from localsmith.app import ROUTES
+from localsmith.api import ROUTES
 
 
 @pytest.fixture

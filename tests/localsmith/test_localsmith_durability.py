@@ -102,9 +102,9 @@ def test_locked_file_is_503_with_retry_after(server, monkeypatch):
     """Another program that keeps the write lock makes writers wait, then try again later."""
     api = Api(server.url)
     session = api.experiment()
-    other = sqlite3.connect(server.app.extensions["localsmith"].store.path, isolation_level=None)
+    other = sqlite3.connect(server.app.state.store.path, isolation_level=None)
     monkeypatch.setattr(localsmith.store, "BUSY_TIMEOUT_MS", 50)
-    store = server.app.extensions["localsmith"].store
+    store = server.app.state.store
     store._idle.get_nowait().close()  # the next connection waits 50 ms only
     other.execute("BEGIN IMMEDIATE")
 
@@ -122,7 +122,7 @@ def test_store_that_became_read_only_says_so_at_once(server):
     """507, which no client sends again for minutes, and what to do; reading goes on."""
     api = Api(server.url)
     session = api.experiment()
-    store = server.app.extensions["localsmith"].store
+    store = server.app.state.store
     with store.read() as db:
         db.execute("PRAGMA query_only = ON")
 

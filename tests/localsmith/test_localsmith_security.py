@@ -8,7 +8,7 @@ import threading
 import pytest
 from localsmith_api import Api, new_id, run
 
-import localsmith.app
+import localsmith.api
 import localsmith.wire
 
 HOSTILE = [
@@ -191,7 +191,7 @@ def test_json_that_others_cannot_read_is_refused(api, text):
 
 def test_unforeseen_errors_show_no_traceback(server, monkeypatch, caplog):
     """The client reads one sentence, the log has the rest."""
-    store = server.app.extensions["localsmith"].store
+    store = server.app.state.store
     monkeypatch.setattr(store, "read", lambda: 1 / 0)
 
     response = Api(server.url).session.get(f"{server.url}/sessions")

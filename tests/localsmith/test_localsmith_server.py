@@ -22,7 +22,8 @@ import localsmith
 import localsmith.server
 from langsmith_rest import connection, local
 from langsmith_rest.evaluation.hosting import upload
-from localsmith.app import create_app, routed
+from localsmith.app import create_app
+from localsmith.pages.app import routed
 
 CODE = "def perform_eval(run, example):\n    return {'score': 1}\n"
 

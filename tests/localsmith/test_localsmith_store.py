@@ -189,7 +189,7 @@ def test_closed_store_is_whole_without_its_log(tmp_path):
     with localsmith.serve(path) as server:
         requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=60)
         assert requests.get(server.url, timeout=60).status_code == 200
-        cursor = server.app.extensions["localsmith"].store.read()
+        cursor = server.app.state.store.read()
         cursor.__enter__()  # a download that is still going on
 
     copy = tmp_path / "copy.db"
@@ -205,7 +205,7 @@ def test_store_is_backed_up_while_it_is_written_to(tmp_path, server):
     (tmp_path / "no.db.part").write_text("mine")
     requests.post(f"{server.url}/datasets", json={"name": "kept"}, headers={"x-api-key": "any"}, timeout=60)
 
-    with server.app.extensions["localsmith"].store.write() as db:
+    with server.app.state.store.write() as db:
         db.execute("DELETE FROM datasets")
         localsmith.store.backup(path, tmp_path / "copy.db")
 
@@ -292,14 +292,14 @@ def test_failed_migration_changes_nothing(tmp_path, monkeypatch):
 
 def test_requests_that_wait_when_it_closes_are_dropped_without_a_word(server, caplog):
     """As on Ctrl-C, with all threads busy: the HTTP server's own talk is not for users."""
-    app = server.app.extensions["localsmith"]
+    store = server.app.state.store
 
     def send(n):
         with contextlib.suppress(requests.ConnectionError):
             requests.post(f"{server.url}/datasets", json={"name": f"{n}"}, headers={"x-api-key": "any"}, timeout=60)
 
     with ThreadPoolExecutor(12) as pool:
-        with app.store.write():  # so that all of them wait
+        with store.write():  # so that all of them wait
             pool.map(send, range(12))
             dispatcher = server._waitress.task_dispatcher
             while not dispatcher.queue:
@@ -326,9 +326,17 @@ def test_module_prints_its_url_and_names_a_taken_port(tmp_path, server):
     assert not (tmp_path / "other.db").exists()
 
 
-def test_command_without_its_packages_names_the_extra(tmp_path):
-    """One sentence; a program that imports localsmith gets the usual error."""
-    (tmp_path / "flask.py").write_text("raise ModuleNotFoundError('no flask', name='flask')")
+HIDES = """
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *more: None if name == {package!r} else find(name, *more)
+"""
+
+
+@pytest.mark.parametrize("package", ["flask", "orjson"])
+def test_command_without_its_packages_names_the_extra(tmp_path, package):
+    """One sentence, also for what is loaded later; a program that imports localsmith gets the usual error."""
+    (tmp_path / "sitecustomize.py").write_text(HIDES.format(package=package))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
 
     def run(*words):
@@ -336,9 +344,9 @@ def test_command_without_its_packages_names_the_extra(tmp_path):
 
     command, imported = run("-m", "localsmith"), run("-c", "import localsmith")
 
-    sentence = "localsmith needs flask: install the extra 'local' (langsmith-rest-experiments[local])."
+    sentence = f"localsmith needs {package}: install the extra 'local' (langsmith-rest-experiments[local])."
     assert (command.returncode, command.stderr.strip()) == (1, sentence)
-    assert imported.returncode == 1 and "ModuleNotFoundError: no flask" in imported.stderr
+    assert imported.returncode == 1 and f"No module named {package!r}" in imported.stderr
 
 
 def test_a_damaged_file_says_how_to_go_on(tmp_path):

@@ -40,7 +40,7 @@ def record(api, given, **options):
 
 
 def stored(server, table):
-    with closing(sqlite3.connect(server.app.extensions["localsmith"].store.path)) as db:
+    with closing(sqlite3.connect(server.app.state.store.path)) as db:
         return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
 

@@ -106,7 +106,7 @@ def contents(path):
 
 
 def store_of(server):
-    return server.app.extensions["localsmith"].store.path
+    return server.app.state.store.path
 
 
 @pytest.fixture(scope="module")
@@ -757,7 +757,7 @@ def test_experiment_that_is_too_old_is_not_resumed(server, faults, command):
     """LangSmith would refuse the missing runs; the message says what to do, and what is there stays."""
     given = last_year(30)
     now = time.time()
-    server.app.extensions["localsmith"].switches.clock = lambda: now - 25 * 3600
+    server.app.state.switches.clock = lambda: now - 25 * 3600
     start = datetime.now(UTC) - timedelta(hours=25)
     api = connection.connect(server.url)
     dataset, _ = rest.create_dataset(api, "d")

@@ -1,14 +1,15 @@
 """The official JavaScript SDK, pointed at localsmith by environment variables alone."""
 
+import io
 import re
 
 import pytest
 import requests
-from flask import request
 from javascript import node_modules, node_with_zstd, run_program
 from localsmith_api import Api
 from places import ROOT
 from sent import check_sent, official_contract
+from werkzeug.wrappers import Request, Response
 
 from localsmith.wire import decompress
 
@@ -23,40 +24,41 @@ def api(server):
 @pytest.fixture
 def requests_seen(server, monkeypatch):
     """(method, path, Content-Encoding) of every request, and the status it was answered with."""
-    seen = []
+    seen, app = [], server.app.wsgi_app
 
-    def note(response):
-        encoding = request.headers.get("Content-Encoding")
-        seen.append((request.method, request.path, encoding, response.status_code))
-        return response
+    def note(environ, start_response):
+        def start(status, headers, *error):
+            asked = (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_CONTENT_ENCODING"))
+            seen.append((*asked, int(status.split()[0])))
+            return start_response(status, headers, *error)
 
-    for_one_test(monkeypatch, server.app.after_request_funcs, note)
+        return app(environ, start)
+
+    monkeypatch.setattr(server.app, "wsgi_app", note)
     return seen
 
 
-@pytest.fixture
-def trace_requests(server, monkeypatch):
-    """Every request that writes runs, decompressed."""
-    found = []
+def keep_trace_requests(server, monkeypatch):
+    """Every request from now on that writes runs, decompressed."""
+    found, app = [], server.app.wsgi_app
 
-    def keep():
+    def keep(environ, start_response):
+        request = Request(environ)
         if re.fullmatch(r"/runs(/batch|/multipart|/[0-9a-f-]{36})?", request.path) and request.method != "GET":
             data, encoding = request.get_data(), request.headers.get("Content-Encoding")
+            environ["wsgi.input"] = io.BytesIO(data)
             body = decompress(data, encoding, 2**24) if encoding else data
             headers = {"Content-Type": request.headers["Content-Type"]}
             found.append(requests.Request(request.method, request.url, headers, data=body).prepare())
+        return app(environ, start_response)
 
-    for_one_test(monkeypatch, server.app.before_request_funcs, keep)
+    monkeypatch.setattr(server.app, "wsgi_app", keep)
     return found
 
 
-def for_one_test(monkeypatch, functions, function):
-    """Add to the functions that every request goes through; all servers share the app that has them."""
-    monkeypatch.setitem(functions, None, [*functions[None], function])
-
-
-def without_multipart():
-    return ({"detail": "Not Found"}, 404) if request.path == "/runs/multipart" else None
+def without_multipart(app):
+    nowhere = Response('{"detail": "Not Found"}', 404, mimetype="application/json")
+    return lambda environ, start: (nowhere if environ["PATH_INFO"] == "/runs/multipart" else app)(environ, start)
 
 
 def refused(requests_seen):
@@ -117,12 +119,11 @@ BEYOND = {"child_runs": list, "start_time": int, "end_time": int}
     ],
     ids=["multipart", "batch", "one by one"],
 )
-def test_runs_are_sent_as_the_contract_has_them(
-    server, trace_requests, tmp_path, monkeypatch, program, environment, operations
-):
+def test_runs_are_sent_as_the_contract_has_them(server, tmp_path, monkeypatch, program, environment, operations):
     """Runs and feedback keep to the official contract, but for the three fields above."""
     if "POST /runs/batch" in operations:  # the SDK sends it where there is no multipart
-        for_one_test(monkeypatch, server.app.before_request_funcs, without_multipart)
+        monkeypatch.setattr(server.app, "wsgi_app", without_multipart(server.app.wsgi_app))
+    trace_requests = keep_trace_requests(server, monkeypatch)
 
     run_program(program, tmp_path, server.url, **environment)
 

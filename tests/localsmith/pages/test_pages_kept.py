@@ -16,7 +16,7 @@ def api(server):
 @pytest.fixture
 def look(server):
     """The columns that pages see, held against those that are read anew; several sessions at once."""
-    store = server.app.extensions["localsmith"].store
+    store = server.app.state.store
     cache = Cache(store)
 
     def columns(*sessions):

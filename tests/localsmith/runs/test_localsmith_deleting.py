@@ -12,7 +12,7 @@ from localsmith.runs import deleting
 @pytest.mark.parametrize("what", ["session", "dataset"])
 def test_large_delete_lets_others_write_in_between(server, monkeypatch, what):
     """Whoever waits gets a turn after each piece; in the end no row of runs, feedback or totals is left."""
-    store, api = server.app.extensions["localsmith"].store, Api(server.url)
+    store, api = server.app.state.store, Api(server.url)
     dataset = api.dataset()
     session = api.experiment(dataset)
     runs = [run(session) for _ in range(7)]

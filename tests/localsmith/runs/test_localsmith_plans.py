@@ -11,7 +11,7 @@ SCANNED = re.compile(r"SCAN (runs|feedback|examples|run_bodies|r|f|e)\b(?! USING
 @pytest.fixture
 def plans(server, monkeypatch):
     """Call the API and get the plans of the statements that this took, as (statement, steps)."""
-    store = server.app.extensions["localsmith"].store
+    store = server.app.state.store
     api = Api(server.url)
     take, statements = store._take, []
 
