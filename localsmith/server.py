@@ -4,15 +4,13 @@ import contextlib
 import errno
 import logging
 import os
+import selectors
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
-
-from waitress import wasyncore
-from waitress.server import create_server
 
 from localsmith.app import App
 from localsmith.hosted.token import read_or_make_token
@@ -31,28 +29,19 @@ class Server:
     """A running server; `url` is its address, `close()` stops it. Also a context manager."""
 
     def __init__(self, db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> None:
-        listener = _listen(port)
+        self._listener = _listen(port)
         try:
             self.app = App(db_path, **switches)
             state = self.app.state
             if state.switches.run_evaluators:
                 state.switches.evaluator_token = read_or_make_token(state.store.path)
         except BaseException:
-            listener.close()
+            self._listener.close()
             raise
+        self._waitress: Any = None  # until somebody connects: a command calls the app of its own server
         self._channels: dict[int, Any] = {}
-        self._waitress: Any = create_server(
-            self.app,
-            map=self._channels,
-            sockets=[listener],
-            threads=THREADS,
-            connection_limit=1000,
-            asyncore_use_poll=True,
-            ident=None,
-            max_request_body_size=MAX_REQUEST_BYTES,
-            clear_untrusted_proxy_headers=True,
-        )
-        self.port: int = listener.getsockname()[1]
+        self._ended, self._end = socket.socketpair()
+        self.port: int = self._listener.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
         self._stopping = False
         self._evaluators = None
@@ -83,13 +72,41 @@ class Server:
         self._stopping = True
         if self._evaluators:
             self._evaluators.close()
-        self._waitress.pull_trigger()
+        self._end.close()
+        if self._waitress:
+            self._waitress.pull_trigger()
         self._thread.join()
-        wasyncore.close_all(self._channels)  # here, so that the trigger pulled above was still open
+        if self._waitress:
+            from waitress import wasyncore
+
+            wasyncore.close_all(self._channels)  # here, so that the trigger pulled above was still open
+        self._ended.close()
+        self._listener.close()
         self.app.state.later.catch_up(all_of_it=True)
         self.app.state.store.close()
 
     def _run(self) -> None:
+        with selectors.DefaultSelector() as waiting:
+            for place in (self._listener, self._ended):
+                waiting.register(place, selectors.EVENT_READ)
+            waiting.select()
+        if not self._stopping:
+            self._serve()
+
+    def _serve(self) -> None:
+        from waitress.server import create_server
+
+        self._waitress = create_server(
+            self.app,
+            map=self._channels,
+            sockets=[self._listener],
+            threads=THREADS,
+            connection_limit=1000,
+            asyncore_use_poll=True,
+            ident=None,
+            max_request_body_size=MAX_REQUEST_BYTES,
+            clear_untrusted_proxy_headers=True,
+        )
         # waitress's own run() can only be ended by an exception from outside.
         while not self._stopping:
             self._poll(seconds=1)
@@ -110,6 +127,8 @@ class Server:
                 channel.handle_close()
 
     def _poll(self, seconds: float) -> None:
+        from waitress import wasyncore
+
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._channels, count=1)
 
     def __enter__(self) -> "Server":

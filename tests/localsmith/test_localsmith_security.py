@@ -93,7 +93,7 @@ def test_info_needs_no_key_and_every_answer_has_the_headers(api):
 
 def test_server_listens_on_loopback_only(server):
     """Another address of this machine finds nothing on the port."""
-    address = server._waitress.socket.getsockname()[0]
+    address = server._listener.getsockname()[0]
 
     assert address == "127.0.0.1"
 

@@ -301,9 +301,9 @@ def test_requests_that_wait_when_it_closes_are_dropped_without_a_word(server, ca
     with ThreadPoolExecutor(12) as pool:
         with store.write():  # so that all of them wait
             pool.map(send, range(12))
-            dispatcher = server._waitress.task_dispatcher
-            while not dispatcher.queue:
+            while not (server._waitress and server._waitress.task_dispatcher.queue):
                 time.sleep(0.01)
+            dispatcher = server._waitress.task_dispatcher
             closing = threading.Thread(target=server.close)
             closing.start()
             while not dispatcher.stop_count:
