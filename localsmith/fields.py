@@ -1,7 +1,9 @@
 """Checking the fields of a request body: `check(body, {"name": "text!", "id": "uuid"})`."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from localsmith.alike import Columns, are_ids, as_times, groups, kinds
 from localsmith.wire import ApiError, as_time, as_uuid, invalid, is_uuid
 
 # The name of each kind in messages, and its Python types.
@@ -50,6 +52,38 @@ def check(body: dict[str, Any], fields: Fields, loc: list[str | int] | None = No
         else:
             found[name] = check_kind(value, kind, [*loc, name])
     return found
+
+
+def check_alike(bodies: Sequence[Any], fields: FixedFields) -> list[dict[str, Any]] | None:
+    """What `check` returns for each body; None if one of them needs a look for itself."""
+    if kinds(bodies) != {dict}:
+        return None
+    found: list[dict[str, Any]] = [{}] * len(bodies)
+    for places, columns in groups(bodies):
+        checked = _checked_columns(columns, fields)
+        if checked is None:
+            return None
+        for place, values in zip(places, zip(*checked.values(), strict=True), strict=True):
+            found[place] = dict(zip(checked, values, strict=True))
+    return found
+
+
+def _checked_columns(columns: Columns, fields: FixedFields) -> Columns | None:
+    checked: Columns = {}
+    for name, values in columns.items():
+        if name not in fields.kinds:
+            continue
+        (kind, plain), of_values = fields.kinds[name], kinds(values)
+        if kind == "time":
+            times = as_times(values)
+            values, fits = times or [], times is not None
+        else:
+            fits = are_ids(values) if kind == "uuid" else of_values == {plain}
+        if fits:
+            checked[name] = values
+        elif of_values != {type(None)}:
+            return None
+    return checked if checked.keys() >= set(fields.required) and checked else None
 
 
 def check_kind(value: Any, kind: str, loc: list[str | int]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any
 
-from localsmith.fields import Fields, FixedFields, check, conflict
+from localsmith.fields import Fields, FixedFields, check, check_alike, conflict
 from localsmith.lists import uuids
 from localsmith.routes.example_reads import Example, current_versions, example_json
 from localsmith.schemas import check_against_schemas, schemas_of
@@ -71,7 +71,16 @@ def create_examples(call: Call) -> list[Example]:
     body = call.json()
     if not isinstance(body, list):
         raise invalid(["body"], "Input should be a valid list", "list_type")
-    return _create(call, [check_example(item, ["body", i]) for i, item in enumerate(body)])
+    return _create(call, _check_examples(body))
+
+
+def _check_examples(bodies: list[Any]) -> list[Example]:
+    if (alike := check_alike(bodies, EXAMPLE_FIELDS)) is None:
+        return [check_example(body, ["body", i]) for i, body in enumerate(bodies)]
+    for i, (example, body) in enumerate(zip(alike, bodies, strict=True)):
+        if "split" in body:
+            example["split"] = _split(body, ["body", i])
+    return alike
 
 
 def _create(call: Call, examples: list[Example]) -> list[Example]:

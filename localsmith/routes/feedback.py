@@ -8,7 +8,7 @@ from fractions import Fraction
 from statistics import mean, pstdev
 from typing import Any
 
-from localsmith.fields import FixedFields, check, check_choice, check_kind, check_length, conflict
+from localsmith.fields import FixedFields, check, check_alike, check_choice, check_kind, check_length, conflict
 from localsmith.lists import Where, flag, page, uuids
 from localsmith.migrations import COUNT_FEEDBACK
 from localsmith.wire import ApiError, Call, Switches, dumps, dumps_or_none, invalid, iso, loads_or_none
@@ -48,9 +48,24 @@ def check_feedback(body: Any, loc: list[str | int]) -> Feedback:
     """Return feedback ready for its row, or raise a 422 that points at the field."""
     if not isinstance(body, dict):
         raise invalid(loc, "Input should be a valid dictionary", "dict_type")
-    item = {**check(body, FEEDBACK, loc), **check_marks(body, loc)}
-    check_length(item["key"], MAX_KEY, [*loc, "key"])
-    if "type" in (source := item.get("feedback_source", {})):
+    return _complete(check(body, FEEDBACK, loc), body, loc)
+
+
+def check_feedbacks(bodies: list[dict[str, Any]], locs: list[list[str | int]]) -> list[Feedback]:
+    """Return what `check_feedback` does for each."""
+    alike = check_alike(bodies, FEEDBACK)
+    if alike is None:
+        return [check_feedback(body, loc) for body, loc in zip(bodies, locs, strict=True)]
+    return [_complete(item, body, loc) for item, body, loc in zip(alike, bodies, locs, strict=True)]
+
+
+def _complete(item: Feedback, body: dict[str, Any], loc: list[str | int]) -> Feedback:
+    """Feedback whose fields are checked one by one, with its marks and what its fields must be together."""
+    item |= check_marks(body, loc)
+    if len(item["key"]) > MAX_KEY:
+        check_length(item["key"], MAX_KEY, [*loc, "key"])
+    source = item.get("feedback_source")
+    if source and "type" in source and source["type"] not in SOURCES:
         check_choice(source["type"], SOURCES, [*loc, "feedback_source", "type"])
     if "run_id" not in item and "session_id" not in item:
         raise invalid(loc, "run_id or session_id is required", "missing")
@@ -61,11 +76,11 @@ def check_feedback(body: Any, loc: list[str | int]) -> Feedback:
 
 def check_marks(body: dict[str, Any], loc: list[str | int]) -> dict[str, Any]:
     """The fields that may be of several kinds: score, value, correction."""
-    for name, (types, kind) in MARKS.items():
-        value = body.get(name)
-        if value is not None and not isinstance(value, types):
-            raise invalid([*loc, name], f"Input should be a valid {kind}", "union_type")
-    return {name: body.get(name) for name in MARKS}
+    found = {name: body.get(name) for name in MARKS}
+    for name, value in found.items():
+        if value is not None and not isinstance(value, MARKS[name][0]):
+            raise invalid([*loc, name], f"Input should be a valid {MARKS[name][1]}", "union_type")
+    return found
 
 
 def check_decimals(score: Any, loc: list[str | int], switches: Switches) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 from werkzeug.wrappers import Response
 
 from localsmith.multipart import Part, parse_parts
-from localsmith.routes.feedback import NAMESPACE, check_decimals, check_feedback, insert_feedback
+from localsmith.routes.feedback import NAMESPACE, check_decimals, check_feedback, check_feedbacks, insert_feedback
 from localsmith.routes.info import MAX_RUNS_PER_REQUEST
-from localsmith.runs.checks import IDS, Run, bad_run, check_fields, check_run, place, unprocessable
+from localsmith.runs.checks import IDS, Run, bad_run, check_fields, check_run, check_runs, place, unprocessable
 from localsmith.runs.writing import Row, insert_runs, prepared, update_runs
-from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, answer
+from localsmith.wire import MAX_REQUEST_BYTES, ApiError, Call, answer, parse_each
 
 OUT_OF_BAND = {"inputs", "outputs", "events", "error", "extra", "serialized"}
 # The contract asks each value to be a text and an object at once, so only an empty object fits.
@@ -67,7 +67,8 @@ def ingest_batch(call: Call) -> dict[str, Any]:
     if len(posts) + len(patches) > MAX_RUNS_PER_REQUEST:
         raise bad_run("batch", f"{len(posts) + len(patches)} runs, the limit is {MAX_RUNS_PER_REQUEST}")
     now = call.switches.now()
-    rows = [prepared(check_run(run, f"post.{i}", call.switches, now)) for i, run in enumerate(posts)]
+    named = {f"post.{i}": run for i, run in enumerate(posts)}
+    rows = [prepared(run) for run in check_runs(named, call.switches, now)]
     patches = [_check_patch(run, f"patch.{i}") for i, run in enumerate(patches)]
 
     def write(db: sqlite3.Connection) -> None:
@@ -107,15 +108,13 @@ def ingest_multipart(call: Call) -> dict[str, Any]:
     parts = parse_parts(call.body(MAX_REQUEST_BYTES), call.request.headers.get("Content-Type", ""), lengths=True)
     now = call.switches.now()
     runs, feedback, attachments = _sort_parts(parts)
-    posts = [
-        prepared(check_run(run, f"post.{run_id}", call.switches, now, nulls=True))
-        for (event, run_id), run in runs.items()
-        if event == "post"
-    ]
+    named = {f"post.{run_id}": run for (event, run_id), run in runs.items() if event == "post"}
+    posts = [prepared(run) for run in check_runs(named, call.switches, now, nulls=True)]
     patches = [_check_patch(run, f"patch.{run_id}") for (event, run_id), run in runs.items() if event == "patch"]
-    items = [_part_feedback(part) for part in feedback]
+    items = _parts_feedback(feedback)
     for part, item in zip(feedback, items, strict=True):
-        check_decimals(item["score"], [part.name[:200]], call.switches)
+        if isinstance(item["score"], float):
+            check_decimals(item["score"], [part.name[:200]], call.switches)
 
     def write(db: sqlite3.Connection) -> None:
         new = _store_runs(db, posts, patches, now)
@@ -160,22 +159,25 @@ def _part_run(part: Part, run_id: str) -> Run:
     return run
 
 
-def _part_feedback(part: Part) -> dict[str, Any]:
-    """Feedback of one part, named after the feedback (SDK) or after its run (contract)."""
-    named = part.name.removeprefix("feedback.")
-    body = part.json()
-    if not isinstance(body, dict) or not body.get("trace_id"):
-        raise unprocessable(part.name[:200], "must be an object with a trace_id")
-    if not isinstance(body.get("start_time"), str | None):  # unlike POST /feedback, which takes milliseconds too
-        raise unprocessable(part.name[:200], "start_time must be a time in ISO 8601")
-    if body.get("session_id") is None or body.get("run_id") is not None:
-        body["run_id"] = body.get("run_id") or named
-    item = check_feedback(body, [part.name[:200]])
-    if item["id"] is None and named != item.get("run_id"):
-        item["id"] = check_feedback({**body, "id": named}, [part.name[:200]])["id"]
-    # Named after its run and without an id: the same content is the same feedback, so that a retry adds nothing.
-    item["id"] = item["id"] or str(uuid.uuid5(NAMESPACE, json.dumps(body, sort_keys=True)))
-    return item
+def _parts_feedback(parts: list[Part]) -> list[dict[str, Any]]:
+    """Feedback of parts, each named after the feedback (SDK) or after its run (contract)."""
+    names = [part.name.removeprefix("feedback.") for part in parts]
+    bodies = parse_each([(part.data, part.name[:200]) for part in parts])
+    for part, body, named in zip(parts, bodies, names, strict=True):
+        if not isinstance(body, dict) or not body.get("trace_id"):
+            raise unprocessable(part.name[:200], "must be an object with a trace_id")
+        if not isinstance(body.get("start_time"), str | None):  # unlike POST /feedback, which takes milliseconds too
+            raise unprocessable(part.name[:200], "start_time must be a time in ISO 8601")
+        if body.get("session_id") is None or body.get("run_id") is not None:
+            body["run_id"] = body.get("run_id") or named
+    locs: list[list[str | int]] = [[part.name[:200]] for part in parts]
+    items = check_feedbacks(bodies, locs)
+    for item, body, named, loc in zip(items, bodies, names, locs, strict=True):
+        if item["id"] is None and named != item.get("run_id"):
+            item["id"] = check_feedback({**body, "id": named}, loc)["id"]
+        # Named after its run and without an id: the same content is the same feedback, so that a retry adds nothing.
+        item["id"] = item["id"] or str(uuid.uuid5(NAMESPACE, json.dumps(body, sort_keys=True)))
+    return items
 
 
 def _store_attachments(db: sqlite3.Connection, parts: list[Part]) -> int:
