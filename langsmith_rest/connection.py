@@ -50,13 +50,8 @@ class LangSmith:
 
     @property
     def root(self) -> str:
-        """Where the routes of the v2 API start."""
-        return root_of(self.url)
-
-
-def root_of(endpoint: str) -> str:
-    """An endpoint without a trailing /api/v1 or /api. A server has its pages here; the cloud has hosts of their own."""
-    return endpoint.removesuffix("/api/v1").removesuffix("/api")
+        """Where the routes of the v2 API start, and the pages unless they have a host of their own."""
+        return self.url.removesuffix("/api/v1").removesuffix("/api")
 
 
 def connect(
@@ -68,14 +63,15 @@ def connect(
     does not follow from the endpoint. Nothing is sent yet. Raises SetupError when key or endpoint cannot be used.
     """
     values = settings()
-    known = next((name for name in names("API_KEY") if name in values), "LANGSMITH_API_KEY")
-    source, key = ("the argument api_key", api_key.strip(STRAY)) if api_key else (known, values.get(known, ""))
-    endpoint = (endpoint or pick(values, "ENDPOINT") or DEFAULT_ENDPOINT).strip(STRAY).rstrip("/")
+    key = (api_key or values.get("LANGSMITH_API_KEY", "")).strip(STRAY)
+    source = "LANGCHAIN_API_KEY" if values.get("LANGCHAIN_API_KEY") == key else "LANGSMITH_API_KEY"
+    source = "the argument api_key" if api_key else source
+    endpoint = (endpoint or values.get("LANGSMITH_ENDPOINT", DEFAULT_ENDPOINT)).strip(STRAY).rstrip("/")
+    workspace_id = (workspace_id or values.get("LANGSMITH_WORKSPACE_ID", "")).strip(STRAY)
     if endpoint == "local":
         from langsmith_rest import local  # only where it is needed: that is 4 ms faster
 
         (endpoint, web), key = local.stay_open(), ""
-    workspace_id = (workspace_id or pick(values, "WORKSPACE_ID") or "").strip(STRAY)
     check_address("LANGSMITH_ENDPOINT", endpoint, source, key, values)
     if not key and not is_loopback(endpoint):
         raise SetupError(
@@ -85,8 +81,9 @@ def connect(
     if not (workspace_id.isascii() and workspace_id.isprintable()):
         raise SetupError("LANGSMITH_WORKSPACE_ID holds characters that no id has: copy it again.")
     headers = {"x-api-key": key or "no-key"} | ({"X-Tenant-Id": workspace_id} if workspace_id else {})
-    web = web or root_of(endpoint).replace("api.smith.langchain.com", "smith.langchain.com")
-    return LangSmith(endpoint, web, open_session(endpoint, headers, values), source)
+    api = LangSmith(endpoint, web or "", open_session(endpoint, headers, values), source)
+    api.web = web or api.root.replace("api.smith.langchain.com", "smith.langchain.com")
+    return api
 
 
 def check_address(name: str, url: str, key_name: str, key: str, values: Mapping[str, str]) -> None:
@@ -95,7 +92,7 @@ def check_address(name: str, url: str, key_name: str, key: str, values: Mapping[
         raise SetupError(f"{name} must look like https://HOST or https://HOST/api, without user or query.")
     if not (key.isascii() and key.isprintable()):
         raise SetupError(f"{key_name} holds characters that no key has: copy it again.")
-    if url.startswith("http:") and key and not is_loopback(url) and pick(values, "ALLOW_HTTP") != "1":
+    if url.startswith("http:") and key and not is_loopback(url) and values.get("LANGSMITH_ALLOW_HTTP") != "1":
         raise SetupError(f"A key would go to {url} unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1.")
 
 
@@ -106,7 +103,7 @@ def open_session(
 
     HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE are read once, here. No proxy hears of what stays on this machine.
     """
-    told = pick(values, "PATIENCE_SECONDS") or str(PATIENCE)
+    told = values.get("LANGSMITH_PATIENCE_SECONDS", str(PATIENCE))
     if not told.replace(".", "", 1).isdecimal():
         raise SetupError(f"LANGSMITH_PATIENCE_SECONDS is {told!r}, expected a number of seconds.")
     session = requests.Session()
@@ -127,37 +124,31 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def names(setting: str) -> tuple[str, str]:
-    return f"LANGSMITH_{setting}", f"LANGCHAIN_{setting}"
-
-
 def settings() -> dict[str, str]:
     """What `.env` and, before it, the environment say; nothing else in the core looks there. Empty means not set.
 
-    A `.env` above this folder may not send the environment's key elsewhere: raises SetupError.
+    LANGSMITH_* names that are not set have the values of LANGCHAIN_* names. Raises SetupError when a `.env` above this
+    folder would send the environment's key elsewhere.
     """
     path = dotenv.find_dotenv(usecwd=True)
     try:
-        told, environment = stripped(dotenv.dotenv_values(path)), stripped(os.environ)
+        file, environment = stripped(dotenv.dotenv_values(path)), stripped(os.environ)
     except UnicodeDecodeError:
         raise SetupError(f"{path} is not UTF-8: save it as UTF-8.") from None
-    endpoint = pick(told, "ENDPOINT") or ""
-    is_own = Path(path).parent == Path.cwd() or bool(pick(environment, "ENDPOINT"))
-    stays_here = endpoint == "local" or is_loopback(endpoint)
-    if endpoint and not (is_own or stays_here) and pick(environment, "API_KEY"):
+    given = file | environment
+    values = {name.replace("LANGCHAIN_", "LANGSMITH_"): value for name, value in given.items()} | given
+    endpoint, key = values.get("LANGSMITH_ENDPOINT", "local"), values.get("LANGSMITH_API_KEY")
+    is_from_above = endpoint not in environment.values() and Path(path).parent != Path.cwd()
+    if is_from_above and key in environment.values() and not (endpoint == "local" or is_loopback(endpoint)):
         raise SetupError(
             f"{path} would send the environment's key to {endpoint}. If that is meant, set LANGSMITH_ENDPOINT in the "
             "environment as well; else unset LANGSMITH_API_KEY, or put it into that file."
         )
-    return told | environment
+    return values
 
 
 def stripped(values: Mapping[str, str | None]) -> dict[str, str]:
     return {name: text for name, value in values.items() if (text := (value or "").strip(STRAY))}
-
-
-def pick(values: Mapping[str, str], setting: str) -> str | None:
-    return next((values[name] for name in names(setting) if name in values), None)
 
 
 class PatientAdapter(HTTPAdapter):
@@ -168,34 +159,29 @@ class PatientAdapter(HTTPAdapter):
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        self.is_known = False  # whether an API has answered here: then a page in its place is a failure that may pass
+        self.is_known = False  # whether an API has answered here
         super().__init__(pool_maxsize=CONNECTIONS + 1)
 
-    def send(
-        self, request: requests.PreparedRequest, *args: Any, page_is_answer: bool = False, **kwargs: Any
-    ) -> requests.Response:
-        deadline = time.monotonic() + self.patience
-        pause = FIRST_PAUSE
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        deadline, pause = time.monotonic() + self.patience, FIRST_PAUSE
         while True:
-            response = failure = None
             try:
                 response = read(super().send(request, *args, **kwargs), deadline)
                 is_page = response.ok and not is_json(response)
                 is_passing = response.status_code in PASSING and not is_quota(response)
-                if not (is_passing or is_page and self.is_known and not page_is_answer):
-                    self.is_known = self.is_known or response.ok and not is_page
+                # A page in place of an API that was here before may pass; but a server may lack v2.
+                is_passing |= is_page and self.is_known and "/api/v2/" not in request.path_url
+                self.is_known |= response.ok and not is_page
+                reason, wait = f"answered {response.status_code}", retry_after(response)
+                if not is_passing or time.monotonic() + wait >= deadline:
                     return response
-                reason = f"answered {response.status_code}{' with a page' if is_page else ''}"
             except (requests.ConnectionError, requests.Timeout) as error:
-                if isinstance(error, requests.exceptions.SSLError) or is_nobody(error) and not self.is_known:
+                is_final = isinstance(error, requests.exceptions.SSLError) or is_nobody(error) and not self.is_known
+                if is_final or time.monotonic() >= deadline:
                     raise
-                failure, reason = error, f"got no answer ({type(error).__name__})"
-            left = deadline - time.monotonic()
-            wait = (response is not None and retry_after(response)) or min(pause * random.uniform(0.5, 1), left)
-            if left <= 0 or wait > left:
-                if failure:
-                    raise failure
-                return response  # type: ignore[return-value]
+                reason, wait = f"got no answer ({type(error).__name__})", 0.0
+            left = max(deadline - time.monotonic(), 0)
+            wait = wait or min(pause * random.uniform(0.5, 1), left)
             if wait > 4:
                 log.warning("%s %s %s, trying again in %.0f s", request.method, request.path_url[:60], reason, wait)
             time.sleep(wait)
@@ -232,39 +218,32 @@ def is_quota(response: requests.Response) -> bool:
 
 def is_nobody(error: requests.RequestException) -> bool:
     """Whether nobody listens at an address of this machine."""
-    is_refused = "NewConnectionError" in repr(error) or "refused" in str(error)
-    return is_refused and error.request is not None and is_loopback(error.request.url or "")
+    return "refused" in str(error) and is_loopback(getattr(error.request, "url", ""))
 
 
-def retry_after(response: requests.Response) -> float | None:
+def retry_after(response: requests.Response) -> float:
+    """The seconds that a server wants us to wait; 0 unless it says so in a way that makes sense."""
     try:
-        return Retry().parse_retry_after(response.headers["Retry-After"])
-    except (KeyError, urllib3.exceptions.InvalidHeader):
-        return None
+        return Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
+    except urllib3.exceptions.InvalidHeader:
+        return 0
 
 
 def call(api: LangSmith, method: str, path: str, **kwargs: Any) -> Any:
     """Send one request and return its decoded answer, None for an empty one. Raises what `send` raises."""
     response = send(api, method, path, **kwargs)
-    try:
-        return response.json() if response.content else None
-    except requests.JSONDecodeError:
-        raise no_api(api, f"{method} {path}", response) from None
+    return response.json() if response.content else None
 
 
-def send(
-    api: LangSmith, method: str, path: str, *, fine: int = 200, page_is_answer: bool = False, **kwargs: Any
-) -> requests.Response:
+def send(api: LangSmith, method: str, path: str, *, fine: int = 200, **kwargs: Any) -> requests.Response:
     """Send one request and return the answer.
 
     Raises requests.HTTPError with the server's own words for any other answer than 2xx (or the status that is `fine`)
     with JSON or nothing in it; a redirect is refused, since the key would travel with it. No exception carries the key.
     """
     url = (api.root if path.startswith("/api/v2/") else api.url) + path
-    session = api.session
+    session, key, failed = api.session, str(api.session.headers["x-api-key"]), None
     how: Any = {"timeout": TIMEOUT, "verify": session.verify, "cert": session.cert, "proxies": session.proxies}
-    how |= {"page_is_answer": True} if page_is_answer else {}
-    failed = None
     try:
         whole = {**session.headers, **kwargs.pop("headers", {})}
         request = requests.Request(method, url, whole, **kwargs).prepare()
@@ -273,26 +252,23 @@ def send(
     except requests.RequestException as error:
         cause = getattr(error.args[0] if error.args else error, "reason", error)
         hint = ": is it running? `langsmith-rest view` starts the local store" if is_nobody(error) else ""
-        failed = type(error)(hidden(api, f"{method} {path}: no answer from {api.url} ({cause}){hint}"))
+        reason = f"{method} {path}: no answer from {api.url} ({cause}){hint}"
+        failed = type(error)(reason.replace(key, "<key>"))  # a server or proxy may have echoed it
     if failed:  # raised here, for the error above holds the request, and so the key
         raise failed
     del response.request.headers["x-api-key"]
     if response.status_code != fine and not 200 <= response.status_code < 300:
-        reason = f"{response.status_code}: {server_words(response)[:500]}{advice(api, response)}"
-        raise requests.HTTPError(hidden(api, f"{method} {path} answered {reason}"), response=response)
+        words = f"{response.status_code}: {server_words(response)[:500]}"
+        if response.status_code in (401, 403):
+            words += f" (key from {api.key_source}, endpoint {api.url}: is it current, of this region, "
+            words += "and of this workspace or LANGSMITH_WORKSPACE_ID?)"
+        elif response.is_redirect:
+            words += " (set LANGSMITH_ENDPOINT to the address it points to)"
+        raise requests.HTTPError(f"{method} {path} answered {words}".replace(key, "<key>"), response=response)
     if not is_json(response):
-        raise no_api(api, f"{method} {path}", response)
+        words = f"answered something that is not JSON: is {api.url} the address of the API?"
+        raise requests.HTTPError(f"{method} {path} {words}", response=response)
     return response
-
-
-def no_api(api: LangSmith, what: str, response: requests.Response) -> requests.HTTPError:
-    reason = f"something that is not JSON: is {api.url} the address of the API?"
-    return requests.HTTPError(f"{what} answered {reason}", response=response)
-
-
-def hidden(api: LangSmith, text: str) -> str:
-    """A message without the key, which a server or proxy may have echoed."""
-    return text.replace(str(api.session.headers["x-api-key"]), "<key>")
 
 
 def server_words(response: requests.Response) -> str:
@@ -303,13 +279,6 @@ def server_words(response: requests.Response) -> str:
     except (ValueError, AttributeError):
         words = response.headers.get("Location") or response.content.decode(errors="replace").strip()
     return words if isinstance(words, str) else json.dumps(words)
-
-
-def advice(api: LangSmith, response: requests.Response) -> str:
-    if response.status_code in (401, 403):
-        key = f"key from {api.key_source}, endpoint {api.url}"
-        return f" ({key}: is it current, of this region, and of this workspace or LANGSMITH_WORKSPACE_ID?)"
-    return " (set LANGSMITH_ENDPOINT to the address it points to)" if response.is_redirect else ""
 
 
 Request = tuple[str, str, dict[str, Any]]  # method, path, and what `send` takes besides
@@ -324,15 +293,14 @@ def either(api: LangSmith, what: str, **generations: Request) -> Any:
     for name in sorted(generations, key=lambda name: f"{what} {name}" in api.missing):
         method, path, kwargs = generations[name]
         try:
-            answer = call(api, method, path, page_is_answer=True, **kwargs)
+            answer = call(api, method, path, **kwargs)
         except requests.HTTPError as error:
             if error.response.status_code not in GONE | {200}:  # 200: a page, so no API
                 raise
-            refusals[name] = error
-            continue
-        api.missing -= {f"{what} {name}"}
-        api.missing |= {f"{what} {gone}" for gone in refusals}
-        return answer
+            refusals[f"{what} {name}"] = error
+        else:
+            api.missing = api.missing - {f"{what} {name}"} | refusals.keys()
+            return answer
     raise next(iter(refusals.values()))
 
 

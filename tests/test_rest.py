@@ -16,7 +16,7 @@ import responses
 
 import rest
 from langsmith_rest import connection
-from langsmith_rest.recording.sending import create_feedback
+from langsmith_rest.evaluation.api import create_feedback
 
 KEY = "lsv2_pt_0123456789abcdef"
 URL = "https://api.smith.langchain.com"
@@ -360,7 +360,7 @@ def test_refused_key_is_named_by_its_variable(monkeypatch, http, status):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("body", ["<html>login</html>", "", "{"])
+@pytest.mark.parametrize("body", ["<html>login</html>", "", "login"])
 def test_answer_that_is_not_json_points_at_the_endpoint(http, api, body):
     """A web page at the address of the API is the usual cause; an empty answer is none at all."""
     http.get(f"{URL}/examples", body=body)

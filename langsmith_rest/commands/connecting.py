@@ -41,12 +41,12 @@ def connect(
 def is_local() -> bool:
     """Whether the settings mean the local store."""
     values = connection.settings()
-    endpoint = connection.pick(values, "ENDPOINT")
-    return endpoint == local.ENDPOINT or not (endpoint or connection.pick(values, "API_KEY"))
+    endpoint = values.get("LANGSMITH_ENDPOINT")
+    return endpoint == local.ENDPOINT or not (endpoint or "LANGSMITH_API_KEY" in values)
 
 
 def say_where(purpose: str) -> None:
-    why = "" if connection.pick(connection.settings(), "ENDPOINT") else "No LANGSMITH_API_KEY: "
+    why = "" if "LANGSMITH_ENDPOINT" in connection.settings() else "No LANGSMITH_API_KEY: "
     hint = " (see .env.example for LangSmith)" if why else ""
     line = f"{why}{purpose} the local store {local.shown()}{hint}."
     print(line[0].upper() + line[1:], file=sys.stderr, flush=True)

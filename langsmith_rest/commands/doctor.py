@@ -78,7 +78,7 @@ def of_this_machine() -> Iterator[Check]:
     values, key = connection.settings(), source_of("API_KEY")
     unused = ", which is not used: the endpoint is the local store" if key and is_local() else ""
     yield {"name": "key", "verdict": GOOD, "found": f"{key}{unused}" if key else "not set"}
-    endpoint = connection.pick(values, "ENDPOINT")
+    endpoint = values.get("LANGSMITH_ENDPOINT")
     default = "the local store" if is_local() else connection.DEFAULT_ENDPOINT
     found = f"{endpoint}, from {source_of('ENDPOINT')}" if endpoint else f"not set, so {default}"
     yield {"name": "endpoint", "verdict": GOOD, "found": found}
@@ -94,7 +94,7 @@ def source_of(setting: str) -> str | None:
     """The variable that a setting comes from, and whether of the environment or of a file; None if it is not set."""
     file = dotenv.find_dotenv(usecwd=True)
     in_file = dotenv.dotenv_values(file) if file else {}
-    for name in connection.names(setting):
+    for name in (f"LANGSMITH_{setting}", f"LANGCHAIN_{setting}"):
         for value, place in ((os.environ.get(name), "the environment"), (in_file.get(name), file)):
             if value and value.strip(connection.STRAY):
                 return f"{name} of {place}"

@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,6 +14,7 @@ import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.errors import NotFound
+from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.sending import refuse_taken
 from langsmith_rest.wording import counted
@@ -150,6 +151,11 @@ def offer(name: str, known: Sequence[str]) -> str:
 def list_session_feedback(api: LangSmith, session_id: str, **query: Any) -> Iterator[dict]:
     """Yield the feedback of an experiment's runs and of the experiment; `key`, `level`, ... filter it."""
     return pages(api, "/feedback", {"session": session_id, **query})
+
+
+def create_feedback(api: LangSmith, items: Iterable[Mapping[str, Any]]) -> None:
+    """Create up to 100 pieces of feedback."""
+    rest.create_feedback(api, {item["id"]: bodies.encode(item) for item in items})
 
 
 def create_one_feedback(api: LangSmith, item: dict) -> None:

@@ -19,7 +19,6 @@ from langsmith_rest.recording.tally import Tally
 
 READ_BACK_SECONDS = 120
 SENT = struct.Struct("=I16sB")  # a result's number, the id of its root, how much feedback of it: 21 bytes
-
 Json = Mapping[str, Any]
 
 
@@ -43,16 +42,13 @@ class Recording:
 
     def rows(self) -> list[dict[str, Any]]:
         """The counts of this recording as one flat row, for a data frame."""
-        counts = {name: getattr(self, name) for name in COUNTS}
+        counts = {name: value for name, value in vars(self).items() if isinstance(value, int)}
         return [{"experiment": self.experiment_name, **counts, "rejected": len(self.rejected)}]
 
     def _repr_html_(self) -> str:
         from langsmith_rest import notebooks  # only where it is needed: that is 2 ms faster
 
         return notebooks.table(self.rows(), f"{self.experiment_name} in {self.dataset_name}", self.url)
-
-
-COUNTS = ("results", "examples_created", "examples_existing", "runs_recorded", "runs_existing", "feedback")
 
 
 class RecordingError(Exception):
@@ -70,7 +66,7 @@ class Account:
         self, recording: Recording, source: Source, on_progress: Callable[[int, int | None], None] | None
     ) -> None:
         self.recording, self.source, self.on_progress = recording, source, on_progress
-        self.known_runs, self.is_resumed = 0, False  # what the experiment had before this call
+        self.known_runs = 0  # that the experiment had before this call
         self.last_end = bodies.timestamp(bodies.EPOCH)
         self._sent = bytearray()  # SENT of each result that this call sent
 
@@ -103,57 +99,6 @@ class Account:
             raise RecordingError(message, recording)
         return recording
 
-    def read_back(self, api: LangSmith, dataset: Json, session: Json, counted: Future[Any]) -> None:
-        """Wait until all that was sent can be read; reject the results of which something does not appear.
-
-        Counts tell while nobody else records here; else, and where a server does not count, ids do. `counted` is the
-        dataset as it is now.
-        """
-        deadline, pause = monotonic() + READ_BACK_SECONDS, 0.2
-        while self._sent:
-            is_late = monotonic() + pause > deadline
-            stats = rest.read_session(api, session["id"])
-            missing = self._missing_runs(api, session, stats.get("run_count"), is_late)
-            missing = missing or self._missing_feedback(api, stats)
-            missing = missing or self._missing_examples(api, dataset, session, counted)
-            if not missing or is_late:
-                reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
-                self.recording.rejected += [{"result": number, "reason": reason} for number in missing]
-                return
-            sleep(pause)
-            pause = min(1.5 * pause, 10)
-
-    def _each_sent(self) -> Iterator[tuple[int, str, int]]:
-        return ((number, bodies.hyphened(i.hex()), count) for number, i, count in SENT.iter_unpack(self._sent))
-
-    def _missing_runs(self, api: LangSmith, session: Json, count: int | None, is_late: bool) -> list[int]:
-        """The results whose runs cannot be read; before it is late, any of them when there are too few."""
-        expected = self.known_runs + self.recording.runs_recorded
-        if count == expected:
-            return []
-        if count is not None and count < expected and not is_late:
-            return [next(self._each_sent())[0]]
-        known = Tally(rest.list_run_ids(api, session["id"], bodies.start_of(session)))
-        return [number for number, i, _ in self._each_sent() if i not in known]
-
-    def _missing_feedback(self, api: LangSmith, stats: Json) -> list[int]:
-        counts = [found.get("n") or 0 for found in (stats.get("feedback_stats") or {}).values()]
-        if not self.recording.feedback or sum(counts) == self.recording.feedback and not self.is_resumed:
-            return []
-        expected = {i: (number, count) for number, i, count in self._each_sent() if count}
-        listed = (item for some in in_batches(expected) for item in rest.list_feedback(api, some))
-        found = Counter(item["run_id"] for item in listed)
-        return [number for i, (number, count) in expected.items() if found[i] < count]
-
-    def _missing_examples(self, api: LangSmith, dataset: Json, session: Json, counted: Future[Any]) -> list[int]:
-        created = self.recording.examples_created
-        before, after = dataset.get("example_count") or 0, (counted.result() or {}).get("example_count")
-        if not created or after == before + created:
-            return []
-        of_run = dict(rest.list_run_examples(api, session["id"], bodies.start_of(session)))
-        known = Tally(known_examples(api, dataset["id"], sorted(set(of_run.values()))))
-        return [number for number, i, _ in self._each_sent() if of_run.get(i, i) not in known]
-
     def _complete(self) -> Recording:
         """The recording with the results that the source refused."""
         self.recording.results += len(self.source.rejected)
@@ -161,25 +106,71 @@ class Account:
         self.recording.rejected.sort(key=lambda one: one["result"])
         return self.recording
 
+    def read_back(self, api: LangSmith, dataset: Json, session: Json, counted: Future[Any]) -> None:
+        """Wait until all that was sent can be read; reject the results of which something does not appear."""
+        deadline, pause = monotonic() + READ_BACK_SECONDS, 0.2
+        while self._sent:
+            is_late = monotonic() + pause > deadline
+            missing = self._missing(api, dataset, session, counted, is_late)
+            if is_late or not missing:
+                reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
+                self.recording.rejected += [{"result": number, "reason": reason} for number in missing]
+                self.recording.feedback -= sum(scores for number, _, scores in self._each_sent() if number in missing)
+                return
+            sleep(pause)
+            pause = min(1.5 * pause, 10)
+
+    def _missing(self, api: LangSmith, dataset: Json, session: Json, counted: Future[Any], is_late: bool) -> set[int]:
+        """The results of which something cannot be read; before it is late, none in particular if runs are too few.
+
+        Counts tell while nobody else records here; else, and where a server does not count, ids do. `counted` is the
+        dataset as it is now.
+        """
+        stats = rest.read_session(api, session["id"])
+        start, missing = bodies.start_of(session), set[int]()
+        runs, expected = stats.get("run_count"), self.known_runs + self.recording.runs_recorded
+        if runs is not None and runs < expected and not is_late:
+            return {0}
+        if runs != expected:
+            known = Tally(rest.list_run_ids(api, session["id"], start))
+            missing |= {number for number, i, _ in self._each_sent() if i not in known}
+
+        counts = [found.get("n") or 0 for found in (stats.get("feedback_stats") or {}).values()]
+        if self.recording.feedback and (self.known_runs or sum(counts) != self.recording.feedback):
+            scored = (i for _, i, scores in self._each_sent() if scores)
+            listed = (item for some in in_batches(scored) for item in rest.list_feedback(api, some))
+            found = Counter(item["run_id"] for item in listed)
+            missing |= {number for number, i, scores in self._each_sent() if found[i] < scores}
+
+        created = self.recording.examples_created
+        before, after = dataset.get("example_count") or 0, (counted.result() or {}).get("example_count")
+        if created and after != before + created:
+            of_run = dict(rest.list_run_examples(api, session["id"], start))
+            known = Tally(known_examples(api, dataset["id"], sorted(set(of_run.values()))))
+            missing |= {number for number, i, _ in self._each_sent() if of_run.get(i, i) not in known}
+        return missing
+
+    def _each_sent(self) -> Iterator[tuple[int, str, int]]:
+        return ((number, bodies.hyphened(i.hex()), scores) for number, i, scores in SENT.iter_unpack(self._sent))
+
     def stopped(self, cause: Exception, under_way: list[Batch]) -> RecordingError:
         """The error that says why recording stopped, what is recorded, and what is not."""
         for batch in under_way:
             self.add(batch)
         recording, total = self._complete(), self.source.count
         results = [result for batch in under_way for result in batch.results]
+        last = results[-1].number if results else recording.results
         missing = [result.number for result in results if not result.state]
         recorded = recording.results - len(missing) - len(recording.rejected)
-        last = results[-1].number if results else recording.results
-        numbers = in_words([*missing, *range(last + 1, (total or last) + 1)])
-        numbers += [f"{last + 1}-..."] if total is None else []
-        if not numbers:
-            again = f"All {recorded} results were accepted before that. Record the same again to be sure."
-            return RecordingError(f"{cause}\n{again}", recording)
-        refused = ", ".join(in_words(rejected["result"] for rejected in recording.rejected))
-        refused = f"Refused: {refused}. " if refused else ""
+        missing += range(last + 1, (total or last) + 1)
+        numbers = {
+            "Refused": in_words(rejected["result"] for rejected in recording.rejected),
+            "Missing or incomplete": in_words(missing) + ([f"{last + 1}-..."] if total is None else []),
+        }
+        account = [f"{what}: {', '.join(words)}. " for what, words in numbers.items() if words]
         return RecordingError(
-            f"{cause}\n{recorded} of {total or 'the'} results are recorded. {refused}Missing or incomplete: "
-            f"{', '.join(numbers)}. Record the same again: only what is missing will be sent.",
+            f"{cause}\n{recorded} of {total or 'the'} results are recorded. {''.join(account)}"
+            "Record the same again: only what is missing will be sent.",
             recording,
         )
 

@@ -1,11 +1,10 @@
 """How many batches travel at once. Nothing else in the recorder knows of threads."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Lock, Thread
 from time import monotonic
-from types import TracebackType
 from typing import Any
 
 import requests
@@ -15,7 +14,7 @@ from langsmith_rest.recording import batches
 from langsmith_rest.recording.account import Account
 from langsmith_rest.recording.batches import Batch
 from langsmith_rest.recording.results import Prepared
-from langsmith_rest.recording.sending import Sender, TooLate, open_session
+from langsmith_rest.recording.sending import Sender, open_session
 from langsmith_rest.recording.sources import Source
 from langsmith_rest.recording.tally import Tally
 
@@ -33,20 +32,15 @@ class Delivery:
     def __init__(self, api: LangSmith, source: Source, account: Account) -> None:
         self.api, self.source, self.account = api, source, account
         self._pool = ThreadPoolExecutor(CONNECTIONS)
-        self._under_way: deque[tuple[Batch, Future[None]]] = deque()
-        self._batch = Batch()
+        self.meanwhile = self._pool.submit  # does something while the loop goes on
         self.session: Mapping[str, Any] = {}  # the experiment, once it is opened
+        self._batch, self._under_way = Batch(), deque[tuple[Batch, Future[None]]]()
         self._examples = Tally()
-        self._abreast = ABREAST
-        self._began = monotonic()
+        self._abreast, self._began = ABREAST, monotonic()
         self._lock, self._over = Lock(), Event()
 
     def __enter__(self) -> "Delivery":
         return self
-
-    def meanwhile(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
-        """Do something while the loop goes on."""
-        return self._pool.submit(work, *arguments, **named)
 
     def open(
         self, dataset: Mapping[str, Any], is_new: bool, session: dict[str, Any], found: dict[str, Any] | None
@@ -57,7 +51,7 @@ class Delivery:
         opening = self._pool.submit(open_session, self.api, session, found)
         # As it is, or as it will be: if it turns out to exist with another start, the sender makes runs again.
         # A result that may change meanwhile waits instead.
-        self.session = found or session if self.source.is_stable else opening.result().session
+        self.session = found or session if self.source.is_stable else opening.result()[0]
         self._sender = Sender(self.api, dataset["id"], is_new, self.session, opening)
         Thread(target=self._flush_in_time, daemon=True).start()
 
@@ -77,9 +71,9 @@ class Delivery:
             if self._batch.results:
                 self._send()
         self._settle(0)
-        opened = self._sender.opening.result()
-        self.account.known_runs, self.account.is_resumed = len(opened.existing), opened.is_resumed
-        return opened.session
+        session, existing = self._sender.opening.result()
+        self.account.known_runs = len(existing)
+        return session
 
     def _send(self) -> None:
         batch, self._batch = self._batch, Batch()
@@ -105,10 +99,10 @@ class Delivery:
                 if self._batch.is_due and not self._over.is_set():
                     self._send()
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         with self._lock:
             self._over.set()
         # An error waits for what is under way; Ctrl-C waits for nothing.
         self._pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
-        if isinstance(error, requests.RequestException | TooLate):
+        if isinstance(error, requests.RequestException | TimeoutError):
             raise self.account.stopped(error, [batch for batch, _ in self._under_way]) from error

@@ -1,12 +1,12 @@
 """One batch on its way: its examples, then its runs, then its feedback, and what to do when something is refused."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import requests
 
@@ -19,25 +19,14 @@ from langsmith_rest.recording.tally import Tally
 
 EXAMPLE_BYTES, RUN_BYTES = 10_000_000, 20_000_000  # per request
 LAST_CALL = timedelta(hours=23, minutes=55)  # older runs are refused
-
-
-class TooLate(Exception):
-    """The experiment is too old for the runs that it still lacks."""
-
-
-class Opened(NamedTuple):
-    """An experiment, and the ids of the runs that it had before."""
-
-    session: dict[str, Any]
-    existing: Tally
-    is_resumed: bool
+Opened = tuple[dict[str, Any], Tally]  # an experiment, and the ids of the runs that it had before
 
 
 def open_session(api: LangSmith, session: dict[str, Any], found: dict[str, Any] | None) -> Opened:
     """Create the experiment, unless it was `found` before; then, and if somebody else is quicker, find its runs."""
     try:
         if not found:
-            return Opened(rest.create_session(api, session), Tally(), False)
+            return rest.create_session(api, session), Tally()
     except requests.HTTPError as error:
         if status_of(error) != 409:
             raise
@@ -45,7 +34,7 @@ def open_session(api: LangSmith, session: dict[str, Any], found: dict[str, Any] 
         if not found:
             raise
         refuse_taken(found, session["reference_dataset_id"])
-    return Opened(found, Tally(rest.list_run_ids(api, found["id"], bodies.start_of(found))), True)
+    return found, Tally(rest.list_run_ids(api, found["id"], bodies.start_of(found)))
 
 
 def refuse_taken(session: Mapping[str, Any], dataset_id: str | None) -> None:
@@ -65,12 +54,12 @@ class Sender:
     is_new_dataset: bool
     session: Mapping[str, Any]  # the experiment that runs are made for
     opening: Future[Opened]
-    refused_examples: dict[str, str] = field(default_factory=dict)
+    refused_examples: dict[str, str] = field(default_factory=dict)  # by id: why no run may name it
 
     def send(self, batch: Batch) -> None:
         """Send the examples, then the runs, then the feedback of a batch; return when all is answered."""
         if any(not result.example.body for result in batch.results):
-            batch.wait_for_earlier()
+            batch.wait_for_earlier()  # they may make the examples that these results name
         try:
             self.send_examples(batch)
         finally:
@@ -82,39 +71,30 @@ class Sender:
             result.state = result.state or "recorded"
 
     def send_examples(self, batch: Batch) -> None:
+        """Create the examples that are missing, and give the others the split and metadata that results now say."""
         given = {result.example.id for result in batch.results if not result.example.body}
-        made = {result.example.id: result.example for result in batch.results if result.makes_example}
-        asked = [*given, *(() if self.is_new_dataset else made)]
-        known = known_examples(self.api, self.dataset_id, asked)
-        self.update_examples(batch, known)
-        missing = [example for i, example in made.items() if i not in known]
+        made = {result.example.id: result for result in batch.results if result.makes_example}
+        known = known_examples(self.api, self.dataset_id, [*given, *(() if self.is_new_dataset else made)])
+        existing = [(i, result.fields) for i, result in made.items() if i in known]
+        changes = {i: change for i, fields in existing if (change := bodies.changed_example(known[i], fields))}
+
+        def update(results: Sequence[Prepared]) -> None:
+            rest.update_examples(self.api, [changes[result.example.id] for result in results])
+            batch.counts["examples_updated"] += len(results)
+
+        batch.deliver(update, [made[i] for i in changes], "its split or example_metadata was refused: ")
+        missing = [result.example for i, result in made.items() if i not in known]
         created, refused = create_examples(self.api, self.dataset_id, missing)
         batch.counts["examples_created"] += created
         batch.counts["examples_existing"] += len(made) - created - len(refused)
         self.refused_examples |= {i: f"its example was refused: {reason}" for i, reason in refused.items()}
         self.refused_examples |= {i: f"example {i} is not in the dataset" for i in given - known.keys() - made.keys()}
 
-    def update_examples(self, batch: Batch, known: Mapping[str, Mapping[str, Any]]) -> None:
-        """Give examples that exist the split and the metadata that a result now says."""
-        changes = {
-            result.number: change
-            for result in batch.results
-            if result.makes_example and result.example.id in known
-            if (change := bodies.changed_example(known[result.example.id], result.fields))
-        }
-
-        def post(results: Sequence[Prepared]) -> None:
-            rest.update_examples(self.api, [changes[result.number] for result in results])
-            batch.counts["examples_updated"] += len(results)
-
-        changed = [result for result in batch.results if result.number in changes]
-        batch.deliver(post, changed, "its split or example_metadata was refused: ")
-
     def send_runs(self, batch: Batch) -> None:
-        opened = self.opening.result()
-        if any(opened.session[name] != self.session[name] for name in ("id", "start_time")):
+        session, existing = self.opening.result()
+        if any(session[name] != self.session[name] for name in ("id", "start_time")):
             for result in batch.results:  # somebody else made the experiment: its start decides times and ids
-                result.runs = bodies.trace(opened.session, result)
+                result.runs = bodies.trace(session, result)
                 result.feedback = bodies.feedback(result.runs)
         too_late = bodies.timestamp(datetime.now(UTC) - LAST_CALL)
         for result in batch.results:
@@ -122,12 +102,12 @@ class Sender:
                 continue
             if reason := self.refused_examples.get(result.example.id):
                 batch.reject(result, reason)
-            elif result.root.id in opened.existing:
+            elif result.root.id in existing:
                 batch.counts["runs_existing"] += 1
             elif result.root.start_time < too_late:
-                raise TooLate(
-                    f"experiment {opened.session['name']!r} started at {opened.session['start_time']}, and LangSmith "
-                    "takes no runs that started 24 hours ago or earlier: record under a new experiment name."
+                raise TimeoutError(
+                    f"experiment {session['name']!r} started at {session['start_time']}, and LangSmith takes no runs "
+                    "that started 24 hours ago or earlier: record under a new experiment name."
                 )
             else:
                 result.is_sent = True
@@ -144,9 +124,16 @@ class Sender:
         batch.deliver(post, [result for result in batch.results if result.is_sent])
 
     def send_feedback(self, batch: Batch) -> None:
+        """Create the feedback that is missing; a run that existed may have it, perhaps with other content."""
         scored = [result for result in batch.results if result.feedback and not result.state]
-        if self.opening.result().is_resumed:
-            self.correct_feedback(batch, scored)
+        run_ids = {item.run_id: None for result in scored if not result.is_sent for item in result.feedback}
+        known = {found["id"]: found for some in in_batches(run_ids) for found in rest.list_feedback(self.api, some)}
+        for result in scored:
+            for body in [json.loads(item.body) for item in result.feedback if item.id in known]:
+                if differs(known[body["id"]], body):
+                    rest.update_feedback(self.api, body)
+                    batch.counts["feedback"] += 1
+            result.feedback = [item for item in result.feedback if item.id not in known]
 
         def post(results: Sequence[Prepared]) -> None:
             items = [item for result in results for item in result.feedback]
@@ -158,25 +145,10 @@ class Sender:
 
         batch.deliver(post, scored, "recorded, but its feedback was refused: ")
 
-    def correct_feedback(self, batch: Batch, results: Sequence[Prepared]) -> None:
-        """Update feedback that exists with other content, and leave to each result what is missing."""
-        run_ids = list(dict.fromkeys(item.run_id for result in results for item in result.feedback))
-        known = {found["id"]: found for some in in_batches(run_ids) for found in rest.list_feedback(self.api, some)}
-        for result in results:
-            for body in [json.loads(item.body) for item in result.feedback if item.id in known]:
-                if differs(known[body["id"]], body):
-                    rest.update_feedback(self.api, body)
-                    batch.counts["feedback"] += 1
-            result.feedback = [item for item in result.feedback if item.id not in known]
-
 
 def differs(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
-    """Whether feedback says something else than it does on the server, which keeps numbers as 64-bit floats."""
-    return any(as_kept(known.get(name)) != as_kept(body.get(name)) for name in bodies.MARKS)
-
-
-def as_kept(mark: Any) -> Any:
-    return float(mark) if isinstance(mark, int | float) else mark
+    """Whether feedback says something else than it does on the server."""
+    return any(known.get(name) != body.get(name) for name in bodies.MARKS)
 
 
 def parts_of(result: Prepared) -> list[tuple[str, bytes, str]]:
@@ -212,8 +184,3 @@ def create_examples(api: LangSmith, dataset_id: str, examples: Collection[Exampl
 
     post_or_halve(post, list(examples), lambda example, reason: refused.update({example.id: reason}))
     return len(examples) - len(existing) - len(refused), refused
-
-
-def create_feedback(api: LangSmith, items: Iterable[Mapping[str, Any]]) -> None:
-    """Create up to 100 pieces of feedback."""
-    rest.create_feedback(api, {item["id"]: bodies.encode(item) for item in items})

@@ -100,6 +100,7 @@ def test_what_is_accepted_but_not_stored_is_named(monkeypatch, server, api, faul
     rejected = {one["result"] for one in recording.rejected}
     assert stored(server, table) == 200 and len(rejected) == 200
     assert "accepted, but not to be found" in recording.rejected[0]["reason"]
+    assert recording.feedback == 200  # none of a rejected result counts
 
 
 @pytest.mark.slow

@@ -5,13 +5,13 @@ from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.api import create_feedback
 from langsmith_rest.evaluation.backtesting.masking import Mask, masked
 from langsmith_rest.evaluation.backtesting.traces import MARGIN, SOURCE, as_time
 from langsmith_rest.evaluation.running.feedback import synchronise
 from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import in_batches
-from langsmith_rest.recording.sending import create_feedback
 
 
 def copy_all_feedback(api: LangSmith, experiment_id: str, mask: Mask | None) -> int:

@@ -11,6 +11,7 @@ import requests
 import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.api import create_feedback
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.account import READ_BACK_SECONDS
 from langsmith_rest.recording.batches import BATCH, in_batches
@@ -18,7 +19,7 @@ from langsmith_rest.recording.bodies import EPOCH, parse_time
 from langsmith_rest.recording.checking import CLOCK_SKEW
 from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.recording.results import SentRun
-from langsmith_rest.recording.sending import LAST_CALL, create_feedback
+from langsmith_rest.recording.sending import LAST_CALL
 from langsmith_rest.recording.sources import Checked
 from langsmith_rest.recording.tally import Tally
 

@@ -13,7 +13,7 @@ import requests
 
 import rest
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import delete_feedback
+from langsmith_rest.evaluation.api import create_feedback, delete_feedback
 from langsmith_rest.evaluation.comparing.reading import is_error
 from langsmith_rest.evaluation.evaluators import judge
 from langsmith_rest.evaluation.evaluators.calling import RUN_FAILED, failure
@@ -27,7 +27,6 @@ from langsmith_rest.evaluation.running.reading import as_run
 from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import EPOCH, parse_time
-from langsmith_rest.recording.sending import create_feedback
 from langsmith_rest.wording import Say, counted
 
 POLL_SECONDS, OUTAGE_SECONDS = 1.0, 30.0

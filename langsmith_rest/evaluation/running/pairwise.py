@@ -11,7 +11,7 @@ from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.api import create_comparative, find_experiment, read_dataset
+from langsmith_rest.evaluation.api import create_comparative, create_feedback, find_experiment, read_dataset
 from langsmith_rest.evaluation.evaluators.calling import awaited, copied, is_interrupt
 from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.returns import Preference, preferences
@@ -26,7 +26,6 @@ from langsmith_rest.evaluation.running.workers import Workers
 from langsmith_rest.evaluation.runs_api import list_experiment_runs, list_steps
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import in_batches
-from langsmith_rest.recording.sending import create_feedback
 
 
 @dataclass

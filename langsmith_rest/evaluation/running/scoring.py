@@ -13,6 +13,7 @@ import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import (
     UUID,
+    create_feedback,
     create_one_feedback,
     find_dataset,
     find_experiment,
@@ -28,7 +29,6 @@ from langsmith_rest.evaluation.running.feedback import Worked, feedback_bodies, 
 from langsmith_rest.evaluation.running.reading import Scored, has_failed, read_runs, values_of
 from langsmith_rest.evaluation.running.workers import Workers
 from langsmith_rest.recording import bodies
-from langsmith_rest.recording.sending import create_feedback
 from langsmith_rest.wording import counted
 
 AT_ONCE, FLUSH_SECONDS = 100, 2.0  # verdicts are recorded once there are this many, or after this long
