@@ -1,8 +1,10 @@
 """A browser, and a served store with something of everything, for all tests that look at pages."""
 
+import json
 import shutil
 
 import pytest
+from once import once
 from pages_seed import CHAT, CHAT_ANSWER, HOSTILE, TENANT, Seed, capitals, four_models, long_trace
 
 import localsmith
@@ -48,17 +50,28 @@ def seed(client):
     return Seed(client)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A served store with something of everything: its address, and what is in it."""
-    path = tmp_path_factory.mktemp("site") / "site.db"
-    app = localsmith.create_app(path, score_decimals=None)  # pages show whatever is stored
+@pytest.fixture(scope="session")
+def made_site(tmp_path_factory):
+    """A folder with a store that has something of everything, and what is in it as JSON."""
+    return once(tmp_path_factory, "site", make_site)
+
+
+def make_site(folder):
+    app = localsmith.create_app(folder / "site.db", score_decimals=None)  # pages show whatever is stored
     seed = Seed(app.test_client())
     made = capitals(seed) | agents(seed) | hostile(seed) | pairwise(seed) | wide(seed) | fine(seed) | reviewed(seed)
     made |= four_models(seed) | scored(seed) | empty(seed)
     app.extensions["localsmith"].store.close()
+    (folder / "made.json").write_text(json.dumps(made))
+
+
+@pytest.fixture(scope="module")
+def site(made_site, tmp_path_factory):
+    """A served store with something of everything, for one module: its address, and what is in it."""
+    path = tmp_path_factory.mktemp("site") / "site.db"
+    shutil.copy(made_site / "site.db", path)
     with localsmith.serve(path) as server:
-        yield server.url, made
+        yield server.url, json.loads((made_site / "made.json").read_text())
 
 
 def agents(seed):
