@@ -21,7 +21,7 @@ def with_advice(problems: str, results: ResultFile, file: IO[bytes]) -> str:
     if spread := spread_object(text):
         said = f"{results.name} has objects on several lines. Expected one object per line, or one array."
         return said + (advice_for_list(spread, results.name) or "\nTo record it:" + through_jq("-c .", results.name))
-    rows = [row for row in islice(results.raw(), 100) if isinstance(row, dict)]
+    rows = [row for row in islice(ResultFile(results.name, file, lambda row: row), 100) if isinstance(row, dict)]
     if len(rows) == 1 and (advice := advice_for_list(rows[0], results.name)):
         return problems + advice
     return problems + advice_for(rows, results)

@@ -18,7 +18,7 @@ from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_advice import with_advice
 from langsmith_rest.importers import mapping
 from langsmith_rest.importers.mapping import Mapper
-from langsmith_rest.recording.files import ResultFile, from_cells, rename
+from langsmith_rest.recording.files import ResultFile, from_cells, is_table, rename
 from langsmith_rest.recording.results import Unreadable
 from langsmith_rest.recording.sources import Checked
 from langsmith_rest.wording import Say
@@ -92,14 +92,14 @@ def mask_all(sources: list[Opened], function: str) -> None:
 def open_source(
     stack: contextlib.ExitStack, name: str, rules: list[mapping.Rule], options: argparse.Namespace, say: Say
 ) -> list[Opened]:
-    mapper = Mapper(rules, is_text=is_csv(name)) if rules else None
+    mapper = Mapper(rules, is_text=is_table(name)) if rules else None
     file = open_file(stack, name, say)
-    if not is_csv(name):
+    if not is_table(name):
         format = options.format or (None if rules else importers.recognise(file))
         if format not in (None, OURS):
             return imported(name, importers.load(format, file, name, options.reference), say)
     folder = Path.cwd() if name == "-" else Path(name).parent
-    as_result = mapper or (from_cells if is_csv(name) else lambda row: row)
+    as_result = mapper or (from_cells if is_table(name) else lambda row: row)
     results = ResultFile(name, file, lambda row: beside(rename(as_result(row)), folder))
     if options.reference:
         raise ValueError(
@@ -139,10 +139,6 @@ def imported(name: str, found: importers.Found, say: Say) -> list[Opened]:
         results.name = name if len(found.experiments) == 1 else f"{name}, {experiment.name}"
         sources.append(Opened(results, experiment.name, experiment.dataset, experiment.metadata))
     return sources
-
-
-def is_csv(name: str) -> bool:
-    return name.lower().endswith((".csv", ".tsv"))
 
 
 def open_file(stack: contextlib.ExitStack, name: str, say: Say) -> IO[bytes]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO, Any
@@ -14,7 +15,7 @@ BLANKS = " \t\r\n\ufeff"  # Windows writes CR LF, and some of its programs a byt
 BLANK_BYTES = BLANKS.encode()
 DELIMITERS = ",;\t|"
 COMMENT = " comment"  # a column K with a second one, "K comment", holds scores
-FORMULA = "=+-@\t\r"  # an apostrophe before these keeps spreadsheets from calculating
+FORMULA = set("=+-@\t\r")  # an apostrophe before these keeps spreadsheets from calculating
 
 Placed = tuple[str, Any]  # where a row stands in its file, and the row
 
@@ -27,39 +28,34 @@ class ResultFile:
     spellings of other tools (`input`, `expected`, `scores`, ...) become the fields of a result.
     """
 
-    def __init__(self, name: str, file: IO[bytes] | None = None, convert: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, name: str, file: IO[bytes], convert: Callable[[Any], Any] | None = None) -> None:
         self.name = self.place = "standard input" if name == "-" else name
-        self.is_table = name.lower().endswith((".csv", ".tsv"))
+        self.is_table = is_table(name)
+        self._file = file
         self._convert = convert or (lambda row: rename(from_cells(row) if self.is_table else row))
-        self._file = file if file is not None else open(name, "rb")
 
     def __iter__(self) -> Iterator[Any]:
         self._file.seek(0)
-        is_array = self._file.read(4096).lstrip(BLANK_BYTES)[:1] == b"["
-        self._file.seek(0)
-        read = read_table if self.is_table else read_array if is_array else read_lines
-        for place, row in read(self._file):
+        for place, row in read_table(self._file) if self.is_table else read_objects(self._file):
             self.place = self.name + place
-            yield row if isinstance(row, list | Unreadable) else self._convert(row)
-
-    def raw(self) -> Iterator[Any]:
-        """The objects as the file has them, with the spellings of its writer."""
-        return iter(ResultFile(self.name, self._file, lambda value: value))
+            yield self._convert(row) if isinstance(row, dict) else row
 
 
-def read_lines(file: IO[bytes]) -> Iterator[Placed]:
-    for line, data in enumerate(file, 1):
-        if data.strip(BLANK_BYTES):
-            yield f", line {line}", read_json(data)
+def is_table(name: str) -> bool:
+    return name.lower().endswith((".csv", ".tsv"))
 
 
-def read_array(file: IO[bytes]) -> Iterator[Placed]:
-    items = read_json(file.read())
-    if isinstance(items, Unreadable):
+def read_objects(file: IO[bytes]) -> Iterator[Placed]:
+    """The values of JSON lines, or of one array."""
+    is_array = file.read(4096).lstrip(BLANK_BYTES)[:1] == b"["
+    file.seek(0)
+    if not is_array:
+        lines = enumerate(file, 1)
+        yield from ((f", line {line}", read_json(data)) for line, data in lines if data.strip(BLANK_BYTES))
+    elif isinstance(items := read_json(file.read()), Unreadable):
         yield "", items
-        return
-    for number, item in enumerate(items, 1):
-        yield f", result {number}", item
+    else:
+        yield from ((f", result {number}", item) for number, item in enumerate(items, 1))
 
 
 def read_json(data: bytes) -> Any:
@@ -82,8 +78,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose fields are all different; JSON allows doubles, of which all but one would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise ValueError(f"the field '{twice[:60]}' is given twice, expected different names")
     return found
 
@@ -104,9 +99,6 @@ def rename(result: Any) -> Any:
     return renamed
 
 
-# ---------------------------------------------------------------- tables
-
-
 def read_table(file: IO[bytes]) -> Iterator[Placed]:
     """The rows of a CSV file, whose cells are separated by what separates most cells of its first line."""
     csv.field_size_limit(MAX_RUN_BYTES)  # Python's own is 128 KB
@@ -114,18 +106,15 @@ def read_table(file: IO[bytes]) -> Iterator[Placed]:
     try:
         head = next(text, "")
         delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
-        rows = csv.DictReader(chain([head], text), strict=True, delimiter=delimiter)
-        names = list(rows.fieldnames or ())
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            yield ", line 1", Unreadable(f"the column {twice!r} appears twice")
-            return
-        for row in rows:
-            is_whole = None not in row and None not in row.values()
+        rows = csv.reader(chain([head], text), strict=True, delimiter=delimiter)
+        names = next(rows, [])
+        for cells in filter(None, rows):
+            row = unique(list(zip(names, cells, strict=False)))
             wrong = Unreadable(f"this does not have as many cells as the {len(names)} of line 1")
-            yield f", line {rows.line_num}", row if is_whole else wrong
+            yield f", line {rows.line_num}", row if len(cells) == len(names) else wrong
     except UnicodeDecodeError:
         yield "", Unreadable("this is not UTF-8: save it as CSV UTF-8")
-    except csv.Error as error:
+    except (csv.Error, ValueError) as error:
         yield "", Unreadable(f"this is not CSV ({error})")
     finally:
         text.detach()  # the file stays open
@@ -139,26 +128,22 @@ def from_cells(row: dict[str, str]) -> Any:
     metrics = [name for name in row if f"{name}{COMMENT}" in row]
     marks = {"latency_s", "latency", *metrics, *(f"{name}{COMMENT}" for name in metrics)}
     result = {name: value_of(cell) for name, cell in row.items() if cell and name not in marks}
-    if found := [scored(name, row[name], row[f"{name}{COMMENT}"]) for name in metrics]:
-        if other := next((name for name in ("feedback", "scores") if name in row), None):
-            return Unreadable(f"{other!r} and the column {metrics[0]!r} both hold scores: keep one kind")
-        result["feedback"] = [item for item in found if len(item) > 1]
+    scores = [scored(name, row[name], row[f"{name}{COMMENT}"]) for name in metrics]
+    if scores and (other := next((name for name in ("feedback", "scores") if name in row), None)):
+        return Unreadable(f"{other!r} and the column {metrics[0]!r} both hold scores: keep one kind")
+    if scores:
+        result["feedback"] = [item for item in scores if len(item) > 1]
     if took := row.get("latency") or ("" if row.get("start_time") else row.get("latency_s")):
-        result["latency"] = parsed(took)
+        seconds = read_json(took.encode())
+        result["latency"] = took if isinstance(seconds, Unreadable) else seconds
     return result
 
 
 def value_of(cell: str) -> Any:
     """The value of a cell: JSON when that is an object or a list, else its text."""
-    if cell[:1] in "{[":
-        return parsed(cell)
-    return cell[1:] if cell[:1] == "'" and cell[1:2] and cell[1] in FORMULA else cell
-
-
-def parsed(cell: str) -> Any:
-    """The value of a cell that is JSON, else its text."""
-    found = read_json(cell.encode())
-    return cell if isinstance(found, Unreadable) else found
+    if cell[:1] in ("{", "[") and not isinstance(found := read_json(cell.encode()), Unreadable):
+        return found
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA else cell
 
 
 def scored(key: str, cell: str, comment: str) -> dict[str, Any]:
@@ -167,6 +152,6 @@ def scored(key: str, cell: str, comment: str) -> dict[str, Any]:
     if cell == "error":
         item["error"] = True
     elif cell:
-        score = parsed(cell)
+        score = read_json(cell.encode())
         item |= {"score": score} if isinstance(score, int | float) else {"value": value_of(cell)}
     return item | ({"comment": value_of(comment)} if comment else {})
