@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,15 +44,20 @@ def list_experiment_runs(
         examples = page["items"] if is_new else page
         for example in examples:
             runs = example.get("runs") or []
-            runs = runs if is_new else [v2_run(run) for run in runs]
-            roots = [run for run in runs if is_root(run)]
-            replaced = set() if with_replaced else {(run.get("metadata") or {}).get(RETRY_OF) for run in roots}
-            yield {**example, "runs": [run for run in roots if run["id"] not in replaced]}
+            example["runs"] = roots_of(runs if is_new else map(v2_run, runs), with_replaced)
+            yield example
         following = page.get("next_cursor") if is_new else len(examples) == PAGE
         if not following or not examples:
             return
         new = {**new, "cursor": following}
         old = {**old, "offset": old["offset"] + PAGE}
+
+
+def roots_of(runs: Iterable[dict], with_replaced: bool) -> list[dict]:
+    """The root runs among these; without `with_replaced`, without those that another one replaces."""
+    roots = [run for run in runs if is_root(run)]
+    replaced = {metadata[RETRY_OF] for run in roots if (metadata := run.get("metadata")) and RETRY_OF in metadata}
+    return [run for run in roots if run["id"] not in replaced] if replaced and not with_replaced else roots
 
 
 def list_steps(api: LangSmith, session: dict, selects: Sequence[str]) -> Iterator[dict]:

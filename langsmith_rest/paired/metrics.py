@@ -7,6 +7,7 @@ Differences are candidate - baseline.
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import compress
 from operator import sub
 from statistics import fmean
@@ -93,10 +94,10 @@ def metric_of(
     belong to. `bounded` is False for metrics without an upper end, such as seconds.
     """
     pairs = Pairs(baseline, candidate, single, clusters)
-    up, down = (sum(sign * each > SAME for each in pairs.differences) for sign in (1, -1))
+    up, down = sum(map(SAME.__lt__, pairs.differences)), sum(map((-SAME).__gt__, pairs.differences))
     more = pairs.one_more_each_way(bounded)
     low, high = bootstrap_interval(pairs.units, more, expanded=not pairs.binary) or (None, None)
-    if pairs.within_1(bounded) and low is not None and high is not None:
+    if bounded and pairs.within_1 and low is not None and high is not None:
         low, high = max(low, -1.0), min(high, 1.0)
     test, p, lowest = pairs.tested()
     return Metric(
@@ -143,9 +144,10 @@ class Pairs:
         self.before, self.ids = list(compress(baseline.values(), both)), list(compress(baseline, both))
         self.single = single
         self.clusters = clusters
-        self.binary = is_binary(self.before) and is_binary(self.after) and not clusters
         self.counts = [tuple(len(side.get(i, "1")) for side in single) for i in self.ids] if any(single) else []
-        largest = max(map(abs, (*self.before, *self.after)), default=0.0)
+        self.distinct = {*self.before, *self.after}
+        self.binary = is_binary(self.distinct) and not clusters
+        largest = max(map(abs, self.distinct), default=0.0)
         self.differences = list(map(sub, self.after, self.before)) if largest < LARGEST_SCORE else []
         self.units, self.sums = in_clusters(self.differences, self.ids, clusters)
 
@@ -163,8 +165,9 @@ class Pairs:
             return MCNEMAR, mcnemar(up, down), 0.5 ** len(self.ids)
         return SIGN_FLIP, sign_flip(self.sums), min(1.0, 2 * 0.5 ** len(self.sums))
 
-    def within_1(self, bounded: bool) -> bool:
-        return bounded and all(0 <= score <= 1 for score in (*self.before, *self.after))
+    @cached_property
+    def within_1(self) -> bool:
+        return all(0 <= score <= 1 for score in self.distinct)
 
     def one_more_each_way(self, bounded: bool) -> tuple[float, float]:
         """Two differences that the interval allows for besides those seen, as far as those of one more example may be.
@@ -173,13 +176,13 @@ class Pairs:
         no certainty. Where scores are continuous, or have no bounds, only what was seen can tell. Means of repetitions
         or of a cluster move less.
         """
-        scores = {round(score, 9) for score in (*self.before, *self.after)}
+        scores = {round(score, 9) for score in self.distinct}
         farthest, middle = max(scores, default=0.0) - min(scores, default=0.0), 0.0
-        if self.within_1(bounded) and len(scores) <= min(FEW_VALUES, len(self.ids)):
+        if bounded and self.within_1 and len(scores) <= min(FEW_VALUES, len(self.ids)):
             farthest = 1.0
-        elif not self.within_1(bounded) and self.differences:
+        elif not (bounded and self.within_1) and self.differences:
             middle = fmean(self.differences)
-            farthest = max(abs(difference - middle) for difference in self.differences) or farthest
+            farthest = max(max(self.differences) - middle, middle - min(self.differences)) or farthest
         of_repetitions = math.sqrt(fmean((1 / m + 1 / n) / 2 for m, n in self.counts or [(1, 1)]))
         # Examples of a cluster may be independent (the root of their number) or the same (1): halfway between.
         of_clusters = (len(self.units) / max(len(self.ids), 1)) ** 0.25

@@ -6,7 +6,7 @@ from typing import Any
 
 from localsmith.fields import Fields, check, check_choice
 from localsmith.lists import Where, integer
-from localsmith.routes.feedback import feedback_stats
+from localsmith.routes.feedback import detailed_stats
 from localsmith.routes.reads_v2 import DAY, check_selects, check_span, page_size
 from localsmith.routes.sessions import find_session
 from localsmith.runs.query import SELECT, page_of_runs, read_cursor, run_conditions, write_cursor
@@ -209,7 +209,7 @@ def _thread(db: sqlite3.Connection, where: Where, thread: str) -> dict[str, Any]
     first, last = roots[0], roots[-1]
     failed = [root for root in roots if root["status"] == "error"]
     latencies = sorted(root["latency"] for root in roots if root["latency"] is not None)
-    stats = feedback_stats(db, "1", feedback_where([root["id"] for root in roots], None), detailed=True)
+    stats = detailed_stats(db, "1", feedback_where([root["id"] for root in roots], None))
     details = [StoredRun(root, {}) for root in roots]
     return {
         "thread_id": thread,

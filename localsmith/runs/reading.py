@@ -9,7 +9,7 @@ import orjson
 
 from localsmith.lists import Where
 from localsmith.routes.example_reads import attachment_urls
-from localsmith.routes.feedback import feedback_stats
+from localsmith.routes.feedback import detailed_stats, feedback_stats
 from localsmith.runs.checks import ancestors, usage_metadata
 from localsmith.runs.totals import dollars, dollars_number, seconds
 from localsmith.wire import TENANT_ID, UUID, Call, dumps, iso, loads_or_none
@@ -207,7 +207,8 @@ def _look_up(
     ids = [row["id"] for row in rows]
     more: dict[str, dict[str, Any]] = {}
     if "feedback_stats" in names:
-        more["feedback_stats"] = feedback_stats(db, "run_id", feedback_where(ids, comparative), detailed=detailed)
+        stats = detailed_stats if detailed else feedback_stats
+        more["feedback_stats"] = stats(db, "run_id", feedback_where(ids, comparative))
     if names & {"s3_urls", "attachments"}:
         more["attachments"] = attachment_urls(db, call, ids)
     if names & {"in_dataset", "is_in_dataset"}:

@@ -61,12 +61,9 @@ def read_scores(
     """Read the runs of experiments, which may be many, keeping numbers only."""
     found = {session["id"]: ExperimentScores(session["id"], session["name"]) for session in sessions}
     for example in list_experiment_runs(api, dataset_id, list(found)):
-        by_session: defaultdict[str, list[dict]] = defaultdict(list)
         for run in example["runs"]:
-            by_session[run["project_id"]].append(run)
-        for session_id, runs in by_session.items():
-            if experiment := found.get(session_id):
-                experiment.runs[example["id"]] = [numbers_of(run) for run in runs]
+            if experiment := found.get(run["project_id"]):
+                experiment.runs.setdefault(example["id"], []).append(numbers_of(run))
                 experiment.metadata[example["id"]] = example.get("metadata") or {}
                 if keep_inputs:
                     experiment.inputs[example["id"]] = example.get("inputs")
@@ -78,12 +75,14 @@ def read_scores(
 def add_means(experiment: ExperimentScores) -> None:
     """Average the repetitions of each example."""
     for example_id, runs in experiment.runs.items():
-        for of_run, means in (("scores", experiment.scores), ("measures", experiment.measures)):
-            if len(runs) == 1:
-                for name, value in getattr(runs[0], of_run).items():
-                    means[name][example_id] = value
-            else:
-                add_repeated(experiment, example_id, [getattr(run, of_run) for run in runs], means)
+        if len(runs) == 1:  # nearly always, so without anything else
+            for name, value in runs[0].scores.items():
+                experiment.scores[name][example_id] = value
+            for name, value in runs[0].measures.items():
+                experiment.measures[name][example_id] = value
+        else:
+            add_repeated(experiment, example_id, [run.scores for run in runs], experiment.scores)
+            add_repeated(experiment, example_id, [run.measures for run in runs], experiment.measures)
     for name in ("latency", "tokens", "cost"):  # nothing but zeros: not measured
         if not any(experiment.measures.get(name, {}).values()):
             experiment.measures.pop(name, None)
@@ -109,7 +108,11 @@ def numbers_of(run: dict) -> RunNumbers:
             broken.append(key)
     failed = is_error(run)
     pending = not failed and run.get("status") == "PENDING"
-    measures = {name: float(value) for name in ("tokens", "cost") if (value := run.get(f"total_{name}")) is not None}
+    measures = {}
+    if (tokens := run.get("total_tokens")) is not None:
+        measures["tokens"] = float(tokens)
+    if (cost := run.get("total_cost")) is not None:
+        measures["cost"] = float(cost)
     if not failed and (latency := run.get("latency_seconds")) is not None:
         measures["latency"] = float(latency)  # a failure's latency says nothing about that of answers
     if not pending:
