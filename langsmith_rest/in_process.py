@@ -17,6 +17,18 @@ from langsmith_rest.connection import LangSmith, PatientAdapter
 helper = ThreadPoolExecutor(1, "in-process")  # for what the main thread sends
 
 
+class Answered(requests.Response):
+    """An answer of the store, whose own JSON decoder takes a fifth of the time."""
+
+    def json(self, **how: Any) -> Any:
+        import orjson
+
+        try:
+            return orjson.loads(self.content)
+        except ValueError:
+            return super().json(**how)  # raises what callers expect
+
+
 class Direct(HTTPAdapter):
     """Calls the WSGI application of a server of this process; anything else goes over HTTP.
 
@@ -32,7 +44,9 @@ class Direct(HTTPAdapter):
             raw = helper.submit(answer, application, request).result()
         else:
             raw = answer(application, request)
-        return self.build_response(request, raw)
+        found = Answered()
+        vars(found).update(vars(self.build_response(request, raw)))
+        return found
 
 
 def answer(application: Any, request: requests.PreparedRequest) -> HTTPResponse:

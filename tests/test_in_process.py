@@ -11,6 +11,7 @@ import requests
 from command_line import OK, write
 from places import ROOT
 from requests.adapters import HTTPAdapter
+from werkzeug.wsgi import ClosingIterator
 
 import rest
 from langsmith_rest import connection, in_process, local
@@ -70,6 +71,20 @@ def test_main_thread_calls_nothing():
         in_a_thread(rest.find_dataset, api, "none")
 
     assert len(seen) == 2 and threading.main_thread() not in seen
+
+
+def test_answer_cut_short_is_refused(monkeypatch):
+    """As one that comes over HTTP."""
+
+    def application(environment, start_response):
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return ClosingIterator([b'[{"id": '])
+
+    with local.served() as (url, web):
+        api = in_process.shorten(connection.connect(url, web=web))
+        monkeypatch.setitem(local.applications, url, application)
+        with pytest.raises(requests.HTTPError, match="not JSON"):
+            rest.find_dataset(api, "none")
 
 
 def test_recording_uses_no_socket(monkeypatch):

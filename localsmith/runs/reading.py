@@ -1,7 +1,7 @@
 """A stored run as v1 and as v2 show it: field by field, so that only what is selected is built."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,8 @@ class Column:
         return self.of([run.row])[0]
 
     def of(self, rows: list[sqlite3.Row]) -> list[Any]:
-        values = [row[self.name] for row in rows]
+        at = rows[0].keys().index(self.name) if rows else 0  # sooner found than the name
+        values = [row[at] for row in rows]
         return list(map(self.convert, values)) if self.convert else values
 
 
@@ -169,7 +170,11 @@ def v1_runs(
     names = (select & V1.keys()) | V1_REQUIRED if select else V1.keys() - {"child_run_ids", "direct_child_run_ids"}
     more = _look_up(db, call, rows, names, **how)
     chosen = [name for name in V1 if name in names]
-    return [dict(zip(chosen, values, strict=True)) for values in _values(V1, chosen, rows, more)]
+    items: list[dict[str, Any]] = [{} for _ in rows]
+    for name, values in _values(V1, chosen, rows, more):
+        for item, value in zip(items, values, strict=True):
+            item[name] = value
+    return items
 
 
 def v2_runs(
@@ -179,19 +184,22 @@ def v2_runs(
     names = {name.lower() for name in selects} or {"id"}
     more = _look_up(db, call, rows, names, detailed=True, **how)
     chosen = [name for name in V2 if name in names]
-    return [
-        {name: v for name, v in zip(chosen, values, strict=True) if v is not None or name == "end_time"}
-        for values in _values(V2, chosen, rows, more)
-    ]
+    items: list[dict[str, Any]] = [{} for _ in rows]
+    for name, values in _values(V2, chosen, rows, more):
+        for item, value in zip(items, values, strict=True):
+            if value is not None or name == "end_time":
+                item[name] = value
+    return items
 
 
 def _values(
     fields: dict[str, Field], names: list[str], rows: list[sqlite3.Row], more: dict[str, dict[str, Any]]
-) -> Iterator[tuple[Any, ...]]:
-    """The fields of each row, made field by field."""
+) -> Iterator[tuple[str, Iterable[Any]]]:
+    """Each field of all rows."""
     runs = [StoredRun(row, more) for row in rows]
-    chosen = [fields[name] for name in names]
-    return zip(*(field.of(rows) if isinstance(field, Column) else map(field, runs) for field in chosen), strict=True)
+    for name in names:
+        field = fields[name]
+        yield name, field.of(rows) if isinstance(field, Column) else map(field, runs)
 
 
 def _look_up(
