@@ -1,5 +1,6 @@
 """Fixtures shared by the tests."""
 
+import gc
 import os
 import signal
 import sys
@@ -34,6 +35,13 @@ hypothesis.settings.load_profile("tests")
 def pytest_xdist_auto_num_workers():
     """One more than there are cores: tests often wait for a program, a server or a browser."""
     return (yield) + 1
+
+
+def pytest_collection_finish():
+    """What is imported and collected by now stays: to look for garbage in it is a tenth of what most tests take."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture

@@ -174,11 +174,11 @@ def command(tmp_path, server, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_lost_or_doubled_when_one_request_in_ten_fails(server, api, faults, undisturbed, seed):
     """Faults of all kinds on every endpoint leave the same examples, runs and feedback as none."""
     given, expected = undisturbed
-    faults.plan = by_chance(0.1, seed, list(PASSING) if seed % 5 == 0 else QUICK)
+    faults.plan = by_chance(0.1, seed, list(PASSING) if seed == 0 else QUICK)
 
     recording = record_langsmith_experiment("d", given, experiment_name="e", langsmith=api)
 
@@ -240,8 +240,7 @@ def test_retry_after_is_honoured(api, faults):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [1, 6])
-def test_outage_is_ridden_out(tmp_path, undisturbed, seconds):
+def test_outage_is_ridden_out(tmp_path, undisturbed):
     """The server goes away in the middle and comes back: recording goes on where it was."""
     given, expected = undisturbed
     path = tmp_path / "localsmith.db"
@@ -253,7 +252,7 @@ def test_outage_is_ridden_out(tmp_path, undisturbed, seconds):
         recording = pool.submit(record_langsmith_experiment, "d", given, experiment_name="e", langsmith=api)
         faults.wait_for(30)
         server.close()
-        time.sleep(seconds)
+        time.sleep(1.5)
         with localsmith.serve(path, server.port):
             assert recording.result().runs_recorded == 500
 
@@ -261,9 +260,7 @@ def test_outage_is_ridden_out(tmp_path, undisturbed, seconds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "answered", [7, 31, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 3, 15, 22, 34))]
-)
+@pytest.mark.parametrize("answered", [1, 3, 7, 22, 31])
 def test_longer_outage_ends_with_an_exact_account(monkeypatch, server, faults, command, answered):
     """Exit 1 names what is not recorded, the store holds all the rest, and running again sends only what was named."""
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0.3")
@@ -371,7 +368,7 @@ def test_interrupt_does_not_wait_for_the_end_of_an_outage(tmp_path, server, faul
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_and_run_again_ends_as_if_undisturbed(tmp_path, server, faults, command, undisturbed, seed):
     """kill -9 while some request is under way, twice, then the same command to the end."""
     given, expected = undisturbed
@@ -391,14 +388,13 @@ def test_killed_and_run_again_ends_as_if_undisturbed(tmp_path, server, faults, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_with_the_embedded_store_and_run_again_ends_as_if_undisturbed(tmp_path, undisturbed, seed):
+def test_killed_with_the_embedded_store_and_run_again_ends_as_if_undisturbed(tmp_path, undisturbed):
     """The store lives in the killed process: what it answered survives."""
     given, expected = undisturbed
     file = write(tmp_path / "r.jsonl", given)
 
     process = start(tmp_path, file)
-    time.sleep(random.Random(seed).uniform(0.4, 1.2))
+    time.sleep(0.8)
     process.kill()
     finish(process)
     code, _, err = finish(start(tmp_path, file))
@@ -906,8 +902,8 @@ def test_slow_stream_ends_as_soon_as_recording_fails(monkeypatch, api, faults):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are not comparable here")
 def test_memory_stays_flat_while_streaming(tmp_path):
-    """Of 50,000 results, 200 MB as Python objects, a process keeps those that are under way, and of the others ids."""
-    command = [sys.executable, str(MAIN.parent / "bench" / "memory.py"), "--n", "50000"]
+    """Of 20,000 results, 80 MB as Python objects, a process keeps those that are under way, and of the others ids."""
+    command = [sys.executable, str(MAIN.parent / "bench" / "memory.py"), "--n", "20000"]
 
     done = subprocess.run(
         command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, timeout=300, text=True
@@ -915,4 +911,4 @@ def test_memory_stays_flat_while_streaming(tmp_path):
 
     peaks = {count: int(peak) for count, peak in re.findall(r"^ *([\d,]+) +(\d+) +\d+$", done.stdout, re.M)}
     assert done.returncode == 0
-    assert peaks["50,000"] < 100
+    assert peaks["20,000"] < 60  # 30 are those of Python with our modules

@@ -21,7 +21,7 @@ from langsmith_rest.evaluation.backtesting.choosing import list_runs
 from langsmith_rest.evaluation.backtesting.projects import load_runs
 from langsmith_rest.evaluation.backtesting.traces import SOURCE
 from langsmith_rest.evaluation.running.evaluate import evaluate
-from langsmith_rest.recording import bodies
+from langsmith_rest.recording import batches, bodies
 from langsmith_rest.recording.files import ResultFile
 from recorder import RecordingError
 
@@ -282,7 +282,7 @@ def test_steps_are_copied_on_request(tmp_path, load, convert, v2_reads):
     """The same tree under new ids, each run with the id of its original; tokens are counted once."""
     with localsmith.serve(tmp_path / "v.db", v2_reads=v2_reads) as server:
         api = connection.connect(server.url)
-        project, *_ = load([with_steps(n) for n in range(60)], to=api)
+        project, *_ = load([with_steps(n) for n in range(40)], to=api)
         originals = {
             run["id"]: run for run in runs_api.query_runs(api, project["id"], EVERYTHING, since=choosing.ALL_TIME)
         }
@@ -290,7 +290,7 @@ def test_steps_are_copied_on_request(tmp_path, load, convert, v2_reads):
         made = convert(load_child_runs=True, to=api)
 
         runs = baseline(api)
-        assert (made.runs_recorded, len(runs)) == (60, 60)
+        assert (made.runs_recorded, len(runs)) == (40, 40)
         for run in runs:
             assert [step["name"] for step in run["steps"]] == ["search", "fetch", "write"]
             search, fetch, write = run["steps"]
@@ -392,7 +392,8 @@ def test_a_baseline_of_last_week_can_be_added_to(api, load, convert):
 @pytest.mark.parametrize("fault", [DROP_AFTER, Answer(503)], ids=["answer lost", "refused"])
 def test_what_was_interrupted_is_completed(monkeypatch, server, api, load, convert, path, fault):
     """Whichever step broke off, with or without effect: once more, and all is there exactly once."""
-    load([{**production_run(n), "feedback": {"liked": 1}} for n in range(230)])
+    monkeypatch.setattr(batches, "BATCH", 20)
+    load([{**production_run(n), "feedback": {"liked": 1}} for n in range(50)])
     impatient = connection.connect(server.url)
     impatient.session.mount("http://", connection.PatientAdapter(0.1))
     faults = Faults(server)
@@ -408,7 +409,7 @@ def test_what_was_interrupted_is_completed(monkeypatch, server, api, load, conve
     sources = [run["metadata"]["source_run_id"] for run in baseline(api)]
     assert sorted(sources) == sorted(one.id for one in list_runs("prod", langsmith=api).chosen)
     session = calls.find_experiment(api, "questions-baseline")
-    assert len(list(calls.list_session_feedback(api, session["id"]))) == len(examples(api)) == 230
+    assert len(list(calls.list_session_feedback(api, session["id"]))) == len(examples(api)) == 50
 
 
 @pytest.mark.slow

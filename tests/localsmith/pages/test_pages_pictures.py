@@ -1,5 +1,6 @@
 """The pictures of the documentation can be made again."""
 
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,8 @@ from places import ROOT
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_pictures_are_made_from_the_fixtures(browser, tmp_path):
+@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no 'chromium' on this machine")
+def test_pictures_are_made_from_the_fixtures(tmp_path):
     """One command makes every picture that docs/ shows, each small enough to be kept."""
     command = [sys.executable, str(ROOT / "bench" / "screenshots.py"), "--folder", str(tmp_path / "images")]
 
