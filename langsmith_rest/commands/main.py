@@ -1,7 +1,6 @@
 """Choosing the command, and turning what goes wrong into a message and an exit code."""
 
 import argparse
-import difflib
 import gc
 import importlib
 import io
@@ -44,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     if name in ("-h", "--help"):
         top_parser().parse_args(argv)
     if name not in COMMANDS and not name.startswith("-") and not os.path.exists(name):
+        import difflib  # only where it is needed: every command loads this file
+
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else f" The commands are: {', '.join(COMMANDS)}."
         top_parser().error(f"{name}: there is no such file or command.{meant}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,7 +78,9 @@ class Summary:
         """The latency below which `share` of the results lie, interpolated between neighbours, as on the pages."""
         if len(self.latencies) < 2:
             return self.latencies[0] if self.latencies else None
-        return statistics.quantiles(self.latencies, n=100, method="inclusive")[round(100 * share) - 1]
+        from statistics import quantiles  # only where it is needed
+
+        return quantiles(self.latencies, n=100, method="inclusive")[round(100 * share) - 1]
 
     def as_json(self) -> dict[str, Any]:
         latency = {"latency_p50": self.percentile(0.5), "latency_p99": self.percentile(0.99)}

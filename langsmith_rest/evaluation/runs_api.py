@@ -15,8 +15,8 @@ from langsmith_rest.recording.bodies import EPOCH, parse_time
 RETRY_OF = "retry_of"  # in a run's metadata: the failed run that it replaces
 # What a comparison needs of a run; scores come as `feedback_stats`. Add INPUTS and OUTPUTS to see what was said.
 NUMBERS = (
-    *("ID", "PROJECT_ID", "IS_ROOT", "PARENT_RUN_IDS", "STATUS", "ERROR", "START_TIME", "LATENCY_SECONDS"),
-    *("TOTAL_TOKENS", "TOTAL_COST", "FEEDBACK_STATS", "METADATA"),
+    *("ID", "PROJECT_ID", "IS_ROOT", "STATUS", "ERROR", "LATENCY_SECONDS", "TOTAL_TOKENS", "TOTAL_COST"),
+    *("FEEDBACK_STATS", "METADATA"),
 )
 
 

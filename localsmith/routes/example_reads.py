@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from localsmith.fields import check_choice
 from localsmith.lists import Query, Where, flag, mentions, metadata_filter, page, uuids
-from localsmith.runs.filters import EXAMPLE, compile_filter
 from localsmith.wire import Call, as_stored, as_time, as_uuid, dumps, iso, not_found
 
 SELECTS = "id created_at modified_at name dataset_id source_run_id metadata inputs outputs attachment_urls".split()
@@ -75,6 +74,8 @@ def _conditions(db: sqlite3.Connection, query: Query) -> Where:
         found = [mentions(column, text, in_json=True) for column in ("inputs", "outputs")]
         where.add(f"({' OR '.join(sql for sql, *_ in found)})", *(param for _, *params in found for param in params))
     if query.get("filter"):
+        from localsmith.runs.filters import EXAMPLE, compile_filter
+
         where.add(*compile_filter(query["filter"], EXAMPLE))
     return where
 

@@ -2,10 +2,8 @@
 
 import json
 import sqlite3
-import statistics
 import uuid
 from collections.abc import Iterable
-from fractions import Fraction
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -378,8 +376,10 @@ def _details(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
             _count(values, row[3])
     middle, deviation = (scores[0], 0.0) if scores else (None, None)
     if len(scores) > 1:
-        middle = mean_of_large(scores) if max(map(abs, scores)) > LARGE else statistics.fmean(scores)
-        deviation = statistics.pstdev(scores)
+        from statistics import fmean, pstdev  # only where they are needed: they take as long as all of this module
+
+        middle = mean_of_large(scores) if max(map(abs, scores)) > LARGE else fmean(scores)
+        deviation = pstdev(scores)
     return {
         "n": len(scores),
         "avg": middle,
@@ -393,7 +393,10 @@ def _details(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def mean_of_large(scores: list[float]) -> float:
-    return float(statistics.mean(map(Fraction, scores)))
+    from fractions import Fraction
+    from statistics import mean
+
+    return float(mean(map(Fraction, scores)))
 
 
 LARGE = 1e290  # sums of such scores may be beyond what a float holds

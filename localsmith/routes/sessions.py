@@ -7,7 +7,6 @@ from typing import Any
 from localsmith.fields import Fields, check, check_choice, check_kind, conflict
 from localsmith.lists import Query, Where, flag, has_metadata, like, metadata_filter, page, uuids
 from localsmith.runs.deleting import delete_runs
-from localsmith.runs.filters import SESSION, compile_filter
 from localsmith.runs.totals import dollars, session_stats
 from localsmith.wire import TENANT_ID, Call, dumps, dumps_or_none, invalid, iso, loads_or_none, not_found
 
@@ -212,6 +211,8 @@ def conditions(query: Query) -> Where:
         has_metadata(where, "sessions.extra -> '$.metadata'", "dataset_version", query["dataset_version"])
     metadata_filter(query, where, "sessions.extra -> '$.metadata'")
     if query.get("filter"):
+        from localsmith.runs.filters import SESSION, compile_filter
+
         where.add(*compile_filter(query["filter"], SESSION))
     return where
 

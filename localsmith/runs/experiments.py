@@ -7,7 +7,6 @@ from localsmith.fields import Fields
 from localsmith.lists import Where
 from localsmith.routes.example_reads import FROM
 from localsmith.routes.sessions import find_session
-from localsmith.runs.filters import RUN, compile_filter
 from localsmith.runs.query import SELECT as SELECT_RUNS
 from localsmith.wire import ApiError, as_uuid, dumps, invalid, not_found
 
@@ -105,6 +104,10 @@ def _following(direction: str, after: list[Any] | None) -> tuple[str, list[Any]]
 
 
 def _add_filters(where: Where, filters: dict[str, Any]) -> None:
+    if not filters:
+        return
+    from localsmith.runs.filters import RUN, compile_filter
+
     for session, texts in filters.items():
         loc: list[str | int] = ["body", "filters", session]
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

@@ -8,7 +8,6 @@ import zlib
 from typing import Any
 
 from localsmith.lists import Where
-from localsmith.runs.filters import RUN, compile_filter
 from localsmith.wire import ApiError, dumps
 
 FROM = "FROM runs JOIN run_bodies ON run_bodies.seq = runs.seq JOIN sessions ON sessions.id = runs.session_id"
@@ -46,6 +45,10 @@ def run_conditions(wanted: dict[str, Any]) -> Where:
 
 def add_filters(where: Where, wanted: dict[str, Any]) -> None:
     """The three filter texts: on the run, on its root, on any run of its trace."""
+    if not any(wanted.get(name) for name in ("filter", "trace_filter", "tree_filter")):
+        return
+    from localsmith.runs.filters import RUN, compile_filter  # only where they are needed, as all filters
+
     if wanted.get("filter"):
         where.add(*compile_filter(wanted["filter"], RUN))
     other = "SELECT 1 FROM runs AS other JOIN run_bodies AS body ON body.seq = other.seq WHERE"

@@ -85,7 +85,7 @@ def read_answers(api: LangSmith, session: dict, before: dict | None) -> list[Ans
     """The answers of an experiment by example, with the scores that another experiment has for the same."""
     ids = [session["id"], *([before["id"]] if before else [])]
     found = []
-    for example in list_experiment_runs(api, session["reference_dataset_id"], ids, NUMBERS):
+    for example in list_experiment_runs(api, session["reference_dataset_id"], ids, (*NUMBERS, "START_TIME")):
         runs = [run for run in example["runs"] if not is_error(run)]
         ours = [run for run in runs if run["project_id"] == session["id"]]
         theirs = [run for run in runs if run["project_id"] != session["id"]]

@@ -49,7 +49,7 @@ class ExperimentScores:
     @property
     def broken(self) -> Counter[str]:
         """How often each evaluator failed."""
-        return Counter(key for run in self.all_runs() for key in sorted(run.broken))
+        return Counter(key for run in self.all_runs() if run.broken for key in sorted(run.broken))
 
     def means(self, metric: str) -> dict[str, float]:
         return (self.measures if metric in MEASURES else self.scores).get(metric, {})
