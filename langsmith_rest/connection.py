@@ -1,6 +1,5 @@
 """How a call gets through: where it goes, with which key, how long we try, and what counts as an answer."""
 
-import ipaddress
 import json
 import logging
 import os
@@ -32,6 +31,7 @@ GONE = {404, 405, 410, 501}  # how servers answer for an API generation that the
 QUOTA = (b"usage limit", b"insufficient_quota")  # what LangSmith says, and what OpenAI says
 STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
 ENDPOINT_FORM = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
+LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.ASCII)
 JSON = {"Content-Type": "application/json"}
 LONGEST_QUERY = timedelta(days=400)  # v2 run queries refuse more than 401 days
 
@@ -117,11 +117,7 @@ def open_session(
 
 def is_loopback(url: str) -> bool:
     """Whether a URL leads to this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return bool(LOOPBACK.fullmatch(urlsplit(url).hostname or ""))
 
 
 def settings() -> dict[str, str]:
@@ -136,7 +132,7 @@ def settings() -> dict[str, str]:
     except UnicodeDecodeError:
         raise SetupError(f"{path} is not UTF-8: save it as UTF-8.") from None
     given = file | environment
-    values = {name.replace("LANGCHAIN_", "LANGSMITH_"): value for name, value in given.items()} | given
+    values = {name.replace("LANGCHAIN_", "LANGSMITH_"): text for name, text in given.items()} | given
     endpoint, key = values.get("LANGSMITH_ENDPOINT", "local"), values.get("LANGSMITH_API_KEY")
     is_from_above = endpoint not in environment.values() and Path(path).parent != Path.cwd()
     if is_from_above and key in environment.values() and not (endpoint == "local" or is_loopback(endpoint)):
@@ -172,9 +168,9 @@ class PatientAdapter(HTTPAdapter):
                 # A page in place of an API that was here before may pass; but a server may lack v2.
                 is_passing |= is_page and self.is_known and "/api/v2/" not in request.path_url
                 self.is_known |= response.ok and not is_page
-                reason, wait = f"answered {response.status_code}", retry_after(response)
-                if not is_passing or time.monotonic() + wait >= deadline:
+                if not is_passing or time.monotonic() + (wait := retry_after(response)) >= deadline:
                     return response
+                reason = f"answered {response.status_code}"
             except (requests.ConnectionError, requests.Timeout) as error:
                 is_final = isinstance(error, requests.exceptions.SSLError) or is_nobody(error) and not self.is_known
                 if is_final or time.monotonic() >= deadline:
