@@ -194,7 +194,8 @@ SESSION_STARTS = {
 
 def prepared(result: dict, occurrence: int = 0) -> Prepared:
     fields = bodies.canonical_fields(result)
-    return Prepared(1, result, fields, bodies.run_text(fields), occurrence)
+    start, took = bodies.times(result)
+    return Prepared(result, 1, fields, bodies.run_text(fields), start, took, occurrence=occurrence)
 
 
 def trace_of(result: dict, session: dict, occurrence: int = 0) -> list:

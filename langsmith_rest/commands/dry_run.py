@@ -111,7 +111,7 @@ def verdicts(sources: Iterable[Iterable[Any]]) -> list[dict[str, Any]]:
     found = []
     for results in sources:
         for number, result in enumerate(results, 1):
-            problems = prepare(result)[2]
+            problems = prepare(result, number).problems
             place = getattr(results, "place", f"result {number}")
             found.append({"place": place, "verdict": "refused" if problems else "recorded", "problems": problems})
     return found

@@ -13,7 +13,7 @@ import recorder
 import rest
 from langsmith_rest import connection
 from langsmith_rest.evaluation.running.scores import Scores
-from langsmith_rest.recording.bodies import duration, feedback_of, parse_time
+from langsmith_rest.recording.bodies import feedback_of, parse_time, times
 from langsmith_rest.wording import Say, alike, clean, counted, typed
 
 OLD_RESULTS = 'docs/record.md, "Old results"'
@@ -93,7 +93,7 @@ def summary(results: Iterable[Any]) -> Summary:
         for item in feedback_of(result):
             found.scores.add_new(item)
         if result.get("end_time") or result.get("latency") is not None:
-            found.latencies.append(duration(result, parse_time(result.get("start_time"))).total_seconds())
+            found.latencies.append(times(result)[1].total_seconds())
         found.tokens += count_tokens(result)
         found.errors += bool(result.get("error"))
     return found

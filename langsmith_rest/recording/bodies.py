@@ -116,10 +116,12 @@ def parse_time(value: str | datetime | None) -> datetime | None:
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def duration(run: Json, start: datetime | None) -> timedelta:
-    """How long a run took, by its end or its `latency` in seconds; nothing when it says neither."""
-    end = parse_time(run.get("end_time"))
-    return end - start if start and end else timedelta(seconds=run.get("latency") or 0)
+def times(run: Json) -> tuple[datetime | None, timedelta]:
+    """When a run says it started, and how long it took: by its end, or by its `latency` in seconds."""
+    start, end, latency = parse_time(run.get("start_time")), parse_time(run.get("end_time")), run.get("latency")
+    if start and end:
+        return start, end - start
+    return start, timedelta(seconds=latency) if latency else ZERO
 
 
 def timestamp(time: datetime) -> str:
@@ -191,42 +193,46 @@ def trace(session: Json, result: Prepared) -> list[SentRun]:
     A trace that started before its session is moved to the session's start, with its latencies kept and its times in
     the metadata; one without times starts there.
     """
-    start, own_start = start_of(session), parse_time(result.given.get("start_time"))
-    shift = max(start - own_start, ZERO) if own_start else ZERO
-    shared = Shared(session["id"], shift, f'"reference_example_id":"{result.example.id}",')
-    name = f"{session['id']}-{result.example.id}-{result.text}-{result.occurrence}"
-    return list(runs_of(shared, result.given, result.fields, name, start))
+    start, session_id, example = start_of(session), session["id"], result.example.id
+    shift = max(start - result.start, ZERO) if result.start else ZERO
+    shared = Shared(session_id, shift, f'"reference_example_id":"{example}",')
+    name = f"{session_id}-{example}-{result.text}-{result.occurrence}"
+    return list(runs_of(shared, result.given, result.fields, (result.start, result.took), name, start))
 
 
 def runs_of(
-    shared: Shared, run: Json, fields: Mapping[str, str], name: str, start: datetime, parent: SentRun | None = None
+    shared: Shared,
+    run: Json,
+    fields: Mapping[str, str],
+    own_times: tuple[datetime | None, timedelta],
+    name: str,
+    start: datetime,
+    parent: SentRun | None = None,
 ) -> Iterator[SentRun]:
     """Yield a run after those below it; `name` is what its id is made of, `start` when it starts unless it says so."""
-    metadata, own_start = fields.get("metadata", "{}"), parse_time(run.get("start_time"))
-    took = duration(run, own_start)
+    session_id, shift, example = shared
+    (own_start, took), metadata = own_times, fields.get("metadata", "{}")
     if own_start:
-        start = own_start + shared.shift
-        if shared.shift:
+        start = own_start + shift
+        if shift:
             metadata = with_original_times(metadata, fields, own_start + took)
     i, (start_time, order, _) = run_id(name, start), moment(start)
     end_time = timestamp(start + took) if took else start_time
     trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
     children = run.get("child_runs") or ()
     run_type = fields.get("run_type") or ('"chain"' if children else '"llm"')
-    parts = [
-        f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}","session_id":"{shared.session_id}",'
-        f'{"" if parent else shared.example}"name":{fields.get("name", run_type)},"run_type":{run_type},'
-        f'"start_time":"{start_time}","end_time":"{end_time}"'
-    ]
-    if parent:
-        parts.append(f'"parent_run_id":"{parent.id}"')
-    parts += [f'"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
+    others = [f',"parent_run_id":"{parent.id}"'] if parent else []
+    others += [f',"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
     if metadata != "{}":
-        parts.append(f'"extra":{{"metadata":{metadata}}}')
-    body = (",".join(parts) + "}").encode()
-    made = SentRun(i, trace_id, shared.session_id, start_time, end_time, order, feedback_of(run), body)
+        others.append(f',"extra":{{"metadata":{metadata}}}')
+    body = (
+        f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}","session_id":"{session_id}",'
+        f'{"" if parent else example}"name":{fields.get("name", run_type)},"run_type":{run_type},'
+        f'"start_time":"{start_time}","end_time":"{end_time}"{"".join(others)}}}'
+    ).encode()
+    made = SentRun(i, trace_id, session_id, start_time, end_time, order, feedback_of(run), body)
     for index, child in enumerate(children):
-        yield from runs_of(shared, child, canonical_fields(child), f"{i}-{index}", start, made)
+        yield from runs_of(shared, child, canonical_fields(child), times(child), f"{i}-{index}", start, made)
     yield made
 
 

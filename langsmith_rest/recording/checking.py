@@ -8,7 +8,7 @@ from typing import Any
 
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.canonical import canonical
-from langsmith_rest.recording.results import ALIASES, Unreadable
+from langsmith_rest.recording.results import ALIASES, Prepared, Unreadable
 from langsmith_rest.wording import alike, counted
 
 MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
@@ -20,6 +20,9 @@ UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 MIME_TYPE = r"[\w.+-]+/[\w.+-]+"
 SOURCES = ("api", "app", "auto_eval", "model")
 
+NO_TIMES = (None, bodies.ZERO)
+
+Times = tuple[datetime | None, timedelta]
 Kind = tuple[Callable[[Any], bool], str]  # whether a value is of it, and what is expected
 
 
@@ -96,33 +99,34 @@ JSON_FIELDS = FIELDS.keys() - TIMES - {"child_runs", "feedback"}
 SYNONYMS = {"duration": "latency", **{name: field for name, (field, _) in ALIASES.items()}}
 
 
-def prepare(result: Any) -> tuple[dict[str, str], str, list[str]]:
-    """The canonical fields of a sound result, and what its run's id is made of; or all that is wrong with it."""
-    if isinstance(result, Unreadable):
-        return {}, "", [str(result)]
-    fields, text, problems = {}, "", list[str]()
-    check_run(result, "", None, problems)
+def prepare(given: Any, number: int = 1) -> Prepared:
+    """A result with its canonical fields, its times, and what its run's id is made of; or with all its problems."""
+    if isinstance(given, Unreadable):
+        return Prepared(given, number, problems=[str(given)])
+    problems: list[str] = []
+    text = ""
+    start, took = check_run(given, "", None, problems)
     try:
         if not problems:
-            fields = bodies.canonical_fields(result)
+            fields = bodies.canonical_fields(given)
             whole = bodies.canonical_result(fields)
             text = whole if fields.keys().isdisjoint(bodies.OF_THE_EXAMPLE) else bodies.run_text(fields)
             if len(whole.encode()) < MAX_RUN_BYTES and whole.count("{") + whole.count("[") < MAX_DEPTH:
-                return fields, text, problems
+                return Prepared(given, number, fields, text, start, took)
     except (AttributeError, TypeError, ValueError, RecursionError):
         pass
-    problems += check_values(result, "")  # slower, but it knows where
-    if not text and not problems:
-        problems.append("this cannot be written as JSON")
-    return fields, text, problems
+    problems += check_values(given, "")  # slower, but it knows where
+    if text and not problems:
+        return Prepared(given, number, fields, text, start, took)
+    return Prepared(given, number, problems=problems or ["this cannot be written as JSON"])
 
 
-def check_run(run: Any, where: str, parent_start: datetime | None, problems: list[str]) -> None:
-    """Add what is wrong with a run and those below it, except for what its values hold."""
+def check_run(run: Any, where: str, parent_start: datetime | None, problems: list[str]) -> Times:
+    """Add what is wrong with a run and those below it, except for what its values hold; return its times."""
     if not isinstance(run, dict):
         place = f"'{where[:-1]}'" if where else "this"
         problems.append(f"{place} is {named(run)}, expected an object with 'inputs' and 'outputs'")
-        return
+        return NO_TIMES
     bad = check_fields(run, CHILD_FIELDS if where else FIELDS, where, problems)
     if run.get("inputs") is None:
         problems.append(f"'{where}inputs' is missing, expected an object")
@@ -130,7 +134,7 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
         problems.append(f"'{where}outputs' is missing, expected an object (or text in 'error' when the system failed)")
     if run.get("attachments") and "attachments" not in bad:
         check_attachments(run["attachments"], problems)
-    start = check_times(run, where, parent_start, problems) if TIMES.isdisjoint(bad) else None
+    times = check_times(run, where, parent_start, problems) if TIMES.isdisjoint(bad) else NO_TIMES
     if run.get("feedback") and "feedback" not in bad:
         check_feedback(run["feedback"], f"{where}feedback", problems)
     for index, child in enumerate(run.get("child_runs") or () if "child_runs" not in bad else ()):
@@ -140,47 +144,47 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
             continue
         if not run.get("start_time") and isinstance(child, dict) and child.get("start_time"):
             problems.append(f"'{here}start_time' needs a 'start_time' on its parent, too")
-        check_run(child, here, start, problems)
+        check_run(child, here, times[0], problems)
+    return times
 
 
-def check_fields(given: Mapping[Any, Any], known: Mapping[str, Kind], where: str, problems: list[str]) -> set[Any]:
+def check_fields(given: Mapping[Any, Any], known: Mapping[str, Kind], where: str, problems: list[str]) -> list[Any]:
     """Add fields that are unknown or of another kind, and return their names; None counts as left out."""
-    bad, unknown = set(), list[str]()
+    bad = []
     for name, value in given.items():
-        if value is None and isinstance(name, str):
-            continue
-        if name not in known:
-            unknown.append(str(name)[:60])
-        elif not known[name][0](value):
-            problems.append(f"'{where}{name}' is {named(value)}, expected {known[name][1]}")
-        else:
-            continue
-        bad.add(name)
+        kind = known.get(name)
+        if not (kind and kind[0](value)) and (value is not None or not isinstance(name, str)):
+            bad.append(name)
+    unknown = [str(name)[:60] for name in bad if name not in known]
+    for name in bad:
+        if name in known:
+            problems.append(f"'{where}{name}' is {named(given[name])}, expected {known[name][1]}")
     if unknown:
         problems += unknown_fields(unknown, known, where)
     return bad
 
 
-def check_times(run: Mapping[str, Any], where: str, earliest: datetime | None, problems: list[str]) -> datetime | None:
-    """Add what is wrong with the times of a run, and return its start."""
-    start, end = bodies.parse_time(run.get("start_time")), bodies.parse_time(run.get("end_time"))
-    if end and run.get("latency") is not None:
+def check_times(run: Mapping[str, Any], where: str, earliest: datetime | None, problems: list[str]) -> Times:
+    """Add what is wrong with the times of a run, and return them."""
+    start, took = times = bodies.times(run)
+    has_end = run.get("end_time") is not None
+    if has_end and run.get("latency") is not None:
         problems.append(f"'{where}latency' and 'end_time' both say how long it took: keep one")
     if not start:
-        if end:
+        if has_end:
             problems.append(f"'{where}end_time' needs a 'start_time'")
-        return None
-    took, now = bodies.duration(run, start), datetime.now(UTC) + CLOCK_SKEW
-    late = "start_time" if start > now else ("end_time" if end else "latency") if start + took > now else ""
+        return times
+    now = datetime.now(UTC) + CLOCK_SKEW
+    late = "start_time" if start > now else ("end_time" if has_end else "latency") if start + took > now else ""
     if late:
         problems.append(f"'{where}{late}' {run[late]} is in the future (a time without an offset is read as UTC)")
-    if took < timedelta(0):
+    if took < bodies.ZERO:
         problems.append(f"'{where}end_time' is earlier than 'start_time'")
     elif took > LONGEST:
         problems.append(f"'{where}end_time' is more than 100 years after 'start_time'")
     elif earliest and start < earliest:
         problems.append(f"'{where}start_time' is earlier than that of its parent")
-    return start
+    return times
 
 
 def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:

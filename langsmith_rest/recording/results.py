@@ -1,8 +1,8 @@
 """What a result is: what people write, and what becomes of it on its way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 
@@ -80,20 +80,23 @@ class Feedback(NamedTuple):
 
 @dataclass(slots=True)
 class Prepared:
-    """A checked result on its way; the recorder's loop fills in `example`, `runs` and `feedback`."""
+    """A result on its way: checking fills in the first part, the source its place, and the recorder's loop the rest."""
 
+    given: Any
     number: int  # from 1
-    given: Mapping[str, Any]
-    fields: dict[str, str]  # as canonical JSON
-    text: str  # all that the run's id is made of
-    occurrence: int  # how many identical results came before it
+    fields: dict[str, str] = field(default_factory=dict)  # as canonical JSON
+    text: str = ""  # all that the run's id is made of
+    start: datetime | None = None  # when it says it started, in UTC
+    took: timedelta = timedelta(0)
+    problems: Sequence[str] = ()  # what is wrong with it
+    occurrence: int = 0  # how many identical results came before it
     example: Example = Example("", b"")
     runs: Sequence[SentRun] = ()  # the root last
     feedback: Sequence[Feedback] = ()
     makes_example: bool = False  # whether it is the first result of its example
     is_sent: bool = False  # whether its runs are sent in this call
     feedback_sent: int = 0  # how much feedback of its root is sent in this call
-    state: str = field(default="")  # "recorded" or "rejected" in the end
+    state: str = ""  # "recorded" or "rejected" in the end
 
     @property
     def root(self) -> SentRun:

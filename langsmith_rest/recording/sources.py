@@ -1,25 +1,23 @@
 """Where results come from: a list, a file or a stream, behind one interface."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from langsmith_rest.recording.bodies import default_name, duration, parse_time, short_hash
+from langsmith_rest.recording.bodies import default_name, short_hash
 from langsmith_rest.recording.checking import listed, named, prepare
 from langsmith_rest.recording.results import Prepared
 from langsmith_rest.recording.tally import Tally
 
 LONGEST_STREAMED = timedelta(hours=1)  # a later result of a stream may take this long
 
-# Number from 1, result, its canonical fields, the text that its run's id is made of, and what is wrong with it.
-Looked = tuple[int, Mapping[str, Any], dict[str, str], str, list[str]]
 
-
-def looked_at(results: Iterable[Any]) -> Iterator[Looked]:
-    return ((number, result, *prepare(result)) for number, result in enumerate(results, 1))
+def prepared(results: Iterable[Any]) -> Iterator[Prepared]:
+    return (prepare(result, number) for number, result in enumerate(results, 1))
 
 
 class Source:
@@ -36,7 +34,7 @@ class Source:
     hash = 0  # the sum of the short hashes of all results
     is_stable = True  # whether a result stays as it is once it was given
 
-    def __init__(self, results: Iterable[Looked]) -> None:
+    def __init__(self, results: Iterable[Prepared]) -> None:
         self.rejected: list[dict[str, Any]] = []  # {"result": number from 1, "reason": text}
         self.broken: BaseException | None = None
         self._results = results
@@ -44,11 +42,12 @@ class Source:
     def __iter__(self) -> Iterator[Prepared]:
         texts = Tally()
         try:
-            for number, result, fields, text, problems in self._results:
-                if problems:
-                    self.rejected.append({"result": number, "reason": "; ".join(problems)})
+            for result in self._results:
+                if result.problems:
+                    self.rejected.append({"result": result.number, "reason": "; ".join(result.problems)})
                 else:
-                    yield Prepared(number, result, fields, text, texts.add(text))
+                    result.occurrence = texts.add(result.text)
+                    yield result
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -57,30 +56,10 @@ class Source:
     def default_name(self, dataset_name: str) -> str:
         return default_name(self.prefix or dataset_name, dataset_name, self.hash)
 
-    def _note_times(self, result: Mapping[str, Any]) -> None:
-        start = parse_time(result.get("start_time"))
-        self.longest = max(duration(result, start), self.longest)
-        if start:
-            self.earliest = min(start, self.earliest or start)
-
-    def _check(self, results: Iterable[Any]) -> Iterator[Looked]:
-        """Go through all results; raises ValueError with one message that lists every problem by its place."""
-        problems: list[str] = []
-        self.count = 0
-        for one in looked_at(results):
-            number, result, _, text, found = one
-            if found:
-                place = getattr(results, "place", f"result {number}")
-                problems += [f"{place}: {problem}" for problem in found]
-                continue
-            self.count += 1
-            self.hash = (self.hash + short_hash(text.encode())) % 2**32
-            self._note_times(result)
-            yield one
-        if problems:
-            raise ValueError(listed(problems, self.name))
-        if not self.count:
-            raise ValueError(f"There is nothing to record in {self.name}, nothing was sent.")
+    def _note_times(self, result: Prepared) -> None:
+        self.longest = max(result.took, self.longest)
+        if result.start:
+            self.earliest = min(result.start, self.earliest or result.start)
 
 
 class Checked(Source):
@@ -99,17 +78,31 @@ class Checked(Source):
         if hasattr(results, "name"):
             self.name = results.name
             self.prefix = "stdin" if self.name == "standard input" else Path(self.name).stem
-        kept, size = list[Looked](), 0
-        for one in self._check(results):
-            size += len(one[3])
+        kept, size, hashes, problems = deque[Prepared](), 0, 0, list[str]()
+        self.count = 0
+        for result in prepared(results):
+            if result.problems:
+                place = getattr(results, "place", f"result {result.number}")
+                problems += [f"{place}: {problem}" for problem in result.problems]
+                continue
+            self.count += 1
+            self._note_times(result)
+            hashes += short_hash(result.text.encode())
+            size += len(result.text)
             if size <= keep:
-                kept.append(one)
+                kept.append(result)
             else:
                 kept.clear()
             if on_checked:
-                on_checked(one[0], None)
-        super().__init__(kept if kept else looked_at(results))
-        self.given: Iterable[Any] = [one[1] for one in kept] if kept else results  # to look at them once more
+                on_checked(result.number, None)
+        if problems:
+            raise ValueError(listed(problems, self.name))
+        if not self.count:
+            raise ValueError(f"There is nothing to record in {self.name}, nothing was sent.")
+        self.hash = hashes % 2**32
+        self.given: Iterable[Any] = [result.given for result in kept] or results  # to look at them once more
+        # What was recorded is let go.
+        super().__init__((kept.popleft() for _ in range(len(kept))) if kept else prepared(results))
 
 
 class Stream(Source):
@@ -122,14 +115,14 @@ class Stream(Source):
     is_stable = False  # a generator may use one object again
 
     def __init__(self, results: Iterable[Any], count: int | None = None, earliest: datetime | None = None) -> None:
-        coming, begun = looked_at(results), list[Looked]()
+        coming, begun = prepared(results), list[Prepared]()
         self.count, self.earliest = count, earliest
         if not earliest:
-            while (first := next(coming, None)) and first[-1]:
+            while (first := next(coming, None)) and first.problems:
                 begun.append(first)
             if not first:
-                raise ValueError(f"There is nothing to record. {[one[-1] for one in begun] or ''}".strip())
-            self._note_times(first[1])
+                raise ValueError(f"There is nothing to record. {[one.problems for one in begun] or ''}".strip())
+            self._note_times(first)
             if self.earliest or self.longest:
                 self.longest = max(self.longest, LONGEST_STREAMED)
             begun.append(first)

@@ -17,7 +17,7 @@ MUTATIONS = {
     # ids
     "example_id is ignored": (BODIES, 'given = result.given.get("example_id")', "given = None"),
     "a null reference is null": (BODIES, "get('reference_outputs', '{}')", "get('reference_outputs', 'null')"),
-    "n of a run is always 0": (SOURCES, "texts.add(text)", "0"),
+    "n of a run is always 0": (SOURCES, "texts.add(result.text)", "0"),
     "n of a run begins with 1": (BODIES, "{result.occurrence}", "{result.occurrence + 1}"),
     "the split belongs to the run's id": (BODIES, 'OF_THE_EXAMPLE = ("split", ', "OF_THE_EXAMPLE = ("),
     "example_metadata belongs to the run's id": (BODIES, '("split", "example_metadata")  #', '("split",)  #'),
@@ -53,16 +53,16 @@ MUTATIONS = {
     "the window has 24 hours": (BODIES, "WINDOW = timedelta(hours=20)", "WINDOW = timedelta(hours=24)"),
     "a moved trace starts a second late": (
         BODIES,
-        "max(start - own_start, ZERO) if",
-        "start - own_start + timedelta(seconds=1) if",
+        "max(start - result.start, ZERO) if",
+        "start - result.start + timedelta(seconds=1) if",
     ),
     "a moved end stays": (BODIES, "timestamp(start + took) if", "timestamp((own_start or start) + took) if"),
     "a run without an end takes a second": (
         BODIES,
-        'timedelta(seconds=run.get("latency") or 0)',
-        'timedelta(seconds=run.get("latency") or 1)',
+        "timedelta(seconds=latency) if latency else ZERO",
+        "timedelta(seconds=latency or 1)",
     ),
-    "latency is ignored": (BODIES, 'timedelta(seconds=run.get("latency") or 0)', "ZERO"),
+    "latency is ignored": (BODIES, "timedelta(seconds=latency) if latency else ZERO", "ZERO"),
     "original_end_time is left out without an end": (
         BODIES,
         ""","original_end_time":{end_time}'""",
@@ -71,7 +71,7 @@ MUTATIONS = {
     "a child without times gets original ones": (
         BODIES,
         "    trace_id, order = (",
-        "    if shared.shift and not own_start:\n"
+        "    if shift and not own_start:\n"
         """        metadata = with_original_times(metadata, {"start_time": "null"}, start)\n    trace_id, order = (""",
     ),
     # bodies
@@ -82,9 +82,9 @@ MUTATIONS = {
     "the reference is not sent": (BODIES, '("outputs", "reference_outputs"), ', ""),
     "tags are not sent": (BODIES, '("inputs", "outputs", "error", "tags")', '("inputs", "outputs", "error")'),
     "errors are not sent": (BODIES, '("inputs", "outputs", "error", "tags")', '("inputs", "outputs", "tags")'),
-    "children are tied to the example": (BODIES, '{"" if parent else shared.example}', "{shared.example}"),
-    "children do not name their parent": (BODIES, "    if parent:\n", "    if False:\n"),
-    "the root comes first": (BODIES, "result.fields, name, start))", "result.fields, name, start))[::-1]"),
+    "children are tied to the example": (BODIES, '{"" if parent else example}', "{example}"),
+    "children do not name their parent": (BODIES, "] if parent else []", "] if None else []"),
+    "the root comes first": (BODIES, "result.took), name, start))", "result.took), name, start))[::-1]"),
     "a child's order is its own alone": (BODIES, 'f"{parent.dotted_order}.{order}{i}"', 'f"{order}{i}"'),
     "feedback has no value": (BODIES, "if value is not None},", 'if value is not None and name != "value"},'),
     "feedback has no comment": (BODIES, "if value is not None},", 'if value is not None and name != "comment"},'),

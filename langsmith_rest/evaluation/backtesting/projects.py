@@ -144,11 +144,11 @@ def traces_of(file: ResultFile, session_id: str, start: datetime, placing: Placi
     for result in file:
         fields = bodies.canonical_fields(result)
         text = bodies.canonical_result(fields)
-        own_start = parse_time(result.get("start_time"))
+        own_start, _ = own_times = bodies.times(result)
         begins = placing.of(own_start) if own_start else start
         name = f"{session_id}-{text}-{counts.add(text)}"
         shared = bodies.Shared(session_id, begins - (own_start or begins))  # production knows no examples
-        yield list(bodies.runs_of(shared, result, fields, name, begins)), shared.shift
+        yield list(bodies.runs_of(shared, result, fields, own_times, name, begins)), shared.shift
 
 
 def load_feedback(api: LangSmith, traces: list[Runs]) -> None:

@@ -107,9 +107,9 @@ def create_missing(
     """Create the examples of `rows` that the dataset lacks; return all of them as the dataset has them."""
     found, problems = [], []
     for number, row in enumerate(rows, 1):
-        fields, _, wrong = checking.prepare(as_result(row))
-        problems += [(f"{source}, example {number}", problem) for problem in wrong]
-        found.append(fields)
+        result = checking.prepare(as_result(row), number)
+        problems += [(f"{source}, example {number}", problem) for problem in result.problems]
+        found.append(result.fields)
     if problems:
         count = counted(len(problems), "problem")
         raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *alike(problems)]))
