@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any
@@ -22,7 +23,7 @@ ABREAST, MOST_ABREAST = 2, CONNECTIONS + 2  # batches under way; few are enough 
 NEAR_SECONDS = 0.03  # answers that take longer are not waited for one after the other
 
 
-class Delivery:
+class Delivery(AbstractContextManager["Delivery"]):
     """Sends results in batches, several at once, and tells the account what became of them.
 
     The thread that loops makes all bodies, so that the others do little but wait for the server: threads that compute
@@ -33,14 +34,10 @@ class Delivery:
         self.api, self.source, self.account = api, source, account
         self._pool = ThreadPoolExecutor(CONNECTIONS)
         self.meanwhile = self._pool.submit  # does something while the loop goes on
-        self.session: Mapping[str, Any] = {}  # the experiment, once it is opened
         self._batch, self._under_way = Batch(), deque[tuple[Batch, Future[None]]]()
         self._examples = Tally()
         self._abreast, self._began = ABREAST, monotonic()
         self._lock, self._over = Lock(), Event()
-
-    def __enter__(self) -> "Delivery":
-        return self
 
     def open(
         self, dataset: Mapping[str, Any], is_new: bool, session: dict[str, Any], found: dict[str, Any] | None
@@ -51,7 +48,7 @@ class Delivery:
         opening = self._pool.submit(open_session, self.api, session, found)
         # As it is, or as it will be: if it turns out to exist with another start, the sender makes runs again.
         # A result that may change meanwhile waits instead.
-        self.session = found or session if self.source.is_stable else opening.result()[0]
+        self.session: Mapping[str, Any] = found or session if self.source.is_stable else opening.result()[0]
         self._sender = Sender(self.api, dataset["id"], is_new, self.session, opening)
         Thread(target=self._flush_in_time, daemon=True).start()
 
