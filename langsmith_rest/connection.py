@@ -194,7 +194,6 @@ def read(response: requests.Response, deadline: float) -> requests.Response:
             if time.monotonic() > until:
                 response.close()
                 raise requests.Timeout("the answer came too slowly")
-        response.raw.drain_conn()
     except urllib3.exceptions.HTTPError as error:
         raise requests.ConnectionError(error) from None
     response._content = b"".join(pieces)  # as requests does when it reads by itself
