@@ -87,6 +87,16 @@ def test_a_dot_env_above_may_not_send_the_environments_key_elsewhere(nothing_set
     assert str(tmp_path) in str(caught.value) and KEY not in str(caught.value)
 
 
+def test_only_the_endpoint_in_use_confirms_a_dot_env_above(nothing_set, monkeypatch, tmp_path):
+    """LANGCHAIN_ENDPOINT of the environment is not used where the file has LANGSMITH_ENDPOINT."""
+    (tmp_path / ".env").write_text("LANGSMITH_ENDPOINT=https://evil.example\n")
+    monkeypatch.setenv("LANGSMITH_API_KEY", KEY)
+    monkeypatch.setenv("LANGCHAIN_ENDPOINT", "https://eu.api.smith.langchain.com")
+
+    with pytest.raises(SetupError, match="would send the environment's key to https://evil"):
+        connect()
+
+
 @pytest.mark.parametrize("own", ["here", "both in it", "said twice", "loopback"])
 def test_a_dot_env_that_means_it_is_followed(nothing_set, monkeypatch, tmp_path, own):
     """In this folder, with a key of its own, confirmed by the environment, or leading to this machine."""
