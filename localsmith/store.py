@@ -18,9 +18,10 @@ from localsmith.migrations import FIRST, MIGRATIONS, schema
 FOLDER = ".localsmith"
 APPLICATION_ID = 0x4C534D31  # "LSM1": marks a file as ours, see PRAGMA application_id
 BUSY_TIMEOUT_MS = 15_000  # another process may hold the write lock; its transactions take milliseconds
-WAL_PAGES = 4000  # 16 MB: the log is written into the file when it is that long, and kept no longer than that
-PAGES_AT_ONCE = 2000  # 8 MB
-KEPT_PAGES = 250  # free pages that stay in the file for what comes next
+PAGE_BYTES = 8192  # of new stores: fewer, larger pages take less work to write than those of 4096 bytes
+LOG_BYTES = 16_384_000  # the log is written into the file when it is that long, and kept no longer than that
+BYTES_AT_ONCE = 8_192_000
+KEPT_BYTES = 1_024_000  # free pages that stay in the file for what comes next
 ELSEWHERE = "Move it away, or use a store in another folder."
 
 
@@ -122,12 +123,13 @@ class Store:
         """Give the pages that deletes left free back to the disk, a piece at a time, so that others can write."""
         with self._alone() as db:
             free, pages, mode = (_number(db, name) for name in ("freelist_count", "page_count", "auto_vacuum"))
+            page = _number(db, "page_size")
             if mode == 0 and free * 4 > pages:  # a store from before they were numbered: once, and as a whole
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 db.execute("VACUUM")
-        while mode and free > KEPT_PAGES:
+        while mode and free * page > KEPT_BYTES:
             with self.write() as db:
-                db.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+                db.execute(f"PRAGMA incremental_vacuum({BYTES_AT_ONCE // page})").fetchall()
                 free = _number(db, "freelist_count")
         with self._alone() as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -251,8 +253,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL may lose the last commits on power loss
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cache_size = -16000")  # 16 MB a connection at most
-    db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-    db.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * 4096}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // _number(db, 'page_size')}")
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     db.create_function("mentions", 2, _mentions, deterministic=True)
     db.create_function("same_json", 2, _same_json, deterministic=True)
     return db
@@ -309,6 +311,8 @@ def _prepare(path: Path) -> sqlite3.Connection:
         if tables and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise StoreError(f"{path} is not a localsmith store: another program made it. {ELSEWHERE}")
         if not tables:
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // PAGE_BYTES}")
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that deletes can give space back
         db.execute("BEGIN IMMEDIATE")  # two processes may open a new file at the same moment
         if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:

@@ -40,6 +40,22 @@ def test_new_file_is_durable_and_marked_as_ours(tmp_path):
     assert mark == localsmith.store.APPLICATION_ID
 
 
+def test_log_is_as_long_for_pages_of_any_size(tmp_path, monkeypatch):
+    """An older store keeps its small pages, and its log its length in bytes."""
+    found = []
+    for size in (4096, localsmith.store.PAGE_BYTES):
+        monkeypatch.setattr(localsmith.store, "PAGE_BYTES", size)
+        Store(tmp_path / f"{size}.db").close()
+    for size in (4096, 8192):
+        store = Store(tmp_path / f"{size}.db")
+        with store.read() as db:
+            names = ("page_size", "wal_autocheckpoint", "journal_size_limit")
+            found.append([db.execute(f"PRAGMA {name}").fetchone()[0] for name in names])
+        store.close()
+
+    assert found == [[4096, 4000, 16_384_000], [8192, 2000, 16_384_000]]
+
+
 def test_write_is_undone_when_it_raises(tmp_path):
     """A request that fails half-way leaves nothing behind."""
     store = Store(tmp_path / "lab.db")
