@@ -10,7 +10,7 @@ from localsmith.routes.feedback import feedback_json
 from localsmith.runs.checks import RUN_TYPES
 from localsmith.runs.experiments import SORTS, experiment_examples, experiment_rows
 from localsmith.runs.query import SELECT, page_of_runs, read_cursor, run_conditions, write_cursor
-from localsmith.runs.reading import V1, feedback_where, v1_runs
+from localsmith.runs.reading import V1, feedback_where, select_v1, v1_runs
 from localsmith.runs.totals import run_stats
 from localsmith.wire import ApiError, Call, invalid, not_found
 
@@ -116,7 +116,8 @@ def list_dataset_runs(call: Call) -> list[dict[str, Any]]:
     select = PREVIEW_FIELDS if wanted.get("preview") else FULL_FIELDS
     with call.store.read() as db:
         examples = experiment_examples(db, call.ids["dataset_id"], wanted["session_ids"], wanted, limit, offset, order)
-        rows = experiment_rows(db, [example["id"] for example in examples], wanted["session_ids"])
+        ids = [example["id"] for example in examples]
+        rows = experiment_rows(db, select_v1(select), ids, wanted["session_ids"])
         runs = v1_runs(db, call, rows, select, comparative=comparative)
         where = feedback_where([row["id"] for row in rows], comparative)
         sql = f"{SELECT_FEEDBACK} {where} ORDER BY feedback.seq"

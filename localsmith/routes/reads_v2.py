@@ -9,7 +9,7 @@ from localsmith.routes.sessions import find_session
 from localsmith.runs.checks import RUN_TYPES, TOKENS
 from localsmith.runs.experiments import SORTS, experiment_examples, experiment_rows, place_of
 from localsmith.runs.query import SELECT, page_of_runs, read_cursor, run_conditions, write_cursor
-from localsmith.runs.reading import V2, v2_runs
+from localsmith.runs.reading import V2, select_v2, v2_runs
 from localsmith.runs.totals import dollars_number
 from localsmith.wire import ApiError, Call, as_time, as_uuid
 
@@ -186,7 +186,7 @@ def list_examples(call: Call) -> dict[str, Any]:
         dataset_id = call.ids["dataset_id"]
         examples = experiment_examples(db, dataset_id, sessions, wanted, limit + 1, sort=order, after=after)
         page = examples[:limit]
-        rows = experiment_rows(db, [example["id"] for example in page], sessions)
+        rows = experiment_rows(db, select_v2(selects), [example["id"] for example in page], sessions)
         runs = v2_runs(db, call, rows, selects, comparative=wanted.get("comparative_experiment_id"))
     by_example: dict[str, list[dict[str, Any]]] = {}
     for row, run in zip(rows, runs, strict=True):

@@ -7,7 +7,6 @@ from localsmith.fields import Fields
 from localsmith.lists import Where
 from localsmith.routes.example_reads import FROM
 from localsmith.routes.sessions import find_session
-from localsmith.runs.query import SELECT as SELECT_RUNS
 from localsmith.wire import ApiError, as_uuid, dumps, invalid, not_found
 
 MAX_EXAMPLE_IDS = 1000
@@ -138,10 +137,12 @@ def _sort_value(sort: tuple[str | None, str | None], session_ids: list[str]) -> 
     return value, direction, [session_ids[0], by.removeprefix("feedback.")]
 
 
-def experiment_rows(db: sqlite3.Connection, example_ids: list[str], session_ids: list[str]) -> list[sqlite3.Row]:
-    """The root runs of these examples in these sessions, in the order they began."""
+def experiment_rows(
+    db: sqlite3.Connection, select: str, example_ids: list[str], session_ids: list[str]
+) -> list[sqlite3.Row]:
+    """The root runs of these examples in these sessions, in the order they began; `select` names their columns."""
     sql = (
-        f"{SELECT_RUNS} WHERE runs.reference_example_id IN (SELECT value FROM json_each(?)) AND runs.is_root = 1"
+        f"{select} WHERE runs.reference_example_id IN (SELECT value FROM json_each(?)) AND runs.is_root = 1"
         " AND runs.session_id IN (SELECT value FROM json_each(?)) ORDER BY runs.start_time, runs.seq"
     )
     return db.execute(sql, (dumps(example_ids), dumps(session_ids))).fetchall()

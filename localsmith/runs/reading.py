@@ -11,6 +11,7 @@ from localsmith.lists import Where
 from localsmith.routes.example_reads import attachment_urls
 from localsmith.routes.feedback import detailed_stats, feedback_stats
 from localsmith.runs.checks import ancestors, usage_metadata
+from localsmith.runs.query import FROM
 from localsmith.runs.totals import dollars, dollars_number, seconds
 from localsmith.wire import TENANT_ID, UUID, Call, dumps, iso, loads_or_none
 
@@ -64,27 +65,50 @@ class StoredRun:
         return f"/o/{TENANT_ID}/projects/p/{self['session_id']}/r/{self['id']}?trace_id={self['trace_id']}"
 
 
-Field = Callable[[Any], Any]  # of a StoredRun
-
-
 @dataclass(frozen=True)
 class Column:
     """A field that is a column, perhaps converted: for a page of runs, all at once."""
 
-    name: str
-    convert: Field | None = None
+    columns: str
+    convert: Callable[[Any], Any] | None = None
 
     def __call__(self, run: StoredRun) -> Any:
         return self.of([run.row])[0]
 
     def of(self, rows: list[sqlite3.Row]) -> list[Any]:
-        at = rows[0].keys().index(self.name) if rows else 0  # sooner found than the name
+        at = rows[0].keys().index(self.columns) if rows else 0  # sooner found than the name
         values = [row[at] for row in rows]
         return list(map(self.convert, values)) if self.convert else values
 
 
-def _preview(name: str) -> Field:
-    return lambda run: run[name][:PREVIEW] if run[name] else None
+@dataclass(frozen=True)
+class Made:
+    """A field that is made of some columns, or of what other tables add."""
+
+    columns: str
+    make: Callable[[StoredRun], Any]
+
+    def __call__(self, run: StoredRun) -> Any:
+        return self.make(run)
+
+
+Field = Column | Made
+
+
+def _preview(name: str) -> Made:
+    return Made(name, lambda run: run[name][:PREVIEW] if run[name] else None)
+
+
+def _details(name: str, convert: Callable[[Any], Any], *, raw: bool = False) -> Made:
+    def make(run: StoredRun) -> dict[str, Any] | None:
+        found = run.details(name, convert)
+        return {"raw": found} if raw and found is not None else found
+
+    return Made("extra outputs", make)
+
+
+def _nothing() -> Made:
+    return Made("", lambda run: None)
 
 
 def _cost_text(number: float) -> str:
@@ -99,11 +123,13 @@ SHARED: dict[str, Field] = {
     "end_time": Column("end_time", iso),
     "inputs_preview": _preview("inputs"),
     "outputs_preview": _preview("outputs"),
-    "events": lambda run: run.rest("events"),
-    "first_token_time": StoredRun.first_token_time,
-    "parent_run_ids": lambda run: [] if run.row["is_root"] else ancestors(run["dotted_order"]),
-    "app_path": StoredRun.app_path,
-    "feedback_stats": lambda run: run.added("feedback_stats") or {},
+    "events": Made("rest", lambda run: run.rest("events")),
+    "first_token_time": Made("rest", StoredRun.first_token_time),
+    "parent_run_ids": Made(
+        "is_root dotted_order", lambda run: [] if run["is_root"] else ancestors(run["dotted_order"])
+    ),
+    "app_path": Made("session_id trace_id", StoredRun.app_path),
+    "feedback_stats": Made("", lambda run: run.added("feedback_stats") or {}),
 }
 V1: dict[str, Field] = {
     **SHARED,
@@ -111,21 +137,21 @@ V1: dict[str, Field] = {
     "prompt_cost": Column("prompt_cost", dollars),
     "completion_cost": Column("completion_cost", dollars),
     "total_cost": Column("total_cost", dollars),
-    "serialized": lambda run: run.rest("serialized"),
-    "thread_id": StoredRun.thread_id,
-    "prompt_token_details": lambda run: run.details("input_token_details", int),
-    "completion_token_details": lambda run: run.details("output_token_details", int),
-    "prompt_cost_details": lambda run: run.details("input_cost_details", _cost_text),
-    "completion_cost_details": lambda run: run.details("output_cost_details", _cost_text),
-    "child_run_ids": lambda run: run.added("child_run_ids") or [],
-    "direct_child_run_ids": lambda run: run.added("direct_child_run_ids") or [],
-    "in_dataset": lambda run: bool(run.added("in_dataset")),
-    "s3_urls": lambda run: run.added("attachments"),
-    "share_token": lambda run: None,
-    "price_model_id": lambda run: None,
-    "last_queued_at": lambda run: None,
-    "execution_order": lambda run: 1,
-    "manifest_id": lambda run: None,
+    "serialized": Made("rest", lambda run: run.rest("serialized")),
+    "thread_id": Made("extra", StoredRun.thread_id),
+    "prompt_token_details": _details("input_token_details", int),
+    "completion_token_details": _details("output_token_details", int),
+    "prompt_cost_details": _details("input_cost_details", _cost_text),
+    "completion_cost_details": _details("output_cost_details", _cost_text),
+    "child_run_ids": Made("trace_id dotted_order", lambda run: run.added("child_run_ids") or []),
+    "direct_child_run_ids": Made("trace_id dotted_order", lambda run: run.added("direct_child_run_ids") or []),
+    "in_dataset": Made("", lambda run: bool(run.added("in_dataset"))),
+    "s3_urls": Made("", lambda run: run.added("attachments")),
+    "share_token": _nothing(),
+    "price_model_id": _nothing(),
+    "last_queued_at": _nothing(),
+    "execution_order": Made("", lambda run: 1),
+    "manifest_id": _nothing(),
 }
 V1_REQUIRED = {"id", "name", "start_time", "run_type", "status", "trace_id", "dotted_order", "session_id", "app_path"}
 V2: dict[str, Field] = {
@@ -134,24 +160,24 @@ V2: dict[str, Field] = {
     "status": Column("status", str.upper),
     "latency_seconds": Column("latency", seconds),
     "error_preview": _preview("error"),
-    "metadata": StoredRun.metadata,
-    "manifest": lambda run: run.rest("serialized"),
+    "metadata": Made("extra", StoredRun.metadata),
+    "manifest": Made("rest", lambda run: run.rest("serialized")),
     "project_id": Column("session_id"),
-    "thread_id": lambda run: thread if UUID.fullmatch(thread := run.thread_id() or "") else None,
+    "thread_id": Made("extra", lambda run: thread if UUID.fullmatch(thread := run.thread_id() or "") else None),
     "is_root": Column("is_root", bool),
     "prompt_cost": Column("prompt_cost", dollars_number),
     "completion_cost": Column("completion_cost", dollars_number),
     "total_cost": Column("total_cost", dollars_number),
-    "prompt_token_details": lambda run: _raw(run.details("input_token_details", int)),
-    "completion_token_details": lambda run: _raw(run.details("output_token_details", int)),
-    "prompt_cost_details": lambda run: _raw(run.details("input_cost_details", float)),
-    "completion_cost_details": lambda run: _raw(run.details("output_cost_details", float)),
-    "attachments": lambda run: _plain_links(run.added("attachments") or {}),
-    "is_in_dataset": lambda run: bool(run.added("in_dataset")),
-    "price_model_id": lambda run: None,
-    "share_url": lambda run: None,
-    "thread_evaluation_time": lambda run: None,
-    "last_queued_at": lambda run: None,
+    "prompt_token_details": _details("input_token_details", int, raw=True),
+    "completion_token_details": _details("output_token_details", int, raw=True),
+    "prompt_cost_details": _details("input_cost_details", float, raw=True),
+    "completion_cost_details": _details("output_cost_details", float, raw=True),
+    "attachments": Made("", lambda run: _plain_links(run.added("attachments") or {})),
+    "is_in_dataset": Made("", lambda run: bool(run.added("in_dataset"))),
+    "price_model_id": _nothing(),
+    "share_url": _nothing(),
+    "thread_evaluation_time": _nothing(),
+    "last_queued_at": _nothing(),
 }
 
 
@@ -159,15 +185,39 @@ def _plain_links(links: dict[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("attachment."): link["presigned_url"] for name, link in links.items()}
 
 
-def _raw(details: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if details is None else {"raw": details}
+BODY = ("inputs", "outputs", "error", "extra", "tags", "rest")
+
+
+def select_v1(select: set[str]) -> str:
+    """The SELECT of the columns that `v1_runs` needs."""
+    return _select([V1[name] for name in _v1_names(select)])
+
+
+def select_v2(selects: set[str]) -> str:
+    """The SELECT of the columns that `v2_runs` needs."""
+    return _select([V2[name] for name in _v2_names(selects)])
+
+
+def _select(fields: list[Field]) -> str:
+    columns = {"id", "reference_example_id", *" ".join(field.columns for field in fields).split()}
+    tables = {**dict.fromkeys(BODY, "run_bodies"), "reference_dataset_id": "sessions"}
+    named = [f"{tables.get(column, 'runs')}.{column}" for column in sorted(columns)]
+    return f"SELECT {', '.join(named)} {FROM} "
+
+
+def _v1_names(select: set[str]) -> set[str]:
+    return (select & V1.keys()) | V1_REQUIRED if select else V1.keys() - {"child_run_ids", "direct_child_run_ids"}
+
+
+def _v2_names(selects: set[str]) -> set[str]:
+    return {name.lower() for name in selects} or {"id"}
 
 
 def v1_runs(
     db: sqlite3.Connection, call: Call, rows: list[sqlite3.Row], select: set[str], **how: Any
 ) -> list[dict[str, Any]]:
     """Rows as RunSchema with the selected fields, or all of them when none is selected."""
-    names = (select & V1.keys()) | V1_REQUIRED if select else V1.keys() - {"child_run_ids", "direct_child_run_ids"}
+    names = _v1_names(select)
     more = _look_up(db, call, rows, names, **how)
     chosen = [name for name in V1 if name in names]
     items: list[dict[str, Any]] = [{} for _ in rows]
@@ -181,7 +231,7 @@ def v2_runs(
     db: sqlite3.Connection, call: Call, rows: list[sqlite3.Row], selects: set[str], **how: Any
 ) -> list[dict[str, Any]]:
     """Rows as query.RunResponse with the selected fields; only `id` when none is selected."""
-    names = {name.lower() for name in selects} or {"id"}
+    names = _v2_names(selects)
     more = _look_up(db, call, rows, names, detailed=True, **how)
     chosen = [name for name in V2 if name in names]
     items: list[dict[str, Any]] = [{} for _ in rows]
@@ -199,7 +249,7 @@ def _values(
     runs = [StoredRun(row, more) for row in rows]
     for name in names:
         field = fields[name]
-        yield name, field.of(rows) if isinstance(field, Column) else map(field, runs)
+        yield name, field.of(rows) if isinstance(field, Column) else map(field.make, runs)
 
 
 def _look_up(

@@ -9,6 +9,7 @@ from localsmith_api import Api, new_id, run
 import localsmith
 import rest
 from langsmith_rest import connection
+from localsmith.runs.reading import V2
 from recorder import record_langsmith_experiment
 
 
@@ -234,6 +235,27 @@ def test_experiment_runs_come_by_example(api, compared):
     assert {one["project_id"] for one in items[0]["runs"]} == set(sessions)
     assert items[0]["runs"][0]["feedback_stats"]["correct"]["avg"] == 1
     assert not second["next_cursor"]
+
+
+def test_each_field_is_the_same_alone_and_among_all(api, compared):
+    """Only the columns that a field is made of are read."""
+    dataset, examples, sessions, _ = compared
+    usage = {"input_tokens": 4, "input_token_details": {"cached": 1}, "input_cost_details": {"cached": 0.5}}
+    extra = {"metadata": {"thread_id": new_id(), "usage_metadata": usage}}
+    events = [{"name": "new_token", "time": "2026-01-01T00:00:00Z"}]
+    more = {"extra": extra, "error": "boom", "tags": ["a"], "events": events, "serialized": {"id": ["x"]}}
+    api.runs([run(sessions[0], run_type="llm", reference_example_id=examples[0], **more)])
+
+    def select(*names):
+        body = {"experiment_ids": sessions, "selects": names}
+        items = api.post(f"/api/v2/datasets/{dataset}/experiment-runs", body)["items"]
+        return [run for item in items for run in item["runs"]]
+
+    whole = select(*(name.upper() for name in V2))
+
+    for name in V2:
+        expected = [{name: run[name]} if name in run else {} for run in whole]
+        assert select(name.upper()) == expected, name
 
 
 @pytest.mark.parametrize(
