@@ -101,12 +101,14 @@ def summary(results: Iterable[Any]) -> Summary:
 
 def count_tokens(run: dict[str, Any]) -> int:
     """The tokens of a trace, counted where they were used."""
+    if below := sum(count_tokens(child) for child in run.get("child_runs") or ()):
+        return below
     usage = (run.get("metadata") or {}).get("usage_metadata")
-    counts = usage if isinstance(usage, dict) else {}
-    total, *parts = (
-        count if isinstance(count := counts.get(f"{kind}_tokens"), int) else 0 for kind in ("total", "input", "output")
-    )
-    return sum(count_tokens(child) for child in run.get("child_runs") or []) or total or sum(parts)
+    if not isinstance(usage, dict):
+        return 0
+    counts = (usage.get(f"{kind}_tokens") for kind in ("total", "input", "output"))
+    total, *parts = (count if isinstance(count, int) else 0 for count in counts)
+    return total or sum(parts)
 
 
 def print_table(recording: recorder.Recording, found: Summary) -> None:

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring as quoted
@@ -248,11 +247,11 @@ def feedback_of(result: Json) -> list[dict[str, Any]]:
     given = result.get("feedback")
     if not given:
         return []
-    items = [dict(item) for item in (long_form(given) if isinstance(given, dict) else given)]
-    for item in items:
-        if "score" in item:
-            item["score"] = rounded(item["score"])
-    return [item for item in items if item.get("error") or any(item.get(name) is not None for name in MARKS)]
+    items = []
+    for item in long_form(given) if isinstance(given, dict) else given:
+        if item.get("error") or [name for name in MARKS if item.get(name) is not None]:
+            items.append({**item, "score": rounded(item["score"])} if "score" in item else dict(item))
+    return items
 
 
 def rounded(score: Any) -> Any:
@@ -275,11 +274,12 @@ def feedback_bodies(run: SentRun) -> Iterator[dict[str, Any]]:
 
     That an evaluator failed has an id of its own, since a score that comes later cannot take the mark away.
     """
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
     for item in run.feedback:
         key = f"{item['key']}-error" if item.get("error") else item["key"]
+        counts[key] = count = counts.get(key, -1) + 1
         yield {
-            "id": uuid5(f"{run.id}-{key}-{counts[key]}"),
+            "id": uuid5(f"{run.id}-{key}-{count}"),
             "run_id": run.id,
             "trace_id": run.trace_id,
             "session_id": run.session_id,
@@ -287,4 +287,3 @@ def feedback_bodies(run: SentRun) -> Iterator[dict[str, Any]]:
             "feedback_source": {"type": "api"},  # unless it says otherwise
             **{name: value for name, value in item.items() if value is not None},
         }
-        counts[key] += 1

@@ -193,12 +193,17 @@ def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
     for index, item in enumerate(bodies.long_form(feedback) if is_short else feedback):
         if not isinstance(item, dict):
             problems.append(f"'{where}[{index}]' is {named(item)}, expected an object with 'key' and 'score'")
-            continue
-        here = where + (printable(f".{item['key']}"[:100]) if is_short else f"[{index}]")
-        if item.get("key") is None:
-            problems.append(f"'{here}.key' is missing, expected {FEEDBACK_FIELDS['key'][1]}")
-        if not check_fields(item, FEEDBACK_FIELDS, f"{here}.", problems):
-            problems += unfit(item, here)
+        elif mark_problems(item, ""):  # its place is put into words only now
+            place = printable(f".{item['key']}"[:100]) if is_short else f"[{index}]"
+            problems += mark_problems(item, where + place)
+
+
+def mark_problems(item: Mapping[Any, Any], where: str) -> list[str]:
+    """What is wrong with one piece of feedback."""
+    problems = [f"'{where}.key' is missing, expected {FEEDBACK_FIELDS['key'][1]}"] if item.get("key") is None else []
+    if not check_fields(item, FEEDBACK_FIELDS, f"{where}.", problems):
+        problems += unfit(item, where)
+    return problems
 
 
 def check_attachments(attachments: Mapping[Any, Any], problems: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Results from files: JSON lines, one JSON array, or a CSV table such as `view --export results.csv` writes."""
 
+import codecs
 import csv
 import io
 import json
@@ -61,7 +62,7 @@ def read_objects(file: IO[bytes]) -> Iterator[Placed]:
 def read_json(data: bytes) -> Any:
     """Parse one line, or a whole array, of a file; `Unreadable` says why that cannot be done."""
     try:
-        return DECODER.decode(data.decode("utf-8-sig").rstrip(BLANKS))
+        return DECODER.decode(data.removeprefix(codecs.BOM_UTF8).decode().rstrip(BLANKS))
     except UnicodeDecodeError as error:
         what = f"byte {error.start + 1} (0x{error.object[error.start]:02x})"
         return Unreadable(f"{what} is not UTF-8: save the file as UTF-8")

@@ -1,6 +1,5 @@
 """The feedback of an experiment, summed up by key."""
 
-import contextlib
 import json
 import math
 from collections import Counter
@@ -52,7 +51,8 @@ class Scores:
     def add_new(self, item: Mapping[str, Any]) -> None:
         """Add what was given now, which its author can still correct."""
         self.add(item)
-        self.texts[item["key"]] += looks_numeric(item.get("value"))
+        if looks_numeric(item.get("value")):
+            self.texts[item["key"]] += 1
 
     def add_said(self, said: "Said") -> None:
         """Add what evaluators returned; each of them leaves a trace, even if it returned nothing."""
@@ -99,6 +99,7 @@ class Scores:
 
 def looks_numeric(value: Any) -> bool:
     """Whether a value is a text that was meant as a score, such as "1" or "0.7"."""
-    with contextlib.suppress(ValueError):
+    try:
         return isinstance(value, str) and math.isfinite(float(value))
-    return False
+    except ValueError:
+        return False
