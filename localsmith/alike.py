@@ -16,16 +16,19 @@ SHAPE = bytes(48 if c in b"0123456789abcdef" else c if c in b"-," else 33 for c 
 ID = b"00000000-0000-0000-0000-000000000000,"
 
 
-def groups(items: Sequence[Any]) -> list[tuple[list[int], Columns]]:
+def groups(items: Sequence[Any]) -> list[tuple[Sequence[int], Columns]]:
     """Objects by their fields: where those with the same ones are among the items, and the values of each field."""
+    names_of = list(map(tuple, items))
+    if len(set(names_of)) == 1:
+        return [(range(len(items)), _columns(names_of[0], items))]
     places: dict[tuple[str, ...], list[int]] = {}
-    for place, item in enumerate(items):
-        places.setdefault(tuple(item), []).append(place)
-    found: list[tuple[list[int], Columns]] = []
-    for names, of_group in places.items():
-        rows = items if len(of_group) == len(items) else [items[place] for place in of_group]
-        found.append((of_group, dict(zip(names, zip(*map(dict.values, rows), strict=True), strict=True))))
-    return found
+    for place, names in enumerate(names_of):
+        places.setdefault(names, []).append(place)
+    return [(found, _columns(names, [items[place] for place in found])) for names, found in places.items()]
+
+
+def _columns(names: tuple[str, ...], items: Sequence[dict[str, Any]]) -> Columns:
+    return dict(zip(names, zip(*map(dict.values, items), strict=True), strict=True))
 
 
 def kinds(values: Iterable[Any]) -> set[type]:

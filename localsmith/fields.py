@@ -63,8 +63,14 @@ def check_alike(bodies: Sequence[Any], fields: FixedFields) -> list[dict[str, An
         checked = _checked_columns(columns, fields)
         if checked is None:
             return None
-        for place, values in zip(places, zip(*checked.values(), strict=True), strict=True):
-            found[place] = dict(zip(checked, values, strict=True))
+        dropped = columns.keys() - checked.keys()
+        changed = [(name, values) for name, values in checked.items() if values is not columns[name]]
+        for n, place in enumerate(places):
+            found[place] = item = bodies[place].copy()
+            for name in dropped:
+                del item[name]
+            for name, values in changed:
+                item[name] = values[n]
     return found
 
 

@@ -40,6 +40,6 @@ def guard(request: Request) -> None:
 
 
 def add_security_headers(response: R) -> R:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+    own = {name.lower() for name, _ in response.headers}
+    response.headers.extend([(name, value) for name, value in SECURITY_HEADERS.items() if name.lower() not in own])
     return response

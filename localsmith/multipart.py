@@ -27,7 +27,7 @@ USUAL = re.compile(
 )
 
 
-@dataclass
+@dataclass(slots=True)
 class Part:
     name: str
     content_type: str

@@ -56,6 +56,9 @@ def _split(body: dict[str, Any], loc: list[str | int]) -> list[str] | None:
     return names
 
 
+BASE_SPLIT = '{"dataset_split":["base"]}'
+
+
 def _with_split(metadata: dict[str, Any], split: list[str] | None, default: Any) -> str:
     known = metadata.get("dataset_split")  # an empty list is kept: the example was taken out of its last split
     return dumps({**metadata, "dataset_split": split or (default if known is None else known)})
@@ -100,14 +103,16 @@ def _create(call: Call, examples: list[Example]) -> list[Example]:
 
 def encoded(example: Example) -> Row:
     """A checked example as a row: what can be made of it before it is its turn to be written."""
+    get = example.get
+    metadata, split, outputs = get("metadata"), get("split"), get("outputs")
     return {
-        "id": example.get("id") or str(uuid.uuid4()),
+        "id": get("id") or str(uuid.uuid4()),
         "dataset_id": example["dataset_id"],
-        "created_at": example.get("created_at"),
-        "source_run_id": example.get("source_run_id"),
-        "inputs": dumps(example.get("inputs", {})),
-        "outputs": dumps_or_none(example.get("outputs")),
-        "metadata": _with_split(example.get("metadata", {}), example.get("split"), ["base"]),
+        "created_at": get("created_at"),
+        "source_run_id": get("source_run_id"),
+        "inputs": dumps(get("inputs", {})),
+        "outputs": None if outputs is None else dumps(outputs),
+        "metadata": _with_split(metadata or {}, split, ["base"]) if metadata or split else BASE_SPLIT,
         "example": example,
     }
 
@@ -136,8 +141,10 @@ def insert_rows(db: sqlite3.Connection, rows: list[Row], now: int) -> None:
     schemas = {dataset_id: schemas_of(db, dataset_id) for dataset_id in datasets}
     for row in rows:
         example, dataset_id = row["example"], row["dataset_id"]
-        positions[dataset_id] += 1
-        row |= {"position": positions[dataset_id], "modified_at": now, "created_at": example.get("created_at", now)}
+        positions[dataset_id] = row["position"] = positions[dataset_id] + 1
+        row["modified_at"] = now
+        if row["created_at"] is None:
+            row["created_at"] = now
         if example.get("use_source_run_io") and example.get("source_run_id"):
             example = {**example, **_run_io(db, example["source_run_id"])}
             row |= {"inputs": dumps(example["inputs"]), "outputs": dumps_or_none(example["outputs"])}

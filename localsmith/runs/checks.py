@@ -3,6 +3,7 @@
 import re
 import sqlite3
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import chain
 from typing import Any
@@ -39,6 +40,7 @@ OUTSIDE_REST = {*IDS, *TIMES, *OTHER_KINDS, "run_type", "status", "child_runs"} 
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cost", "completion_cost", "total_cost")
 
 Run = dict[str, Any]
+Times = dict[str, list[int]]  # by their fields, in microseconds
 
 
 def bad_run(where: str, message: str) -> ApiError:
@@ -80,7 +82,7 @@ def check_runs(runs: dict[str, Any], switches: Switches, now: int, *, nulls: boo
     return found
 
 
-def _usual_runs(runs: list[Any], switches: Switches, now: int) -> list[tuple[list[int], dict[str, list[int]]]] | None:
+def _usual_runs(runs: list[Any], switches: Switches, now: int) -> list[tuple[Sequence[int], Times]] | None:
     """The places of runs that have the same fields, and their times in microseconds; None if any needs a look."""
     if kinds(runs) != {dict}:
         return None
@@ -93,11 +95,11 @@ def _usual_runs(runs: list[Any], switches: Switches, now: int) -> list[tuple[lis
     return found
 
 
-def _usual_times(columns: Columns, switches: Switches, now: int) -> dict[str, list[int]] | None:
+def _usual_times(columns: Columns, switches: Switches, now: int) -> Times | None:
     """The times of runs in microseconds; None unless all of their fields are as `check_run` wants them."""
     if not columns.keys() >= set(REQUIRED):
         return None
-    times: dict[str, list[int]] = {}
+    times: Times = {}
     for name in columns.keys() & set(TIMES):
         if (of_field := as_times(columns[name])) is None:
             return None
@@ -282,7 +284,7 @@ NOTHING = [0] * 6
 
 
 def own_usage(run: Run) -> list[int]:
-    """The six amounts of TOKENS that a run adds by itself: only llm runs do."""
+    """The six amounts of TOKENS that a run adds by itself, NOTHING if it gives none: only llm runs do."""
     usage = usage_metadata(run) if run["run_type"] == "llm" else None
     if not usage:
         return NOTHING

@@ -3,7 +3,7 @@
 import sqlite3
 import uuid
 from collections.abc import Iterable
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any
 
 from localsmith.hosted.queue import queue_new_runs
@@ -11,6 +11,7 @@ from localsmith.migrations import COUNT_RUNS, add_early_usage
 from localsmith.runs.checks import (
     DEFAULT_PROJECT,
     IDS,
+    NOTHING,
     OUTSIDE_REST,
     TIMES,
     TOKENS,
@@ -21,7 +22,7 @@ from localsmith.runs.checks import (
     own_usage,
     unprocessable,
 )
-from localsmith.wire import dumps, dumps_or_none, iso, loads_or_none
+from localsmith.wire import dumps, iso, loads_or_none
 
 COLUMNS = (
     "seq id session_id trace_id parent_run_id is_root reference_example_id dotted_order name run_type status "
@@ -41,17 +42,18 @@ Row = dict[str, Any]
 
 def prepared(run: Run) -> Row:
     """A checked run and its columns in both tables: what can be made of it before it is its turn to be written."""
-    error, end_time, parent = run.get("error"), run.get("end_time"), run.get("parent_run_id")
-    rest = None
-    if not OUTSIDE_REST.issuperset(run):
+    get = run.get
+    error, end_time, parent = get("error"), get("end_time"), get("parent_run_id")
+    inputs, outputs, extra, tags, rest = get("inputs"), get("outputs"), get("extra"), get("tags"), None
+    if not run.keys() <= OUTSIDE_REST:
         rest = dumps({name: value for name, value in run.items() if name not in OUTSIDE_REST})
     return {
         "id": run["id"],
-        "session_id": run.get("session_id"),
+        "session_id": get("session_id"),
         "trace_id": run["trace_id"],
         "parent_run_id": parent,
         "is_root": int(parent is None),
-        "reference_example_id": run.get("reference_example_id"),
+        "reference_example_id": get("reference_example_id"),
         "dotted_order": run["dotted_order"],
         "name": run["name"],
         "run_type": run["run_type"],
@@ -60,11 +62,11 @@ def prepared(run: Run) -> Row:
         "end_time": end_time,
         "own": own_usage(run),
         "run": run,
-        "inputs": dumps_or_none(run.get("inputs")),
-        "outputs": dumps_or_none(run.get("outputs")),
+        "inputs": None if inputs is None else dumps(inputs),
+        "outputs": None if outputs is None else dumps(outputs),
         "error": error,
-        "extra": dumps_or_none(run.get("extra")),
-        "tags": dumps_or_none(run.get("tags")),
+        "extra": None if extra is None else dumps(extra),
+        "tags": None if tags is None else dumps(tags),
         "rest": rest,
     }
 
@@ -73,6 +75,19 @@ def known_ids(db: sqlite3.Connection, table: str, ids: Iterable[str]) -> set[str
     """Which of `ids` the table holds already."""
     rows = db.execute(f"SELECT id FROM {table} WHERE id IN (SELECT value FROM json_each(?))", (dumps(list(ids)),))
     return {row["id"] for row in rows}
+
+
+# Whether anything at all is here before its run: updates, what descendants use, feedback.
+EARLY = """
+    SELECT EXISTS (SELECT 1 FROM early_updates), EXISTS (SELECT 1 FROM early_usage), EXISTS (
+        SELECT 1 FROM feedback INDEXED BY feedback_waiting WHERE is_root IS NULL AND run_id IS NOT NULL
+    )
+"""
+PLACE_FEEDBACK = """
+    UPDATE feedback SET (session_id, trace_id, is_root) =
+        (SELECT session_id, trace_id, is_root FROM runs WHERE runs.id = feedback.run_id)
+    WHERE is_root IS NULL AND run_id IS NOT NULL AND run_id IN (SELECT value FROM json_each(?))
+"""
 
 
 def insert_runs(db: sqlite3.Connection, rows: list[Row], now: int) -> int:
@@ -85,21 +100,20 @@ def insert_runs(db: sqlite3.Connection, rows: list[Row], now: int) -> int:
     if not fresh:
         return 0
     ids = dumps(list(fresh))
-    _apply_early_updates(db, fresh, ids)
+    updates, usage, feedback = db.execute(EARLY).fetchone()
+    if updates:
+        _apply_early_updates(db, fresh, ids)
     assign_sessions(db, list(fresh.values()), now)
     top = db.execute("SELECT coalesce(max(seq), 0) FROM runs").fetchone()[0]
     for seq, row in enumerate(fresh.values(), top + 1):
         row["seq"] = seq
-    totals = _totals(db, fresh, ids)
-    db.executemany(INSERT_RUN, [(*run_values(row), *row["own"], *totals[row["id"]]) for row in fresh.values()])
+    totals = _totals(db, fresh, ids if usage else "[]")
+    amounts = [(*row["own"], *totals.get(run_id, NOTHING)) for run_id, row in fresh.items()]
+    db.executemany(INSERT_RUN, map(add, map(run_values, fresh.values()), amounts))
     db.executemany(INSERT_BODY, map(body_values, fresh.values()))
     db.execute(COUNT_RUNS, (top,))
-    db.execute(
-        "UPDATE feedback SET (session_id, trace_id, is_root) ="
-        " (SELECT session_id, trace_id, is_root FROM runs WHERE runs.id = feedback.run_id)"
-        " WHERE is_root IS NULL AND run_id IS NOT NULL AND run_id IN (SELECT value FROM json_each(?))",
-        (ids,),
-    )
+    if feedback:
+        db.execute(PLACE_FEEDBACK, (ids,))
     queue_new_runs(db, list(fresh), now)
     return len(fresh)
 
@@ -142,17 +156,20 @@ def _apply_early_updates(db: sqlite3.Connection, rows: dict[str, Row], ids: str)
 
 
 def _totals(db: sqlite3.Connection, rows: dict[str, Row], ids: str) -> dict[str, list[int]]:
-    """What each new run and its descendants use, whichever arrived first; what they add to others is added there."""
-    totals = {run_id: list(row["own"]) for run_id, row in rows.items()}
+    """What each new run and its descendants use, whichever arrived first; what they add to others is added there.
+
+    Runs that are not in it use nothing.
+    """
+    totals = {run_id: list(row["own"]) for run_id, row in rows.items() if row["own"] is not NOTHING}
     early = db.execute("SELECT * FROM early_usage WHERE run_id IN (SELECT value FROM json_each(?))", (ids,)).fetchall()
     for run_id, _, *amounts in early:
-        _add(totals[run_id], amounts)
+        _add(totals.setdefault(run_id, list(NOTHING)), amounts)
     if early:
         db.execute("DELETE FROM early_usage WHERE run_id IN (SELECT value FROM json_each(?))", (ids,))
     elsewhere: dict[str, list[int]] = {}
-    for row in rows.values():
-        for ancestor in ancestors(row["dotted_order"]) if any(row["own"]) else ():
-            _add(totals[ancestor] if ancestor in totals else elsewhere.setdefault(ancestor, [0] * 6), row["own"])
+    for row in [rows[run_id] for run_id in totals if any(rows[run_id]["own"])]:
+        for ancestor in ancestors(row["dotted_order"]):
+            _add((totals if ancestor in rows else elsewhere).setdefault(ancestor, list(NOTHING)), row["own"])
     for run_id, amounts in elsewhere.items():
         session_id = next(row["session_id"] for row in rows.values() if run_id in row["dotted_order"])
         _add_up(db, run_id, session_id, amounts)
