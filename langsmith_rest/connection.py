@@ -227,7 +227,10 @@ def retry_after(response: requests.Response) -> float:
 def call(api: LangSmith, method: str, path: str, **kwargs: Any) -> Any:
     """Send one request and return its decoded answer, None for an empty one. Raises what `send` raises."""
     response = send(api, method, path, **kwargs)
-    return response.json() if response.content else None
+    try:
+        return response.json() if response.content else None
+    except requests.JSONDecodeError:
+        raise no_api(api, f"{method} {path}", response) from None
 
 
 def send(api: LangSmith, method: str, path: str, *, fine: int = 200, **kwargs: Any) -> requests.Response:
@@ -261,9 +264,13 @@ def send(api: LangSmith, method: str, path: str, *, fine: int = 200, **kwargs: A
             words += " (set LANGSMITH_ENDPOINT to the address it points to)"
         raise requests.HTTPError(f"{method} {path} answered {words}".replace(key, "<key>"), response=response)
     if not is_json(response):
-        words = f"answered something that is not JSON: is {api.url} the address of the API?"
-        raise requests.HTTPError(f"{method} {path} {words}", response=response)
+        raise no_api(api, f"{method} {path}", response)
     return response
+
+
+def no_api(api: LangSmith, what: str, response: requests.Response) -> requests.HTTPError:
+    words = f"answered something that is not JSON: is {api.url} the address of the API?"
+    return requests.HTTPError(f"{what} {words}", response=response)
 
 
 def server_words(response: requests.Response) -> str:

@@ -83,7 +83,7 @@ def test_answer_cut_short_is_refused(monkeypatch):
     with local.served() as (url, web):
         api = in_process.shorten(connection.connect(url, web=web))
         monkeypatch.setitem(local.applications, url, application)
-        with pytest.raises(requests.JSONDecodeError):
+        with pytest.raises(requests.HTTPError, match="GET /datasets answered something that is not JSON"):
             rest.find_dataset(api, "none")
 
 

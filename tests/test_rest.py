@@ -360,7 +360,7 @@ def test_refused_key_is_named_by_its_variable(monkeypatch, http, status):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("body", ["<html>login</html>", "", "login"])
+@pytest.mark.parametrize("body", ["<html>login</html>", "", "login", "{"])
 def test_answer_that_is_not_json_points_at_the_endpoint(http, api, body):
     """A web page at the address of the API is the usual cause; an empty answer is none at all."""
     http.get(f"{URL}/examples", body=body)
@@ -368,7 +368,9 @@ def test_answer_that_is_not_json_points_at_the_endpoint(http, api, body):
     if not body:
         assert rest.list_examples(api, RUN_ID, []) is None
         return
-    with pytest.raises(requests.HTTPError, match=f"not JSON: is {URL} the address of the API"):
+    with pytest.raises(
+        requests.HTTPError, match=f"GET /examples answered something that is not JSON: is {URL} the address of the API"
+    ):
         rest.list_examples(api, RUN_ID, [])
 
 

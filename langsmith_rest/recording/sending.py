@@ -147,8 +147,12 @@ class Sender:
 
 
 def differs(known: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
-    """Whether feedback says something else than it does on the server."""
-    return any(known.get(name) != body.get(name) for name in bodies.MARKS)
+    """Whether feedback says something else than it does on the server, which keeps numbers as 64-bit floats."""
+    return any(as_kept(known.get(name)) != as_kept(body.get(name)) for name in bodies.MARKS)
+
+
+def as_kept(mark: Any) -> Any:
+    return float(mark) if isinstance(mark, int) else mark
 
 
 def parts_of(result: Prepared) -> list[tuple[str, bytes, str]]:
