@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Say = Callable[[str], None]  # tells people something; commands write it to stderr
 
@@ -46,9 +46,16 @@ def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
         yield f"and {counted(len(places) - most, 'other problem')}"
 
 
+def nothing_sent(problems: Sequence[tuple[str, str]], source: str) -> ValueError:
+    """The error that lists all problems, each a place and a reason, which keep a source from being recorded."""
+    return ValueError(
+        "\n  ".join([f"{counted(len(problems), 'problem')} in {source}, nothing was sent:", *alike(problems)])
+    )
+
+
 def clean(line: str) -> str:
-    """A line without characters that control a terminal or start another line."""
-    return "".join(c if c.isprintable() else "?" for c in line)
+    """A line whose characters that control a terminal, start another line or cannot be encoded are spelled out."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def shortened(text: str, most: int) -> str:

@@ -9,17 +9,17 @@ from typing import Any
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.results import ALIASES, Prepared, Unreadable
-from langsmith_rest.wording import alike, counted
+from langsmith_rest.wording import clean
 
 MAX_RUN_BYTES = 20_000_000  # LangSmith takes 20 MiB per request
 MAX_DEPTH = 64
 CLOCK_SKEW = timedelta(minutes=5)
 LONGEST = timedelta(days=36525)  # nanoseconds in 64 bits hold 292 years
+LONGEST_SECONDS = LONGEST.total_seconds()
 RUN_TYPES = ("chain", "embedding", "llm", "parser", "prompt", "retriever", "tool")
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 MIME_TYPE = r"[\w.+-]+/[\w.+-]+"
 SOURCES = ("api", "app", "auto_eval", "model")
-
 NO_TIMES = (None, bodies.ZERO)
 
 Times = tuple[datetime | None, timedelta]
@@ -49,14 +49,6 @@ def matches(pattern: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
 
 
-def is_latency(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST.total_seconds()
-
-
-def is_source(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("type") in SOURCES
-
-
 OBJECT: Kind = (is_a(dict), "an object")
 TIME: Kind = (is_time, "an ISO 8601 time, such as 2026-08-21T09:15:30.123456+00:00")
 CHILD_FIELDS: dict[str, Kind] = {
@@ -64,7 +56,10 @@ CHILD_FIELDS: dict[str, Kind] = {
     "outputs": OBJECT,
     "start_time": TIME,
     "end_time": TIME,
-    "latency": (is_latency, "a number of seconds from 0 up to 100 years"),
+    "latency": (
+        lambda value: type(value) is not bool and isinstance(value, int | float) and 0 <= value <= LONGEST_SECONDS,
+        "a number of seconds from 0 up to 100 years",
+    ),
     "error": (is_a(str), "text"),
     "metadata": OBJECT,
     "feedback": (is_a(list, dict), "a list of {key, score, value, comment} or {key: score}"),
@@ -88,7 +83,10 @@ FEEDBACK_FIELDS: dict[str, Kind] = {
     "comment": (is_a(str), "text"),
     "error": (is_a(bool), "true when the evaluator failed"),
     "correction": (is_a(dict, str), "an object or text"),
-    "feedback_source": (is_source, f"an object with a 'type' of {', '.join(SOURCES)}"),
+    "feedback_source": (
+        lambda value: isinstance(value, dict) and value.get("type") in SOURCES,
+        f"an object with a 'type' of {', '.join(SOURCES)}",
+    ),
 }
 ATTACHMENT_FIELDS: dict[str, Kind] = {
     "mime_type": (matches(MIME_TYPE), "a type such as image/png"),
@@ -194,7 +192,7 @@ def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
         if not isinstance(item, dict):
             problems.append(f"'{where}[{index}]' is {named(item)}, expected an object with 'key' and 'score'")
         elif mark_problems(item, ""):  # its place is put into words only now
-            place = printable(f".{item['key']}"[:100]) if is_short else f"[{index}]"
+            place = clean(f".{item['key']}"[:100]) if is_short else f"[{index}]"
             problems += mark_problems(item, where + place)
 
 
@@ -212,7 +210,7 @@ def check_attachments(attachments: Mapping[Any, Any], problems: list[str]) -> No
     for name, given in attachments.items():
         place = f"attachments.{name}"
         if not isinstance(name, str) or not 0 < len(name) <= 128 or "." in name or not name.isprintable():
-            problems.append(f"'{printable(place)}': a name has 1 to 128 characters and no dot")
+            problems.append(f"'{clean(place)}': a name has 1 to 128 characters and no dot")
         elif not isinstance(given, dict) or given.keys() != ATTACHMENT_FIELDS.keys():
             problems.append(f"'{place}': expected {{'mime_type': ..., 'path': ...}}")
         elif not check_fields(given, ATTACHMENT_FIELDS, f"{place}.", problems):
@@ -254,7 +252,7 @@ def unfit(value: Any, path: str, depth: int = 0) -> Iterator[str]:
     except (AttributeError, TypeError, ValueError) as error:
         reason = f"is {error}"
     if not is_nested or depth == MAX_DEPTH:
-        yield printable(f"'{path}' {reason}" if len(path) <= 100 else f"'{path[:100]}...' {reason}")
+        yield clean(f"'{path}' {reason}" if len(path) <= 100 else f"'{path[:100]}...' {reason}")
         return
     for name, item in value.items() if isinstance(value, dict) else enumerate(value):
         if not isinstance(value, dict):
@@ -263,7 +261,7 @@ def unfit(value: Any, path: str, depth: int = 0) -> Iterator[str]:
             yield from unfit(name, f"{path}.{name}", depth)
             yield from unfit(item, f"{path}.{name}", depth + 1)
         else:
-            yield printable(f"'{path}' has the key {str(name)[:40]}, expected only texts as keys")
+            yield clean(f"'{path}' has the key {str(name)[:40]}, expected only texts as keys")
 
 
 def check_names(dataset_name: str, experiment_name: str, **others: Any) -> None:
@@ -278,16 +276,16 @@ def unknown_fields(names: list[str], known: Mapping[str, Kind], where: str) -> I
     """A problem for each name that is like a known one, and one for all others."""
     import difflib  # only where it is needed: that is 1 ms faster
 
-    like = {
-        name: [SYNONYMS[name]] if SYNONYMS.get(name) in known else difflib.get_close_matches(name, known, 1)
-        for name in names
-    }
-    for name, meant in like.items():
-        if meant:
-            yield printable(f"unknown field '{where}{name}': did you mean '{meant[0]}'?")
-    if others := [f"'{where}{name}'" for name, meant in like.items() if not meant]:
+    others = []
+    for name in names:
+        like = [SYNONYMS[name]] if SYNONYMS.get(name) in known else difflib.get_close_matches(name, known, 1)
+        if like:
+            yield clean(f"unknown field '{where}{name}': did you mean '{like[0]}'?")
+        else:
+            others.append(f"'{where}{name}'")
+    if others:
         named_ones = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
-        yield printable(f"unknown field{'s'[: len(others) - 1]} {named_ones}: known are {', '.join(known)}")
+        yield clean(f"unknown field{'s'[: len(others) - 1]} {named_ones}: known are {', '.join(known)}")
 
 
 def named(value: Any) -> str:
@@ -297,15 +295,3 @@ def named(value: Any) -> str:
     kinds = {dict: "an object", list: "a list", bool: "a boolean", int: "a number", float: "a number"}
     kind = "null" if value is None else kinds.get(type(value), f"a Python {type(value).__name__}")
     return kind if isinstance(value, dict | list | None) else f"{kind} ({str(value)[:40]})"
-
-
-def printable(text: str) -> str:
-    """A message without what would break a line, move a cursor or not be encodable."""
-    letters = (letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return text if text.isprintable() else "".join(letters)
-
-
-def listed(problems: list[str], source: str) -> str:
-    """One message with every problem, equal ones on one line, and at most 20 lines."""
-    pairs = (problem.partition(": ")[::2] for problem in problems)
-    return "\n  ".join([f"{counted(len(problems), 'problem')} in {source}, nothing was sent:", *alike(pairs)])

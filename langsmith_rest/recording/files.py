@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO, Any
 
-from langsmith_rest.recording.checking import MAX_DEPTH, MAX_RUN_BYTES, printable
+from langsmith_rest.recording.checking import MAX_DEPTH, MAX_RUN_BYTES
 from langsmith_rest.recording.results import ALIASES, Unreadable
+from langsmith_rest.wording import clean
 
 BLANKS = " \t\r\n\ufeff"  # Windows writes CR LF, and some of its programs a byte order mark
 BLANK_BYTES = BLANKS.encode()
@@ -72,7 +73,7 @@ def read_json(data: bytes) -> Any:
     except RecursionError:
         return Unreadable(f"this is nested deeper than {MAX_DEPTH} levels")
     except ValueError as error:  # `unique`, or Python's limit on the digits of a number
-        return Unreadable(printable(str(error)))
+        return Unreadable(clean(str(error)))
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

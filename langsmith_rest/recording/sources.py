@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from langsmith_rest.recording.bodies import default_name, short_hash
-from langsmith_rest.recording.checking import listed, named, prepare
+from langsmith_rest.recording.checking import named, prepare
 from langsmith_rest.recording.results import Prepared
 from langsmith_rest.recording.tally import Tally
+from langsmith_rest.wording import nothing_sent
 
 LONGEST_STREAMED = timedelta(hours=1)  # a later result of a stream may take this long
 
@@ -78,12 +79,12 @@ class Checked(Source):
         if hasattr(results, "name"):
             self.name = results.name
             self.prefix = "stdin" if self.name == "standard input" else Path(self.name).stem
-        kept, size, hashes, problems = deque[Prepared](), 0, 0, list[str]()
+        kept, size, hashes, problems = deque[Prepared](), 0, 0, list[tuple[str, str]]()
         self.count = 0
         for result in prepared(results):
             if result.problems:
                 place = getattr(results, "place", f"result {result.number}")
-                problems += [f"{place}: {problem}" for problem in result.problems]
+                problems += [(place, problem) for problem in result.problems]
                 continue
             self.count += 1
             self._note_times(result)
@@ -96,7 +97,7 @@ class Checked(Source):
             if on_checked:
                 on_checked(result.number, None)
         if problems:
-            raise ValueError(listed(problems, self.name))
+            raise nothing_sent(problems, self.name)
         if not self.count:
             raise ValueError(f"There is nothing to record in {self.name}, nothing was sent.")
         self.hash = hashes % 2**32

@@ -45,7 +45,7 @@ def test_table_counts_texts_and_failed_evaluators(run):
 
     assert out.splitlines()[2:4] == [
         "judge       1.000 (mean of 5), 1 failed",
-        "tone        kind: 3, rude: 1, a?[31m long long long long ...: 1, 0: 1, 1: 1, and 2 more values",
+        "tone        kind: 3, rude: 1, a\\x1b[31m long long long long ...: 1, 0: 1, 1: 1, and 2 more values",
     ]
 
 

@@ -19,7 +19,7 @@ from langsmith_rest.recording import bodies, checking, files, results
 from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.sending import create_examples
-from langsmith_rest.wording import alike, counted
+from langsmith_rest.wording import alike, counted, nothing_sent
 
 FIELDS = ("id", "created_at", "modified_at", "name", "dataset_id", "metadata", "inputs", "outputs", "attachment_urls")
 
@@ -111,8 +111,7 @@ def create_missing(
         problems += [(f"{source}, example {number}", problem) for problem in result.problems]
         found.append(result.fields)
     if problems:
-        count = counted(len(problems), "problem")
-        raise ValueError("\n  ".join([f"{count} in {source}, nothing was sent:", *alike(problems)]))
+        raise nothing_sent(problems, source)
     if not rows:
         raise ValueError(f"There are no examples in {source}.")
     dataset, _ = get_or_create_dataset(api, name, experiment)
