@@ -37,6 +37,11 @@ def pytest_xdist_auto_num_workers():
     return (yield) + 1
 
 
+def pytest_collection_modifyitems(items):
+    """Ports take longest by far, so they begin: at the end, one worker would be left alone with them."""
+    items.sort(key=lambda item: item.path.name != "test_ports.py")
+
+
 def pytest_collection_finish():
     """What is imported and collected by now stays: to look for garbage in it is a tenth of what most tests take."""
     gc.collect()
