@@ -67,19 +67,13 @@ def in_batches(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
 
 def packed(units: Sequence[Sequence[bytes]], max_bytes: int) -> Iterator[list[bytes]]:
     """Pack bodies into requests of at most 100 and `max_bytes`; only a unit that fits in none is torn apart."""
-    request: list[bytes] = []
-    size = 0
-    for unit in units:
-        fits = len(unit) <= BATCH and sum(map(len, unit)) <= max_bytes
-        for part in [unit] if fits else [[body] for body in unit]:
-            weight = sum(map(len, part)) + len(part)
-            if request and (len(request) + len(part) > BATCH or size + weight > max_bytes):
-                yield request
-                request, size = [], 0
-            request += part
-            size += weight
-    if request:
-        yield request
+    whole = [body for unit in units for body in unit]
+    if len(whole) < 2 or len(whole) <= BATCH and sum(map(len, whole)) + len(whole) <= max_bytes:
+        yield from [whole] if whole else []
+        return
+    parts = units if len(units) > 1 else [[body] for body in whole]
+    for half in (parts[: len(parts) // 2], parts[len(parts) // 2 :]):
+        yield from packed(half, max_bytes)
 
 
 def post_or_halve(post: Callable[[Sequence[Any]], None], units: Sequence[Any], refuse: Callable[..., None]) -> None:
