@@ -4,8 +4,6 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterable
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from localsmith.fields import FixedFields, check, check_alike, check_choice, check_kind, check_length, conflict
@@ -347,28 +345,33 @@ def detailed_stats(db: sqlite3.Connection, group: str, where: Where) -> dict[Any
     cursor.row_factory = None  # tuples, which take half the time
     sql = f"SELECT {group}, key, score, value, comment, error FROM feedback {where} ORDER BY {group}, key, seq"
     found: dict[Any, dict[str, dict[str, Any]]] = {}
-    for (owner, key), rows in groupby(cursor.execute(sql, where.params), key=itemgetter(0, 1)):
-        found.setdefault(owner, {})[key] = _details(list(rows))
+    several: dict[tuple[Any, str], list[tuple[Any, ...]]] = {}
+    before: tuple[Any, ...] = ()
+    for row in cursor.execute(sql, where.params):
+        owner, key, score, value, comment, error = row
+        of_owner = found.setdefault(owner, {})
+        if key in of_owner or value is not None:
+            several.setdefault((owner, key), [before] if key in of_owner else []).append(row)
+            of_owner.setdefault(key, {})
+        else:  # one score, as nearly always: so it is made here
+            of_owner[key] = {
+                "n": 0 if score is None else 1,
+                "avg": score,
+                "values": {},
+                "min": score,
+                "max": score,
+                "errors": error,
+                "comments": [] if comment is None else [comment],
+                "stdev": None if score is None else 0.0,
+            }
+        before = row
+    for (owner, key), rows in several.items():
+        found[owner][key] = _details(rows)
     return found
 
 
 def _details(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     """Statistics of the feedback of one owner with one key."""
-    if len(rows) == 1 and rows[0][3] is None:  # nearly all of them, so by hand
-        _, _, score, _, comment, error = rows[0]
-        n, deviation, comments = (0, None, []) if score is None else (1, 0.0, [])
-        if comment is not None:
-            comments = [comment]
-        return {
-            "n": n,
-            "avg": score,
-            "values": {},
-            "min": score,
-            "max": score,
-            "errors": error,
-            "comments": comments,
-            "stdev": deviation,
-        }
     scores = [row[2] for row in rows if row[2] is not None]
     values: dict[str, int] = {}
     for row in rows:

@@ -69,6 +69,24 @@ def test_categories_are_counted_apart_from_scores(api, scored):
     assert (v2["values"], v2["comments"], v2["errors"]) == ({"KIND": 2}, ["soft"], 0)
 
 
+def test_details_are_those_of_one_key_however_much_others_have(api, scored):
+    """Keys with one score, with several, and with values beside scores, in one answer."""
+    session, run_id = scored
+    given = [("b", 1, None), ("a", 1, None), ("b", 0, None), ("c", None, "x"), ("c", 0.5, None), ("b", None, "x")]
+    for key, score, value in given:
+        api.post("/feedback", {"run_id": run_id, "key": key, "score": score, "value": value, "comment": key * 2})
+
+    v2 = api.get(f"/api/v2/runs/{run_id}", project_id=session, selects="FEEDBACK_STATS")["feedback_stats"]
+
+    told = {key: (of["n"], of["min"], of["max"], of["avg"], of["stdev"], of["values"]) for key, of in v2.items()}
+    assert told == {
+        "a": (1, 1, 1, 1, 0, {}),
+        "b": (2, 0, 1, 0.5, 0.5, {"x": 1}),
+        "c": (1, 0.5, 0.5, 0.5, 0, {"x": 1}),
+    }
+    assert [v2[key]["comments"] for key in "abc"] == [["aa"], ["bb"] * 3, ["cc"] * 2]
+
+
 def test_failed_evaluator_is_an_error_and_no_score(api, scored):
     session, run_id = scored
     api.post("/feedback", {"run_id": run_id, "key": "judge", "error": True, "comment": "Timeout()"})
