@@ -1,5 +1,6 @@
 """How a call gets through: where it goes, with which key, how long we try, and what counts as an answer."""
 
+import functools
 import json
 import logging
 import os
@@ -233,8 +234,10 @@ def call(api: LangSmith, method: str, path: str, **kwargs: Any) -> Any:
         raise no_api(api, f"{method} {path}", response) from None
 
 
-def send(api: LangSmith, method: str, path: str, *, fine: int = 200, **kwargs: Any) -> requests.Response:
-    """Send one request and return the answer.
+def send(
+    api: LangSmith, method: str, path: str, *, fine: int = 200, params: Any = None, headers: Any = None, **body: Any
+) -> requests.Response:
+    """Send one request and return the answer. `params` and `body` (data, files or json) are those of requests.
 
     Raises requests.HTTPError with the server's own words for any other answer than 2xx (or the status that is `fine`)
     with JSON or nothing in it; a redirect is refused, since the key would travel with it. No exception carries the key.
@@ -243,8 +246,11 @@ def send(api: LangSmith, method: str, path: str, *, fine: int = 200, **kwargs: A
     session, key, failed = api.session, str(api.session.headers["x-api-key"]), None
     how: Any = {"timeout": TIMEOUT, "verify": session.verify, "cert": session.cert, "proxies": session.proxies}
     try:
-        whole = {**session.headers, **kwargs.pop("headers", {})}
-        request = requests.Request(method, url, whole, **kwargs).prepare()
+        request = addressed(method, url).copy()
+        if params:
+            request.prepare_url(url, params)
+        request.prepare_headers({**session.headers, **(headers or {})})
+        request.prepare_body(**{"data": None, "files": None} | body)
         # Not through the session, which would follow redirects and keep cookies.
         response = session.get_adapter(url).send(request, **how)
     except requests.RequestException as error:
@@ -271,6 +277,12 @@ def send(api: LangSmith, method: str, path: str, *, fine: int = 200, **kwargs: A
 def no_api(api: LangSmith, what: str, response: requests.Response) -> requests.HTTPError:
     words = f"answered something that is not JSON: is {api.url} the address of the API?"
     return requests.HTTPError(f"{what} {words}", response=response)
+
+
+@functools.lru_cache(64)
+def addressed(method: str, url: str) -> requests.PreparedRequest:
+    """A request without headers and body: to prepare its address takes longer than all the rest."""
+    return requests.Request(method, url).prepare()
 
 
 def server_words(response: requests.Response) -> str:
