@@ -221,7 +221,7 @@ def retry_after(response: requests.Response) -> float:
     """The seconds that a server wants us to wait; 0 unless it says so in a way that makes sense."""
     try:
         return Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
-    except urllib3.exceptions.InvalidHeader:
+    except (urllib3.exceptions.InvalidHeader, ValueError):
         return 0
 
 

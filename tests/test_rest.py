@@ -476,7 +476,7 @@ def test_server_says_how_long_to_wait(scripted, as_date):
     assert time.monotonic() - began > 0.9
 
 
-@pytest.mark.parametrize("wish", ["soon", "-1", "Wed, 21 Oct 2015 07:28:00 GMT"])
+@pytest.mark.parametrize("wish", ["soon", "-1", "Wed, 21 Oct 2015 07:28:00 GMT", "Fri, 1 Jan 99999 00:00:00 GMT"])
 def test_wish_that_makes_no_sense_is_ignored(scripted, wish):
     """Then the pause is our own."""
     scripted.answers = [(503, {"Retry-After": wish}, "")]

@@ -66,7 +66,7 @@ class Account:
         self, recording: Recording, source: Source, on_progress: Callable[[int, int | None], None] | None
     ) -> None:
         self.recording, self.source, self.on_progress = recording, source, on_progress
-        self.known_runs = 0  # that the experiment had before this call
+        self.known_runs: int | None = None  # that the experiment had before this call; None if it is new
         self.last_end = bodies.timestamp(bodies.EPOCH)
         self._sent = bytearray()  # SENT of each result that this call sent
 
@@ -128,7 +128,7 @@ class Account:
         """
         stats = rest.read_session(api, session["id"])
         start, missing = bodies.start_of(session), set[int]()
-        runs, expected = stats.get("run_count"), self.known_runs + self.recording.runs_recorded
+        runs, expected = stats.get("run_count"), (self.known_runs or 0) + self.recording.runs_recorded
         if runs is not None and runs < expected and not is_late:
             return {0}
         if runs != expected:
@@ -136,7 +136,7 @@ class Account:
             missing |= {number for number, i, _ in self._each_sent() if i not in known}
 
         counts = [found.get("n") or 0 for found in (stats.get("feedback_stats") or {}).values()]
-        if self.recording.feedback and (self.known_runs or sum(counts) != self.recording.feedback):
+        if self.recording.feedback and (self.known_runs is not None or sum(counts) != self.recording.feedback):
             scored = (i for _, i, scores in self._each_sent() if scores)
             listed = (item for some in in_batches(scored) for item in rest.list_feedback(api, some))
             found = Counter(item["run_id"] for item in listed)

@@ -69,7 +69,7 @@ class Delivery(AbstractContextManager["Delivery"]):
                 self._send()
         self._settle(0)
         session, existing = self._sender.opening.result()
-        self.account.known_runs = len(existing)
+        self.account.known_runs = None if existing is None else len(existing)
         return session
 
     def _send(self) -> None:

@@ -19,14 +19,14 @@ from langsmith_rest.recording.tally import Tally
 
 EXAMPLE_BYTES, RUN_BYTES = 10_000_000, 20_000_000  # per request
 LAST_CALL = timedelta(hours=23, minutes=55)  # older runs are refused
-Opened = tuple[dict[str, Any], Tally]  # an experiment, and the ids of the runs that it had before
+Opened = tuple[dict[str, Any], Tally | None]  # an experiment, and the ids of the runs that it had; None if it is new
 
 
 def open_session(api: LangSmith, session: dict[str, Any], found: dict[str, Any] | None) -> Opened:
     """Create the experiment, unless it was `found` before; then, and if somebody else is quicker, find its runs."""
     try:
         if not found:
-            return rest.create_session(api, session), Tally()
+            return rest.create_session(api, session), None
     except requests.HTTPError as error:
         if status_of(error) != 409:
             raise
@@ -102,7 +102,7 @@ class Sender:
                 continue
             if reason := self.refused_examples.get(result.example.id):
                 batch.reject(result, reason)
-            elif result.root.id in existing:
+            elif existing and result.root.id in existing:
                 batch.counts["runs_existing"] += 1
             elif result.root.start_time < too_late:
                 raise TimeoutError(
@@ -124,9 +124,13 @@ class Sender:
         batch.deliver(post, [result for result in batch.results if result.is_sent])
 
     def send_feedback(self, batch: Batch) -> None:
-        """Create the feedback that is missing; a run that existed may have it, perhaps with other content."""
+        """Create the feedback that is missing; an experiment that existed may have it, perhaps with other content.
+
+        Its runs may exist but not be listed yet, so the feedback of runs that were sent now is looked up as well.
+        """
+        is_new = self.opening.result()[1] is None
         scored = [result for result in batch.results if result.feedback and not result.state]
-        run_ids = {item.run_id: None for result in scored if not result.is_sent for item in result.feedback}
+        run_ids = {item.run_id: None for result in scored if not is_new for item in result.feedback}
         known = {found["id"]: found for some in in_batches(run_ids) for found in rest.list_feedback(self.api, some)}
         for result in scored:
             for body in [json.loads(item.body) for item in result.feedback if item.id in known]:

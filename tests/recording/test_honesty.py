@@ -14,6 +14,7 @@ from langsmith_rest.recording import account
 from recorder import RecordingError, record_langsmith_experiment
 
 PAGE = Answer(200, "<html>Please log in</html>", (("Content-Type", "text/html"),))
+NO_RUNS = Answer(200, '{"items": []}', (("Content-Type", "application/json"),))
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +102,18 @@ def test_what_is_accepted_but_not_stored_is_named(monkeypatch, server, api, faul
     assert stored(server, table) == 200 and len(rejected) == 200
     assert "accepted, but not to be found" in recording.rejected[0]["reason"]
     assert recording.feedback == 200  # none of a rejected result counts
+
+
+def test_scores_of_runs_that_are_not_listed_yet_are_corrected(server, api, faults):
+    """LangSmith lists runs some time after it took them; a second call finds their feedback nevertheless."""
+    record(api, results(3))
+    faults.plan = lambda seen: NO_RUNS if seen.path.endswith("/runs/query") else None
+    changed = [{**result, "feedback": {"correct": 0.5}} for result in results(3)]
+
+    recording = record(api, changed)
+
+    scores = [item["score"] for item in call(api, "GET", "/feedback", params={"session": recording.experiment_id})]
+    assert scores == [0.5] * 3
 
 
 @pytest.mark.slow
