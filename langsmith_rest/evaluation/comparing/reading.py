@@ -61,6 +61,8 @@ def read_scores(
     """Read the runs of experiments, which may be many, keeping numbers only."""
     found = {session["id"]: ExperimentScores(session["id"], session["name"]) for session in sessions}
     for example in list_experiment_runs(api, dataset_id, list(found)):
+        for each in found.values():  # pages may overlap
+            each.runs.pop(example["id"], None)
         for run in example["runs"]:
             if experiment := found.get(run["project_id"]):
                 experiment.runs.setdefault(example["id"], []).append(numbers_of(run))

@@ -1,9 +1,11 @@
 """Comparisons and the gate, from recorded results to words and exit codes."""
 
 import json
+import uuid
 from dataclasses import asdict
 
 import pytest
+import responses
 from places import SHARED
 from sent import official_contract
 
@@ -11,6 +13,7 @@ import localsmith
 import recorder
 from langsmith_rest import connection
 from langsmith_rest.evaluation.comparing.compare import compare
+from langsmith_rest.evaluation.comparing.reading import read_scores
 from langsmith_rest.paired import give_verdicts, metric_of
 
 GSM8K = SHARED / "data" / "gsm8k"
@@ -145,6 +148,25 @@ def test_the_same_numbers_come_from_a_server_without_v2_reads(tmp_path):
 
     assert found[0] == found[1]
     assert found[0]["candidates"][0]["pairs"] == 130
+
+
+def test_an_example_that_two_pages_hold_is_no_repetition():
+    """Pages by offset move when somebody adds an example meanwhile."""
+    session_id, dataset_id = str(uuid.uuid4()), str(uuid.uuid4())
+    api = connection.connect("http://127.0.0.1:9", "key")
+    examples = [{"id": str(n), "runs": [{"id": f"r{n}", "session_id": session_id}]} for n in range(101)]
+
+    def page(request):
+        return 200, {}, json.dumps(examples[:100] if json.loads(request.body)["offset"] == 0 else examples[99:])
+
+    with responses.RequestsMock() as http:
+        http.post(f"{api.url}/api/v2/datasets/{dataset_id}/experiment-runs", status=404)
+        http.add_callback(
+            responses.POST, f"{api.url}/datasets/{dataset_id}/runs", page, content_type="application/json"
+        )
+        (found,) = read_scores(api, dataset_id, [{"id": session_id, "name": "e"}], keep_inputs=False)
+
+    assert len(found.runs) == len(list(found.all_runs())) == 101
 
 
 @pytest.mark.slow
