@@ -30,6 +30,7 @@ CONNECTIONS = 16
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 GONE = {404, 405, 410, 501}  # how servers answer for an API generation that they do not have
 QUOTA = (b"usage limit", b"insufficient_quota")  # what LangSmith says, and what OpenAI says
+API_KEYS = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")
 STRAY = " \t\r\n\"'"  # what comes along when a setting is copied
 ENDPOINT_FORM = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.ASCII)
@@ -134,9 +135,9 @@ def settings() -> dict[str, str]:
         raise SetupError(f"{path} is not UTF-8: save it as UTF-8.") from None
     given = file | environment
     values = {name.replace("LANGCHAIN_", "LANGSMITH_"): text for name, text in given.items()} | given
-    endpoint, key = values.get("LANGSMITH_ENDPOINT", "local"), values.get("LANGSMITH_API_KEY")
+    endpoint, has_key = values.get("LANGSMITH_ENDPOINT", "local"), environment.keys() & set(API_KEYS)
     is_from_above = endpoint not in environment.values() and Path(path).parent != Path.cwd()
-    if is_from_above and key in environment.values() and not (endpoint == "local" or is_loopback(endpoint)):
+    if is_from_above and has_key and not (endpoint == "local" or is_loopback(endpoint)):
         raise SetupError(
             f"{path} would send the environment's key to {endpoint}. If that is meant, set LANGSMITH_ENDPOINT in the "
             "environment as well; else unset LANGSMITH_API_KEY, or put it into that file."

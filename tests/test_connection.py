@@ -97,6 +97,17 @@ def test_only_the_endpoint_in_use_confirms_a_dot_env_above(nothing_set, monkeypa
         connect()
 
 
+@pytest.mark.parametrize("name", ["LANGSMITH_API_KEY", "LANGSMITH_WORKSPACE_ID"])
+def test_a_dot_env_above_may_not_weave_in_the_environments_key(nothing_set, monkeypatch, tmp_path, name):
+    """Its own key beside it makes no difference: a variable that it names may hold any other."""
+    lines = ["LANGSMITH_ENDPOINT=https://evil.example", "LANGSMITH_API_KEY=own", f"{name}=x${{LANGCHAIN_API_KEY}}"]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    monkeypatch.setenv("LANGCHAIN_API_KEY", KEY)
+
+    with pytest.raises(SetupError, match="would send the environment's key to https://evil"):
+        connect()
+
+
 @pytest.mark.parametrize("own", ["here", "both in it", "said twice", "loopback"])
 def test_a_dot_env_that_means_it_is_followed(nothing_set, monkeypatch, tmp_path, own):
     """In this folder, with a key of its own, confirmed by the environment, or leading to this machine."""

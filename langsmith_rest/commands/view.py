@@ -94,8 +94,7 @@ def judge_worker(url: str, say: Say, max_calls: int | None) -> Iterator[None]:
         say("Uploaded model judges wait: with OPENAI_API_KEY or OPENAI_BASE_URL set, they run here as well.")
         yield
         return
-    keys = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")
-    environment = {name: value for name, value in os.environ.items() if name not in keys}
+    environment = {name: value for name, value in os.environ.items() if name not in connection.API_KEYS}
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     environment |= {"LANGSMITH_ENDPOINT": url, "PYTHONPATH": path}
     limit = [] if max_calls is None else ["--max-judge-calls", str(max_calls)]
