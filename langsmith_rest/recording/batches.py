@@ -31,14 +31,12 @@ class Batch:
     counts: Counter[str] = field(default_factory=Counter)  # by their names in Recording
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, result: Prepared) -> None:
+    def add(self, result: Prepared) -> bool:
+        """Take a result along; returns whether the batch is full."""
         self.began = self.began or monotonic()
         self.results.append(result)
         self.runs += len(result.runs)
         self.size += len(result.text)
-
-    @property
-    def is_full(self) -> bool:
         return len(self.results) == BATCH or self.runs >= BATCH or self.size > BATCH_CHARACTERS
 
     @property

@@ -56,8 +56,7 @@ class Delivery(AbstractContextManager["Delivery"]):
         """Take a result along; waits while too many batches are under way."""
         with self._lock:
             result.makes_example = bool(result.example.body) and not self._examples.add(result.example.id)
-            self._batch.add(result)
-            if self._batch.is_full:
+            if self._batch.add(result):
                 self._send()
         self._settle(self._abreast)
 
