@@ -116,29 +116,30 @@ def find_owner(db: sqlite3.Connection, item: Feedback) -> sqlite3.Row | None:
 INSERT = (
     "INSERT INTO feedback (id, run_id, session_id, is_root, trace_id, comparative_experiment_id, feedback_group_id,"
     " key, score, value, comment, correction, error, source_type, created_at, modified_at, received)"
-    f" VALUES ({', '.join('?' * 17)})"
+    f" VALUES ({', '.join('?' * 17)}) ON CONFLICT (id) DO NOTHING"
 )
 
 
 def insert_feedback(db: sqlite3.Connection, items: list[Feedback], now: int) -> list[str]:
     """Store feedback under ids that are not known yet; return the ids that were."""
-    known = {row["id"] for row in _among(db, "SELECT id FROM feedback", [item["id"] for item in items])}
-    fresh = {item["id"]: item for item in reversed(items) if item["id"] not in known}
-    named = {item[name] for item in fresh.values() for name in ("run_id", "session_id") if item.get(name)}
-    runs = {row["id"]: row for row in _among(db, "SELECT id, session_id, trace_id, is_root FROM runs", named)}
-    sessions = {row["id"] for row in _among(db, "SELECT id FROM sessions", named)}
+    first = {item["id"]: item for item in reversed(items)}
+    runs = _by_id(db, "SELECT id, session_id, trace_id, is_root FROM runs", {item.get("run_id") for item in items})
+    unplaced = {item.get("session_id") for item in items if item.get("run_id") not in runs}
+    sessions = _by_id(db, "SELECT id FROM sessions", unplaced) if unplaced else {}
     rows = []
-    for item in reversed(fresh.values()):
+    for item in reversed(first.values()):
         # Ingest is queued in LangSmith, so feedback may overtake its run, which then says what is right.
-        run = runs.get(item.get("run_id"))
-        session_id = run["session_id"] if run else item.get("session_id")
-        where = (session_id if session_id in sessions or run else None, run["is_root"] if run else None)
+        run, session_id = runs.get(item.get("run_id")), item.get("session_id")
+        where = (run["session_id"], run["is_root"]) if run else (session_id if session_id in sessions else None, None)
         rows.append((item["id"], item.get("run_id"), *where, *_values(item, run, now)))
     top = db.execute("SELECT coalesce(max(seq), 0) FROM feedback").fetchone()[0]
-    db.executemany(INSERT, rows)
+    stored = db.executemany(INSERT, rows).rowcount
     db.execute(COUNT_FEEDBACK, (top,))
     _take_off_queue(db, items)
-    return [item["id"] for item in items if item["id"] in known]
+    if stored == len(rows):
+        return []
+    known = _by_id(db, "SELECT id, seq FROM feedback", first)
+    return [item["id"] for item in items if known[item["id"]]["seq"] <= top]
 
 
 def _take_off_queue(db: sqlite3.Connection, items: list[Feedback]) -> None:
@@ -151,8 +152,9 @@ def _take_off_queue(db: sqlite3.Connection, items: list[Feedback]) -> None:
             db.execute("DELETE FROM evaluator_jobs WHERE rule_id = ? AND run_id = ?", job)
 
 
-def _among(db: sqlite3.Connection, select: str, ids: Iterable[str]) -> sqlite3.Cursor:
-    return db.execute(f"{select} WHERE id IN (SELECT value FROM json_each(?))", (dumps(list(ids)),))
+def _by_id(db: sqlite3.Connection, select: str, ids: Iterable[str | None]) -> dict[Any, sqlite3.Row]:
+    found = db.execute(f"{select} WHERE id IN (SELECT value FROM json_each(?))", (dumps(list(ids)),))
+    return {row["id"]: row for row in found}
 
 
 def _values(item: Feedback, run: sqlite3.Row | None, now: int) -> tuple[Any, ...]:
