@@ -215,7 +215,7 @@ def is_quota(response: requests.Response) -> bool:
 
 def is_nobody(error: requests.RequestException) -> bool:
     """Whether nobody listens at an address of this machine."""
-    return "refused" in str(error) and is_loopback(getattr(error.request, "url", ""))
+    return "new connection" in str(error) and is_loopback(getattr(error.request, "url", ""))
 
 
 def retry_after(response: requests.Response) -> float:

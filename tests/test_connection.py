@@ -187,6 +187,19 @@ def test_nobody_at_an_address_of_this_machine_is_told_at_once(nothing_set):
     assert time.monotonic() - began < connection.PATIENCE / 4
 
 
+def test_nobody_is_told_in_any_language(nothing_set, monkeypatch):
+    """Windows says in its user's language that a connection was refused."""
+
+    def refuse(*_, **__):
+        raise ConnectionRefusedError(10061, "Es konnte keine Verbindung hergestellt werden")
+
+    monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0")
+    monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
+
+    with pytest.raises(requests.ConnectionError, match="keine Verbindung.* is it running"):
+        rest.find_dataset(connect("http://127.0.0.1:9"), "d")
+
+
 @pytest.mark.slow
 def test_a_server_that_goes_away_for_a_while_is_waited_for(nothing_set, tmp_path):
     """Once it has answered, a refused connection is an outage."""
