@@ -163,13 +163,14 @@ class Account:
         missing = [result.number for result in results if not result.state]
         recorded = recording.results - len(missing) - len(recording.rejected)
         missing += range(last + 1, (total or last) + 1)
+        done = "recorded" if missing or total is None else "accepted, but not read back"
         numbers = {
             "Refused": in_words(rejected["result"] for rejected in recording.rejected),
             "Missing or incomplete": in_words(missing) + ([f"{last + 1}-..."] if total is None else []),
         }
         account = [f"{what}: {', '.join(words)}. " for what, words in numbers.items() if words]
         return RecordingError(
-            f"{cause}\n{recorded} of {total or 'the'} results are recorded. {''.join(account)}"
+            f"{cause}\n{recorded} of {total or 'the'} results are {done}. {''.join(account)}"
             "Record the same again: only what is missing will be sent.",
             recording,
         )

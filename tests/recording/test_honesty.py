@@ -88,6 +88,15 @@ def test_pages_without_end_are_an_error(monkeypatch, server, faults):
         record(connection.connect(server.url), results(50))
 
 
+def test_what_could_not_be_read_back_is_not_called_recorded(monkeypatch, server, faults):
+    """All was accepted, and then the server went away."""
+    monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0.1")
+    faults.plan = lambda seen: Answer(503) if seen.method == "GET" and "/sessions/" in seen.path else None
+
+    with pytest.raises(RecordingError, match="50 of 50 results are accepted, but not read back. Record the same again"):
+        record(connection.connect(server.url), results(50))
+
+
 @pytest.mark.parametrize(
     ("path", "table"), [("/runs/multipart", "feedback"), ("/examples/bulk", "examples"), ("/runs/batch", "runs")]
 )
