@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring as quoted
 from typing import Any, NamedTuple
 
-from langsmith_rest.recording.canonical import WRITERS, known_order
+from langsmith_rest.recording.canonical import ORDERS, WRITERS
 from langsmith_rest.recording.results import Example, Feedback, Prepared, SentRun
 
 Json = Mapping[str, Any]
@@ -35,7 +35,7 @@ def encode(value: Any) -> bytes:
 def canonical_fields(run: Json) -> dict[str, str]:
     """The sorted fields of a result as canonical JSON, without nulls, feedback and attachments."""
     fields = {}
-    for name, _ in known_order(tuple(run)):
+    for name, _ in ORDERS[tuple(run)]:
         value = run[name]
         if value is None or name in LATER:
             continue
@@ -196,7 +196,7 @@ def trace(session: Json, result: Prepared) -> list[SentRun]:
     shift = max(start - result.start, ZERO) if result.start else ZERO
     shared = Shared(session_id, shift, f'"reference_example_id":"{example}",')
     name = f"{session_id}-{example}-{result.text}-{result.occurrence}"
-    return list(runs_of(shared, result.given, result.fields, (result.start, result.took), name, start))
+    return runs_of(shared, result.given, result.fields, (result.start, result.took), name, start)
 
 
 def runs_of(
@@ -207,8 +207,8 @@ def runs_of(
     name: str,
     start: datetime,
     parent: SentRun | None = None,
-) -> Iterator[SentRun]:
-    """Yield a run after those below it; `name` is what its id is made of, `start` when it starts unless it says so."""
+) -> list[SentRun]:
+    """A run after those below it; `name` is what its id is made of, `start` when it starts unless it says so."""
     session_id, shift, example = shared
     (own_start, took), metadata = own_times, fields.get("metadata", "{}")
     if own_start:
@@ -220,19 +220,22 @@ def runs_of(
     trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
     children = run.get("child_runs") or ()
     run_type = fields.get("run_type") or ('"chain"' if children else '"llm"')
-    others = [f',"parent_run_id":"{parent.id}"'] if parent else []
-    others += [f',"{field}":{fields[field]}' for field in ("inputs", "outputs", "error", "tags") if field in fields]
+    others = f',"parent_run_id":"{parent.id}"' if parent else ""
+    for field in ("inputs", "outputs", "error", "tags"):
+        if field in fields:
+            others += f',"{field}":{fields[field]}'
     if metadata != "{}":
-        others.append(f',"extra":{{"metadata":{metadata}}}')
+        others += f',"extra":{{"metadata":{metadata}}}'
     body = (
         f'{{"id":"{i}","trace_id":"{trace_id}","dotted_order":"{order}","session_id":"{session_id}",'
         f'{"" if parent else example}"name":{fields.get("name", run_type)},"run_type":{run_type},'
-        f'"start_time":"{start_time}","end_time":"{end_time}"{"".join(others)}}}'
+        f'"start_time":"{start_time}","end_time":"{end_time}"{others}}}'
     ).encode()
     made = SentRun(i, trace_id, session_id, start_time, end_time, order, feedback_of(run), body)
+    below: list[SentRun] = []
     for index, child in enumerate(children):
-        yield from runs_of(shared, child, canonical_fields(child), times(child), f"{i}-{index}", start, made)
-    yield made
+        below += runs_of(shared, child, canonical_fields(child), times(child), f"{i}-{index}", start, made)
+    return [*below, made]
 
 
 def with_original_times(metadata: str, fields: Mapping[str, str], end: datetime) -> str:

@@ -1,6 +1,5 @@
 """RFC 8785 canonical JSON: the text that ids are made of, the same in every language."""
 
-import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring as quoted
@@ -20,7 +19,7 @@ def canonical(value: Any) -> str:
 
 def write_object(value: Mapping[str, Any]) -> str:
     parts = []
-    for name, quoted_name in known_order(tuple(value)) if len(value) < 20 else in_order(tuple(value)):
+    for name, quoted_name in ORDERS[tuple(value)]:
         item = value[name]
         parts.append(quoted_name + WRITERS[type(item)](item))
     return "{" + ",".join(parts) + "}"
@@ -84,4 +83,14 @@ def in_order(names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, quoted(name) + ":") for name in sorted(names, key=by_units)]
 
 
-known_order = functools.lru_cache(64)(in_order)  # the objects of an experiment look alike
+class Orders(dict[tuple[str, ...], list[tuple[str, str]]]):
+    """The order of names that were seen before: the objects of an experiment look alike."""
+
+    def __missing__(self, names: tuple[str, ...]) -> list[tuple[str, str]]:
+        order = in_order(names)
+        if len(self) < 1000 and len(names) < 20:
+            self[names] = order
+        return order
+
+
+ORDERS = Orders()

@@ -148,7 +148,7 @@ def traces_of(file: ResultFile, session_id: str, start: datetime, placing: Placi
         begins = placing.of(own_start) if own_start else start
         name = f"{session_id}-{text}-{counts.add(text)}"
         shared = bodies.Shared(session_id, begins - (own_start or begins))  # production knows no examples
-        yield list(bodies.runs_of(shared, result, fields, own_times, name, begins)), shared.shift
+        yield bodies.runs_of(shared, result, fields, own_times, name, begins), shared.shift
 
 
 def load_feedback(api: LangSmith, traces: list[Runs]) -> None:
