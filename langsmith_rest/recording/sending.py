@@ -102,7 +102,7 @@ class Sender:
                 continue
             if reason := self.refused_examples.get(result.example.id):
                 batch.reject(result, reason)
-            elif existing and result.root.id in existing:
+            elif existing is not None and result.root.id in existing:
                 batch.counts["runs_existing"] += 1
             elif result.root.start_time < too_late:
                 raise TimeoutError(
