@@ -33,8 +33,8 @@ hypothesis.settings.load_profile("tests")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_xdist_auto_num_workers():
-    """One more than there are cores: tests often wait for a program, a server or a browser."""
-    return (yield) + 1
+    """Two more than there are cores: tests often wait for a program, a server or a browser."""
+    return (yield) + 2
 
 
 def pytest_collection_modifyitems(items):
