@@ -7,8 +7,8 @@ from typing import Any
 from localsmith.fields import Fields, check, check_choice, conflict
 from localsmith.lists import Where, flag, like, page, uuids
 from localsmith.routes.datasets import find_dataset
-from localsmith.routes.feedback import feedback_stats
 from localsmith.routes.sessions import find_session
+from localsmith.runs.feedback_stats import feedback_stats
 from localsmith.wire import TENANT_ID, ApiError, Call, dumps_or_none, iso, loads_or_none, not_found
 
 COMPARATIVE: Fields = {

@@ -6,9 +6,9 @@ from typing import Any
 
 from localsmith.fields import Fields, check, check_choice
 from localsmith.lists import Where, integer
-from localsmith.routes.feedback import detailed_stats
 from localsmith.routes.reads_v2 import DAY, check_selects, check_span, page_size
 from localsmith.routes.sessions import find_session
+from localsmith.runs.feedback_stats import detailed_stats
 from localsmith.runs.query import SELECT, page_of_runs, read_cursor, run_conditions, write_cursor
 from localsmith.runs.reading import PREVIEW, THREAD_KEYS, StoredRun, feedback_where, v2_runs
 from localsmith.runs.totals import dollars_number, percentile, seconds

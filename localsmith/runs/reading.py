@@ -9,8 +9,8 @@ import orjson
 
 from localsmith.lists import Where
 from localsmith.routes.example_reads import attachment_urls
-from localsmith.routes.feedback import detailed_stats, feedback_stats
 from localsmith.runs.checks import ancestors, usage_metadata
+from localsmith.runs.feedback_stats import detailed_stats, feedback_stats
 from localsmith.runs.query import FROM
 from localsmith.runs.totals import dollars, dollars_number, seconds
 from localsmith.wire import TENANT_ID, UUID, Call, dumps, iso, loads_or_none

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from localsmith.lists import Where
-from localsmith.routes.feedback import feedback_stats, session_feedback_stats
 from localsmith.runs.checks import PICO, TOKENS
+from localsmith.runs.feedback_stats import feedback_stats, session_feedback_stats
 from localsmith.wire import dumps, iso
 
 HALF = 2**31
