@@ -282,7 +282,7 @@ def no_api(api: LangSmith, what: str, response: requests.Response) -> requests.H
 
 @functools.lru_cache(64)
 def addressed(method: str, url: str) -> requests.PreparedRequest:
-    """A request without headers and body: to prepare its address takes longer than all the rest."""
+    """A request without headers and body. Preparing the address takes most of the time, so it is done once."""
     return requests.Request(method, url).prepare()
 
 

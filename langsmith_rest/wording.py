@@ -47,7 +47,7 @@ def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
 
 
 def nothing_sent(problems: Sequence[tuple[str, str]], source: str) -> ValueError:
-    """The error that lists all problems, each a place and a reason, which keep a source from being recorded."""
+    """The error for results that are refused: it lists all problems, each a place and a reason."""
     return ValueError(
         "\n  ".join([f"{counted(len(problems), 'problem')} in {source}, nothing was sent:", *alike(problems)])
     )

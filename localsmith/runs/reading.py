@@ -76,7 +76,7 @@ class Column:
         return self.of([run.row])[0]
 
     def of(self, rows: list[sqlite3.Row]) -> list[Any]:
-        at = rows[0].keys().index(self.columns) if rows else 0  # sooner found than the name
+        at = rows[0].keys().index(self.columns) if rows else 0  # an index is faster than a name
         values = [row[at] for row in rows]
         return list(map(self.convert, values)) if self.convert else values
 
