@@ -76,9 +76,10 @@ class Account:
             setattr(self.recording, name, getattr(self.recording, name) + number)
         for result in batch.results:
             if (result.is_sent or result.feedback_sent) and result.state == "recorded":
-                run_id = bytes.fromhex(result.root.id.replace("-", ""))
+                root = result.runs[-1]
+                run_id = bytes.fromhex(root.id.replace("-", ""))
                 self._sent += SENT.pack(result.number, run_id, min(result.feedback_sent, 255))
-                self.last_end = max(self.last_end, result.root.end_time)
+                self.last_end = max(self.last_end, root.end_time)
         self.recording.rejected += batch.rejected
         self.recording.results += len(batch.results)
         if self.on_progress:

@@ -86,14 +86,9 @@ def short_hash(text: bytes) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:4])
 
 
-def run_id(name: str, start_time: datetime) -> str:
-    """A UUIDv7 that is the same every time: the uuid5 of `name` with the start in milliseconds and a 7 in it."""
-    return moment(start_time)[2] + uuid5(name)[15:]
-
-
 @functools.lru_cache(16)  # results without times start at the same moment, and so do those that are moved
 def moment(time: datetime) -> tuple[str, str, str]:
-    """A time as it is sent, as a `dotted_order` has it, and as a UUIDv7 begins."""
+    """A time as it is sent, as a `dotted_order` has it, and as a UUIDv7 begins: with its milliseconds and a 7."""
     text, milliseconds = timestamp(time), f"{(time - EPOCH) // MILLISECOND:012x}"
     digits = text[:26].replace("-", "").replace(":", "").replace(".", "")
     return text, f"{digits}Z", f"{milliseconds[:8]}-{milliseconds[8:]}-7"
@@ -215,7 +210,8 @@ def runs_of(
         start = own_start + shift
         if shift:
             metadata = with_original_times(metadata, fields, own_start + took)
-    i, (start_time, order, _) = run_id(name, start), moment(start)
+    start_time, order, beginning = moment(start)
+    i = beginning + uuid5(name)[15:]  # a UUIDv7 that is the same every time
     end_time = timestamp(start + took) if took else start_time
     trace_id, order = (parent.trace_id, f"{parent.dotted_order}.{order}{i}") if parent else (i, order + i)
     children = run.get("child_runs") or ()

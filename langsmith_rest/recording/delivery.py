@@ -58,7 +58,8 @@ class Delivery(AbstractContextManager["Delivery"]):
             result.makes_example = bool(result.example.body) and not self._examples.add(result.example.id)
             if self._batch.add(result):
                 self._send()
-        self._settle(self._abreast)
+        if len(self._batch.results) < 2:  # one was sent just now, or between two results
+            self._settle(self._abreast)
 
     def finish(self) -> Mapping[str, Any]:
         """Send what is left, wait until all is answered, and return the experiment."""

@@ -16,11 +16,11 @@ class Tally:
     def add(self, text: str) -> int:
         """Count `text`, and return how often it was counted before."""
         bits = hash(text)
-        mark, bucket = bits.to_bytes(8, signed=True), self._buckets[bits & 0x3FFF]
-        if mark in bucket:
+        mark, place = bits.to_bytes(8, signed=True), bits & 0x3FFF
+        if mark in self._buckets[place]:
             self._again[mark] += 1
             return self._again[mark]
-        self._buckets[bits & 0x3FFF] = bucket + mark
+        self._buckets[place] += mark
         return 0
 
     def __contains__(self, text: str) -> bool:
