@@ -169,6 +169,7 @@ class PatientAdapter(HTTPAdapter):
                 is_passing = response.status_code in PASSING and not is_quota(response)
                 # A page in place of an API that was here before may pass; but a server may lack v2.
                 is_passing |= is_page and self.is_known and "/api/v2/" not in request.path_url
+                is_passing |= response.ok and is_cut(response)
                 self.is_known |= response.ok and not is_page
                 if not is_passing or time.monotonic() + (wait := retry_after(response)) >= deadline:
                     return response
@@ -206,6 +207,17 @@ def is_json(response: requests.Response) -> bool:
     """Whether this may be an answer of an API: JSON, or nothing."""
     kind = response.headers.get("Content-Type", "")
     return not response.content or kind.startswith("application/json") or response.content.lstrip()[:1] in b"{["
+
+
+def is_cut(response: requests.Response) -> bool:
+    """Whether JSON breaks off; where a length or chunks tell, reading it has failed already."""
+    if response.headers.keys() & {"Content-Length", "Transfer-Encoding"} or response.content[:1] not in (b"{", b"["):
+        return False
+    try:
+        response.json()
+    except requests.JSONDecodeError:
+        return True
+    return False
 
 
 def is_quota(response: requests.Response) -> bool:

@@ -80,6 +80,7 @@ def test_answer_cut_short_is_refused(monkeypatch):
         start_response("200 OK", [("Content-Type", "application/json")])
         return ClosingIterator([b'[{"id": '])
 
+    monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0")
     with local.served() as (url, web):
         api = in_process.shorten(connection.connect(url, web=web))
         monkeypatch.setitem(local.applications, url, application)

@@ -26,6 +26,7 @@ class Answer:
 DROP_BEFORE = "the connection closes, nothing was processed"
 DROP_AFTER = "the connection closes, all was processed"
 CUT_SHORT = "all was processed, half of the answer arrives"
+CUT_UNNOTICED = "all was processed, half of the answer arrives, and no Content-Length says so"
 PASSING = {
     "500": Answer(500, '{"detail":"Internal server error"}'),
     "502": Answer(502, "<html>502 Bad Gateway</html>"),
@@ -89,6 +90,8 @@ class Faults:
             return [body]
         if fault == DROP_BEFORE:
             drop(environ)
+        if fault == CUT_UNNOTICED:
+            self.cut_unnoticed(environ)
         answered = self.app(environ, start_response)
         if fault == DROP_AFTER:
             drop(environ)
@@ -96,6 +99,16 @@ class Faults:
             whole = b"".join(answered)
             return [whole[: len(whole) // 2]]
         return answered
+
+    def cut_unnoticed(self, environ: dict[str, Any]) -> None:
+        """Answer as servers do that mark the end of an answer by closing the connection; waitress never does."""
+        heads: list[tuple[str, list[tuple[str, str]]]] = []
+        whole = b"".join(self.app(environ, lambda status, headers, *_: heads.append((status, headers))))
+        status, headers = heads[-1]
+        kept = [f"{name}: {value}" for name, value in headers if name.lower() != "content-length"]
+        head = "\r\n".join([f"HTTP/1.1 {status}", *kept, "Connection: close", "", ""])
+        environ["waitress.client_disconnected"].__self__.write_soon(head.encode() + whole[: len(whole) // 2])
+        raise ClientDisconnected  # waitress then sends what was written, and closes the connection
 
     def count(self, pattern: str) -> int:
         """How many requests matched "METHOD /path"."""
@@ -133,7 +146,12 @@ def where(pattern: str, fault: Any, containing: bytes = b"") -> Plan:
 
 # ---------------------------------------------------------------- faults as rules in JSON
 
-DROPS = {"close before": DROP_BEFORE, "close after": DROP_AFTER, "cut short": CUT_SHORT}
+DROPS = {
+    "close before": DROP_BEFORE,
+    "close after": DROP_AFTER,
+    "cut short": CUT_SHORT,
+    "cut short, without a length": CUT_UNNOTICED,
+}
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 
@@ -143,7 +161,7 @@ def by_rules(rules: list[dict[str, Any]]) -> Plan:
     `on` is a pattern of "METHOD /path", `containing` a text of the body, `runs` the most runs that may come at once.
     `times` is how often it fails (default: always), `after` how many requests pass before, and `seconds` how long it
     lasts from then on; with `each` true, every endpoint is counted separately. `answer` is an object with `status`,
-    `body` and `headers`, or one of "close before", "close after", "cut short".
+    `body` and `headers`, or one of "close before", "close after", "cut short", "cut short, without a length".
     """
     counts: Counter[tuple[int, str]] = Counter()
     began: dict[int, float] = {}

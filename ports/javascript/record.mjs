@@ -329,7 +329,8 @@ async function send(method, path, { json, body, headers, fine = [], pages = fals
       const text = await answer.text(), found = readJson(text);
       if (fine.includes(answer.status)) return { status: answer.status, found };
       why = `${answer.status}: ${words(found) ?? text.slice(0, 500)}`;
-      if (answer.ok && (found !== undefined || pages)) return { status: answer.status, found };
+      const isPage = !/^\s*[{[]/.test(text); // and no JSON that was cut short
+      if (answer.ok && (found !== undefined || (pages && isPage))) return { status: answer.status, found };
       if (answer.ok) why = `${answer.status}, but no JSON: is ${API} the address of the API?`;
       else if (!MAY_PASS.includes(answer.status) || text.includes("usage limit"))
         throw new Refused(answer.status, `${method} ${path.split("?")[0]} answered ${why}`.replaceAll(KEY, "<key>"));

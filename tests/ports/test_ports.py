@@ -106,6 +106,7 @@ AT_ONCE = (
     ("each answer is lost once", "each connection closes before the request arrives"),
     (
         "each answer is cut in half once",
+        "each answer is cut in half once, and no Content-Length says so",
         "a proxy's page with status 200 in place of an answer, once for each call",
     ),
 )
