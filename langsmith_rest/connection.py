@@ -77,8 +77,8 @@ def connect(
     check_address("LANGSMITH_ENDPOINT", endpoint, source, key, values)
     if not key and not is_loopback(endpoint):
         raise SetupError(
-            "LANGSMITH_API_KEY is not set. Put it into the environment or into .env (see .env.example) to record in "
-            "LangSmith; or set LANGSMITH_ENDPOINT=local for the local store, or the address of another server."
+            "LANGSMITH_API_KEY is not set. To record in LangSmith, put it into the environment or into .env. To record "
+            "elsewhere, set LANGSMITH_ENDPOINT: 'local' for the local store, or the address of another server."
         )
     if not (workspace_id.isascii() and workspace_id.isprintable()):
         raise SetupError("LANGSMITH_WORKSPACE_ID holds characters that no id has: copy it again.")

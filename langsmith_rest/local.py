@@ -99,7 +99,7 @@ def served(*, must_exist: bool = False, any_age: bool = False) -> Iterator[tuple
     path = database()
     if must_exist and not path.exists():
         looked = f"There is no local store in {Path.cwd()} or in a folder above it"
-        raise NotFound(f"{looked}: go to the folder you recorded in.")
+        raise NotFound(f"{looked}: record something first, or go to the folder you recorded in.")
     if (url := running_view(path)) and not any_age:
         yield url, url
         return
@@ -116,7 +116,9 @@ def package() -> Any:
     try:
         import localsmith
     except ImportError as error:
-        needed = f"The local store needs {error.name}: install the extra 'local', or set LANGSMITH_API_KEY."
+        needed = (
+            f"The local store needs {error.name}: install langsmith-rest-experiments[local], or set LANGSMITH_API_KEY."
+        )
         raise SetupError(needed) from None
     return localsmith
 

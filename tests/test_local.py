@@ -163,7 +163,7 @@ def test_running_view_serves_commands_and_python(record):
         page = requests.get(link, timeout=60)
 
     assert used == url and link.startswith(f"{url}/o/") and python_link.startswith(f"{url}/o/")
-    assert page.status_code == 200 and "Lima" in page.text and "To look at it" not in err
+    assert page.status_code == 200 and "Lima" in page.text and "To see the pages" not in err
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_view_that_was_killed_is_forgotten(record):
 
     _, err = record()
 
-    assert "1 result recorded" in err and "To look at it" in err
+    assert "1 result recorded" in err and "To see the pages" in err
 
 
 @pytest.mark.slow

@@ -495,8 +495,11 @@ def test_result_may_name_an_example_that_an_earlier_one_makes(record):
         ({"results": "results.jsonl"}, "results is the text 'results.jsonl', expected a list"),
         ({"results": result()}, "results is an object, expected a list"),
         ({"results": []}, "There is nothing to record in the results, nothing was sent."),
-        ({"results": iter([]), "experiment_name": "e"}, "There is nothing to record."),
-        ({"results": iter([{}]), "experiment_name": "e"}, "There is nothing to record. .*'inputs' is missing"),
+        ({"results": iter([]), "experiment_name": "e"}, "There is nothing to record in the results, nothing was sent."),
+        (
+            {"results": iter([{"outputs": {}}] * 300), "experiment_name": "e"},
+            "300 problems in the results, .*:\n  result 1, 2, 3, 4 and 296 more: 'inputs' is missing, .*$",
+        ),
         ({"metadata": {"x": {1}}}, "'metadata.x' is a Python set"),
         ({"metadata": {"x": float("nan")}}, "'metadata.x' is NaN"),
         ({"description": "\ud800"}, "'description' has a lone surrogate"),

@@ -35,7 +35,7 @@ def connect(
         say_where(purpose)
         yield in_process.shorten(connection.connect(url, web=web))
     if url != web:  # `view` is not running
-        print(f"To look at it: {typed('view')}", file=sys.stderr, flush=True)
+        print(f"To see the pages: {typed('view')}", file=sys.stderr, flush=True)
 
 
 def is_local() -> bool:
@@ -47,7 +47,7 @@ def is_local() -> bool:
 
 def say_where(purpose: str) -> None:
     why = "" if "LANGSMITH_ENDPOINT" in connection.settings() else "No LANGSMITH_API_KEY: "
-    hint = " (see .env.example for LangSmith)" if why else ""
+    hint = " (set one to use LangSmith)" if why else ""
     line = f"{why}{purpose} the local store {local.shown()}{hint}."
     print(line[0].upper() + line[1:], file=sys.stderr, flush=True)
 

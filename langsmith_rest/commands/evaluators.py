@@ -128,24 +128,24 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
             return run_on_experiment(api, options, say)
     if options.action == "upload":
         options.name = options.name or options.function
-    if options.dataset is None and options.project is None:
-        find_place(connect, options)
-    kind = "dataset" if options.dataset is not None else "project"
-    if options.action == "upload":
-        content = upload.code_content(perform_eval(read_source(options.file), options.function, kind, options.file))
-    else:
-        content = judge_content(options.prompt, options.schema, options.model, options.name, kind)
+    is_placed = options.dataset is not None or options.project is not None
+    if not is_placed and not options.replace:
+        raise ValueError("Name what the evaluator is attached to: --dataset NAME or --project NAME.")
+    content = content_of(options) if is_placed else None
     with connect("uploading to", must_exist=True) as api:
+        if not content:  # it depends on what the evaluator to replace is attached to
+            rule = upload.find_evaluator(api, options.name, None)
+            options.dataset, options.project = rule.get("dataset_id"), rule.get("session_id")
+            content = content_of(options)
         return upload_to(api, content, options, say)
 
 
-def find_place(connect: Connect, options: argparse.Namespace) -> None:
-    """Find what the evaluator to replace is attached to; raises ValueError without --replace."""
-    if not options.replace:
-        raise ValueError("Name what the evaluator is attached to: --dataset NAME or --project NAME.")
-    with connect("reading", must_exist=True) as api:
-        rule = upload.find_evaluator(api, options.name, None)
-    options.dataset, options.project = rule.get("dataset_id"), rule.get("session_id")
+def content_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What is uploaded; raises ValueError if it cannot work in LangSmith."""
+    kind = "dataset" if options.dataset is not None else "project"
+    if options.action == "upload":
+        return upload.code_content(perform_eval(read_source(options.file), options.function, kind, options.file))
+    return judge_content(options.prompt, options.schema, options.model, options.name, kind)
 
 
 def read_source(file: str) -> str:

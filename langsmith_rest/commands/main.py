@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         return run_command(command, options)
     except KeyboardInterrupt as interrupt:
         recorded = " What was sent is recorded; run the same command again to record the rest."
-        is_reading = options.command in ("view", "compare", "agree", "list", "delete")
-        say(str(interrupt) or f"Interrupted.{'' if is_reading else recorded}")
+        is_recording = options.command in ("record", "evaluate", "backtest", "push", "review")
+        say(str(interrupt) or f"Interrupted.{recorded if is_recording else ''}")
         return INTERRUPTED
 
 

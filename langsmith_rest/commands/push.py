@@ -67,7 +67,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 def destination(endpoint: str | None) -> LangSmith:
     """The connection to push to; raises SetupError if none is configured."""
     if not endpoint and is_local():
-        place = "set LANGSMITH_API_KEY (see .env.example), or name another store with --to ENDPOINT"
+        place = "set LANGSMITH_API_KEY, or name another store with --to ENDPOINT"
         raise SetupError(f"push needs a destination: {place}.")
     return connection.connect(endpoint)
 

@@ -102,7 +102,7 @@ def dataset_of(opened: Opened, options: argparse.Namespace) -> str:
 def links(recordings: list[recorder.Recording]) -> list[str]:
     """A link to the experiments of each dataset, side by side."""
     found: dict[str, str] = {}
-    for recording in recordings:
+    for recording in {recording.experiment_id: recording for recording in recordings}.values():
         known = found.get(recording.dataset_id)
         found[recording.dataset_id] = f"{known}%2C{recording.experiment_id}" if known else recording.url
     return list(found.values())

@@ -187,7 +187,7 @@ NAMES = {
     "outputs": ("completion", "answer", "response", "prediction", "generated", "generation", "result", "reply"),
     "reference_outputs": ("gold", "reference", "ground_truth", "label", "ideal", "correct_answer", "expected_response"),
     "latency": ("latency", "latency_s", "duration", "duration_s", "seconds", "elapsed", "time_s"),
-    "latency_ms": ("latency_ms", "duration_ms", "execution_duration", "elapsed_ms"),
+    "latency_ms": ("latency_ms", "latencyms", "duration_ms", "execution_duration", "elapsed_ms", "ms"),
     "start_time": ("timestamp", "request_time", "started_at", "created_at"),
     "end_time": ("completed_at", "finished_at", "ended_at"),
     "metadata.ls_model_name": ("model", "model_name"),
@@ -197,6 +197,7 @@ NAMES = {
     "metadata.usage_metadata.total_cost": ("cost", "total_cost"),
     "error": ("exception", "error_message"),
 }
+REASONS = ("explanation", "rationale", "reason", "reasoning", "justification")
 JUDGED = {"value": "", "rationale": ".comment", "error_message": ".error"}  # what MLflow calls a scorer's columns
 OF_ANOTHER_KIND = {  # where the values of these fields go when they are not what a result has there
     "inputs": "inputs.input",
@@ -216,7 +217,12 @@ def propose(rows: Iterator[Any] | list[Any], is_text: bool = False) -> list[str]
         for name, value in row.items() if isinstance(row, dict) else ():
             if first.get(name) in (None, ""):
                 first[name] = value
-    return [found for name, value in first.items() if (found := flag(name, value, is_text))]
+    flags = [found for name, value in first.items() if (found := flag(name, value, is_text))]
+    scores = [target for target, _, _ in (found.partition("=") for found in flags) if target.startswith("feedback.")]
+    if len(scores) != 1:
+        return flags
+    reasons = {f"metadata.{name}={name}": f"{scores[0]}.comment={name}" for name in REASONS}
+    return [reasons.get(found, found) for found in flags]
 
 
 def flag(name: str, value: Any, is_text: bool) -> str:

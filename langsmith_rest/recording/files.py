@@ -110,14 +110,17 @@ def read_table(file: IO[bytes]) -> Iterator[Placed]:
         delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([head], delimiter=mark), [])))
         rows = csv.reader(chain([head], text), strict=True, delimiter=delimiter)
         names = next(rows, [])
+        unique([(name, None) for name in names])
         for cells in filter(None, rows):
-            row = unique(list(zip(names, cells, strict=False)))
+            row = dict(zip(names, cells, strict=False))
             wrong = Unreadable(f"this does not have as many cells as the {len(names)} of line 1")
             yield f", line {rows.line_num}", row if len(cells) == len(names) else wrong
     except UnicodeDecodeError:
         yield "", Unreadable("this is not UTF-8: save it as CSV UTF-8")
-    except (csv.Error, ValueError) as error:
+    except csv.Error as error:
         yield "", Unreadable(f"this is not CSV ({error})")
+    except ValueError as error:  # `unique`
+        yield ", line 1", Unreadable(str(error))
     finally:
         text.detach()  # the file stays open
 

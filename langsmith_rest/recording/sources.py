@@ -121,8 +121,12 @@ class Stream(Source):
         if not earliest:
             while (first := next(coming, None)) and first.problems:
                 begun.append(first)
+            if not first and begun:
+                raise nothing_sent(
+                    [(f"result {one.number}", said) for one in begun for said in one.problems], self.name
+                )
             if not first:
-                raise ValueError(f"There is nothing to record. {[one.problems for one in begun] or ''}".strip())
+                raise ValueError(f"There is nothing to record in {self.name}, nothing was sent.")
             self._note_times(first)
             if self.earliest or self.longest:
                 self.longest = max(self.longest, LONGEST_STREAMED)

@@ -26,7 +26,7 @@ def test_reading_makes_no_store(run, arguments):
     code, out, err = run(*arguments)
 
     assert (code, out) == (2, "") and os.listdir() == []
-    assert f"There is no local store in {Path.cwd()} or in a folder above it: go to the folder you recorded in." in err
+    assert f"There is no local store in {Path.cwd()} or in a folder above it: record something first" in err
 
 
 def test_folder_that_cannot_be_made_is_said(run):

@@ -93,7 +93,7 @@ def test_splits_may_have_blanks_and_must_exist(evaluate):
     code, _, err = evaluate("split_agent.py:run", "--data", "rows.jsonl", "--splits", "base, x", split_agent=AGENT)
 
     assert code == 2
-    assert "is in the split 'x': there are base" in err
+    assert "is in the split 'x': its splits are base" in err
     assert evaluate("split_agent.py:run", "--data", "rows.jsonl", "--splits", " base ")[0] == 0
 
 

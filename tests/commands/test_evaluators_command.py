@@ -313,6 +313,16 @@ def test_a_replacement_finds_its_place_by_the_name(store, evaluators):
     assert nowhere[0] == 2 and "--dataset NAME or --project NAME" in nowhere[2]
 
 
+def test_a_replacement_without_a_place_connects_once(nothing_set, evaluators):
+    """The store is named once, although the evaluator is looked up before it is replaced."""
+    assert main.main(["record", str(FIXTURES / "results.jsonl"), "--dataset", "capitals"]) == 0
+    evaluators("upload", HOSTED, *MENTIONS, "--dataset", "capitals")
+
+    code, _, err = evaluators("upload", HOSTED, *MENTIONS, "--replace", "--yes", "--sample-rate", "0.5")
+
+    assert (code, err.count("No LANGSMITH_API_KEY")) == (0, 1)
+
+
 def test_a_judge_in_code_is_told_of_upload_judge(store, evaluators):
     """The sandbox has no network, so a judge goes up as a prompt and a schema."""
     file = write(

@@ -69,6 +69,17 @@ def test_models_share_examples_and_a_link(capsys):
     assert [line.count("%2C") for line in out.splitlines() if line.startswith("http")] == [1, 1]
 
 
+def test_a_link_names_an_experiment_once(capsys):
+    """Two files with the same results are one experiment."""
+    Path("a.jsonl").write_text('{"inputs": {"q": 1}, "outputs": {"a": 1}}', encoding="utf-8")
+    Path("b").mkdir()
+    shutil.copy("a.jsonl", "b/a.jsonl")
+
+    out, _ = record(capsys, "a.jsonl", "b/a.jsonl")
+
+    assert "%2C" not in out.splitlines()[-1]
+
+
 def test_standard_input_is_recognised_as_well(capsys, monkeypatch):
     """A pipe can be read only once; it is kept until its format is known."""
     data = (DATA / "deepeval" / "test_run_20261129_130032.json").read_bytes()

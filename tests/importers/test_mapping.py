@@ -126,6 +126,16 @@ def test_the_proposal_records_the_rows():
     assert Checked(map(Mapper(parse_rules(flags)), rows)).count == 2
 
 
+def test_a_duration_is_no_score_and_the_reason_for_the_only_score_is_its_comment():
+    """With two scores, nothing says which of them a reason explains."""
+    row = {"is_correct": True, "ms": 120, "explanation": "fine"}
+
+    assert propose([row]) == [
+        *("feedback.is_correct=is_correct", "latency_ms=ms", "feedback.is_correct.comment=explanation"),
+    ]
+    assert propose([row | {"polite": 1}])[2] == "metadata.explanation=explanation"
+
+
 def test_columns_of_mlflow_are_proposed_as_scores():
     """`name/value`, `name/rationale` and `name/error_message` belong together; expectations are the reference."""
     row = {

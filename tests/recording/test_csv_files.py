@@ -78,7 +78,7 @@ def test_cells_become_what_they_were(in_folder, capsys):
         (["input,output,expected", '2+2?,4,"{}"', ",4,4"], "results.csv, line 3: 'inputs' is missing"),
         (["input,output", "2+2?"], "results.csv, line 2: this does not have as many cells as the 2 of line 1"),
         (["input,output", "2+2?,4,5"], "line 2: this does not have as many cells as the 2 of line 1"),
-        (["input,input", "1,2"], "results.csv: this is not CSV (the field 'input' is given twice"),
+        (["input,input", "1,2"], "results.csv, line 1: the field 'input' is given twice, expected different names"),
         (["input,output", '"2+2?,4'], "results.csv: this is not CSV"),
         (["input,output"], "There is nothing to record in results.csv"),
     ],

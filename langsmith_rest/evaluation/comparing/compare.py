@@ -113,7 +113,8 @@ def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
             raise ValueError(f"{name!r} is not a score: {', '.join(MEASURES)} are always compared, if they are known.")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            offer = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}."
+            there = f"the scores are {', '.join(known)}." if known else "no run is scored."
+            offer = f"did you mean {near[0]!r}?" if near else there
             raise ValueError(f"Unknown metric {name!r}: {offer}")
 
 
@@ -125,7 +126,7 @@ def clusters_of(key: str, sides: Iterable[ExperimentScores]) -> dict[str, str]:
     }
     if not found:
         keys = sorted({name for of in metadata.values() for name in of})
-        there = f"there are {', '.join(keys)}." if keys else "these examples have no metadata."
+        there = f"the keys are {', '.join(keys)}." if keys else "these examples have no metadata."
         raise ValueError(f"No example has the metadata key {key!r}: {there}")
     return found
 

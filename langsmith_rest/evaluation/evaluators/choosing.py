@@ -41,7 +41,9 @@ def choose(
         if problem and not is_written:
             continue
         if problem and kind is known and is_near_miss(value, known) and not is_used(name, module):
-            raise ValueError(f"{path}: {problem} A helper? Then call it _{name}, or list evaluators = [...].")
+            raise ValueError(
+                f"{path}: {problem} If it is a helper, rename it to _{name}, or list yours: evaluators = [...]."
+            )
         if not is_public:
             left_out.setdefault("imported" if name not in own else "private", []).append(name)
         elif problem or kind is not known:

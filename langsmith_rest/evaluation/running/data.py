@@ -52,7 +52,7 @@ def load_data(
         if unknown := [split for split in splits if split not in known]:
             if is_stored:
                 known = {split for one in stored_examples(api, data, None, False)[1] for split in splits_of(one)}
-            offered = f"there are {', '.join(sorted(known))}" if known else "there is none"
+            offered = f"its splits are {', '.join(sorted(known))}" if known else "it has no splits"
             raise ValueError(f"No example of {dataset['name']!r} is in the split {unknown[0]!r}: {offered}.")
         examples = [example for example in examples if set(splits) & set(splits_of(example))]
     if not examples:

@@ -340,7 +340,7 @@ def test_clusters_of_examples_are_the_units(api, run):
     assert "&cluster=document" in out
     assert (
         refused[0] == 2
-        and "No example has the metadata key 'documents': there are dataset_split, document." in refused[2]
+        and "No example has the metadata key 'documents': the keys are dataset_split, document." in refused[2]
     )
 
 

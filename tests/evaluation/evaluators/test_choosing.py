@@ -103,7 +103,7 @@ def test_the_list_of_a_file_is_taken_as_it_is(load, content):
 def test_parameters_that_are_nearly_known_are_refused(load, function, words):
     """An evaluator that would be left out for its spelling is said, alone in a file or among others."""
     for others in ("", "def good(outputs): return 1\n"):
-        with pytest.raises(ValueError, match=f"{words}.*A helper. Then call it _wrong"):
+        with pytest.raises(ValueError, match=f"{words}.*If it is a helper, rename it to _wrong"):
             load(f"{others}def {function}: return 1\n")
 
 

@@ -32,7 +32,7 @@ def test_only_some_splits(api, run):
     assert sorted(runs_of(api, found.experiment_name)) == [1, 3, 5]
     assert run(data="squares", splits=["all"], experiment_name="second").planned == 3
     assert calls.find_experiment(api, "first")["extra"]["metadata"]["dataset_splits"] == ["odd"]
-    with pytest.raises(ValueError, match="split 'none': there are all, even, odd"):
+    with pytest.raises(ValueError, match="split 'none': its splits are all, even, odd"):
         run(data="squares", splits=["none"])
 
 
