@@ -7,8 +7,10 @@ const lines = [...document.querySelectorAll("table.compare tbody tr[id^='e-']")]
 let current = null; // the row that keys are about
 let column = null; // which of its answers is scored
 let last = null; // the score that `u` takes back
+let asked = null; // the panel that is on its way
 
 const panel = () => document.getElementById("panel");
+const isOpen = () => asked || panel();
 const opener = (line) => line.querySelector("a.open");
 const lineOf = (example) => document.getElementById(`e-${example}`);
 const answers = (line) => [...line.querySelectorAll("td.cell")].filter((cell) => cell.querySelector("[data-run]"));
@@ -17,12 +19,16 @@ const answers = (line) => [...line.querySelectorAll("td.cell")].filter((cell) =>
 
 function go(line, { focus = true } = {}) {
   if (!line) return say("There are no more rows on this page.");
-  current?.classList.remove("current");
-  current = line;
-  line.classList.add("current");
+  pick(line);
   if (focus && !panel()) opener(line).focus({ preventScroll: true });
   line.scrollIntoView({ block: "nearest" }); // its scroll margin leaves room for the sticky header
   markAnswer();
+}
+
+function pick(line) {
+  current?.classList.remove("current");
+  current = line;
+  line?.classList.add("current");
 }
 
 function answer() {
@@ -50,9 +56,12 @@ function turn(by) {
 
 async function open(href, { push = true } = {}) {
   const address = new URL(href, location.href);
-  const response = await fetch(`${address.pathname}${address.search}&part=row`);
-  const found = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("panel");
-  if (!found) return location.assign(href);
+  pick(lineOf(address.searchParams.get("row"))); // at once, so that the next key is about this row
+  const wanted = (asked = partOf(address));
+  const found = await wanted;
+  if (wanted !== asked) return; // by now, another row is wanted or none
+  asked = null;
+  if (!found) return leave(href);
   const old = panel();
   const place = document.querySelector("main");
   if (old) old.replaceWith(found);
@@ -61,10 +70,16 @@ async function open(href, { push = true } = {}) {
   const state = { row: found.dataset.row };
   if (push) (old ? history.replaceState : history.pushState).call(history, state, "", address.pathname + address.search);
   document.getElementById("panel-title").focus({ preventScroll: true });
-  go(lineOf(found.dataset.row) ?? current, { focus: false });
+  if (current) go(current, { focus: false });
+}
+
+async function partOf(address) {
+  const response = await fetch(`${address.pathname}${address.search}&part=row`).catch(() => null);
+  return response && new DOMParser().parseFromString(await response.text(), "text/html").getElementById("panel");
 }
 
 function close({ push = true } = {}) {
+  asked = null;
   const node = panel();
   if (!node) return;
   const address = new URL(node.querySelector("a.close").href);
@@ -74,21 +89,30 @@ function close({ push = true } = {}) {
   if (line) go(line);
 }
 
-function step(kind, find) {
+async function step(kind, find) {
+  const line = find();
+  if (line) return isOpen() ? open(opener(line).href) : go(line);
+  await asked;
   if (panel()) {
     const link = panel().querySelector(`[data-way="${kind}"]`);
     return link ? follow(link) : say("There are no more such rows.");
   }
-  const line = find();
-  if (line) return go(line);
   const beyond = kind === "n" ? table.dataset.badAfter : kind === "p" ? table.dataset.badBefore : null;
-  return beyond ? location.assign(beyond) : say("There are no more such rows on this page.");
+  return beyond ? leave(beyond) : say("There are no more such rows on this page.");
 }
 
 function follow(link) {
   const example = new URL(link.href).searchParams.get("row");
-  return lineOf(example) ? open(link.href) : location.assign(link.href);
+  return lineOf(example) ? open(link.href) : leave(link.href);
 }
+
+// Keys are for the page that comes: they must not score a row of this one.
+let isLeaving = false;
+function leave(href) {
+  isLeaving = true;
+  location.assign(href);
+}
+addEventListener("pageshow", (event) => event.persisted && (isLeaving = false));
 
 function neighbour(by, condition = () => true) {
   const rest = by > 0 ? lines.slice(lines.indexOf(current) + 1) : lines.slice(0, Math.max(lines.indexOf(current), 0)).reverse();
@@ -124,17 +148,23 @@ function mark(cell, page) {
   cell.classList.toggle("bad", chip?.classList.contains("bad") ?? false);
 }
 
-const where = () => `${opener(current).textContent.trim()}, ${answer().dataset.label}`;
+// The answer that keys score now, and how to name it.
+function chosen() {
+  if (!current && !isOpen()) go(lines[0]);
+  const cell = answer();
+  if (!cell) return say(current ? "There is no answer to score here." : "This row is not in the list: score it in the panel.");
+  const where = `${opener(current).textContent.trim()}, ${cell.dataset.label}`;
+  return { run: cell.querySelector("[data-run]").dataset.run, where };
+}
 
-async function give(fields) {
-  if (!current) go(lines[0]);
-  const run = answer()?.querySelector("[data-run]").dataset.run;
-  if (!run) return say("There is no answer to score here.");
-  if (!metric()) return ask("Feedback key", (name) => keep(name) && give(fields));
+async function give(fields, to = chosen()) {
+  if (!to) return;
+  if (!metric()) return ask("Feedback key", (name) => keep(name) && give(fields, to));
   const key = metric();
-  if (!(await send(run, { key, ...fields }))) return;
-  last = { run, key };
-  say(`${key} ${fields.score ?? "comment"} saved for ${where()}. u takes it back.`);
+  await asked; // or it might show the score from before
+  if (!(await send(to.run, { key, ...fields }))) return;
+  last = { run: to.run, key };
+  say(`${key} ${fields.score ?? "comment"} saved for ${to.where}. u takes it back.`);
 }
 
 async function takeBack() {
@@ -193,12 +223,13 @@ const KEYS = {
   h: () => turn(-1),
   l: () => turn(1),
   c: () => {
-    if (!current) go(lines[0]);
-    ask(`Comment on ${metric()} of ${where()}`, (comment) => give({ comment }));
+    const to = chosen();
+    if (to) ask(`Comment on ${metric()} of ${to.where}`, (comment) => give({ comment }, to));
   },
   m: () => ask("Feedback key", keep, metric()),
   u: takeBack,
   y: async () => {
+    await asked;
     const href = panel() ? location.href : current && opener(current).href;
     if (!href) return;
     const address = new URL(href);
@@ -209,14 +240,14 @@ const KEYS = {
   "/": () => document.querySelector("input[name=q]").focus(),
   "?": () => document.getElementById("keys").showModal(),
   Enter: () => {
-    if (!panel() && lines.length) open(opener(current ?? lines[0]).href);
+    if (!isOpen()) open(opener(current ?? lines[0]).href);
   },
   Escape: () => close(),
 };
 
 document.addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
-  if (event.ctrlKey || event.metaKey || event.altKey || typing || document.querySelector("dialog[open]")) return;
+  if (isLeaving || event.ctrlKey || event.metaKey || event.altKey || typing || document.querySelector("dialog[open]")) return;
   if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
   const action = /^[0-9]$/.test(event.key) ? () => give({ score: event.key }) : KEYS[event.key];
   if (!action || !lines.length) return;

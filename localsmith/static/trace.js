@@ -6,19 +6,28 @@ const steps = tree ? [...tree.querySelectorAll("li")] : [];
 const depth = (step) => Number(step.dataset.depth);
 const link = (step) => step.querySelector("a");
 const folded = new Set();
+let asked = null; // the answer that is wanted: earlier ones that arrive later are not shown
 
 async function show(href, { push = true } = {}) {
   const address = new URL(href, location.href);
-  const response = await fetch(`${address.pathname}?part=step`);
-  const fresh = new DOMParser().parseFromString(await response.text(), "text/html").querySelector(".step-body");
-  if (!fresh) return location.assign(href);
+  choose(address.pathname); // at once, so that the next key starts from here
+  const answer = (asked = partOf(address));
+  const fresh = await answer;
+  if (answer !== asked) return;
+  if (!fresh) return location.assign(address);
   document.querySelector(".step-body").replaceWith(fresh);
   addCopyButtons(fresh);
-  for (const back of fresh.querySelectorAll("input[name=back]")) back.value = address.pathname;
   document.title = document.title.replace(/^.*(?= · )/, fresh.dataset.title);
-  if (push) history.pushState({}, "", address.pathname);
-  choose(address.pathname);
+  document.querySelector(".crumbs [aria-current]").textContent = fresh.dataset.title;
+  if (push) history.pushState({}, "", address);
   if (fresh.getBoundingClientRect().top < 0) scrollTo(0, 0);
+}
+
+async function partOf(address) {
+  const part = new URL(address);
+  part.searchParams.set("part", "step");
+  const response = await fetch(part).catch(() => null); // without a server, the browser's own page says so
+  return response && new DOMParser().parseFromString(await response.text(), "text/html").querySelector(".step-body");
 }
 
 // Mark the step of this address, and bring it into the sight of the tree.

@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+from keyboard import late, press
 
 pytestmark = pytest.mark.browser
 
@@ -212,3 +213,31 @@ def test_what_an_address_leads_to_is_not_hidden(compared, site):
         " document.querySelector('#rows tbody tr').getBoundingClientRect().top]"
     )
     assert row >= head - 1
+
+
+@pytest.mark.slow
+def test_each_key_counts_also_before_the_first_row_has_arrived(compared):
+    """Enter and j open the second row, a digit pressed before the row is there scores this row and shows there, and
+    the answer to Enter, which comes last, does not bring back the first row."""
+    page = compared()
+    page.evaluate("sessionStorage.setItem('metric', 'haste')")
+
+    with late(page, "**part=row") as release:
+        press(page, "Enter", "j", "1", then=page.locator(".status-line", has_text="haste 1 saved for #2, second"))
+        release()
+    assert title(page) == "#2" and page.locator("#panel [data-key=haste]").count() == 1
+    press(page, "j", then=page.locator("#panel-title", has_text="#3"))
+    press(page, "u", then=page.locator(".status-line", has_text="taken back"))
+
+    assert chips(page, "haste") == []
+
+
+@pytest.mark.slow
+def test_digits_score_no_other_row_than_the_open_one(compared, site):
+    """Where the open row is not in the list, a digit says so; j goes to the first one that is."""
+    page = compared(f"&show=regressed&row={site[1]['examples'][1]}")
+    page.evaluate("sessionStorage.setItem('metric', 'haste')")
+
+    press(page, "1", then=page.locator(".status-line", has_text="not in the list"))
+    assert chips(page, "haste") == []
+    press(page, "j", then=page.locator("#panel-title", has_text="#1"))

@@ -1,6 +1,7 @@
 """Reading a trace in the browser: 256 steps, one of which failed."""
 
 import pytest
+from keyboard import late, press
 
 pytestmark = pytest.mark.browser
 
@@ -197,3 +198,32 @@ def test_a_score_and_a_comment_on_ten_rows_take_four_keys_each(open_page, site):
 
     assert page.locator("#rows .chip[data-key='by keys']").count() == 10
     assert keys == 40
+
+
+@pytest.mark.slow
+def test_each_key_counts_also_before_the_first_step_has_arrived(trace):
+    """Two j go two steps, and the answer of the first, which comes last, does not replace the second. The title and
+    the place at the top of the page follow."""
+    page = trace()
+    with late(page, "**part=step") as release:
+        press(page, "j", "j", then=page.locator(".step-body h1", has_text="search_web 2"))
+        release()
+    press(page, "j", then=page.locator(".step-body h1", has_text="docs 3"))
+
+    assert page.locator(".crumbs [aria-current]").inner_text() == "docs 3" and page.title().startswith("docs 3")
+    page.go_back()
+    page.locator(".step-body h1", has_text="search_web 2").wait_for()
+
+
+@pytest.mark.slow
+def test_texts_stay_as_stored_from_step_to_step(trace):
+    """Who asked for texts as they are stored need not ask again at each step."""
+    page = trace()
+
+    page.get_by_role("link", name="Show texts as stored").click()
+    page.wait_for_url("**raw=1")
+    page.locator(".tree li a").nth(3).click()
+
+    page.locator(".step-body h1", has_text="docs 3").wait_for()
+    page.get_by_role("link", name="Show texts rendered").wait_for()
+    assert page.url.endswith("?raw=1")
