@@ -267,12 +267,14 @@ def say_doubts(found: Evaluation, say: Say) -> None:
     for doubt in found.scores.doubts():
         say(doubt)
     if found.target_changed:
-        old = "was not run: these are the answers of the old one. Another --experiment runs it."
-        both = "the experiment holds answers of both now. Another --experiment keeps them apart."
-        say(f"The target has changed since {name!r} was started{f': {both}' if found.done else f', and {old}'}")
+        old = "It was not run: the answers are those of the old target. To run it, choose another --experiment."
+        both = "The experiment now holds answers of both. To keep them apart, choose another --experiment."
+        say(f"The target has changed since {name!r} was started. {both if found.done else old}")
     if found.doubled:
         more = f"{counted(found.doubled, 'example')} of {name!r} {'has' if found.doubled == 1 else 'have'} more runs"
-        say(f"{more} than asked for, and all count: was this started twice at once? Another --experiment starts anew.")
+        say(
+            f"{more} than asked for, and all count: was this started twice at once? To start anew, choose another name."
+        )
 
 
 def lines(found: Evaluation) -> list[str]:

@@ -111,8 +111,9 @@ def find_latest(api: LangSmith, back: int, dataset_id: str | None) -> dict:
     newest = list(itertools.islice(list_sessions(api, sort_by="start_time", **query), back + 1))
     if len(newest) > back:
         return newest[back]
-    where = "this dataset" if dataset_id else "the server"
-    raise NotFound(f"No experiment 'latest~{back}': {where} has {counted(len(newest), 'experiment')}.")
+    where = "in this dataset" if dataset_id else "here"
+    count = counted(len(newest), "experiment") if newest else "no experiment"
+    raise NotFound(f"No experiment 'latest~{back}': there {'is' if len(newest) < 2 else 'are'} {count} {where}.")
 
 
 def near_names(api: LangSmith, name: str, dataset_id: str | None) -> str:

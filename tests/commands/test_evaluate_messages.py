@@ -157,8 +157,8 @@ def test_doubts_are_said(command, tmp_path):
 
     assert "5 answers were no dictionaries: recorded as {'output': ...}, 5 of them None: does the target" in first
     assert "has changed" not in first
-    assert "has changed since 'v1' was started, and was not run: these are the answers of the old one." in second
-    assert code == 0 and "was started: the experiment holds answers of both now. Another" in third
+    assert "since 'v1' was started. It was not run: the answers are those of the old target." in second
+    assert code == 0 and "was started. The experiment now holds answers of both." in third
 
 
 def test_doubles_are_said(capsys):

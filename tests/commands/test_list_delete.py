@@ -90,7 +90,7 @@ def test_latest_is_the_experiment_that_started_last(store, capsys):
 
     assert newest[1] in out and newest[0] in out and newest[2] not in out
     said = run(capsys, "compare", "latest~7", "latest", "--dataset", "capitals", code=2).err
-    assert "No experiment 'latest~7': this dataset has 3 experiments." in said
+    assert "No experiment 'latest~7': there are 3 experiments in this dataset." in said
 
 
 @pytest.mark.slow

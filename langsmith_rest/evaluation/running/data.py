@@ -111,7 +111,7 @@ def create_missing(
         problems += [(f"{source}, example {number}", problem) for problem in result.problems]
         found.append(result.fields)
     if problems:
-        raise nothing_sent(problems, source)
+        raise ValueError(f"{nothing_sent(problems, source)}{what_to_rename(rows)}")
     if not rows:
         raise ValueError(f"There are no examples in {source}.")
     dataset, _ = get_or_create_dataset(api, name, experiment)
@@ -124,6 +124,15 @@ def create_missing(
         raise ValueError("\n  ".join([f"The server refused {counted(len(refused), 'example')}:", *reasons]))
     known |= by_id(api, dataset["id"], missing)
     return dataset, [known[i] for i in wanted if i in known]
+
+
+def what_to_rename(rows: list[Any]) -> str:
+    """The end of an error message: which fields the rows have, if none of them has inputs."""
+    names = list({name: None for row in rows if isinstance(row, dict) for name in row})
+    if not names or "inputs" in names:
+        return ""
+    has = f"The fields are {', '.join(map(repr, names[:10]))}"
+    return f"\n{has}: rename two of them to 'input' and 'expected' (objects: 'inputs' and 'reference_outputs')."
 
 
 def as_result(row: Any) -> Any:

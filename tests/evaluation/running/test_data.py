@@ -64,6 +64,14 @@ def test_the_same_problem_of_many_examples_is_said_once(run):
     assert list(alike([("a", "x"), ("b", "y"), ("c", "y")], 1)) == ["a: x", "and 1 other problem"]
 
 
+def test_fields_of_other_names_are_named(run, tmp_path):
+    """A table without inputs is refused with its columns, and with the names that they need."""
+    (tmp_path / "table.csv").write_text("question,label\nPeru?,Lima\n", encoding="utf-8")
+
+    with pytest.raises(ValueError, match="'question', 'label': rename two of them to 'input' and 'expected'"):
+        run(data=str(tmp_path / "table.csv"))
+
+
 def test_attachments_of_examples(api, run):
     """A target and an evaluator that ask for them get the files' names and where to read them."""
     dataset_id = calls.get_or_create_dataset(api, "squares")[0]["id"]
