@@ -136,6 +136,11 @@ def long_names(bench: Bench) -> str:
     return "accepted"
 
 
+def future_runs(bench: Bench) -> str:
+    bench.send_runs(bench.new_run(-timedelta(minutes=4)))  # ours may start up to 5 minutes from now
+    return "accepted"
+
+
 def traces(bench: Bench) -> str:
     root = bench.new_run(timedelta(minutes=4), extra={"metadata": {"doctor": "yes"}})
     usage = {"usage_metadata": {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}}
@@ -160,10 +165,22 @@ def known_runs(bench: Bench) -> str:
     return readable(bench)
 
 
-def read_root(bench: Bench, run: dict[str, Any], *selects: str) -> dict[str, Any]:
+def refused_batch(bench: Bench) -> str:
+    good, too_old = bench.new_run(timedelta(minutes=5)), bench.new_run(timedelta(hours=25))
+    found = bench.refused((400, 403, 409, 422), "POST", "/runs/batch", json={"post": [good, too_old]})
+    time.sleep(1)
+    if next(query(bench, good), None):
+        raise Wrong("the good run beside it is stored")
+    return found
+
+
+def query(bench: Bench, run: dict[str, Any], *selects: str) -> Iterator[dict[str, Any]]:
     since = bench.now - timedelta(hours=21)
-    query = query_runs(bench.api, bench.session["id"], ["ID", *selects], since=since, ids=[run["id"]])
-    found = next(query, None)
+    return query_runs(bench.api, bench.session["id"], ["ID", *selects], since=since, ids=[run["id"]])
+
+
+def read_root(bench: Bench, run: dict[str, Any], *selects: str) -> dict[str, Any]:
+    found = next(query(bench, run, *selects), None)
     if not found:
         raise Wrong("the run is not found by its id")
     return found
@@ -213,11 +230,32 @@ def repeated_key(bench: Bench) -> str:
     return "2 items"
 
 
+def ties(run: dict[str, Any]) -> dict[str, Any]:
+    """The fields that tie feedback to its run."""
+    place = {name: run[name] for name in ("trace_id", "session_id", "start_time")}
+    return {"run_id": run["id"], **place, "feedback_source": {"type": "api"}}
+
+
 def send_feedback(bench: Bench, *items: dict[str, Any]) -> None:
     run = bench.roots()[-1]
-    place = {name: run[name] for name in ("trace_id", "session_id", "start_time")}
-    ties = {"run_id": run["id"], **place, "feedback_source": {"type": "api"}}
-    rest.create_feedback(bench.api, {item["id"]: encode({**item, **ties}) for item in items})
+    rest.create_feedback(bench.api, {item["id"]: encode({**item, **ties(run)}) for item in items})
+
+
+def feedback_one_by_one(bench: Bench) -> str:
+    body = {"id": str(uuid.uuid4()), "key": "alone", "score": 1, **ties(bench.roots()[-1])}
+    for _ in range(2):
+        rest.create_one_feedback(bench.api, encode(body))
+    await_feedback(bench, "alone", [1])
+    return "1 item"
+
+
+def feedback_of_no_run(bench: Bench) -> str:
+    body = {"id": str(uuid.uuid4()), "key": "lost", "score": 1, **ties(bench.new_run(timedelta(minutes=5)))}
+    try:
+        return bench.refused((404,), "POST", "/feedback", json=body)
+    except Wrong:
+        bench.answer("DELETE", f"/feedback/{body['id']}")
+        raise
 
 
 def await_feedback(bench: Bench, key: str, wanted: list[float]) -> None:
@@ -283,14 +321,18 @@ TRIALS: tuple[tuple[str, Callable[[Bench], str]], ...] = (
     ("an experiment's id and name are taken once, else 409", known_session),
     ("runs of 20 hours ago are accepted, of 25 refused", day_old_runs),
     ("a run's name may have 128 characters", long_names),
+    ("a run may start four minutes from now, since clocks differ", future_runs),
     ("steps and their root travel in one request, the root last", traces),
     ("runs can be read soon, and run_count counts roots", readable),
     ("runs sent again change nothing", known_runs),
+    ("a request with a refused run stores none of its runs", refused_batch),
     ("times come back to the millisecond", times_come_back),
     ("metadata can be read back", metadata_comes_back),
     ("a root has the tokens of its steps", tokens_of_steps),
     ("all runs of an experiment are listed by example", experiment_runs),
     ("feedback sent again is one item, its score of 4 decimals as sent", same_feedback),
+    ("feedback sent again through POST /feedback is one item", feedback_one_by_one),
+    ("feedback on a run that is not stored is refused with 404", feedback_of_no_run),
     ("two items of one key on a run are both kept", repeated_key),
     ("scores of more than 4 decimals are refused", long_scores),
     ("feedback can be corrected in place", changed_feedback),

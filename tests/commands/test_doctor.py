@@ -10,7 +10,9 @@ import pytest
 from command_line import DATABASE, OK, write
 
 import localsmith
+from langsmith_rest import connection
 from langsmith_rest.commands import assumptions, doctor
+from langsmith_rest.conformance.faults import Answer, Faults, where
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
 
@@ -102,9 +104,21 @@ def test_assumption_that_is_wrong_is_named(run, tmp_path, monkeypatch):
         code, out, _ = run("doctor", "--write")
 
     wrong = [line for line in out.splitlines() if line.startswith("wrong")]
-    assert code == 1 and len(wrong) == 1
+    assert code == 1 and len(wrong) == 2
     assert wrong[0].startswith("wrong      runs of 20 hours ago are accepted, of 25 refused: 25 hours answered 2")
+    assert wrong[1] == "wrong      a request with a refused run stores none of its runs: answered 202"
     assert "held       experiment and dataset can be deleted" in out
+
+
+def test_feedback_that_is_accepted_for_no_run_is_deleted(server):
+    """A trial leaves nothing behind where the assumption does not hold."""
+    bench = assumptions.Bench(connection.connect(server.url))
+    faults = Faults(server, where("POST /feedback", Answer(200, "{}")))
+
+    with pytest.raises(assumptions.Wrong, match="answered 200"):
+        assumptions.feedback_of_no_run(bench)
+
+    assert faults.count("DELETE /feedback/") == 1
 
 
 @pytest.mark.parametrize(
