@@ -23,14 +23,14 @@ def main(argv: list[str] | None = None) -> int:
         "--no-time-window", action="store_true", help="accept runs of any age; LangSmith refuses those beyond 24 hours"
     )
     parser.add_argument(
-        "--visible-after", type=float, default=0, metavar="SECONDS", help="how long new runs cannot be read yet"
+        "--visible-after", type=float, default=0, metavar="SECONDS", help="how long new runs stay invisible"
     )
-    parser.add_argument("--run-evaluators", action="store_true", help="run uploaded evaluators, which executes code")
+    parser.add_argument("--run-evaluators", action="store_true", help="run uploaded evaluators, executing their code")
     parser.add_argument(
         "--works-on",
         type=date.fromisoformat,
         metavar="DATE",
-        help="answer as LangSmith will on that day: routes that end before it are gone (2027-02-01, 2027-07-02)",
+        help="answer as LangSmith will on that day, without the routes that will have ended (for example 2027-02-01)",
     )
     arguments = parser.parse_args(argv)
     switches: dict[str, Any] = {"time_window_hours": None} if arguments.no_time_window else {}

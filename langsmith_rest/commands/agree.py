@@ -24,13 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("experiment", metavar="EXPERIMENT", help="by name or id; latest is the newest")
     add("--judge", required=True, metavar="KEY", help="the feedback key of the judge")
     add("--human", required=True, metavar="KEY", help="the feedback key of the person")
-    add("--by", metavar="KEY", help="add groups by this key of example metadata, or by 'split'")
+    add("--by", metavar="KEY", help="also show groups, by this key of the example metadata or by 'split'")
     add(
         "--precision",
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="how many labels it takes to be this precise (0.05)",
+        help="say how many labels make the agreement this precise (default: 0.05)",
     )
     add("--dataset", metavar="NAME", help="look for the experiment in this dataset only")
     add("--json", action="store_true", help="print one JSON object instead of the table")

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--demo", action="store_true", help="load a small project and backtest two systems on it, no key needed")
     add("--project", metavar="NAME", help="the project (name or id) whose root runs are taken")
-    add("--load", metavar="FILE", help="first load the results of FILE into the project; alone, do only that")
+    add("--load", metavar="FILE", help="first load the results of FILE into the project; alone, do nothing else")
     add("--filter", metavar="FILTER", help="which runs, in LangSmith's filter language: 'eq(error, null)'")
     add("--since", type=moment, metavar="WHEN", help="only runs since then: 90m, 24h, 7d, or an ISO 8601 time")
     add("--limit", type=evaluate_report.positive, metavar="N", help="at most the newest N of these")
@@ -76,11 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the new system's experiment (default: dataset, function, hash of its file)",
     )
-    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="repeatable")
+    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="functions that score")
     add("--pairwise", action="append", default=[], metavar="FILE.py:NAME,...", help="evaluators that see both answers")
-    add(
-        "--max-concurrency", type=evaluate_report.positive, default=4, metavar="N", help="calls at a time (%(default)s)"
-    )
+    add("--max-concurrency", type=evaluate_report.positive, default=4, metavar="N", help="calls at a time (default: 4)")
     add_limits(parser)
     add("--json", action="store_true", help="print one JSON object")
 

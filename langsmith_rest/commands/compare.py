@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("candidates", nargs="+", metavar="CANDIDATE", help="one or more experiments to compare with it")
     add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
-    add("--metric", action="append", metavar="KEY", help="compare only this feedback key; repeatable")
-    add("--cluster", metavar="KEY", help="example metadata key: examples with the same value are one unit")
+    add("--metric", action="append", metavar="KEY", help="of the feedback, compare only this key; repeatable")
+    add("--cluster", metavar="KEY", help="treat examples with the same value of this metadata key as one unit")
     add(
         "--human",
         action="append",
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait",
         type=key_and_seconds,
         metavar="KEY[=SECONDS]",
-        help=f"first wait until KEY is scored ({WAIT_SECONDS} s)",
+        help=f"first wait until KEY is scored (default: for {WAIT_SECONDS} s)",
     )
     add("--flips", action="store_true", help="list the examples whose scores changed")
     add_limits(parser)
@@ -78,13 +78,13 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         metavar=limit,
         help="fail when a larger loss is shown",
     )
-    add("--require-pairs", type=number, metavar="SHARE", help="fail when fewer of the examples form pairs; 0.9: 90 %%")
+    add("--require-pairs", type=number, metavar="SHARE", help="fail when a smaller share of the examples form pairs")
     add(
         "--inconclusive-exit",
         type=int,
         default=0,
         metavar="CODE",
-        help="exit code when there are too few pairs to tell (0)",
+        help="exit code when there are too few pairs to tell (default: 0)",
     )
 
 

@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="by name or id; latest is the newest, latest~1 the one before",
     )
     add("--dataset", metavar="NAME", help="the dataset of the experiments")
-    add("--all", action="store_true", help="the dataset itself, with its examples and all its experiments")
-    add("--yes", action="store_true", help="do not ask")
+    add("--all", action="store_true", help="delete the dataset itself, with its examples and experiments")
+    add("--yes", action="store_true", help="do not ask for confirmation")
     add("--json", action="store_true", help="print one JSON object")
 
 

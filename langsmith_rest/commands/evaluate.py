@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--prefix", metavar="TEXT", help="start of the experiment's name (default: the function's name)")
     add("--experiment", metavar="NAME", help="full name of the experiment; an existing one is resumed")
-    add("--retry-errors", action="store_true", help="repeat the failed runs of that experiment")
+    add("--retry-errors", action="store_true", help="repeat the failed runs of an existing experiment")
     add("--ignore-errors", action="store_true", help="do not record runs in which the target failed")
     add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     add("--repetitions", type=positive, metavar="N", help="runs of each example (default: 1)")

@@ -77,26 +77,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("file", metavar="FILE", help="Python; it is read, never imported")
         command.add_argument("--function", required=True, metavar="NAME", help="the function to use as evaluator")
     test.add_argument("--dataset", required=True, metavar="NAME", help="the dataset whose runs to try it on")
-    test.add_argument("--experiment", metavar="NAME", help="one on that dataset (default: the newest)")
+    test.add_argument("--experiment", metavar="NAME", help="an experiment on it (default: the newest)")
     code.add_argument("--name", metavar="NAME", help="name of the evaluator and its score (default: the function's)")
     judge.add_argument("--name", required=True, metavar="NAME", help="name of the evaluator")
     judge.add_argument("--prompt", required=True, type=Path, metavar="FILE", help="a text with {input} and {output}")
     judge.add_argument("--schema", required=True, type=Path, metavar="FILE", help="JSON schema of the verdict")
-    judge.add_argument("--model", required=True, help="[openai:|anthropic:]NAME, or FILE.json, a serialised model")
+    judge.add_argument("--model", required=True, help="[openai:|anthropic:]NAME, or FILE.json with a serialised model")
     for command in (delete, run):
         command.add_argument("name", metavar="NAME", help="name or id of the evaluator")
     run.add_argument("--experiment", required=True, metavar="NAME", help="name or id")
-    for command in (listing, code, judge, delete, run):
+    for command in (code, judge):
         of = command.add_mutually_exclusive_group()
-        of.add_argument("--dataset", metavar="NAME", help="attached to this dataset: it gets (run, example)")
-        of.add_argument("--project", metavar="NAME", help="attached to this project: it gets (run)")
+        of.add_argument("--dataset", metavar="NAME", help="attach it to this dataset: it gets (run, example)")
+        of.add_argument("--project", metavar="NAME", help="attach it to this project: it gets (run)")
+    for command in (listing, delete, run):
+        of = command.add_mutually_exclusive_group()
+        of.add_argument("--dataset", metavar="NAME", help="look only at evaluators of this dataset")
+        of.add_argument("--project", metavar="NAME", help="look only at evaluators of this project")
     for command in (code, judge):
         rate = "the share of runs to score, 0 to 1 (default: 1, or unchanged)"
         command.add_argument(
             "--sample-rate", "--sampling-rate", type=share, dest="sampling_rate", metavar="RATE", help=rate
         )
         command.add_argument(
-            "--replace", action="store_true", help="replace the existing evaluator of that name; asks first"
+            "--replace", action="store_true", help="replace an existing evaluator of this name; asks first"
         )
     for command in (code, judge, delete):
         command.add_argument("--yes", action="store_true", help="do not ask; for automation only")

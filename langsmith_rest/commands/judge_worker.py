@@ -13,8 +13,8 @@ from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker, Worked
 from langsmith_rest.wording import Say, clean, counted
 
 DESCRIPTION = "Run the uploaded model judges of the local store on the runs that wait for them, until interrupted."
-EXAMPLES = """The model is asked with OPENAI_API_KEY and OPENAI_BASE_URL. Verdicts that `evaluate` knows cost nothing.
-`view --run-evaluators` starts this by itself. Several workers at once give no score twice.
+EXAMPLES = """The model is asked with OPENAI_API_KEY and OPENAI_BASE_URL. Cached verdicts cost nothing.
+`view --run-evaluators` starts this by itself. Several workers at once never record a score twice.
 
 examples:
   %(prog)s --once --max-judge-calls 100
@@ -23,7 +23,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--once", action="store_true", help="end when nothing waits, instead of waiting for more")
+    add("--once", action="store_true", help="end when no run is waiting")
     add("--max-judge-calls", type=number, metavar="N", help="ask the model at most N times (default: no limit)")
     add("--max-concurrency", type=number, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     add("--model", metavar="NAME", help="ask this model instead of the one that each judge names")

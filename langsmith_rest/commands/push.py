@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="by name or id; latest is the newest, latest~1 the one before",
     )
     add("--dataset", metavar="NAME", help="the dataset of the experiments")
-    add("--to", metavar="ENDPOINT", help="where to (default: LANGSMITH_ENDPOINT with LANGSMITH_API_KEY)")
+    add("--to", metavar="ENDPOINT", help="the server to copy to (default: LANGSMITH_ENDPOINT, with LANGSMITH_API_KEY)")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
     add("--no-verify", action="store_true", help="do not read the experiments back")
     add("--json", action="store_true", help="print one JSON object")

@@ -37,8 +37,8 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="a file or a folder, or - for standard input (default: a sample)")
-    add("--dataset", metavar="NAME", help=f"dataset, created if missing (default: as the file says, or {DATASET})")
-    add("--experiment", metavar="NAME", help="name (default: the file's stem or the model, and a hash of the results)")
+    add("--dataset", metavar="NAME", help=f"dataset, created if missing (default: named in the file, or {DATASET})")
+    add("--experiment", metavar="NAME", help="its name (default: of the file or the model, and a hash of the results)")
     formats = ", ".join((OURS, *FORMATS))
     add(
         "--format",
@@ -54,8 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--match-examples",
         action="store_true",
-        help="let results belong to the examples with the same inputs and reference that the dataset has already,"
-        " whoever made them",
+        help="attach results to existing examples with the same inputs and reference, whoever made them",
     )
     add("--dry-run", action="store_true", help="check everything, print what would be sent, send nothing")
     add("--no-verify", action="store_true", help="do not read the experiment back")

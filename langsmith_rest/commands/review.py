@@ -14,7 +14,7 @@ from langsmith_rest.wording import Say, clean
 DESCRIPTION = "Put answers of an experiment into a review queue, where people score them one by one."
 EXAMPLES = """--by random        a random sample: the only labels that `compare --human` can build on
 --by disagreement  answers whose scores differ, for example a judge's and a person's
---by uncertain     answers whose score is in the middle of its scale, or varies between repetitions
+--by uncertain     answers whose mean score is in the middle of the judge's scale
 --by regressed     answers that score worse than those of --baseline
 
 The same command again adds nothing twice. A larger --sample adds to the queue.
@@ -28,15 +28,15 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("experiment", metavar="EXPERIMENT", help="by name or id; latest is the newest")
-    add("--by", choices=list(WAYS), default="random", metavar="WAY", help="how to choose, see below (random)")
-    add("--sample", type=int, metavar="N", help="at most N examples (default: all that fit)")
+    add("--by", choices=list(WAYS), default="random", metavar="WAY", help="how to choose, see below (default: random)")
+    add("--sample", type=int, metavar="N", help="at most N examples (default: all that qualify)")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random order (default: %(default)s)")
     add("--judge", action="append", default=[], metavar="KEY", help="the feedback key of a judge; repeatable")
-    add("--human", metavar="KEY", help="the key of people's scores (human_JUDGE, or human)")
+    add("--human", metavar="KEY", help="the key of people's scores (default: human_JUDGE, or human)")
     add("--baseline", metavar="EXPERIMENT", help="for --by regressed: what to compare with")
     add("--lower-is-better", action="append", default=[], metavar="KEY", help="lower is better for KEY; repeatable")
-    add("--scale", type=scale, metavar="SCALE", help="what people choose from: 1-5, or kind,rude (no or yes)")
-    add("--question", metavar="TEXT", help="what people are asked (Is the answer right?)")
+    add("--scale", type=scale, metavar="SCALE", help="what people choose from: 1-5, or kind,rude (default: no or yes)")
+    add("--question", metavar="TEXT", help="what people are asked (default: Is the answer right?)")
     add("--dataset", metavar="NAME", help="look for the experiment in this dataset only")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 

@@ -31,9 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--run-evaluators",
         action="store_true",
-        help="also run uploaded evaluators, which executes their code and asks models",
+        help="also run uploaded evaluators: this executes their code and asks models",
     )
-    add("--max-judge-calls", type=int, metavar="N", help="with it: ask models at most N times (no limit)")
+    calls = "with --run-evaluators: ask models at most N times (default: no limit)"
+    add("--max-judge-calls", type=int, metavar="N", help=calls)
     export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE (--export=-.csv: to stdout)"
     add("--export", metavar="FILE", help=export)
     backup = "instead, copy the whole store to FILE, even while it is in use"
