@@ -22,6 +22,7 @@ logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 HOST = "127.0.0.1"
 # More than the cores: a request that waits for the disk or the write lock occupies a thread.
 THREADS = 8
+RECEIVED_BYTES = 262_144  # at once: a request of a hundred runs comes in one or two pieces
 STALLED_SECONDS = 60  # a client that reads nothing for so long is cut off
 
 
@@ -105,6 +106,7 @@ class Server:
             asyncore_use_poll=True,
             ident=None,
             max_request_body_size=MAX_REQUEST_BYTES,
+            recv_bytes=RECEIVED_BYTES,
             clear_untrusted_proxy_headers=True,
         )
         # waitress's own run() can only be ended by an exception from outside.
