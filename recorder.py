@@ -88,7 +88,7 @@ def record(api: LangSmith, source: Source, account: Account, about: Any, verify:
         if existing := looking.result():
             # Without a dataset: somebody may have created it, and the experiment, just now.
             dataset = dataset or rest.find_dataset(api, recording.dataset_name)
-            refuse_taken(existing, dataset["id"] if dataset else None)
+            refuse_taken(api, existing, dataset["id"] if dataset else None)
         if not dataset:
             dataset, is_new = rest.create_dataset(api, recording.dataset_name)
 

@@ -22,6 +22,10 @@ def find_dataset(api: LangSmith, name: str) -> dict | None:
     return next((dataset for dataset in found if dataset["name"] == name), None)
 
 
+def read_dataset(api: LangSmith, dataset_id: str) -> dict:
+    return call(api, "GET", f"/datasets/{dataset_id}")
+
+
 def create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:
     """The dataset of that name, and whether it is new: somebody else may have been quicker."""
     try:

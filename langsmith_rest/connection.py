@@ -78,7 +78,7 @@ def connect(
     if not key and not is_loopback(endpoint):
         raise SetupError(
             "LANGSMITH_API_KEY is not set. To record in LangSmith, put it into the environment or into .env. To record "
-            "elsewhere, set LANGSMITH_ENDPOINT: 'local' for the local store, or the address of another server."
+            "elsewhere, set LANGSMITH_ENDPOINT=local for the local store, or the address of another server."
         )
     if not (workspace_id.isascii() and workspace_id.isprintable()):
         raise SetupError("LANGSMITH_WORKSPACE_ID holds characters that no id has: copy it again.")

@@ -30,7 +30,7 @@ LATEST = re.compile(r"latest(?:~(\d{1,6}))?")
 def read_dataset(api: LangSmith, dataset_id: str) -> dict:
     """The dataset with this id; raises LookupError if there is none."""
     try:
-        return connection.call(api, "GET", f"/datasets/{dataset_id}")
+        return rest.read_dataset(api, dataset_id)
     except requests.HTTPError as error:
         if error.response.status_code != 404:
             raise
@@ -52,7 +52,7 @@ def get_or_create_dataset(api: LangSmith, name: str, experiment: str | None = No
     """
     found = rest.find_dataset(api, name)
     if experiment and (session := rest.find_session(api, name=experiment)):
-        refuse_taken(session, found["id"] if found else None)
+        refuse_taken(api, session, found["id"] if found else None)
     return (found, False) if found else rest.create_dataset(api, name)
 
 

@@ -198,7 +198,7 @@ def test_a_taken_name_is_found_before_anything_is_created(server, api, is_new):
         rest.create_dataset(api, "other")
     before = stored(server, "datasets"), stored(server, "examples")
 
-    with pytest.raises(LookupError, match="The experiment name 'e' is taken by dataset"):
+    with pytest.raises(LookupError, match="The experiment name 'e' is taken by the dataset 'd'"):
         record_langsmith_experiment("other", results(3), experiment_name="e", langsmith=api)
 
     assert (stored(server, "datasets"), stored(server, "examples")) == before

@@ -618,7 +618,7 @@ def test_experiment_name_of_another_dataset_is_refused(server, api):
     record_langsmith_experiment("first", results(3), experiment_name="e", langsmith=api)
     before = query(store_of(server), "SELECT * FROM runs"), query(store_of(server), "SELECT * FROM sessions")
 
-    with pytest.raises(LookupError, match="'e' is taken by dataset .*: record under another name"):
+    with pytest.raises(LookupError, match="'e' is taken by the dataset 'first': record under another name"):
         record_langsmith_experiment("second", results(200), experiment_name="e", langsmith=api)
 
     assert before == (query(store_of(server), "SELECT * FROM runs"), query(store_of(server), "SELECT * FROM sessions"))

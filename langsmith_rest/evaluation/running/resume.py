@@ -95,7 +95,7 @@ def find_own(api: LangSmith, found: Evaluation) -> dict | None:
     session = rest.find_session(api, name=found.experiment_name)
     if not session:
         return None
-    refuse_taken(session, found.dataset_id)
+    refuse_taken(api, session, found.dataset_id)
     found.experiment_id = session["id"]
     found.url = rest.experiment_url(api, {"id": found.dataset_id, "tenant_id": session["tenant_id"]}, session["id"])
     return session

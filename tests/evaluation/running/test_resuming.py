@@ -218,9 +218,9 @@ def test_a_name_of_other_data_is_refused(api, run, tmp_path):
     run(dataset_name="known", experiment_name="second")
     (tmp_path / "others.json").write_text(json.dumps(ROWS))
     for data in ({"dataset_name": "others"}, {"data": str(tmp_path / "others.json"), "dataset_name": None}):
-        with pytest.raises(LookupError, match="'first' is taken by dataset"):
+        with pytest.raises(LookupError, match="'first' is taken by the dataset"):
             run(**data)
-    with pytest.raises(LookupError, match="'first' is taken by dataset"):
+    with pytest.raises(LookupError, match="'first' is taken by the dataset"):
         run(data=[{"inputs": {"n": 99}}], dataset_name="known")
 
     found = {one["name"]: one["example_count"] for one in calls.list_datasets(api)}
