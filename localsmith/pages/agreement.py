@@ -116,21 +116,23 @@ def _numbers(pairs: list[tuple[Label, Label]]) -> dict[str, Any]:
     }
 
 
-def _keys(db: sqlite3.Connection, session_id: str) -> dict[str, bool]:
-    """The keys of an experiment's scores; True: people gave some."""
+def _keys(db: sqlite3.Connection, session_id: str) -> dict[str, tuple[int, int]]:
+    """The keys of an experiment's scores: how many of them people gave, and how many others."""
     rows = db.execute(
-        "SELECT key, max(source_type IS 'app') FROM feedback WHERE session_id = ? AND run_id IS NOT NULL"
+        "SELECT key, sum(source_type IS 'app'), sum(source_type IS NOT 'app') FROM feedback"
+        " WHERE session_id = ? AND run_id IS NOT NULL"
         " AND comparative_experiment_id IS NULL AND coalesce(score, value) IS NOT NULL GROUP BY key ORDER BY key",
         (session_id,),
     )
-    return {key: bool(by_hand) for key, by_hand in rows}
+    return {key: (by_hand, by_others) for key, by_hand, by_others in rows}
 
 
-def _chosen(keys: dict[str, bool]) -> tuple[str, str]:
-    given = [name for name, by_hand in keys.items() if by_hand]
+def _chosen(keys: dict[str, tuple[int, int]]) -> tuple[str, str]:
+    given = sorted((name for name, (by_hand, _) in keys.items() if by_hand), key=lambda name: -keys[name][0])
     named = [name for name in keys if name.startswith("human")]
     human = request.args.get("human") or next(iter([*given, *named]), "")
-    others = sorted((name for name in keys if name != human), key=lambda name: human != f"human_{name}")
+    others = [name for name in keys if name != human]
+    others.sort(key=lambda name: (human != f"human_{name}", keys[name][1] == 0))
     return request.args.get("judge") or next(iter(others), ""), human
 
 

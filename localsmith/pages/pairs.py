@@ -191,7 +191,7 @@ def give_pair(tenant: str, dataset_id: str, comparative_id: str, example_id: str
             insert_feedback(db, [check_feedback(body, ["form"]) for body in bodies], now())
         if action == "skip":
             _put_off(db, pairs, who, example_id)
-    where = {"item": example_id} if action == "undo" else {"last": example_id}
+    where = {"item" if action == "undo" else "last": example_id, "raw": request.form.get("raw")}
     response = redirect(link("show_pair", dataset_id=dataset_id, comparative_id=comparative_id, **where), 303)
     response.set_cookie(COOKIE, who, max_age=365 * 86400, httponly=True, samesite="Strict")
     return response

@@ -64,6 +64,7 @@ def show_review(tenant: str, queue_id: str) -> Response:
         counts = {"total": total.count(db), "done": done.count(db)}
         instructions, questions = rubric_of(db, queue)
         shown = _shown(db, item["run_id"]) if item is not None else None
+        experiments = _experiments(db, queue["id"]) if item is None else []
     html = render_template(
         "review.html",
         queue=queue,
@@ -74,6 +75,7 @@ def show_review(tenant: str, queue_id: str) -> Response:
         questions=questions,
         is_open=request.args.get("open") == "1",
         last=request.args.get("last", ""),
+        experiments=experiments,
     )
     response = make_response(html)
     response.set_cookie(COOKIE, who, max_age=365 * 86400, httponly=True, samesite="Strict")
@@ -88,6 +90,17 @@ def _next(db: sqlite3.Connection, queue: sqlite3.Row, who: str, now: int) -> sql
         items.where.add("section = 'needs_my_review'")
     found = items.rows(db, "ORDER BY effective_added_at, seq LIMIT 1")
     return found[0] if found else None
+
+
+def _experiments(db: sqlite3.Connection, queue_id: str) -> list[sqlite3.Row]:
+    """The experiments whose answers are in a queue, if one comparison can show them all."""
+    rows = db.execute(
+        "SELECT DISTINCT s.id, s.reference_dataset_id FROM queue_items i JOIN runs r ON r.id = i.run_id"
+        " JOIN sessions s ON s.id = r.session_id WHERE i.queue_id = ? LIMIT 7",
+        (queue_id,),
+    ).fetchall()
+    datasets = {row["reference_dataset_id"] for row in rows}
+    return rows if len(rows) <= 6 and len(datasets) == 1 and None not in datasets else []
 
 
 def _mark(
@@ -145,9 +158,9 @@ def give_review(tenant: str, queue_id: str, item_id: str) -> Response:
             keys = [*(question.key for question in questions), "note"]
             db.executemany("DELETE FROM feedback WHERE id = ?", [(_feedback_id(item, key, who),) for key in keys])
             _mark(db, item["id"], who, None, now)
-    is_open = request.form.get("open") or None
-    where = {"item": item["id"]} if action == "undo" else {"last": item["id"]}
-    response = redirect(link("show_review", queue_id=queue["id"], open=is_open, **where), 303)
+    kept = {name: request.form.get(name) or None for name in ("open", "raw")}
+    where = {"item" if action == "undo" else "last": item["id"]}
+    response = redirect(link("show_review", queue_id=queue["id"], **kept, **where), 303)
     response.set_cookie(COOKIE, who, max_age=365 * 86400, httponly=True, samesite="Strict")
     return response
 

@@ -23,7 +23,8 @@ CONSTANTS = {"null": None, "true": True, "false": False}
 
 
 def bad_filter(message: str, text: str, at: int) -> ApiError:
-    return ApiError(400, f"Invalid filter at position {at}: {message}, near {text[at : at + 30]!r}")
+    rest = text[at : at + 30]
+    return ApiError(400, f"Invalid filter at position {at}: {message}, {f'near {rest!r}' if rest else 'at the end'}")
 
 
 @dataclass

@@ -475,7 +475,7 @@ def test_pending_and_stray_runs_are_counted(client, seed):
 
     text = words(page(client, f"datasets/{dataset}/compare?selectedSessions={session}"))
 
-    assert "1 pending" in text and "1 without an example, not shown" in text
+    assert "1 pending" in text and "1 run without an example, not shown" in text
 
 
 def test_feedback_on_the_whole_experiment_is_shown(client, seed):

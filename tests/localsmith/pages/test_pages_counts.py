@@ -96,6 +96,20 @@ def test_words_are_not_called_unscored(client, seed):
     assert "chatty × 1 labels, not numbers: counted, not tested" in text
 
 
+def test_an_adjusted_p_that_looks_the_same_is_not_repeated(client, seed):
+    """Where p and the adjusted p are both below 0.0001, one says it."""
+    dataset = seed.dataset("clear")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(16)])
+    sessions = [seed.session(name, dataset) for name in ("base", "one", "two")]
+    for session, score in zip(sessions, (0, 1, 1), strict=True):
+        for example in examples:
+            seed.run(session, example, outputs={"a": 1}, feedback=[{"key": "right", "score": score}])
+
+    text = words(page(client, f"datasets/{dataset}/compare?selectedSessions={','.join(sessions)}"))
+
+    assert text.count("better p <0.0001") == 2 and "adjusted <" not in text
+
+
 def test_columns_without_anything_are_left_out(client, seed):
     """No reference, no times and no tokens: no columns for them."""
     dataset = seed.dataset("bare")

@@ -232,7 +232,7 @@ def test_pairwise_counts_preferences(client, pairwise):
     assert "Whose answer is better: #1 left or #2 right?" in text
     assert "#1 left preferred 2×" in text and "#2 right preferred 0×" in text
     assert "ties 1×" in text and "not decided 1×" in text
-    assert "No difference shown: chance alone explains a split like this" in text
+    assert "No difference shown: chance alone could explain this split" in text
     assert "(by example, p 0.2500)" in text
 
 

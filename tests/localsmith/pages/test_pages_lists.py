@@ -364,9 +364,34 @@ def test_a_judge_is_held_against_people(client, seed):
 
     text = words(html)
     assert "runs with both 5 agreement 0.600 0.231 … 0.882" in text and "kappa 0.167" in text
-    assert "accepts of what people accept 0.667" in text and "rejects of what people reject 0.500" in text
+    assert "accepted, of what people accept 0.667" in text and "rejected, of what people reject 0.500" in text
     assert "0 1 1 1 1 2" in text  # people's 0: judged 0 once, 1 once; their 1: 0 once, 1 twice
     assert [run["id"] in html for run in runs] == [False, False, True, False, True, False]
     assert "dev 3" in text and "agreement" in page(client, f"projects/p/{session}")
     nothing = seed.session("nothing")
     assert "needs two scores" in words(page(client, f"projects/p/{nothing}/agreement"))
+
+
+def test_one_score_in_passing_does_not_hide_the_labels(client, seed):
+    """Without a choice, the people's score is the one that they gave most often, whatever it is called."""
+    session = seed.session("judged", seed.dataset("judged"))
+    for n in range(3):
+        run = seed.run(session, outputs={"a": n}, feedback=[{"key": "judge", "score": 1}])
+        for key in ["label", "a glance"][: 2 if n == 0 else 1]:
+            seed.feedback(run, key=key, score=1, feedback_source={"type": "app"})
+
+    html = page(client, f"projects/p/{session}/agreement")
+
+    assert "runs with both 3" in words(html) and "<option selected>label" in html
+
+
+def test_a_table_of_many_numbers_fits(client, seed):
+    """Four scores beside latency and tokens are more columns than a screen has room for: they share one."""
+    dataset = seed.dataset("many")
+    (example,) = seed.examples(dataset, [({"q": 1}, None)])
+    scores = [{"key": key, "score": 1} for key in ("correct", "human", "polite", "short")]
+    usage = {"usage_metadata": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}
+    session = seed.session("many", dataset)
+    seed.run(session, example, outputs={"a": 1}, feedback=scores, run_type="llm", extra={"metadata": usage})
+
+    assert 'class="several"' in page(client, f"datasets/{dataset}")

@@ -82,9 +82,11 @@ def test_pairs_are_shared_out_undone_and_put_off(app):
     for _ in range(2):
         answer, _first = prefer(client, second, "old")
     assert re.search(action, page(client, answer.location))[1] == re.search(action, mine)[1]
-    undone = client.post(re.search(action, second)[1], data={"action": "undo"}, headers=OURS)
+    undone = client.post(re.search(action, second)[1], data={"action": "undo", "raw": "1"}, headers=OURS)
 
-    assert re.search(action, page(client, undone.location))[1] == re.search(action, second)[1]
+    shown = page(client, undone.location)
+    assert re.search(action, shown)[1] == re.search(action, second)[1]
+    assert shown.count('name="raw" value="1"') == 1 and "Show texts rendered" in shown
     assert "1 of 3" in words(page(client, path))
     assert prefer(client, second.replace('name="left" value="', 'name="left" value="0'), "old")[0].status_code == 400
     assert client.post(re.search(action, second)[1], data={"q0": "1"}).status_code == 403
@@ -122,7 +124,7 @@ def test_a_pair_that_was_judged_just_now_is_not_given_again(app, monkeypatch):
     prefer(client, page(client, path), "new")
     monkeypatch.setattr(pairs, "judged", lambda db, pairs: set())  # what it read then
 
-    assert "Others are looking at the pairs that are left" in words(page(other, path))
+    assert "Other people are judging the remaining pairs" in words(page(other, path))
 
 
 def test_another_question_makes_other_pairs(app):

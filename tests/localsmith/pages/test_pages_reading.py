@@ -241,3 +241,12 @@ def test_digits_score_no_other_row_than_the_open_one(compared, site):
     press(page, "1", then=page.locator(".status-line", has_text="not in the list"))
     assert chips(page, "haste") == []
     press(page, "j", then=page.locator("#panel-title", has_text="#1"))
+
+
+@pytest.mark.slow
+def test_a_score_stands_beside_its_name_on_a_phone(compared):
+    """In the view of one line a row, a phone shows name and score on one line."""
+    page = compared("&view=compact")
+    page.set_viewport_size({"width": 390, "height": 800})
+
+    assert page.locator("td.mark").first.bounding_box()["height"] < 30

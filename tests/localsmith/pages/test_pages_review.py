@@ -1,6 +1,7 @@
 """Reviewing answers one by one: what is asked, what is stored, and who gets which."""
 
 import re
+from html import unescape
 
 import pytest
 from keyboard import press
@@ -79,6 +80,30 @@ def test_a_review_can_be_sent_twice_and_undone(client, seed):
     assert "1 of 3" in words(page(client, f"annotation-queues/{queue}"))
 
 
+def test_texts_stay_as_stored_from_item_to_item(client, seed):
+    """Who asked for texts as they are stored need not ask again at the next item, nor to undo the last."""
+    queue, _ = made_queue(seed)
+    html = page(client, f"annotation-queues/{queue}?raw=1")
+    assert html.count('name="raw" value="1"') == 1
+
+    html = page(client, send(client, queue, item_of(html), q0="1", raw="1").location)
+
+    assert "Show texts rendered" in html and html.count('name="raw" value="1"') == 2
+    opened = re.search(r'href="([^"]*)">Show the model', html)[1]
+    assert "raw=1" in opened and "last=" in opened
+
+
+def test_a_finished_queue_leads_to_its_answers(client, seed):
+    """After the last item, one link shows the answers with the scores that they were given."""
+    queue, _ = made_queue(seed, 1)
+    send(client, queue, item_of(page(client, f"annotation-queues/{queue}")), q0="1")
+
+    html = page(client, f"annotation-queues/{queue}")
+
+    text = words(page(client, unescape(re.search(r'href="([^"]*)">The reviewed answers', html)[1])))
+    assert "1 of 1 examples" in text and "human ✓ 1 by hand" in text
+
+
 def test_a_skipped_item_comes_last(client, seed):
     """Skipping stores nothing and shows the item again when the others are done."""
     queue, runs = made_queue(seed, 2)
@@ -102,7 +127,7 @@ def test_two_browsers_never_get_the_same_item(app, seed):
     assert len(set(seen)) == 3
     assert item_of(page(browsers[0], f"annotation-queues/{queue}")) == seen[0]
     text = words(page(app.test_client(), f"annotation-queues/{queue}"))
-    assert "Others are looking at the answers that are left" in text and "0 of 3 reviewed" in text
+    assert "Other people are reviewing the remaining answers" in text and "0 of 3 reviewed" in text
     for browser, item in zip(browsers, seen, strict=True):
         send(browser, queue, item, q0="1")
     assert "3 of 3 reviewed Nothing is left" in words(page(app.test_client(), f"annotation-queues/{queue}"))
