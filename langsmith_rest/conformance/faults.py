@@ -5,8 +5,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -48,6 +48,7 @@ class Seen:
     path: str
     body: bytes
     began: float
+    headers: Mapping[str, str] = field(default_factory=dict)
     fault: Any = None
     ended: float = 0.0
 
@@ -72,7 +73,8 @@ class Faults:
         path = environ["PATH_INFO"]
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"].seek(0)
-        seen = Seen(environ["REQUEST_METHOD"], path, body, time.monotonic())
+        headers = {name[5:].replace("_", "-"): text for name, text in environ.items() if name.startswith("HTTP_")}
+        seen = Seen(environ["REQUEST_METHOD"], path, body, time.monotonic(), headers)
         seen.fault = self.plan(seen)
         with self.seen_more:
             self.seen.append(seen)
@@ -158,7 +160,8 @@ ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 def by_rules(rules: list[dict[str, Any]]) -> Plan:
     """A plan of rules, of which the first that matches a request counts.
 
-    `on` is a pattern of "METHOD /path", `containing` a text of the body, `runs` the most runs that may come at once.
+    `on` is a pattern of "METHOD /path", `containing` a text of the body, `runs` the most runs that may come at once,
+    `lacking` the headers with which a request is fine.
     `times` is how often it fails (default: always), `after` how many requests pass before, and `seconds` how long it
     lasts from then on; with `each` true, every endpoint is counted separately. `answer` is an object with `status`,
     `body` and `headers`, or one of "close before", "close after", "cut short", "cut short, without a length".
@@ -186,8 +189,11 @@ def by_rules(rules: list[dict[str, Any]]) -> Plan:
 
 
 def fits(rule: dict[str, Any], seen: Seen) -> bool:
-    is_meant = re.match(rule["on"], seen.call) and rule.get("containing", "").encode() in seen.body
-    return bool(is_meant) and seen.body.count(b'"dotted_order":') > rule.get("runs", -1)
+    if not re.match(rule["on"], seen.call) or rule.get("containing", "").encode() not in seen.body:
+        return False
+    if "lacking" in rule and all(seen.headers.get(name.upper()) == text for name, text in rule["lacking"].items()):
+        return False
+    return seen.body.count(b'"dotted_order":') > rule.get("runs", -1)
 
 
 def fault_of(answer: Any) -> Any:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +36,16 @@ def arguments(command: Sequence[str], file: Path, dataset: str, experiment: str 
     return filled
 
 
-def run(command: Sequence[str], url: str, kill_when: Callable[[], bool] | None = None) -> Ended:
+def run(
+    command: Sequence[str],
+    url: str,
+    kill_when: Callable[[], bool] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Ended:
     """Run a command against a server; `kill_when` is polled, and once it is true the port is killed."""
     names = ("LANGSMITH_", "LANGCHAIN_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    env |= {"LANGSMITH_ENDPOINT": url, "LANGSMITH_API_KEY": KEY}
+    env |= {"LANGSMITH_ENDPOINT": url, "LANGSMITH_API_KEY": KEY, **(environment or {})}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, env=env, start_new_session=True, **pipes)  # type: ignore[call-overload]
     ended, stopped = threading.Event(), threading.Event()

@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parents[1]
 CASES = (PACKAGE if (PACKAGE / "fixtures").is_dir() else PACKAGE.parent) / "fixtures" / "conformance"
 DATASET, EXPERIMENT = "conformance", "conformance-1"
 ABREAST = 4  # what runs at once: scenarios, and lines
-AGO = re.compile(r"\{now-([\d.]+)\}")
+NOW = re.compile(r"\{now([+-][\d.]+)\}")
 
 Server = Any  # a running localsmith
 
@@ -58,7 +58,7 @@ def results_of(wanted: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
 
 
 def filled(value: Any, number: int, now: datetime) -> Any:
-    """A template with its number for {n}, as a number if it stands alone, and a time for {now-SECONDS}."""
+    """A template with its number for {n} (a number if it stands alone), and times for {now-SECONDS}, {now+SECONDS}."""
     if isinstance(value, dict):
         return {filled(name, number, now): filled(item, number, now) for name, item in value.items()}
     if isinstance(value, list):
@@ -67,7 +67,7 @@ def filled(value: Any, number: int, now: datetime) -> Any:
         return value
     if value == "{n}":
         return number
-    text = AGO.sub(lambda found: bodies.timestamp(now - timedelta(seconds=float(found[1]))), value)
+    text = NOW.sub(lambda found: bodies.timestamp(now + timedelta(seconds=float(found[1]))), value)
     return text.replace("{n}", str(number))
 
 
@@ -134,7 +134,7 @@ def run_port(stage: Stage, step: dict[str, Any]) -> None:
     argv = port.arguments(stage.command, file, DATASET, step.get("experiment", EXPERIMENT))
     kill_at = step.get("kill_at")
     kill_when = (lambda: len(stage.faults.seen) - seen_before >= kill_at) if kill_at else None
-    ended = port.run(argv, stage.server.url, kill_when)
+    ended = port.run(argv, stage.server.url, kill_when, step.get("environment", {}))
     stage.faults.plan = lambda seen: None
     check_end(stage, step, ended)
     seen = stage.faults.seen[seen_before:]
@@ -154,8 +154,8 @@ def check_end(stage: Stage, step: dict[str, Any], ended: port.Ended) -> None:
         return
     exit_code = step.get("exit", 0)
     if exit_code != "any" and ended.code is not None and bool(ended.code) != bool(exit_code):
-        said = ended.output.strip().splitlines()[-1:] or ["nothing"]
-        stage.problems.append(f"exit {ended.code}, expected {exit_code or 0}; it said: {said[0][:300]}")
+        said = " ".join(ended.output.strip().splitlines()[-2:])[:300] or "nothing"  # the reason, and what to do
+        stage.problems.append(f"exit {ended.code}, expected {exit_code or 0}; it said: {said}")
     for pattern in step.get("output", ()):
         if not re.search(pattern, ended.output):
             stage.problems.append(f"its output does not say {pattern}: {ended.output[-300:].strip()!r}")
@@ -249,25 +249,28 @@ def check_state(stage: Stage, wanted: dict[str, Any], serve: Callable[..., Serve
     state = read_state(api, dataset_id, session["id"])
     if difference := differences(state, ours):
         stage.problems.append(difference)
+    check_end_time(stage, session, state)
+    check_order_sent(stage)
     check_feedback_sent(stage, state)
 
 
 def check_session(stage: Stage, session: dict[str, Any], results: list[Any], wanted: dict[str, Any]) -> None:
-    if not session.get("end_time"):
-        stage.problems.append("the experiment was not closed: it has no end_time")
     if wanted.get("start") == "given":
         return
     if session["id"] != bodies.experiment_id(session["reference_dataset_id"], session["name"]):
         stage.problems.append(f"the experiment's id is {session['id']}, not made of its name")
-    spans = [(parse_time(one.get("start_time")), parse_time(one.get("end_time"))) for one in results]
-    starts = [start for start, _ in spans if start]
-    longest = max(((end or start) - start for start, end in spans if start), default=timedelta(0))
-    earliest = min(starts, default=None)
+    earliest = min(filter(None, (parse_time(one.get("start_time")) for one in results)), default=None)
+    longest = max(map(duration, results), default=timedelta(0))
     bounds = [bodies.session_start(earliest, longest, now) for now in (stage.now, datetime.now(UTC))]
     start = parse_time(session["start_time"])
     if not start or not bounds[0] <= start <= bounds[1]:
         expected = " to ".join(sorted({bodies.timestamp(bound) for bound in bounds}))
         stage.problems.append(f"the experiment starts at {session['start_time']}, expected {expected}")
+
+
+def duration(result: dict[str, Any]) -> timedelta:
+    start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
+    return end - start if start and end else timedelta(seconds=result.get("latency") or 0)
 
 
 def state_of_ours(
@@ -290,6 +293,29 @@ def state_of_ours(
             )
         recorder.record_langsmith_experiment(DATASET, results, experiment_name=session["name"], langsmith=api)
         return read_state(api, dataset_id, session["id"])
+
+
+def check_end_time(stage: Stage, session: dict[str, Any], state: State) -> None:
+    """An experiment ends when it is closed, or with its last run if that ends later."""
+    closed = parse_time(session.get("end_time"))
+    if not closed:
+        stage.problems.append("the experiment was not closed: it has no end_time")
+        return
+    last = max((end for run in state["run"].values() if (end := parse_time(run["end_time"]))), default=stage.now)
+    if closed < max(last, stage.now) - timedelta(seconds=1):  # it may be sent in whole seconds
+        expected = bodies.timestamp(max(last, stage.now))
+        stage.problems.append(f"the experiment's end_time is {session['end_time']}, expected {expected} or later")
+
+
+def check_order_sent(stage: Stage) -> None:
+    """Where the root of a tree is stored, the whole tree is."""
+    known: set[str] = set()
+    for seen in stage.faults.seen:
+        for run in json.loads(seen.body)["post"] if seen.call == "POST /runs/batch" else ():
+            if run["trace_id"] in known and run["id"] not in known:
+                stage.problems.append(f"run {run['id']} is sent after the root of its tree, {run['trace_id']}")
+                return
+            known.add(run["id"])
 
 
 FEEDBACK_PART = re.compile(rb'name="feedback\.[^"]+".*?\r\n\r\n(.*?)\r\n--', re.DOTALL)

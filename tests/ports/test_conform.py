@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from langsmith_rest.recording.checking import prepare
 from langsmith_rest.recording.files import read_json
 
 LEVEL1 = ROOT / "ports" / "python" / "level1.py"
+JAVASCRIPT = ROOT / "ports" / "javascript" / "record.mjs"
 PLACES = ("{file}", "{dataset}", "{experiment}")
 
 
@@ -77,6 +79,45 @@ def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, 
     assert "1  FAIL  " in out
     assert problem.replace(".*", "") in out.replace(".*", "")
     assert out.splitlines()[-1].startswith("0 of ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scenario", "old", "new", "problem"),
+    [
+        ("yesterday", "const window = 20n", "const window = 24n", "the experiment starts at"),
+        (
+            "yesterday",
+            "duration(one, isAbsent",
+            "duration({ ...one, latency: 0 }, isAbsent",
+            "the experiment starts at",
+        ),
+        ("yesterday", "(b > a ? b : a), timestamp(now())", "a, timestamp(now())", "the experiment's end_time is"),
+        ("403 for", "![400, 413, 422]", "![400, 403, 413, 422]", "requests POST /examples, expected 1 to 1"),
+        ("stored late", "of [1, 2, 4, 8, 16, 0]", "of [0]", "POST /feedback answered 404"),
+        ("stored late", "pause ? [404, 409] : [409]", "pause ? [404] : []", "POST /feedback answered 409"),
+        ("renamed", ' ?? (await send("GET", `/sessions${query({ id: body.id })}`)).found[0]', "", "is taken by"),
+        ("several workspaces", 'application/json", ...WORKSPACE', 'application/json"', "X-Tenant-Id is missing"),
+        ("408, then 425", "[408, 425, 429", "[408, 429", "answered 425"),
+        ("trees twice", "isBoolean(score) ? Number(score) : score", "score", "requests PATCH , expected 0 to 0"),
+        ("a tree of", "    runs.push(made);", "    runs.unshift(made);", "is sent after the root of its tree"),
+        ("no Content-Length", "(pages && isPage)", "pages", "exit 1, expected 0"),
+    ],
+)
+def test_a_wrong_port_of_level_2_is_told_what_happened(tmp_path, capsys, scenario, old, new, problem):
+    """Each mistake is found by the scenario that is meant for it."""
+    if not shutil.which("node"):
+        pytest.skip("node is not on this machine")
+    text = JAVASCRIPT.read_text()
+    assert text.count(old) == 1
+    program = tmp_path / "port.mjs"
+    program.write_text(text.replace(old, new))
+
+    code = conform("--only", scenario, "--", "node", program, *PLACES)
+    out = capsys.readouterr().out
+
+    assert (code, out.count("FAIL  ")) == (1, 1)
+    assert problem in out
 
 
 @pytest.mark.slow

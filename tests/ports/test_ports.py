@@ -96,16 +96,16 @@ AT_ONCE = (
     (
         "503 at the first request to each endpoint",
         "500 at the first request to each endpoint",
-        "408 at the first request to each endpoint",
+        "each answer is cut in half once",
     ),
     (
         "504 at the first request to each endpoint",
         "502 with a page at the first request to each endpoint",
         "429 at the first request to each endpoint",
     ),
-    ("each answer is lost once", "each connection closes before the request arrives"),
+    ("408, then 425, at the first request to each endpoint", "each connection closes before the request arrives"),
     (
-        "each answer is cut in half once",
+        "each answer is lost once",
         "each answer is cut in half once, and no Content-Length says so",
         "a proxy's page with status 200 in place of an answer, once for each call",
     ),
