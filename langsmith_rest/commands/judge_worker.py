@@ -10,7 +10,7 @@ from langsmith_rest import connection
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.evaluation.evaluators import model_server
 from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker, Worked
-from langsmith_rest.wording import Say, clean, counted
+from langsmith_rest.wording import Say, clean, counted, shortened
 
 DESCRIPTION = "Run the uploaded model judges of the local store on the runs that wait for them, until interrupted."
 EXAMPLES = """The model is asked with OPENAI_API_KEY and OPENAI_BASE_URL. Cached verdicts cost nothing.
@@ -80,3 +80,5 @@ def report(worked: Worked, server: model_server.ModelServer, say: Say, as_json: 
     for name in sorted({*worked.scored, *worked.failed}):
         failed = f", {worked.failed[name]:,} failed, with the reason in the feedback" if worked.failed[name] else ""
         print(clean(f"{name}  {counted(worked.scored[name], 'run')} scored{failed}"), flush=True)
+        if reason := worked.reasons.get(name):
+            say(clean(f"The first failure of {name}: {shortened(reason, 300)}"))

@@ -169,6 +169,7 @@ def test_a_model_that_cannot_be_asked_leaves_runs_waiting(run, judged, endpoint,
     assert refused[:2] == (1, "") and "answered 401: wrong key. The other runs wait" in refused[2]
     assert away[:2] == (1, "") and "answered 503" in away[2] and nothing == []
     assert misfit[:2] == (1, "polite  0 runs scored, 1 failed, with the reason in the feedback\n")
+    assert "The first failure of polite: " in misfit[2] and "not JSON" in misfit[2]
     assert [(item["key"], item["error"]) for item in feedback(api, "new")] == [("polite", True)]
 
 

@@ -1,5 +1,6 @@
 """The verdict of a model: found in its reply, and checked against the JSON schema."""
 
+import functools
 import json
 from typing import Any
 
@@ -27,8 +28,14 @@ def read_verdict(reply: str, schema: dict[str, Any]) -> tuple[dict[str, Any], li
         return {}, [f"it is not JSON ({error})" if reply.strip() else "it is empty"]
     kept, dropped = without_surplus(verdict, schema)
     if dropped:
-        log.warning("A judge answered with fields that nobody asked for, which are left out: %s", ", ".join(dropped))
+        warn_of(", ".join(dropped))
     return kept, misfits(kept, schema)
+
+
+@functools.cache
+def warn_of(fields: str) -> None:
+    """Warn once, not for each verdict."""
+    log.warning("A judge answered with fields that nobody asked for, which are left out: %s", fields)
 
 
 def without_surplus(value: Any, schema: dict[str, Any]) -> tuple[Any, list[str]]:

@@ -52,6 +52,7 @@ class Worked:
 
     scored: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)  # why a judge failed first
     stopped: JudgeError | None = None
 
 
@@ -194,8 +195,10 @@ class JudgeWorker:
             for n, body in enumerate(feedback_bodies(as_run(run, run["project_id"]), items))
         ]
         create_feedback(self.api, made)
-        has_failed = any(item.get("error") for item in items)
-        (self.worked.failed if has_failed else self.worked.scored)[stored.name] += 1
+        errors = [item for item in items if item.get("error")]
+        (self.worked.failed if errors else self.worked.scored)[stored.name] += 1
+        if errors:
+            self.worked.reasons.setdefault(stored.name, str(errors[0].get("comment")))
 
 
 def rule_of(item: Mapping[str, Any]) -> Any:

@@ -22,6 +22,8 @@ from langsmith_rest.wording import Say
 def load_function(reference: str) -> Callable[..., Any]:
     """The function that `my_agent.py:run` names."""
     path, _, name = reference.rpartition(":")
+    if not path:
+        raise ValueError(f"{reference} names no function: write {reference}:FUNCTION.")
     return function_of(load_module(path), path, name)
 
 
