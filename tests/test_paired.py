@@ -1,5 +1,6 @@
 """The statistics of comparisons: they agree with SciPy, keep their promises in simulations, and know their limits."""
 
+import itertools
 import math
 import random
 from statistics import fmean
@@ -379,9 +380,32 @@ def test_unequal_repetitions_raise_no_alarm(chance, pairs):
     assert alarms / 300 <= 0.065
 
 
+@pytest.mark.parametrize("values", [[0, 1], [0, 0.5, 1], [1, 2, 3, 4, 5]], ids=str)
+def test_unequal_repetitions_of_few_examples_have_the_exact_p(chance, values):
+    """Two examples, all their shuffles enumerated; most examples may have equal scores, which say nothing."""
+    for _ in range(40):
+        pairs = [(chance.choices(values, k=3), chance.choices(values, k=chance.choice([1, 4]))) for _ in range(2)]
+        each = [[fmean(new) - fmean(old) for old, new in splits(*pair)] for pair in pairs]
+        sums = [abs(sum(of)) for of in itertools.product(*each)]
+        seen = abs(sum(fmean(new) - fmean(old) for old, new in pairs))
+
+        p = paired.within_examples([*pairs, ([1, 1, 1], [1])])
+
+        assert p == pytest.approx(sum(of > seen - 1e-9 for of in sums) / len(sums))
+
+
+def splits(old, new):
+    """All ways to share out the scores of both sides between them."""
+    pool, places = [*old, *new], range(len(old) + len(new))
+    for chosen in itertools.combinations(places, len(old)):
+        yield [pool[i] for i in chosen], [pool[i] for i in places if i not in chosen]
+
+
 @pytest.mark.slow
-def test_unequal_repetitions_have_the_p_of_shuffling(chance):
-    """The expansion agrees with 20,000 shuffles of each example's scores."""
+@pytest.mark.parametrize("counted", [0, 1_500])
+def test_unequal_repetitions_have_the_p_of_shuffling(chance, monkeypatch, counted):
+    """Counting, and the expansion, agree with 20,000 shuffles of each example's scores."""
+    monkeypatch.setattr("langsmith_rest.paired.significance.SHUFFLED", counted)
     pairs = [([chance.gauss(0, 1)], [chance.gauss(0.4, 1) for _ in range(4)]) for _ in range(30)]
     observed = abs(sum(fmean(new) - fmean(old) for old, new in pairs))
 

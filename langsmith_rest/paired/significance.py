@@ -5,8 +5,8 @@ Pure functions over numbers, standard library only.
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from itertools import accumulate, combinations
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from statistics import NormalDist, fmean
 
 NORMAL = NormalDist()
@@ -15,6 +15,9 @@ ENUMERATED = 24  # differences up to which all sign flips are looked at
 COUNTED = 300  # differences up to which sign flips are counted on a grid
 CELLS = 20_000  # of that grid
 LARGEST = 8  # beyond: all flips of so many differences
+SHUFFLED = 1_500  # different results of shuffling, of all examples, up to which all are counted
+FEW_SUMS = 300  # of the scores of one example
+FEW_CELLS = 3_000  # of the grid of all of these
 FINEST = 1e-4  # step of a grid, of the largest difference: a finer one makes no difference to p
 
 
@@ -94,32 +97,63 @@ def counted_share(gains: Sequence[float], losses: Sequence[float]) -> float:
 def within_examples(scores: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
     """The two-sided p of shuffling each example's scores between both sides, for unequal numbers of repetitions.
 
-    Flipping signs would not do: the mean of one score against that of five is skewed although nothing differs. The
-    distribution over all shuffles is given by its cumulants (Edgeworth expansion).
+    Flipping signs would not do: the mean of one score against that of five is skewed although nothing differs. All
+    shuffles are counted, unless they have very many different results: then their distribution is given by its
+    cumulants (Edgeworth expansion).
     """
-    second = third = fourth = observed = 0.0
-    for old, new in scores:
-        pool = [*old, *new]
-        middle = fmean(pool)
-        chances = [fmean(choice) - middle for choice in combinations(pool, len(old))] if few_ways(pool, old) else []
-        observed += fmean(new) - fmean(old)
-        spread = math.fsum((score - middle) ** 2 for score in pool) / (len(pool) - 1)
-        variance = spread * (1 / len(old) + 1 / len(new))
-        second += variance
-        if chances and variance > SAME**2:
-            factor = -len(pool) / len(new)  # of the difference, per distance of the old mean from the middle
-            third += factor**3 * fmean(chance**3 for chance in chances)
-            fourth += factor**4 * fmean(chance**4 for chance in chances) - 3 * variance**2
-    if second <= SAME**2 or abs(observed) < SAME:
+    differences = [(fmean(new) - fmean(old), shuffled([*old, *new], len(old))) for old, new in scores]
+    observed = abs(math.fsum(seen for seen, _ in differences))
+    examples = [shuffles for _, shuffles in differences if max(shuffles) - min(shuffles) > SAME]
+    if not examples or observed < SAME:
         return 1.0
-    x = abs(observed) / math.sqrt(second)
-    skew, kurtosis = third / second**1.5, fourth / second**2
-    correction = kurtosis / 24 * (x**3 - 3 * x) + skew**2 / 72 * (x**5 - 10 * x**3 + 15 * x)
+    if sum(map(len, examples)) <= SHUFFLED:
+        return shuffled_share(examples, observed)
+    variances = [mean_power(one, 2) for one in examples]
+    x = observed / math.sqrt(variance := math.fsum(variances))
+    skew = math.fsum(mean_power(one, 3) for one in examples) / variance**1.5
+    fourth = math.fsum(mean_power(one, 4) - 3 * of**2 for one, of in zip(examples, variances, strict=True))
+    correction = fourth / variance**2 / 24 * (x**3 - 3 * x) + skew**2 / 72 * (x**5 - 10 * x**3 + 15 * x)
     return min(1.0, max(2 * (NORMAL.cdf(-x) + NORMAL.pdf(x) * correction), 0.0))
 
 
-def few_ways(pool: Sequence[float], old: Sequence[float]) -> bool:
-    return math.comb(len(pool), len(old)) <= 300
+def shuffled(pool: Sequence[float], of_old: int) -> dict[float, float]:
+    """The differences new - old when any `of_old` scores of a pool are the old ones, each with its probability.
+
+    Of more than a few hundred sums, those that nearly agree count as one.
+    """
+    middle, unit = fmean(pool), max(pool) - min(pool) or 1.0
+    sums: list[dict[float, float]] = [{0.0: 1.0}, *({} for _ in range(of_old))]  # by how many scores they are of
+    for score in pool:
+        for chosen in reversed(range(of_old)):
+            digits = 12 if len(sums[chosen + 1]) < FEW_SUMS else 3
+            for total, ways in sums[chosen].items():
+                added = round(total + (score - middle) / unit, digits)
+                sums[chosen + 1][added] = sums[chosen + 1].get(added, 0.0) + ways
+    scale, of_all = -unit * len(pool) / of_old / (len(pool) - of_old), math.fsum(sums[-1].values())
+    return {total * scale: ways / of_all for total, ways in sums[-1].items()}
+
+
+def mean_power(chances: Mapping[float, float], power: int) -> float:
+    return math.fsum(value**power * chance for value, chance in chances.items())
+
+
+def shuffled_share(examples: Sequence[Mapping[float, float]], observed: float) -> float:
+    """The probability of a sum as far from zero, for differences rounded to a grid unless they lie on one."""
+    unit, lowest = max(max(one) - min(one) for one in examples), math.fsum(map(min, examples))
+    above = [{(value - min(one)) / unit: chance for value, chance in one.items()} for one in examples]
+    total, step = math.fsum(map(max, above)), grid_step([size for one in above for size in one if size > SAME])
+    if not step or total / step > FEW_CELLS:
+        step = total / FEW_CELLS
+    sums = {0: 1.0}
+    for one in above:
+        moves = [(round(size / step), chance) for size, chance in one.items()]
+        following: dict[int, float] = {}
+        for cell, so_far in sums.items():
+            for move, chance in moves:
+                following[cell + move] = following.get(cell + move, 0.0) + so_far * chance
+        sums = following
+    far = observed / unit - SAME * total
+    return min(1.0, math.fsum(chance for cell, chance in sums.items() if abs(cell * step + lowest / unit) >= far))
 
 
 def signed_sums(sizes: Sequence[float]) -> list[float]:

@@ -168,7 +168,7 @@ def check_regression(found: Regression, tests: int) -> Check:
     gaps = gaps_in_words(found)
     check.missing = found.filled.missing.total() if gaps else 0
     if (most := most_lost(metric)) is None:
-        check.reason = f"{change}: too few to tell{gaps and f'; {gaps}'}"
+        check.reason = f"{change}: too few or too alike to tell{gaps and f'; {gaps}'}"
     elif most > limit + SAME:
         check.reason = f"{change}: a loss of more than {limit:g} is neither shown nor ruled out{gaps and f'; {gaps}'}"
         check.pairs_needed = pairs_needed(metric, limit)

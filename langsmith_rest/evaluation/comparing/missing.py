@@ -49,8 +49,8 @@ def filled(
         missing = [] if runs else [NOT_RUN]
         values: list[float] = []
         for run in runs:
-            value = run.value(metric)
-            if run.failed and (value is None or metric in UNBOUNDED):  # failing early is neither fast nor cheap
+            value = fair_value(run, metric)
+            if run.failed and value is None:
                 found.failed += 1
                 values.append(found.worst)
             elif value is None:
@@ -72,15 +72,26 @@ def fill_baseline(
 ) -> None:
     """Let an example that the baseline ran but nobody scored there count, at the worst, as the candidate's loss.
 
-    A failed run of the baseline is left out: it can hide no loss.
+    Two kinds of examples are left out: those where the baseline failed, which can hide no loss, and those that
+    evaluators that work scored on neither side.
     """
     best = worst_score(metric, (baseline, candidate), low_is_bad=not low_is_bad)
-    for example, runs in baseline.runs.items():
-        theirs = [value for run in candidate.runs.get(example, []) if (value := run.value(metric)) is not None]
-        if theirs and runs and all(run.value(metric) is None and not run.failed for run in runs):
-            found.missing[BASELINE] += 1
-            found.of_baseline[example] = best
-            found.at_worst[example] = theirs
+    for example, theirs in baseline.runs.items():
+        if all(run.failed for run in theirs) or any(run.value(metric) is not None for run in theirs):
+            continue
+        ours = candidate.runs.get(example, [])
+        values = [fair_value(run, metric) for run in ours]
+        gaps = {why_missing(run, metric) for run in (*theirs, *ours) if not run.failed and run.value(metric) is None}
+        if gaps == {NOT_SCORED} and values.count(None) == len(ours) and not any(run.failed for run in ours):
+            continue
+        found.missing[BASELINE] += 1
+        found.of_baseline[example] = best
+        found.at_worst[example] = [found.worst if value is None else value for value in values or [None]]
+
+
+def fair_value(run: RunNumbers, metric: str) -> float | None:
+    """What a candidate's run counts; failing early is neither fast nor cheap."""
+    return None if run.failed and metric in UNBOUNDED else run.value(metric)
 
 
 def why_missing(run: RunNumbers, metric: str) -> str:
@@ -102,11 +113,11 @@ def is_beside_the_point(metric: str, example: str, missing: list[str], baseline:
 
 
 def worst_score(metric: str, sides: tuple[ExperimentScores, ...], *, low_is_bad: bool) -> float:
-    """0 or 1 for scores within these bounds, else the worst that either side has."""
+    """0 or 1 for scores within these bounds, else the worst that either side has, and not above 0 if low is bad."""
     seen = [value for side in sides for run in side.all_runs() if (value := run.value(metric)) is not None]
     if metric not in UNBOUNDED and all(0 <= value <= 1 for value in seen):
         return 0.0 if low_is_bad else 1.0
-    return min(seen, default=0.0) if low_is_bad else max(seen, default=0.0)
+    return min(0.0, *seen) if low_is_bad else max(seen, default=0.0)
 
 
 def filled_metric(

@@ -1,5 +1,6 @@
 """The gate: what passes, what fails, and that nothing missing helps."""
 
+import itertools
 import json
 from xml.etree import ElementTree
 
@@ -211,18 +212,34 @@ def test_an_unscored_baseline_does_not_excuse_gaps(api, record):
 
 def test_examples_that_nobody_scored_in_the_baseline_help_no_candidate(api, record):
     """They may all be losses; where the limit holds even so, or where the baseline failed, they do not matter."""
+    broken = [{"key": "correct", "error": True}]
     record("before", [1] * 60 + [None] * 40)
     record("crashed", [1] * 60 + [CRASH] * 40)
     record("wrong", [1] * 60 + [0] * 40)
+    record("broken", [1] * 60 + [broken] * 40)
     record("right", [1] * 100)
     limit = {"max_regression": {"correct": 0.1}}
 
-    check = only_check(api, "before", "wrong", **limit)
+    checks = [only_check(api, *pair, **limit) for pair in itertools.product(["before", "broken"], ["wrong", "crashed"])]
+    checks += [only_check(api, *pair, **limit) for pair in itertools.permutations(["before", "broken"])]
 
-    assert (check.verdict, check.missing) == ("inconclusive", 40)
-    assert "but 40 scores missing (40 not scored in the baseline): with the worst" in check.reason
+    assert {(check.verdict, check.missing) for check in checks} == {("inconclusive", 40)}
+    assert "but 40 scores missing (40 not scored in the baseline): with the worst" in checks[0].reason
+    assert only_check(api, "before", "broken", max_regression={"correct": 0.9}).verdict == "passed"
     assert only_check(api, "before", "right", **limit).verdict == "passed"
     assert only_check(api, "crashed", "wrong", **limit).verdict == "passed"
+
+
+def test_a_crash_is_no_best_grade_where_all_grades_are_equal(api, record):
+    """On a scale from 1 to 5, a failed run counts as 0: the worst grade that was seen may be the best there is."""
+    record("before", [5] * 20)
+    record("after", [5] * 10 + [CRASH] * 10)
+
+    mean = only_check(api, "before", "after", fail_below={"correct": 4})
+    loss = only_check(api, "before", "after", max_regression={"correct": 1})
+
+    assert (mean.verdict, loss.verdict) == ("failed", "failed")
+    assert "the mean of 20 examples is 2.5, below 4, 10 failed runs counted as 0" in mean.reason
 
 
 @pytest.mark.parametrize("limits", [{"fail_above": {"latency": 1.5}}, {"max_regression": {"latency": 0.2}}])
