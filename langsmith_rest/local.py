@@ -129,7 +129,9 @@ def start(path: Path, port: int, **switches: Any) -> Any:
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise SetupError(f"{path.parent} cannot be made ({error.strerror}): go to a folder you can write to.") from None
+        raise SetupError(
+            f"{path.parent} cannot be created ({error.strerror}): go to a folder you can write to."
+        ) from None
     try:
         return localsmith.serve(path, port, **switches)
     except (localsmith.StoreError, OSError) as error:

@@ -62,7 +62,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if options.experiments:
         raise ValueError("EXPERIMENT needs --export FILE; the pages show all experiments.")
     if options.max_judge_calls is not None and (not options.run_evaluators or options.max_judge_calls < 1):
-        raise ValueError("--max-judge-calls is a number from 1, and goes with --run-evaluators.")
+        raise ValueError("--max-judge-calls needs a number from 1, and --run-evaluators.")
     path = local.database()
     running = local.running_view(path)
     if running and options.port is None and not options.run_evaluators:
@@ -124,7 +124,8 @@ def export(file: Path, experiments: list[str]) -> int:
     if file.suffix not in (".html", ".jsonl", ".csv"):
         raise ValueError(f"--export {file}: the name must end in .html (a comparison), .jsonl or .csv (an experiment).")
     if not experiments or file.suffix != ".html" and len(experiments) > 1:
-        raise ValueError(f"--export {file}: name {'experiments' if file.suffix == '.html' else 'one experiment'}.")
+        wanted = "the experiments to compare" if file.suffix == ".html" else "one experiment"
+        raise ValueError(f"--export {file}: name {wanted}.")
     if file.is_file():
         raise ValueError(f"--export {file}: it exists already: remove it, or choose another name.")
     if not file.parent.is_dir():

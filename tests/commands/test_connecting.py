@@ -37,7 +37,7 @@ def test_folder_that_cannot_be_made_is_said(run):
     code, out, err = run("record", "a.jsonl")
 
     assert (code, out) == (2, "")
-    assert f"{DATABASE.parent.absolute()} cannot be made (File exists): go to a folder you can write to." in err
+    assert f"{DATABASE.parent.absolute()} cannot be created (File exists): go to a folder you can write to." in err
 
 
 def test_store_that_is_read_only_is_said(run):

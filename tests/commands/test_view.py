@@ -137,7 +137,7 @@ def test_export_passes_no_proxy(recorded, capfd, monkeypatch):
     ("arguments", "code", "words"),
     [
         (["--export", "out.html", "c"], 2, "No experiment 'c'"),
-        (["--export", "out.html"], 2, "name experiments"),
+        (["--export", "out.html"], 2, "name the experiments to compare"),
         (["--export", "out.csv", "a", "b"], 2, "name one experiment"),
         (["--export", "out.pdf", "a"], 2, "must end in .html"),
         (

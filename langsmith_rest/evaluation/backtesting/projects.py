@@ -89,7 +89,7 @@ def load_runs(api: LangSmith, file: ResultFile, project: str) -> Loaded:
     if placing.of(last) > now + CLOCK_SKEW:
         minutes = (placing.of(last) - now).total_seconds() / 60
         reason = f"The last run of {file.name} would end {minutes:.0f} minutes from now"
-        raise LookupError(f"{reason}, so long after the first ones, which {project!r} has: name another project.")
+        raise LookupError(f"{reason}, because {project!r} already has its first runs: name another project.")
     known = Tally(rest.list_run_ids(api, session["id"], min(start, first)))
     loaded = Loaded(session, 0, 0)
     for some in in_batches(traces_of(file, session["id"], start, placing), BATCH // 4):
