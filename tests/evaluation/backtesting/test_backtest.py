@@ -84,7 +84,7 @@ def convert(api):
 def add_pending(api, project, inputs):
     """Create a run that has not ended."""
     start = datetime.now(UTC)
-    i = bodies.run_id(f"{inputs}", start)
+    i = bodies.moment(start)[2] + bodies.uuid5(f"{inputs}")[15:]
     order = start.strftime("%Y%m%dT%H%M%S%fZ") + i
     body = {"id": i, "trace_id": i, "dotted_order": order, "session_id": project["id"], "name": "agent"}
     body |= {"run_type": "chain", "start_time": bodies.timestamp(start), "inputs": inputs}
