@@ -117,8 +117,9 @@ def of_the_server(api: LangSmith) -> Iterator[Check]:
         yield {"name": "server", "verdict": WRONG, "found": f"{error}"}
         return
     seconds = time.monotonic() - begin
-    version = info.get("version", "of no version") if isinstance(info, dict) else "of no version"
-    yield {"name": "server", "verdict": GOOD, "found": f"{api.url} answers in {1000 * seconds:.0f} ms, {version}"}
+    version = info.get("version", "unknown") if isinstance(info, dict) else "unknown"
+    found = f"{api.url} answers in {1000 * seconds:.0f} ms, version {version}"
+    yield {"name": "server", "verdict": GOOD, "found": found}
     yield clock(answer.headers.get("Date"))
     config = (info.get("batch_ingest_config") if isinstance(info, dict) else None) or {}
     limits = [f"{config['size_limit']} runs"] if config.get("size_limit") else []
