@@ -70,9 +70,9 @@ def failure(key: str, error: BaseException) -> Item:
 
 
 def reason_of(error: BaseException) -> str:
-    """`ValueError: message`, also for an exception whose text cannot be made."""
+    """`ValueError: message`, or the name alone; also for an exception whose text cannot be made."""
     try:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
     except Exception:
         text = "".join(traceback.format_exception_only(error)).strip()
     return plain_text(text)

@@ -78,7 +78,7 @@ def unfit(function: AnyFunction, known: tuple[str, ...]) -> str | None:
     """Why a function is not an evaluator: it needs other parameters, or no answer; None if it is one."""
     try:
         bound = bind(function, known)
-    except (TypeError, ValueError) as error:  # inspect raises both for what has no signature
+    except ValueError as error:
         return str(error)
     fits = not bound.by_place and bound.wants("outputs", "run", "runs", "examples")
     return None if fits else f"'{bound.key}' takes no answer: name outputs."
@@ -112,7 +112,7 @@ def kind_of(function: AnyFunction) -> tuple[str, ...]:
     """Which kind of evaluator a function seems to be, from its parameters, annotations and code."""
     try:
         parameters = signature_of(function).parameters
-    except (TypeError, ValueError):
+    except ValueError:
         return RUN
     lists = {name for name, one in parameters.items() if A_LIST.match(annotation_of(one)) and name in MANY_ANSWERS}
     nodes = nodes_of(function)

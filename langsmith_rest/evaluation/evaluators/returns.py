@@ -1,5 +1,7 @@
 """What evaluators may return: every common form becomes a list of feedback, or of preferences."""
 
+import dataclasses
+import decimal
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +52,14 @@ def several(items: Sequence[Any], key: str, returned: Any) -> Iterator[Item]:
 
 
 def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
-    """`{"key", "score", ...}`, or `{"metric_name": score, ..., "comment"}`."""
+    """`{"key", "score", ...}`, `{"metric_name": score, ..., "comment"}`, or `{"error": text}` of one that failed."""
+    error = returned.get("error")
+    if error is True or (error and isinstance(error, str)):
+        why = returned.get("comment") or (error if isinstance(error, str) else None)
+        yield checked(
+            {"key": returned.get("key") or key, "error": True, **({"comment": why} if why else {})}, key, returned
+        )
+        return
     if "score" in returned or "value" in returned or not returned.keys() - {"key", "comment"}:
         item = {name: value for name, value in returned.items() if name not in LEFT_OUT and value is not None}
         item = {"key": key, **({"comment": item.pop("reasoning")} if "reasoning" in item else {}), **item}
@@ -58,7 +67,7 @@ def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
         return
     for metric, mark in returned.items():
         mark = as_plain(mark)
-        if metric in ("comment", "reasoning") or mark is None:
+        if metric in ("key", "comment", "reasoning") or mark is None:
             continue
         if not isinstance(mark, bool | int | float | str):
             raise refused(key, returned)
@@ -82,12 +91,16 @@ def refused(key: str, returned: Any, reason: str = "") -> ValueError:
 
 
 def as_plain(value: Any) -> Any:
-    """Numbers of NumPy, and results of other libraries (anything with `model_dump`), as plain Python."""
+    """Numbers of NumPy, and results of other libraries (models, dataclasses, named tuples), as plain Python."""
     if hasattr(value, "model_dump"):
         return value.model_dump()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return value._asdict()
     if not isinstance(value, dict | list | tuple | str | bool | int | float | None) and hasattr(value, "item"):
-        return value.item()
-    return float(value) if isinstance(value, float) else value
+        return value.item() if getattr(value, "size", 1) == 1 else value
+    return float(value) if isinstance(value, float | decimal.Decimal) else value
 
 
 # ---------------------------------------------------------------- two answers

@@ -85,11 +85,16 @@ def bind(function: Callable[..., Any], known: tuple[str, ...]) -> Evaluator:
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """The signature, its annotations as texts: from Python 3.14 on, reading them may need what is not imported."""
+    options: dict[str, Any] = {}
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
-        return inspect.signature(function, annotation_format=Format.STRING)
-    return inspect.signature(function)
+        options["annotation_format"] = Format.STRING
+    try:
+        return inspect.signature(function, **options)
+    except (TypeError, ValueError) as error:  # of functions written in C
+        name = name_of(function, NAMELESS)
+        raise ValueError(f"'{name}' does not say which parameters it takes: call it in a function of yours.") from error
 
 
 def bound_names(function: Any) -> set[str]:

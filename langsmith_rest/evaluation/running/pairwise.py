@@ -48,8 +48,8 @@ def judge_pairs(
     """Let pairwise evaluators see the runs of two or more experiments, and record what they prefer.
 
     With `randomize_order`, they see them in an order that depends on `seed` and the example; scores still go to the
-    right run. The same experiments under the same `name` are the same comparison: doing it again corrects it.
-    Repetitions are paired in the order in which they ran. Raises Interrupted on Ctrl-C.
+    right run. The same experiments under the same `name`, in the same order, are the same comparison: doing it again
+    corrects it. Repetitions are paired in the order in which they ran. Raises Interrupted on Ctrl-C.
     """
     dataset, sessions = experiments_to_judge(api, experiments, evaluators)
     found = create_comparison(api, dataset, sessions, asked)
@@ -120,9 +120,10 @@ class Judging:
 
 
 def create_comparison(api: LangSmith, dataset: dict, sessions: list[dict], asked: Asked) -> Preferences:
-    """Create the comparative experiment; its id and name depend on the experiments and the given name."""
+    """Create the comparative experiment; its id and name depend on the experiments, the given name and the seed."""
     ids, names = [session["id"] for session in sessions], [session["name"] for session in sessions]
-    digest = hashlib.sha256("-".join([*ids, asked.name or ""]).encode()).hexdigest()[:8]
+    order = [f"seed {asked.seed}"] if asked.randomize_order else []  # feedback keeps the order it was first given in
+    digest = hashlib.sha256("-".join([*ids, asked.name or "", *order]).encode()).hexdigest()[:8]
     title = f"{asked.name or ' vs. '.join(names)}-{digest}"
     comparative_id = bodies.uuid5(f"{'-'.join(ids)}-{title}")
     body = {"id": comparative_id, "name": title, "experiment_ids": ids, "reference_dataset_id": dataset["id"]}
