@@ -202,7 +202,7 @@ def test_endpoint_of_another_form_is_refused_unseen(endpoint):
     with pytest.raises(connection.SetupError, match="LANGSMITH_ENDPOINT must look like https://HOST") as caught:
         connection.connect(endpoint, KEY)
 
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value) and str(caught.value).endswith(", or be local.")
 
 
 @pytest.mark.parametrize(

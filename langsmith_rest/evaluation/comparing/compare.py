@@ -113,7 +113,7 @@ def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
             raise ValueError(f"{name!r} is not a score: {', '.join(MEASURES)} are always compared, if they are known.")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            there = f"the scores are {', '.join(known)}." if known else "no run is scored."
+            there = f"the metrics are {', '.join(known)}." if known else "no run is scored."
             offer = f"did you mean {near[0]!r}?" if near else there
             raise ValueError(f"Unknown metric {name!r}: {offer}")
 

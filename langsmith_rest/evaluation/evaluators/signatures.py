@@ -117,6 +117,8 @@ def ready(functions: Sequence[Callable[..., Any]], known: tuple[str, ...]) -> li
 
     Raises ValueError, or what an evaluator's own `setup` raises, before anything runs.
     """
+    if callable(functions) or isinstance(functions, str):
+        raise ValueError(f"evaluators is {functions!r}, expected a list of functions.")
     bound = [bind(function, known) for function in functions]
     names = [evaluator.key for evaluator in bound]
     for name in names:

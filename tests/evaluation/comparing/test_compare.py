@@ -284,7 +284,7 @@ def test_markdown_and_text_show_hostile_names_as_text(api, run):
 
 MISUSE = {
     "unknown metric in the gate": (["--max-regression", "corect=0.02"], "did you mean 'correct'?"),
-    "unknown metric": (["--metric", "style"], "Unknown metric 'style': the scores are correct."),
+    "unknown metric": (["--metric", "style"], "Unknown metric 'style': the metrics are correct."),
     "a measure": (
         ["--metric", "latency"],
         "'latency' is not a score: latency, tokens, cost, error_rate are always compared",

@@ -120,6 +120,13 @@ def test_a_target_of_one_parameter_gets_the_inputs_whatever_its_name():
         assert bind(target, TARGET)({"inputs": {"q": 1}}) == {"q": 1}
 
 
+@pytest.mark.parametrize("evaluators", [length_limit(3), "correct"], ids=["a function", "a name"])
+def test_evaluators_are_a_list(evaluators):
+    """One evaluator alone is refused with what is expected."""
+    with pytest.raises(ValueError, match="evaluators is .*, expected a list of functions"):
+        ready(evaluators, RUN)
+
+
 def test_evaluators_of_the_same_name_are_refused():
     """Their scores would be mixed up under one key; lambdas have no name of their own."""
     with pytest.raises(ValueError, match="2 evaluators are named 'mentions': give each a name of its own"):
