@@ -68,7 +68,8 @@ async function open(href, { push = true } = {}) {
   else place.append(found);
   decorate(found);
   const state = { row: found.dataset.row };
-  if (push) (old ? history.replaceState : history.pushState).call(history, state, "", address.pathname + address.search);
+  const isOwn = old || history.state?.closed; // this entry of the history is of a row, open or closed again
+  if (push) history[isOwn ? "replaceState" : "pushState"](state, "", address.pathname + address.search);
   document.getElementById("panel-title").focus({ preventScroll: true });
   if (current) go(current, { focus: false });
 }
@@ -84,7 +85,8 @@ function close({ push = true } = {}) {
   if (!node) return;
   const address = new URL(node.querySelector("a.close").href);
   node.remove();
-  if (push) history.pushState({}, "", address.pathname + address.search);
+  const isOwn = history.state?.row; // below it in the history is the list
+  if (push) history[isOwn ? "replaceState" : "pushState"]({ closed: Boolean(isOwn) }, "", address.pathname + address.search);
   const line = lineOf(node.dataset.row) ?? current;
   if (line) go(line);
 }
@@ -121,6 +123,7 @@ function neighbour(by, condition = () => true) {
 
 // Scores
 
+const WHICH_KEY = "Feedback key that digits score";
 const metric = () => sessionStorage.getItem("metric") || table.dataset.metric;
 
 async function send(run, fields) {
@@ -159,7 +162,7 @@ function chosen() {
 
 async function give(fields, to = chosen()) {
   if (!to) return;
-  if (!metric()) return ask("Feedback key", (name) => keep(name) && give(fields, to));
+  if (!metric()) return ask(WHICH_KEY, (name) => keep(name) && give(fields, to));
   const key = metric();
   await asked; // or it might show the score from before
   if (!(await send(to.run, { key, ...fields }))) return;
@@ -198,7 +201,7 @@ function ask(label, then, value = "") {
   form.querySelector("span").textContent = label;
   const input = form.querySelector("input");
   input.value = value;
-  if (label === "Feedback key") input.setAttribute("list", "metrics");
+  if (label === WHICH_KEY) input.setAttribute("list", "metrics");
   const end = () => {
     line.replaceChildren();
     before.focus({ preventScroll: true });
@@ -226,7 +229,7 @@ const KEYS = {
     const to = chosen();
     if (to) ask(`Comment on ${metric()} of ${to.where}`, (comment) => give({ comment }, to));
   },
-  m: () => ask("Feedback key", keep, metric()),
+  m: () => ask(WHICH_KEY, keep, metric()),
   u: takeBack,
   y: async () => {
     await asked;

@@ -8,7 +8,7 @@ const link = (step) => step.querySelector("a");
 const folded = new Set();
 let asked = null; // the answer that is wanted: earlier ones that arrive later are not shown
 
-async function show(href, { push = true } = {}) {
+async function show(href, { way = "pushState" } = {}) {
   const address = new URL(href, location.href);
   choose(address.pathname); // at once, so that the next key starts from here
   const answer = (asked = partOf(address));
@@ -19,7 +19,7 @@ async function show(href, { push = true } = {}) {
   addCopyButtons(fresh);
   document.title = document.title.replace(/^.*(?= · )/, fresh.dataset.title);
   document.querySelector(".crumbs [aria-current]").textContent = fresh.dataset.title;
-  if (push) history.pushState({}, "", address);
+  if (way) history[way]({}, "", address);
   if (fresh.getBoundingClientRect().top < 0) scrollTo(0, 0);
 }
 
@@ -48,7 +48,7 @@ function step(by, condition = () => true) {
   const at = current();
   const rest = by > 0 ? steps.slice(at + 1) : steps.slice(0, Math.max(at, 0)).reverse();
   const next = rest.find((item) => condition(item));
-  if (next) show(link(next).href);
+  if (next) show(link(next).href, { way: "replaceState" }); // or going back would take as many keys
 }
 
 // Folding and filtering
@@ -121,7 +121,7 @@ if (tree) {
     event.preventDefault();
     show(chosen.href);
   });
-  addEventListener("popstate", () => show(location.href, { push: false }));
+  addEventListener("popstate", () => show(location.href, { way: null }));
   choose(location.pathname);
 }
 

@@ -372,6 +372,17 @@ def test_a_judge_is_held_against_people(client, seed):
     assert "needs two scores" in words(page(client, f"projects/p/{nothing}/agreement"))
 
 
+def test_a_project_without_scores_has_no_column_for_them(client, seed):
+    """A column of nothing is left out; with a score, it is there."""
+    session = seed.session("plain")
+    run = seed.run(session, outputs={"a": 1})
+    assert "Scores" not in words(page(client, f"projects/p/{session}"))
+
+    seed.feedback(run, key="tone", value="kind")
+
+    assert "Scores" in words(page(client, f"projects/p/{session}"))
+
+
 def test_one_score_in_passing_does_not_hide_the_labels(client, seed):
     """Without a choice, the people's score is the one that they gave most often, whatever it is called."""
     session = seed.session("judged", seed.dataset("judged"))

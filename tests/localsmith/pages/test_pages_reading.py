@@ -84,6 +84,23 @@ def test_going_back_closes_what_was_opened(compared):
 
 
 @pytest.mark.slow
+def test_going_back_opens_no_row_again(compared, open_page, site):
+    """Rows that were opened and closed are not in the way of who goes back to the page before."""
+    open_page(f"datasets/{site[1]['dataset']}")
+    page = compared()
+    for key in ("j", "k"):
+        press(page, key, "Enter", then=page.locator("#panel"))
+        page.keyboard.press("Escape")
+        page.locator("#panel").wait_for(state="detached")
+
+    page.go_back()
+    assert page.locator("#panel").count() == 0 and page.locator("#rows").count() == 1
+    page.go_back()
+
+    page.wait_for_url(f"**/datasets/{site[1]['dataset']}")
+
+
+@pytest.mark.slow
 def test_n_and_p_find_what_went_wrong(compared):
     """n goes to the next row that regressed or failed, p to the one before, in the list and beside it."""
     page = compared()
