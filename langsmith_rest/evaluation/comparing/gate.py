@@ -88,7 +88,7 @@ def check_means(
     """Check the mean of all examples, paired or not, against a number."""
     for limit, numbers, above in (("fail_below", limits.fail_below, False), ("fail_above", limits.fail_above, True)):
         for name, number in numbers.items():
-            examples = dict.fromkeys([*scores.runs, *baseline.means(name)])
+            examples = dict.fromkeys([*scores.runs, *baseline.runs])
             found = filled(name, scores, examples, baseline, low_is_bad=not above)
             yield Check(candidate.name, f"{limit} {name}={number:g}", *check_mean(name, scores, found, number, above))
 

@@ -105,7 +105,7 @@ def is_beside_the_point(metric: str, example: str, missing: list[str], baseline:
     theirs = baseline.runs.get(example, [])
     working = [run for run in theirs if not run.failed and not run.pending and metric not in run.broken]
     return bool(
-        set(missing) == {NOT_SCORED}
+        {NOT_SCORED, NOT_RUN}.issuperset(missing)
         and working
         and all(run.value(metric) is None for run in theirs)
         and baseline.means(metric)

@@ -106,7 +106,7 @@ def numbers_of(run: dict) -> RunNumbers:
     for key, of_key in (run.get("feedback_stats") or {}).items():
         if (average := of_key.get("avg")) is not None:
             scores[key] = float(average)
-        elif of_key.get("errors"):
+        if of_key.get("errors"):  # also beside an earlier score
             broken.append(key)
     failed = is_error(run)
     pending = not failed and run.get("status") == "PENDING"

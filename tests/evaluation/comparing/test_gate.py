@@ -230,6 +230,18 @@ def test_examples_that_nobody_scored_in_the_baseline_help_no_candidate(api, reco
     assert only_check(api, "crashed", "wrong", **limit).verdict == "passed"
 
 
+def test_examples_that_only_the_baseline_ran_are_missing(api, record):
+    """Also for a metric that the baseline was never scored with; not if its working evaluator left them out."""
+    record("before", [[{"key": "other", "score": 1}]] * 10)
+    record("partly", [1] * 6 + [None] * 4)
+    record("after", [1] * 6)
+
+    check = only_check(api, "before", "after", fail_below={"correct": 0.9})
+
+    assert (check.verdict, check.missing) == ("inconclusive", 4)
+    assert only_check(api, "partly", "after", fail_below={"correct": 0.9}).verdict == "passed"
+
+
 def test_a_crash_is_no_best_grade_where_all_grades_are_equal(api, record):
     """On a scale from 1 to 5, a failed run counts as 0: the worst grade that was seen may be the best there is."""
     record("before", [5] * 20)
@@ -365,7 +377,7 @@ def test_failed_runs_and_evaluators_have_a_line(record, run):
     """A metric whose evaluator failed everywhere is still in the table, and in JSON."""
     broken = [{"key": "correct", "error": True, "comment": "no key"}]
     record("before", [1] * 6)
-    record("after", [broken] * 5 + [CRASH])
+    record("after", [broken] * 4 + [[*broken, {"key": "correct", "score": 1}], CRASH])
 
     _, out, _ = run("before", "after")
     _, as_json, _ = run("before", "after", "--json")
