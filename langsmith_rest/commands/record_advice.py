@@ -6,7 +6,8 @@ from itertools import islice
 from typing import IO, Any
 
 from langsmith_rest.importers import mapping
-from langsmith_rest.recording.files import ResultFile
+from langsmith_rest.recording.checking import prepare
+from langsmith_rest.recording.files import ResultFile, rename
 from langsmith_rest.recording.results import ALIASES
 from langsmith_rest.wording import typed
 
@@ -21,8 +22,8 @@ def with_advice(problems: str, results: ResultFile, file: IO[bytes]) -> str:
     if spread := spread_object(text):
         said = f"{results.name} has objects on several lines. Expected one object per line, or one array."
         return said + (advice_for_list(spread, results.name) or "\nTo record it:" + through_jq("-c .", results.name))
-    rows = [row for row in islice(ResultFile(results.name, file, lambda row: row), 100) if isinstance(row, dict)]
-    if len(rows) == 1 and (advice := advice_for_list(rows[0], results.name)):
+    rows = list(islice(ResultFile(results.name, file, lambda row: row), 100))
+    if len(rows) == 1 and isinstance(rows[0], dict) and (advice := advice_for_list(rows[0], results.name)):
         return problems + advice
     return problems + advice_for(rows, results)
 
@@ -72,15 +73,29 @@ def through_jq(program: str, name: str) -> str:
     return f"\n  jq {program}{file} | {typed('record')} -"
 
 
-def advice_for(rows: list[dict[str, Any]], results: ResultFile) -> str:
+def advice_for(rows: list[Any], results: ResultFile) -> str:
     """The command that maps the fields of a refused file; empty if there is nothing to map."""
     flags = mapping.propose(rows, results.is_table)
     if not flags:
         return ""
     name = "-" if results.name == "standard input" else shlex.quote(results.name)
     command = " ".join([typed("record"), name, *(f"--map {shlex.quote(flag)}" for flag in flags)])
-    given = {flag.split(".")[0] for flag in flags} | {ALIASES.get(field, (field, ""))[0] for field in rows[0]}
+    first = next(row for row in rows if isinstance(row, dict))
+    given = {flag.split(".")[0] for flag in flags} | {ALIASES.get(field, (field, ""))[0] for field in first}
     lacking = [field for field in ("inputs", "outputs") if field not in given]
     places = " and ".join(f"--map {field}.NAME=FIELD" for field in lacking)
     more = f"\nNo field has a common name for {' or '.join(lacking)}: add {places}." if lacking else ""
-    return f"\nTo map them to the fields of a result:\n  {command}{more}"
+    others = "" if lacking or records_all(rows, flags, results.is_table) else " (the other problems remain)"
+    return f"\nTo map them to the fields of a result{others}:\n  {command}{more}"
+
+
+def records_all(rows: list[Any], flags: list[str], is_text: bool) -> bool:
+    """Whether these flags are all that the rows need; files that they attach are not looked at."""
+    mapper = mapping.Mapper(mapping.parse_rules(flags), is_text)
+    for row in rows:
+        result = rename(mapper(row))
+        if isinstance(result, dict):
+            result.pop("attachments", None)
+        if prepare(result).problems:
+            return False
+    return True

@@ -143,6 +143,15 @@ def test_the_proposed_command_records_the_file(capsys):
     assert found[0]["summary"]["scores"]["score"]["mean"] == 0.5
 
 
+def test_problems_that_a_mapping_leaves_are_said(capsys):
+    """The proposed command is not presented as the whole cure."""
+    Path("answers.jsonl").write_text('{"prompt": "2+2", "completion": "4", "latency": -1}', encoding="utf-8")
+
+    said = record(capsys, "answers.jsonl", code=2).err
+
+    assert "To map them to the fields of a result (the other problems remain):\n" in said
+
+
 def test_the_proposed_command_records_a_table_of_mlflow(capsys):
     """A failed run, a failed judge, a column that is called like a field: nothing is lost."""
     found, _ = recorded(capsys, *proposed(capsys, str(DATA / "mlflow.csv")))
