@@ -295,6 +295,13 @@ function decorate(root) {
   addCopyButtons(root);
 }
 
+// Who comes back finds a table that scrolls in its own box as it was: browsers see to the page alone.
+const box = document.getElementById("rows");
+const placeOf = () => `place ${location.pathname}${location.search}`;
+addEventListener("pagehide", () => box && sessionStorage.setItem(placeOf(), JSON.stringify([box.scrollLeft, box.scrollTop])));
+if (box && performance.getEntriesByType("navigation")[0]?.type !== "navigate")
+  box.scrollTo(...JSON.parse(sessionStorage.getItem(placeOf()) ?? "[0, 0]"));
+
 if (panel()) {
   decorate(panel());
   const row = lineOf(panel().dataset.row);

@@ -115,7 +115,7 @@ def four_models(seed):
             answer = f"Answer of {name} to {n}. " + "It is long. " * 100 + "The end."
             score = {"key": "close", "score": 0.9 - falls[name][n]}
             seed.run(session, example, outputs={"answer": answer}, feedback=[score])
-    return {"four models": dataset, "model 2": sessions[1]}
+    return {"four models": dataset, "models": sessions, "model 2": sessions[1]}
 
 
 CHAT = {

@@ -101,6 +101,23 @@ def test_going_back_opens_no_row_again(compared, open_page, site):
 
 
 @pytest.mark.slow
+def test_who_comes_back_finds_the_list_where_it_was(open_page, site):
+    """Also where the table scrolls in its own box."""
+    made = site[1]
+    page = open_page(f"datasets/{made['four models']}/compare?selectedSessions={','.join(made['models'])}")
+    page.set_viewport_size({"width": 1100, "height": 700})
+    page.locator("#rows").evaluate("box => box.scrollTo(40, 900)")
+    before = page.locator("#rows").evaluate("box => [box.scrollLeft, box.scrollTop]")
+    assert before == [40, 900]
+
+    page.locator("#rows .foot-line a").nth(20).evaluate("link => link.click()")
+    page.wait_for_url("**/r/*")
+    page.go_back()
+
+    assert page.locator("#rows").evaluate("box => [box.scrollLeft, box.scrollTop]") == before
+
+
+@pytest.mark.slow
 def test_n_and_p_find_what_went_wrong(compared):
     """n goes to the next row that regressed or failed, p to the one before, in the list and beside it."""
     page = compared()

@@ -173,6 +173,7 @@ def test_no_two_answers_have_one_key(client, seed):
     keys = re.findall(r'name="q1" value="[^"]*" data-key="(.*?)"', html)
     assert 'name="q0" aria-label="grade"' in html and keys == [*"1234567890", "", ""]
     assert refused.status_code == 400 and "expected a number from 0 to 10" in refused.text
+    assert "Go back in your browser" in refused.text
     assert feedback_on(client, runs[0]) == {"grade": (10, None, None), "kind": (31, "kind 11", None)}
 
 
