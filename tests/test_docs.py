@@ -73,13 +73,12 @@ def missing_line(promised: str, printed: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """A folder for PATH, in which uv, python and langsmith-rest run this checkout with this Python."""
+    """A folder for PATH, in which uv and langsmith-rest run this checkout with this Python."""
     folder = tmp_path_factory.mktemp("bin")
     scripts = {
-        "python": f'exec "{sys.executable}" "$@"',
         "langsmith-rest": f'exec "{sys.executable}" "{MAIN}" "$@"',
         "uv": f"""
-[ "$1" = run ] && [ "$2" = main.py ] || {{ echo "this test runs 'uv run main.py' only, not: uv $*" >&2; exit 2; }}
+case "$1 $2" in "run "*.py) ;; *) echo "this test runs 'uv run FILE.py' only, not: uv $*" >&2; exit 2;; esac
 shift; UV=uv exec "{sys.executable}" "$@"
 """,
     }
