@@ -103,7 +103,12 @@ if (tree) {
     link(item).before(place);
   });
   form.addEventListener("input", refresh);
-  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    document.activeElement.blur(); // keys go through the steps again
+    const found = steps.find((item) => !item.hidden);
+    if (found) show(link(found).href);
+  });
   form.querySelector("[data-fold]").addEventListener("click", (event) => {
     if (folded.size) folded.clear();
     else steps.forEach((item, at) => at && hasSteps(item, at) && folded.add(item));
@@ -139,6 +144,7 @@ const KEYS = {
 
 document.addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
+  if (event.key === "Escape" && typing) return event.preventDefault(), event.target.blur(); // what was typed stays
   if (event.ctrlKey || event.metaKey || event.altKey || typing || document.querySelector("dialog[open]")) return;
   if (!KEYS[event.key]) return;
   event.preventDefault();

@@ -92,6 +92,18 @@ def test_steps_fold_and_filter(trace):
 
 
 @pytest.mark.slow
+def test_a_step_is_found_by_its_name_from_the_keyboard(trace):
+    """Slash, the name and Enter open the first such step, and j the next one; Escape leaves the field."""
+    page = trace()
+
+    press(page, "/", then=page.locator(".tree-filter [type=search]:focus"))
+    page.keyboard.type("search_web 18")
+    press(page, "Enter", then=page.locator(".step-body h1", has_text="search_web 18"))
+    press(page, "j", then=page.locator(".step-body h1", has_text="search_web 182"))
+    press(page, "/", "Escape", "j", then=page.locator(".step-body h1", has_text="search_web 186"))
+
+
+@pytest.mark.slow
 def test_a_fold_hides_what_is_below(trace):
     """Folding one step hides its own steps and no others."""
     page = trace()
@@ -230,3 +242,21 @@ def test_texts_stay_as_stored_from_step_to_step(trace):
     page.locator(".step-body h1", has_text="docs 3").wait_for()
     page.get_by_role("link", name="Show texts rendered").wait_for()
     assert page.url.endswith("?raw=1")
+
+
+@pytest.mark.slow
+def test_a_saved_score_is_in_sight(open_page, site):
+    """Below a long answer too, who scores a run sees its scores afterwards."""
+    made = site[1]
+    page = open_page(f"projects/p/{made['agent']}/r/{made['root']['id']}")
+
+    page.get_by_text("add a score").click()
+    page.get_by_label("Feedback key").fill("taste")
+    page.get_by_label("Score", exact=True).fill("1")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**#r-*")
+
+    chip = page.locator(".chip", has_text="taste")
+    assert 0 < chip.bounding_box()["y"] < 800
+    page.get_by_role("button", name="Take back taste").click()
+    chip.wait_for(state="detached")
