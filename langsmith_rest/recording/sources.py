@@ -96,10 +96,8 @@ class Checked(Source):
                 kept.clear()
             if on_checked:
                 on_checked(result.number, None)
-        if problems:
+        if problems or not self.count:
             raise nothing_sent(problems, self.name)
-        if not self.count:
-            raise ValueError(f"There is nothing to record in {self.name}, nothing was sent.")
         self.hash = hashes % 2**32
         self.given: Iterable[Any] = [result.given for result in kept] or results  # to look at them once more
         # What was recorded is let go.
@@ -121,12 +119,9 @@ class Stream(Source):
         if not earliest:
             while (first := next(coming, None)) and first.problems:
                 begun.append(first)
-            if not first and begun:
-                raise nothing_sent(
-                    [(f"result {one.number}", said) for one in begun for said in one.problems], self.name
-                )
             if not first:
-                raise ValueError(f"There is nothing to record in {self.name}, nothing was sent.")
+                problems = [(f"result {one.number}", problem) for one in begun for problem in one.problems]
+                raise nothing_sent(problems, self.name)
             self._note_times(first)
             if self.earliest or self.longest:
                 self.longest = max(self.longest, LONGEST_STREAMED)
