@@ -299,7 +299,7 @@ def _check(path: Path) -> None:
     with open(path, "rb") as file:
         header = file.read(16)
     if header and header != b"SQLite format 3\0":
-        raise StoreError(f"{path} is not a localsmith store: it is no SQLite file. {ELSEWHERE}")
+        raise StoreError(f"{path} is not a localsmith store: it is not an SQLite file. {ELSEWHERE}")
 
 
 def _prepare(path: Path) -> sqlite3.Connection:

@@ -80,8 +80,10 @@ def of_this_machine() -> Iterator[Check]:
     yield {"name": "key", "verdict": GOOD, "found": f"{key}{unused}" if key else "not set"}
     endpoint = values.get("LANGSMITH_ENDPOINT")
     default = "the local store" if is_local() else connection.DEFAULT_ENDPOINT
-    found = f"{endpoint}, from {source_of('ENDPOINT')}" if endpoint else f"not set, so {default}"
-    yield {"name": "endpoint", "verdict": GOOD, "found": found}
+    is_sound = not endpoint or is_local() or connection.ENDPOINT_FORM.fullmatch(endpoint.strip(connection.STRAY))
+    shown = endpoint if is_sound else "not an address"  # it may hold a password
+    found = f"{shown}, from {source_of('ENDPOINT')}" if endpoint else f"not set, so {default}"
+    yield {"name": "endpoint", "verdict": GOOD if is_sound else WRONG, "found": found}
     if workspace := source_of("WORKSPACE_ID"):
         yield {"name": "workspace", "verdict": GOOD, "found": f"from {workspace}"}
     path = local.database()

@@ -90,7 +90,7 @@ def price(text: str) -> tuple[float, float]:
         return float(read), float(written if comma else read)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no price: expected dollars a million, such as 0.15,0.6"
+            f"{text!r} is not a price: expected dollars a million, such as 0.15,0.6"
         ) from None
 
 

@@ -68,4 +68,4 @@ def test_store_that_is_none_is_to_be_moved(run):
 
     code, out, err = run()
 
-    assert (code, out) == (2, "") and "it is no SQLite file. Move it away, or use a store in another folder." in err
+    assert (code, out) == (2, "") and "it is not an SQLite file. Move it away, or use a store in another folder." in err

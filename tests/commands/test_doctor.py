@@ -47,6 +47,17 @@ def test_settings_are_shown_with_their_source_and_without_the_key(run, server, m
     assert "secret" not in out + err and "ok         key accepted\n" in out
 
 
+def test_an_endpoint_that_may_hold_a_password_is_not_shown(run, monkeypatch):
+    """Nor is it said to be fine."""
+    monkeypatch.setenv("LANGSMITH_API_KEY", "key")
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", "https://user:secret@host")
+
+    code, out, err = run("doctor")
+
+    assert code == 2 and "wrong      endpoint: not an address, from LANGSMITH_ENDPOINT of the environment\n" in out
+    assert "secret" not in out + err and "LANGSMITH_ENDPOINT must look like https://HOST" in err
+
+
 def test_without_a_key_none_is_said_to_be_accepted(run, endpoint):
     """What is not set cannot be; the server takes calls without one."""
     code, out, _ = run("doctor")

@@ -574,9 +574,9 @@ def test_messages_other_providers_and_whole_models(store, judge):
         (
             "{answer}",
             (),
-            "{answer} is no variable for a dataset: use {input}, {output}, {reference}",
+            "{answer} is not a variable for a dataset: use {input}, {output}, {reference}",
         ),
-        ('{output} {"a": 1}', (), "is no variable for a dataset"),
+        ('{output} {"a": 1}', (), "is not a variable for a dataset"),
         ("{output} {", (), "write {{ and }} for literal braces"),
         ("{output}", ("--model", "mistral:x"), "expected openai:NAME, anthropic:NAME"),
         ("{output}", ("--model", "none.json"), "none.json: there is no such file"),
@@ -601,4 +601,4 @@ def test_a_judge_of_a_project_sees_no_reference(store, evaluators, judge):
 
     code, _, err = evaluators("upload-judge", "--prompt", "prompt.txt", *JUDGE[:-2], "--project", "production")
 
-    assert code == 2 and "{reference} is no variable for a project" in err
+    assert code == 2 and "{reference} is not a variable for a project" in err

@@ -105,7 +105,7 @@ def make_read_only_folder(path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: path.write_text("dear diary\n"), "no SQLite file"),
+        (lambda path: path.write_text("dear diary\n"), "not an SQLite file"),
         (make_other_sqlite, "another program made it"),
         (make_newer_store, "newer localsmith"),
         (make_read_only, "file.db is read-only: make it writable"),

@@ -67,7 +67,7 @@ def variables(messages: Sequence[Sequence[str]], file: Path, kind: str) -> dict[
     for name in names:
         if name not in known:
             offered = ", ".join(f"{{{one}}}" for one in known)
-            raise ValueError(f"{file}: {{{name}}} is no variable for a {kind}: use {offered}, or {{{{ for a brace.")
+            raise ValueError(f"{file}: {{{name}}} is not a variable for a {kind}: use {offered}, or {{{{ for a brace.")
     if not names:
         raise ValueError(f"{file}: the prompt shows the judge nothing: put {{output}} where the answer belongs.")
     return {name: known[name] for name in names}
