@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,7 +51,7 @@ def content(tmp_path):
     """All that is in the database of the server, as text."""
 
     def content():
-        with sqlite3.connect(tmp_path / "localsmith.db") as db:
+        with closing(sqlite3.connect(tmp_path / "localsmith.db")) as db:
             return "\n".join(db.iterdump())
 
     return content

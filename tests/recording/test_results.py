@@ -93,7 +93,7 @@ def test_file_without_results_is_refused(content):
     ("content", "problem"),
     [
         (f"[{OK}, 3]", "capitals.jsonl, result 2: this is a number (3), expected an object"),
-        (f"[\n{OK},\n{OK},\n]", "capitals.jsonl: not JSON (Expecting value at line 4, column 1)"),
+        (f"[\n{OK},\n{OK},\n?]", "capitals.jsonl: not JSON (Expecting value at line 4, column 1)"),
         (f"[{OK}", "capitals.jsonl: not JSON (Expecting ',' delimiter at column 54)"),
         (f"[{OK}]\n{OK}", "capitals.jsonl: not JSON (Extra data at line 2, column 1)"),
         (b'[\n{"inputs": "caf\xe9"}]', "capitals.jsonl: byte 18 (0xe9) is not UTF-8"),

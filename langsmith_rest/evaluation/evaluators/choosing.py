@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, get_origin
 
 from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, bind, meant_by, signature_of
 
@@ -31,7 +31,8 @@ def choose(
     left_out: dict[str, list[str]] = {}
     seen: list[Any] = []
     for name, value in vars(module).items():
-        if not callable(value) or inspect.isclass(value) or any(value is one for one in seen):
+        is_type = inspect.isclass(value) or get_origin(value) is not None  # a class, or an alias as list[str]
+        if not callable(value) or is_type or any(value is one for one in seen):
             continue
         seen.append(value)
         is_public = name in own and name[0] != "_"

@@ -11,12 +11,14 @@ from langsmith_rest.evaluation.running.files import load_evaluators
 MIXED = """
 import json
 from functools import partial
+from typing import Dict
 
 from langsmith_rest.evaluation.evaluators.answers import exact, exact_match, length_limit
 from langsmith_rest.evaluation.evaluators.llm import llm_judge, pairwise_judge
 
 LIMIT = 5
 Json = dict[str, object]
+OldJson = Dict[str, object]
 
 def norm(s): return s.lower()
 def text_of(answer): return norm(answer)
