@@ -68,13 +68,14 @@ def connect(
     key = (api_key or values.get("LANGSMITH_API_KEY", "")).strip(STRAY)
     source = "LANGCHAIN_API_KEY" if values.get("LANGCHAIN_API_KEY") == key else "LANGSMITH_API_KEY"
     source = "the argument api_key" if api_key else source
+    name = "The argument endpoint" if endpoint else "LANGSMITH_ENDPOINT"
     endpoint = (endpoint or values.get("LANGSMITH_ENDPOINT", DEFAULT_ENDPOINT)).strip(STRAY).rstrip("/")
     workspace_id = (workspace_id or values.get("LANGSMITH_WORKSPACE_ID", "")).strip(STRAY)
     if endpoint == "local":
         from langsmith_rest import local  # only where it is needed: that is 4 ms faster
 
         (endpoint, web), key = local.stay_open(), ""
-    check_address("LANGSMITH_ENDPOINT", endpoint, source, key, values)
+    check_address(name, endpoint, source, key, values)
     if not key and not is_loopback(endpoint):
         raise SetupError(
             "LANGSMITH_API_KEY is not set. To record in LangSmith, put it into the environment or into .env. To record "
@@ -91,7 +92,7 @@ def connect(
 def check_address(name: str, url: str, key_name: str, key: str, values: Mapping[str, str]) -> None:
     """Raise SetupError when an endpoint, the setting `name`, is none, or when the key must not go there."""
     if not ENDPOINT_FORM.fullmatch(url):
-        or_local = ", or be local" if name == "LANGSMITH_ENDPOINT" else ""
+        or_local = ", or be local" if name.lower().endswith("endpoint") else ""
         raise SetupError(f"{name} must look like https://HOST or https://HOST/api, without user or query{or_local}.")
     if not (key.isascii() and key.isprintable()):
         raise SetupError(f"{key_name} holds characters that no key has: copy it again.")

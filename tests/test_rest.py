@@ -199,7 +199,7 @@ def test_key_goes_over_plain_http_only_where_allowed(monkeypatch, host, allowed)
 )
 def test_endpoint_of_another_form_is_refused_unseen(endpoint):
     """It may hold a password, so it is not repeated."""
-    with pytest.raises(connection.SetupError, match="LANGSMITH_ENDPOINT must look like https://HOST") as caught:
+    with pytest.raises(connection.SetupError, match="The argument endpoint must look like https://HOST") as caught:
         connection.connect(endpoint, KEY)
 
     assert "secret" not in str(caught.value) and str(caught.value).endswith(", or be local.")

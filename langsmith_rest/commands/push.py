@@ -69,6 +69,8 @@ def destination(endpoint: str | None) -> LangSmith:
     if not endpoint and is_local():
         place = "set LANGSMITH_API_KEY, or name another store with --to ENDPOINT"
         raise SetupError(f"push needs a destination: {place}.")
+    if endpoint and endpoint != local.ENDPOINT:
+        connection.check_address("--to", endpoint, "", "", {})
     return connection.connect(endpoint)
 
 

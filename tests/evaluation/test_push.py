@@ -198,6 +198,7 @@ def test_push_says_what_it_lacks(server, capsys):
     run(capsys, "record", str(FIXTURES / "before.jsonl"), "--experiment", "before")
 
     assert "push needs a destination" in run(capsys, "push", "before", code=2).err
+    assert "--to must look like https://HOST" in run(capsys, "push", "before", "--to", "elsewhere", code=2).err
     assert (
         "No experiment 'befor'. Did you mean 'before'?" in run(capsys, "push", "befor", "--to", server.url, code=2).err
     )
