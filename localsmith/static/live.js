@@ -7,7 +7,7 @@ let timer = null;
 const isLive = () => document.querySelector("[data-live]") !== null;
 const isBusy = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
 
-async function follow() {
+async function update() {
   timer = null;
   if (document.hidden || !isLive()) return;
   try {
@@ -27,8 +27,14 @@ async function follow() {
 }
 
 function wait() {
-  if (!timer && !document.hidden && isLive()) timer = setTimeout(follow, EVERY);
+  if (!timer && !document.hidden && isLive()) timer = setTimeout(update, EVERY);
 }
 
+// New rows are listed when the reader wants them, and the page stays where it is.
+document.addEventListener("click", (event) => {
+  if (!event.target.matches("[data-reload]")) return;
+  event.preventDefault();
+  location.reload();
+});
 document.addEventListener("visibilitychange", wait);
 wait();

@@ -99,7 +99,7 @@ async function step(kind, find) {
     const link = panel().querySelector(`[data-way="${kind}"]`);
     return link ? follow(link) : say("There are no more such rows.");
   }
-  const beyond = kind === "n" ? table.dataset.badAfter : kind === "p" ? table.dataset.badBefore : null;
+  const beyond = kind === "n" ? table?.dataset.badAfter : kind === "p" ? table?.dataset.badBefore : null;
   return beyond ? leave(beyond) : say("There are no more such rows on this page.");
 }
 
@@ -124,7 +124,7 @@ function neighbour(by, condition = () => true) {
 // Scores
 
 const WHICH_KEY = "Feedback key that digits score";
-const metric = () => sessionStorage.getItem("metric") || table.dataset.metric;
+const metric = () => sessionStorage.getItem("metric") || table?.dataset.metric;
 
 async function send(run, fields) {
   const body = new URLSearchParams({ ...fields, part: "scores" });
@@ -240,7 +240,7 @@ const KEYS = {
     await navigator.clipboard.writeText(JSON.stringify(await response.json(), null, 2));
     say("The row was copied as JSON.");
   },
-  "/": () => document.querySelector("input[name=q]").focus(),
+  "/": () => document.querySelector("input[type=search][name=q]").select(),
   "?": () => document.getElementById("keys").showModal(),
   Enter: () => {
     if (!isOpen()) open(opener(current ?? lines[0]).href);
@@ -253,7 +253,7 @@ document.addEventListener("keydown", (event) => {
   if (isLeaving || event.ctrlKey || event.metaKey || event.altKey || typing || document.querySelector("dialog[open]")) return;
   if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
   const action = /^[0-9]$/.test(event.key) ? () => give({ score: event.key }) : KEYS[event.key];
-  if (!action || !lines.length) return;
+  if (!action || (!lines.length && !panel() && !"/?".includes(event.key))) return;
   event.preventDefault();
   action();
 });

@@ -212,10 +212,12 @@ def test_a_running_experiment_says_how_far_it_is(client, seed):
 @pytest.mark.slow
 @pytest.mark.browser
 def test_numbers_follow_a_running_experiment(browser, tmp_path):
-    """A new result shows on the page without loading it, and an experiment that has ended is left alone."""
+    """Each new result shows on the page without loading it, and an experiment that has ended is left alone. The new
+    rows are one click away."""
     app = localsmith.create_app(tmp_path / "live.db", score_decimals=None)
     seed = Seed(app.test_client())
     dataset, session, examples = begun(seed, "now")
+    examples += seed.examples(dataset, [({"n": 2}, None)])
     with localsmith.serve(tmp_path / "live.db") as server:
         tab = browser.new_page()
         tab.clock.install()
@@ -223,9 +225,12 @@ def test_numbers_follow_a_running_experiment(browser, tmp_path):
         tab.on("request", lambda request: "part=live" in request.url and asked.append(request.url))
         tab.goto(f"{server.url}/o/{TENANT}/datasets/{dataset}/compare?selectedSessions={session}")
         tab.evaluate("window.same = true")
-        tab.get_by_text("running, 1 of 2").wait_for()
+        tab.get_by_text("running, 1 of 3").wait_for()
 
-        seed.run(session, examples[1], outputs={"a": 2}, feedback=[{"key": "good", "score": 0}])
+        seed.run(session, examples[1], outputs={"a": 2})
+        tab.clock.run_for(10_000)
+        tab.get_by_text("running, 2 of 3").wait_for()
+        seed.run(session, examples[2], outputs={"a": 2}, feedback=[{"key": "good", "score": 0}])
         tab.clock.run_for(10_000)
         tab.locator("[data-part=totals]", has_text="0.500").wait_for()
 
@@ -233,6 +238,8 @@ def test_numbers_follow_a_running_experiment(browser, tmp_path):
         known = len(asked)
         tab.clock.run_for(10_000)
         assert tab.evaluate("document.visibilityState") == "visible" and len(asked) == known
+        tab.get_by_role("link", name="Show new rows").click()
+        tab.locator("#rows tbody tr").nth(2).wait_for()
         tab.close()
     app.extensions["localsmith"].store.close()
 

@@ -223,6 +223,17 @@ def test_a_row_is_copied_as_json(compared, site):
 
 
 @pytest.mark.slow
+def test_keys_work_where_no_row_matches(compared, site):
+    """Slash leads back to the search that found nothing, and Escape closes a row that is not in the list."""
+    page = compared(f"&q=nowhere&row={site[1]['examples'][1]}")
+
+    press(page, "n", then=page.locator(".status-line", has_text="no more such rows"))
+    page.keyboard.press("Escape")
+    page.locator("#panel").wait_for(state="detached")
+    press(page, "/", then=page.locator("[type=search][name=q]:focus"))
+
+
+@pytest.mark.slow
 def test_help_lists_the_keys(compared):
     """? opens the list of keys, slash goes to the search field."""
     page = compared()

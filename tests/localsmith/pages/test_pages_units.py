@@ -1,8 +1,10 @@
 """What the pages calculate and how they read stored values, without a server."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pages_seed import Seed, capitals
@@ -13,6 +15,17 @@ from localsmith.pages.columns import Cache
 from localsmith.pages.render import duration, gist, mean, number, one_line, percent, reason, signed, word_diff
 from localsmith.pages.scores import parse_score
 from localsmith.runs.totals import percentile
+
+
+def test_scripts_of_one_page_share_no_name():
+    """A function of one script would silently replace that of another."""
+    texts = {path.name: path.read_text() for path in (Path(localsmith.__file__).parent / "static").glob("*.js")}
+    names = {name: re.findall(r"^(?:async )?(?:function|const|let) (\w+)", text, re.M) for name, text in texts.items()}
+    everywhere = names.pop("pages.js") + names.pop("live.js")
+
+    assert len(everywhere) > 8 and len(names) == 3
+    for own in names.values():
+        assert len({*everywhere, *own}) == len(everywhere) + len(own)
 
 
 def test_percentiles():
