@@ -130,7 +130,9 @@ def print_table(recording: recorder.Recording, found: Summary) -> None:
 
 def print_requests(sent: list[dict[str, Any]], verdicts: list[dict[str, Any]], say: Say) -> None:
     """Print what would be sent; as JSON when there are verdicts on the results."""
-    say("Dry run: nothing was sent. The dataset's id is shown as zeros; existing examples would not be sent again.")
+    say(
+        "Dry run: nothing was sent. Ids are made with a dataset id of zeros; existing examples would not be sent again."
+    )
     if verdicts:
         print(json.dumps({"results": verdicts, "requests": sent}))
         return
