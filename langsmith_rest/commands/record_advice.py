@@ -11,17 +11,21 @@ from langsmith_rest.recording.files import ResultFile, rename
 from langsmith_rest.recording.results import ALIASES
 from langsmith_rest.wording import typed
 
+GZIP = b"\x1f\x8b"  # what such a file begins with
 LARGEST = 1 << 26  # bytes of a file that is read at once
 
 
 def with_advice(problems: str, results: ResultFile, file: IO[bytes]) -> str:
     """The problems of a file of results, and what helps."""
+    file.seek(0)
+    if file.read(2) == GZIP:
+        return f"{results.name} is compressed. Nothing was sent.\nTo record it:" + through("gunzip -c", results.name)
     text = "" if results.is_table else text_of(file)
     if line := broken_at(text):
         return f"{results.name} is not JSON (see line {line}): is the file complete? Nothing was sent."
     if spread := spread_object(text):
         said = f"{results.name} has objects on several lines. Expected one object per line, or one array."
-        return said + (advice_for_list(spread, results.name) or "\nTo record it:" + through_jq("-c .", results.name))
+        return said + (advice_for_list(spread, results.name) or "\nTo record it:" + through("jq -c .", results.name))
     rows = list(islice(ResultFile(results.name, file, lambda row: row), 100))
     if len(rows) == 1 and isinstance(rows[0], dict) and (advice := advice_for_list(rows[0], results.name)):
         return problems + advice
@@ -65,12 +69,12 @@ def advice_for_list(row: dict[str, Any], name: str) -> str:
     if "inputs" in row or not sizes:
         return ""
     field = max(sizes, key=sizes.__getitem__)
-    return f"\nTo record the list in {field!r}:" + through_jq(shlex.quote(f".[{json.dumps(field)}]"), name)
+    return f"\nTo record the list in {field!r}:" + through(f"jq {shlex.quote(f'.[{json.dumps(field)}]')}", name)
 
 
-def through_jq(program: str, name: str) -> str:
+def through(program: str, name: str) -> str:
     file = "" if name == "standard input" else f" {shlex.quote(name)}"
-    return f"\n  jq {program}{file} | {typed('record')} -"
+    return f"\n  {program}{file} | {typed('record')} -"
 
 
 def advice_for(rows: list[Any], results: ResultFile) -> str:

@@ -66,7 +66,8 @@ def read_zip(file: IO[bytes], name: str) -> tuple[dict[str, Any], list[dict[str,
     members = {member: read_json(data) for member, data in read_members(file, name, PARTS)}
     header = members.get("header.json") or members.get("_journal/start.json")
     if not header:
-        raise ValueError(f"{name} is a zip file, but not a log of Inspect: it has no header.json.")
+        advice = "If it is a spreadsheet, save it as CSV UTF-8."
+        raise ValueError(f"{name} is a zip file, but not a log of Inspect: it has no header.json. {advice}")
     return header, [content for member, content in members.items() if member.startswith("samples/")]
 
 

@@ -1,10 +1,12 @@
 """`record` with files of other harnesses, and with mapped rows, into a real local store."""
 
+import gzip
 import io
 import json
 import shlex
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,16 @@ def test_the_proposed_command_records_the_file(capsys):
     assert "unknown fields 'prompt', 'completion'" in said
     assert found[0]["runs_recorded"] == 2
     assert found[0]["summary"]["scores"]["score"]["mean"] == 0.5
+
+
+def test_other_files_are_refused_with_what_helps(capsys):
+    """A compressed file with the command that records it, a spreadsheet with what to save it as."""
+    Path("a.jsonl.gz").write_bytes(gzip.compress(b'{"inputs": {"q": 1}, "outputs": {"a": 1}}'))
+    with zipfile.ZipFile("a.xlsx", "w") as book:
+        book.writestr("xl/workbook.xml", "<workbook/>")
+
+    assert "gunzip -c a.jsonl.gz | " in record(capsys, "a.jsonl.gz", code=2).err
+    assert "save it as CSV UTF-8" in record(capsys, "a.xlsx", code=2).err
 
 
 def test_problems_that_a_mapping_leaves_are_said(capsys):
