@@ -11,6 +11,7 @@ for (const button of document.querySelectorAll("button[data-needs]")) {
     button.textContent = chosen ? `Compare ${chosen} experiment${chosen > 1 ? "s" : ""}` : "Compare selected";
   };
   boxes.forEach((box) => box.addEventListener("change", update));
+  addEventListener("pageshow", update); // after going back, browsers check the boxes again
   update();
 }
 

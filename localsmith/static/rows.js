@@ -240,7 +240,7 @@ const KEYS = {
     await navigator.clipboard.writeText(JSON.stringify(await response.json(), null, 2));
     say("The row was copied as JSON.");
   },
-  "/": () => document.querySelector("input[type=search][name=q]").select(),
+  "/": () => document.querySelector("input[type=search][name=q]").focus(),
   "?": () => document.getElementById("keys").showModal(),
   Enter: () => {
     if (!isOpen()) open(opener(current ?? lines[0]).href);

@@ -243,7 +243,7 @@ def test_keyboard_reaches_the_content(open_page):
 
 
 def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
-    """Space chooses experiments, the button says how many, Enter compares them."""
+    """Space chooses experiments, the button says how many, Enter compares them; who goes back finds them chosen."""
     page = open_page(f"datasets/{site[1]['dataset']}")
     assert page.get_by_role("button", name="Compare selected").is_disabled()
 
@@ -255,6 +255,8 @@ def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
 
     page.wait_for_url("**/compare?**")
     assert page.get_by_role("heading", level=1).inner_text() == "2 experiments of capitals"
+    page.go_back()
+    page.locator("button:enabled", has_text="Compare 2 experiments").wait_for()
 
 
 @pytest.mark.slow
