@@ -1,13 +1,14 @@
 """`--map FIELD=SOURCE`: rows of any shape become results, for example outputs.answer=completion."""
 
 import ast
+import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from langsmith_rest.importers.parts import at
 from langsmith_rest.recording.checking import FIELDS
 from langsmith_rest.recording.results import ALIASES
 
@@ -107,25 +108,40 @@ def find(row: Mapping[str, Any], source: str) -> Any:
 
 
 def put(result: dict[str, Any], target: tuple[str, ...], value: Any) -> None:
-    """Set a field of a result; dots lead into objects, and feedback is a list with one item per key."""
+    """Set a field of a result; dots lead into objects, and feedback is a list with one item per key.
+
+    Where the result holds something else already, that stays, and the check of results reports it.
+    """
     root, *rest = target
     if root == "error" and str(value).lower() in FINE:
         return
     if root == "feedback":
         add_feedback(result, rest, value)
-    elif root in SECONDS:
-        result["latency"] = value / SECONDS[root] if isinstance(value, int | float) else value
-    elif root in TIMES and isinstance(value, int | float):
-        seconds = value / 1000 if value > MILLISECONDS else value
-        result[root] = datetime.fromtimestamp(seconds, UTC).isoformat()
+    elif root in SECONDS or (root in TIMES and isinstance(value, int | float)):
+        result["latency" if root in SECONDS else root] = value
+        with contextlib.suppress(OverflowError):  # a number that no time or float can be
+            result |= timed(root, value)
     elif not rest:
         result[root] = value
     else:
-        inner = result[root] = dict(result.get(root) or {})
-        for name in rest[:-1]:
-            inner[name] = dict(inner.get(name) or {})
-            inner = inner[name]
-        inner[rest[-1]] = value
+        put_inside(result, target, value)
+
+
+def timed(root: str, value: Any) -> dict[str, Any]:
+    """A latency in seconds, or a time since 1970 as text."""
+    if root in SECONDS:
+        return {"latency": value / SECONDS[root] if isinstance(value, int | float) else value}
+    return {root: at(value / 1000 if value > MILLISECONDS else value)}
+
+
+def put_inside(result: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set the value at the end of a path of objects, in copies of those that are there."""
+    name, *rest = path
+    if not rest:
+        result[name] = value
+    elif isinstance(inner := result.get(name) or {}, dict):
+        result[name] = dict(inner)
+        put_inside(result[name], rest, value)
 
 
 def add_feedback(result: dict[str, Any], path: list[str], value: Any) -> None:
@@ -135,7 +151,9 @@ def add_feedback(result: dict[str, Any], path: list[str], value: Any) -> None:
     items = result.setdefault("feedback", [])
     if isinstance(items, dict):  # the short form
         items = result["feedback"] = [{"key": name, "score": one} for name, one in items.items()]
-    item = next((item for item in items if item["key"] == key), None)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        return
+    item = next((item for item in items if item.get("key") == key), None)
     if item is None:
         items.append(item := {"key": key})
     if part == "error" and isinstance(value, str):  # what the evaluator failed with

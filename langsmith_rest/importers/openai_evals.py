@@ -27,7 +27,7 @@ KINDS = ("prompt", "completion", "total", "cached")
 def recognises(head: bytes, first: dict[str, Any]) -> bool:
     data = first.get("data")
     is_row = isinstance(first.get("item"), dict) and first.keys() <= {"item", "sample"}
-    if first.get("object") == "list" and isinstance(data, list) and data:
+    if first.get("object") == "list" and isinstance(data, list) and data and isinstance(data[0], dict):
         first = data[0]
     return is_row or first.get("object") == ITEM
 

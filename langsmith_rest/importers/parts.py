@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
 from langsmith_rest.wording import counted, shortened
@@ -107,8 +107,8 @@ def usage(
 
 
 def at(seconds: float | None) -> str | None:
-    """Seconds since 1970 as ISO 8601."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+    """Seconds since 1970 as ISO 8601; raises OverflowError beyond the years that a date can have."""
+    return None if seconds is None else (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 def key_of(result: dict[str, Any]) -> str:

@@ -536,3 +536,14 @@ def test_a_folder_without_result_files_says_what_was_looked_for(tmp_path):
     """An empty folder is no empty experiment."""
     with pytest.raises(ValueError, match="holds no result file of promptfoo, inspect"):
         list(importers.load_folder(tmp_path))
+
+
+def test_numbers_that_no_float_or_time_can_hold_are_named():
+    """Beyond 64 bits, or beyond the calendar: an error that names the file, as for any other broken file."""
+    row = {"item": {"q": 1}, "sample": {}, "results": [{"name": "n", "score": 10**400}]}
+    late = {"item": {"q": 1}, "sample": {}, "created_at": 1e18}
+
+    for broken in (row, late):
+        with pytest.raises(ValueError, match="a.json cannot be read as openai_evals .OverflowError"):
+            importers.load("openai_evals", io.BytesIO(json.dumps(broken).encode()), "a.json")
+    assert importers.recognise(io.BytesIO(b'{"object": "list", "data": ["text"]}')) is None

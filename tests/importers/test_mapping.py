@@ -3,6 +3,7 @@
 import pytest
 
 from langsmith_rest.importers.mapping import Mapper, parse_rules, propose
+from langsmith_rest.recording import checking
 from langsmith_rest.recording.sources import Checked
 
 
@@ -172,3 +173,13 @@ def test_a_state_is_an_error_only_if_it_says_so():
 
     assert "error=state" in flags
     assert [result.get("error") for result in results] == [None, "ERROR"] and Checked(results).count == 2
+
+
+def test_what_cannot_be_mapped_is_reported_with_its_row():
+    """Times beyond the calendar, a score beside feedback that is text, and parts of what is no object."""
+    pairs = ("start_time=ts", "latency_ms=ms", "feedback.s=s", "inputs.p=p", "outputs.a=a")
+    row = {"ts": 1e18, "ms": 10**400, "s": 1, "p": "hi", "a": "yes", "feedback": "good", "inputs": "text"}
+
+    problems = "\n".join(checking.prepare(mapped(row, *pairs), 1).problems)
+
+    assert all(f"'{name}'" in problems for name in ("start_time", "latency", "feedback", "inputs"))
