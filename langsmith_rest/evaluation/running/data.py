@@ -6,6 +6,7 @@ from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
+from langsmith_rest.errors import NotFound
 from langsmith_rest.evaluation.api import (
     UUID,
     find_dataset,
@@ -21,6 +22,7 @@ from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.sending import create_examples
 from langsmith_rest.wording import alike, counted, nothing_sent
 
+FILES = (".jsonl", ".json", ".csv", ".tsv")
 FIELDS = ("id", "created_at", "modified_at", "name", "dataset_id", "metadata", "inputs", "outputs", "attachment_urls")
 
 
@@ -62,14 +64,19 @@ def load_data(
 
 def is_file(data: str) -> bool:
     """Whether `data` names a file rather than a dataset."""
-    return data.lower().endswith((".jsonl", ".json", ".csv"))
+    return data.lower().endswith(FILES)
 
 
 def stored_examples(
     api: LangSmith, name: str, splits: list[str] | None, with_attachments: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The examples of a dataset, all of one version, even if somebody edits it meanwhile."""
-    dataset = read_dataset(api, name) if UUID.fullmatch(name) else find_dataset(api, name)
+    try:
+        dataset = read_dataset(api, name) if UUID.fullmatch(name) else find_dataset(api, name)
+    except NotFound as error:
+        if not Path(name).is_file():
+            raise
+        raise NotFound(f"{error} The file {name} is not read: its name does not end in {', '.join(FILES)}.") from None
     query: dict[str, Any] = {"order": "id", "as_of": server_time(api).isoformat()}
     if splits:
         query["splits"] = splits

@@ -72,6 +72,16 @@ def test_fields_of_other_names_are_named(run, tmp_path):
         run(data=str(tmp_path / "table.csv"))
 
 
+def test_a_table_may_be_separated_by_tabs(run, tmp_path):
+    """Other files are refused with the names that are read."""
+    (tmp_path / "table.tsv").write_text("input\texpected\n2\t4\n", encoding="utf-8")
+    (tmp_path / "table.xlsx").write_bytes(b"PK")
+
+    assert run(lambda inputs: 4, data=str(tmp_path / "table.tsv")).done == 1
+    with pytest.raises(LookupError, match="table.xlsx is not read: its name does not end in .jsonl, .json, .csv, .tsv"):
+        run(lambda inputs: 4, data=str(tmp_path / "table.xlsx"))
+
+
 def test_attachments_of_examples(api, run):
     """A target and an evaluator that ask for them get the files' names and where to read them."""
     dataset_id = calls.get_or_create_dataset(api, "squares")[0]["id"]
