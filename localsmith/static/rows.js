@@ -123,8 +123,9 @@ function neighbour(by, condition = () => true) {
 
 // Scores
 
+const CHOSEN_KEY = `metric ${location.pathname}`; // of this dataset: another one has other metrics
 const WHICH_KEY = "Feedback key that digits score";
-const metric = () => sessionStorage.getItem("metric") || table?.dataset.metric;
+const metric = () => sessionStorage.getItem(CHOSEN_KEY) || table?.dataset.metric;
 
 async function send(run, fields) {
   const body = new URLSearchParams({ ...fields, part: "scores" });
@@ -178,7 +179,7 @@ async function takeBack() {
 }
 
 function keep(name) {
-  sessionStorage.setItem("metric", name);
+  sessionStorage.setItem(CHOSEN_KEY, name);
   say(`Digits now score ${name}.`);
   return true;
 }
@@ -277,7 +278,7 @@ document.addEventListener("submit", async (event) => {
   const fields = Object.fromEntries(new FormData(event.target, event.submitter));
   const run = event.target.action.split("/").at(-2);
   if (!(await send(run, fields))) return;
-  if (!fields.take_back) sessionStorage.setItem("metric", fields.key);
+  if (!fields.take_back) sessionStorage.setItem(CHOSEN_KEY, fields.key);
   last = fields.take_back ? null : { run, key: fields.key };
   event.target.closest("details")?.removeAttribute("open");
   say(fields.take_back ? `${fields.key} was taken back.` : `${fields.key} was saved.`);

@@ -138,7 +138,7 @@ def test_n_and_p_find_what_went_wrong(compared):
 def test_scores_are_saved_in_place(compared, site):
     """A digit scores the candidate's answer, a comment follows, u takes both back; the list neither moves nor loads."""
     page = compared()
-    page.evaluate("sessionStorage.setItem('metric', 'taste')")
+    page.evaluate("sessionStorage.setItem('metric ' + location.pathname, 'taste')")
     page.evaluate("window.same = true")
 
     page.keyboard.press("j")
@@ -180,10 +180,28 @@ def test_a_score_shows_in_the_list_and_beside_it(compared):
 
 
 @pytest.mark.slow
+def test_a_chosen_key_is_for_its_dataset(compared, open_page, site):
+    """The key that m chooses is scored from then on in this dataset; in another one, digits score its own metric."""
+    page = compared()
+    press(page, "m", then=page.locator(".status-line input:focus"))
+    page.keyboard.press("Control+a")
+    page.keyboard.type("taste")
+    press(page, "Enter", then=page.locator(".status-line", has_text="Digits now score taste"))
+
+    made = site[1]
+    page = open_page(f"datasets/{made['four models']}/compare?selectedSessions={made['model 2']}")
+    press(page, "1", then=page.locator(".status-line", has_text="close 1 saved for #1"))
+    press(page, "u", then=page.locator(".status-line", has_text="close was taken back"))
+    page = open_page(f"datasets/{made['dataset']}/compare?selectedSessions={made['first']}")
+    press(page, "1", then=page.locator(".status-line", has_text="taste 1 saved for #1"))
+    press(page, "u", then=page.locator(".status-line", has_text="taste was taken back"))
+
+
+@pytest.mark.slow
 def test_h_and_l_choose_whose_answer_is_scored(compared):
     """With several experiments the keys score one of them, which is marked."""
     page = compared()
-    page.evaluate("sessionStorage.setItem('metric', 'taste')")
+    page.evaluate("sessionStorage.setItem('metric ' + location.pathname, 'taste')")
 
     page.keyboard.press("j")
     page.keyboard.press("h")
@@ -198,7 +216,7 @@ def test_h_and_l_choose_whose_answer_is_scored(compared):
 def test_what_cannot_be_saved_is_said(compared, site):
     """A refusal stands in the line at the bottom, in the server's words."""
     page = compared()
-    page.evaluate("sessionStorage.setItem('metric', 'k'.repeat(181))")
+    page.evaluate("sessionStorage.setItem('metric ' + location.pathname, 'k'.repeat(181))")
 
     page.keyboard.press("j")
     page.keyboard.press("1")
@@ -265,7 +283,7 @@ def test_each_key_counts_also_before_the_first_row_has_arrived(compared):
     """Enter and j open the second row, a digit pressed before the row is there scores this row and shows there, and
     the answer to Enter, which comes last, does not bring back the first row."""
     page = compared()
-    page.evaluate("sessionStorage.setItem('metric', 'haste')")
+    page.evaluate("sessionStorage.setItem('metric ' + location.pathname, 'haste')")
 
     with late(page, "**part=row") as release:
         press(page, "Enter", "j", "1", then=page.locator(".status-line", has_text="haste 1 saved for #2, second"))
@@ -281,7 +299,7 @@ def test_each_key_counts_also_before_the_first_row_has_arrived(compared):
 def test_digits_score_no_other_row_than_the_open_one(compared, site):
     """Where the open row is not in the list, a digit says so; j goes to the first one that is."""
     page = compared(f"&show=regressed&row={site[1]['examples'][1]}")
-    page.evaluate("sessionStorage.setItem('metric', 'haste')")
+    page.evaluate("sessionStorage.setItem('metric ' + location.pathname, 'haste')")
 
     press(page, "1", then=page.locator(".status-line", has_text="not in the list"))
     assert chips(page, "haste") == []

@@ -192,7 +192,7 @@ def test_a_score_and_a_comment_on_ten_rows_take_four_keys_each(open_page, site):
     """On each row: j, the score, c, the text, and Enter."""
     made = site[1]
     page = open_page(f"datasets/{made['four models']}/compare?selectedSessions={made['model 2']}")
-    page.evaluate("sessionStorage.setItem('metric', 'by keys')")
+    page.evaluate("sessionStorage.setItem('metric ' + location.pathname, 'by keys')")
     keys = 0
 
     def press(key, answer):
