@@ -71,14 +71,19 @@ def fill_queue(
     filled = Filled(queue_id, name, keys.human, len(chosen), 0, url, session.get("end_time") is not None)
     if chosen:
         set_scale(api, runs, keys, scale)
-        rubric = [{"feedback_key": keys.human, "description": question or "Is the answer right?"}]
         facts = {"sampling": RANDOM if by == RANDOM else FILTERED, "by": by, "seed": seed, "feedback_key": keys.human}
-        queue = get_or_create_queue(api, {"id": queue_id, "name": name, "rubric_items": rubric, "metadata": facts})
-        asked = [item.get("description") for item in queue.get("rubric_items") or []]
-        if question and asked and question not in asked:
-            raise ValueError(f"{name!r} asks {asked} already: drop --question, or use another --human or --seed.")
+        open_queue(api, {"id": queue_id, "name": name, "metadata": facts}, keys.human, question)
         filled.added = add_to_queue(api, queue_id, chosen)
     return filled
+
+
+def open_queue(api: LangSmith, body: dict[str, Any], key: str, question: str | None) -> None:
+    """Create a queue that asks for `key`, unless it exists; raises ValueError if it asks another question."""
+    rubric = [{"feedback_key": key, "description": question or "Is the answer right?"}]
+    queue = get_or_create_queue(api, {**body, "rubric_items": rubric})
+    asked = [item.get("description") for item in queue.get("rubric_items") or []]
+    if question and asked and question not in asked:
+        raise ValueError(f"{body['name']!r} asks {asked} already: drop --question, or use another --human or --seed.")
 
 
 def read_answers(api: LangSmith, session: dict, before: dict | None) -> list[Answers]:

@@ -46,6 +46,10 @@ class Regression:
 
 def check_limits(limits: Limits) -> None:
     """Raise ValueError for limits that make no sense."""
+    for limited in (limits.fail_below, limits.fail_above, limits.max_regression):
+        for name, number in limited.items():
+            if not isinstance(number, int | float) or not math.isfinite(number):
+                raise ValueError(f"The limit of {name!r} is {number!r}, expected a finite number.")
     for name, number in limits.max_regression.items():
         if number < 0:
             raise ValueError(f"max_regression of {name!r} is {number}, expected 0 or more.")

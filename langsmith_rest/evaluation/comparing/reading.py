@@ -63,12 +63,12 @@ def read_scores(
     for example in list_experiment_runs(api, dataset_id, list(found)):
         for each in found.values():  # pages may overlap
             each.runs.pop(example["id"], None)
-        for run in example["runs"]:
-            if experiment := found.get(run["project_id"]):
-                experiment.runs.setdefault(example["id"], []).append(numbers_of(run))
-                experiment.metadata[example["id"]] = example.get("metadata") or {}
-                if keep_inputs:
-                    experiment.inputs[example["id"]] = example.get("inputs")
+        for run in (run for run in example["runs"] if run["project_id"] in found):
+            experiment = found[run["project_id"]]
+            experiment.runs.setdefault(example["id"], []).append(numbers_of(run))
+            experiment.metadata[example["id"]] = example.get("metadata") or {}
+            if keep_inputs:
+                experiment.inputs[example["id"]] = example.get("inputs")
     for experiment in found.values():
         add_means(experiment)
     return list(found.values())

@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -104,12 +105,9 @@ DUMPS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def dumped(value: Any, place: str) -> Any:
     """The content of an object, through the methods that LangSmith's clients look for."""
-    if not isinstance(value, type):
-        for name, options in DUMPS:
-            method = getattr(value, name, None)
-            try:
-                if callable(method):
-                    return method(**options)
-            except Exception:
-                continue
+    for name, options in DUMPS if not isinstance(value, type) else ():
+        method = getattr(value, name, None)
+        with contextlib.suppress(Exception):
+            if callable(method):
+                return method(**options)
     raise CannotHold(f"'{place}' is a Python {type(value).__name__}, which JSON cannot hold")

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -90,12 +90,7 @@ def score_recorded(
     try:
         with workers.interruptible():
             for finished in workers.each(work, chosen):
-                for run, said in filter(None, finished):
-                    scoring.add(run, said)
-                    found.errors += only is None and has_failed(run)
-                    if on_progress:
-                        on_progress(found)
-                scoring.flush_if_due()
+                scoring.add_all(filter(None, finished), on_progress)
     finally:
         scoring.flush()
     if workers.stop.is_set() and (only is not None or found.scored < found.planned):
@@ -108,16 +103,19 @@ class Scoring:
 
     api: LangSmith
     found: Evaluation
-    with_others: bool  # also count the feedback of other evaluators
+    with_others: bool  # of a resumed evaluation: count other feedback, too; failed runs are counted already
     waiting: list[tuple[Run, Said]] = field(default_factory=list)
     flushed: float = field(default_factory=monotonic)
 
-    def add(self, run: Run, said: Said) -> None:
-        self.waiting.append((run, said))
-        self.found.scored += 1
-        self.found.scores.add_said(said)
-
-    def flush_if_due(self) -> None:
+    def add_all(self, finished: Iterable[tuple[Run, Said]], on_progress: Progress | None) -> None:
+        """Add what was scored just now; record it if it is time."""
+        for run, said in finished:
+            self.waiting.append((run, said))
+            self.found.scored += 1
+            self.found.errors += not self.with_others and has_failed(run)
+            self.found.scores.add_said(said)
+            if on_progress:
+                on_progress(self.found)
         if len(self.waiting) >= AT_ONCE or monotonic() - self.flushed > FLUSH_SECONDS:
             self.flush()
 

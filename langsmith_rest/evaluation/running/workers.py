@@ -11,6 +11,7 @@ from typing import Any
 from langsmith_rest.evaluation.loops import Await
 
 TICK_SECONDS = 0.25  # how often waiting results and Ctrl-C are checked
+NOTHING: Any = object()  # no item is left, or none is to begin any more
 
 
 @dataclass
@@ -31,11 +32,7 @@ class Workers:
         pool = ThreadPoolExecutor(self.count)
         try:
             while True:
-                while len(under_way) < self.count and not self.stop.is_set():
-                    try:
-                        item = next(waiting)
-                    except StopIteration:
-                        break
+                while len(under_way) < self.count and (item := self.next_of(waiting)) is not NOTHING:
                     under_way.add(pool.submit(work, item))
                 if not under_way:
                     return
@@ -46,6 +43,9 @@ class Workers:
                     future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def next_of(self, waiting: Iterator[Any]) -> Any:
+        return NOTHING if self.stop.is_set() else next(waiting, NOTHING)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from xml.etree import ElementTree
 
 import pytest
@@ -98,7 +99,15 @@ def test_a_score_that_the_candidate_lacks_is_below_every_limit(api, record):
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(max_regression={"correct": -0.1}), Limits(require_pairs=90), Limits(require_pairs=0)]
+    "limits",
+    [
+        Limits(max_regression={"correct": -0.1}),
+        Limits(max_regression={"correct": math.nan}),
+        Limits(fail_below={"correct": math.nan}),
+        Limits(fail_above={"latency": "2 s"}),
+        Limits(require_pairs=90),
+        Limits(require_pairs=0),
+    ],
 )
 def test_limits_that_make_no_sense_are_refused_before_any_request(limits):
     """A share is at most 1, a loss at least 0."""
