@@ -23,6 +23,7 @@ PACKAGE = Path(__file__).parents[1]
 # In a wheel the cases are inside the package, in a checkout beside it.
 CASES = (PACKAGE if (PACKAGE / "fixtures").is_dir() else PACKAGE.parent) / "fixtures" / "conformance"
 DATASET, EXPERIMENT = "conformance", "conformance-1"
+MOST = 100  # examples, runs or feedback in a request
 ABREAST = 4  # what runs at once: scenarios, and lines
 NOW = re.compile(r"\{now([+-][\d.]+)\}")
 
@@ -250,6 +251,7 @@ def check_state(stage: Stage, wanted: dict[str, Any], serve: Callable[..., Serve
     if difference := differences(state, ours):
         stage.problems.append(difference)
     check_end_time(stage, session, state)
+    check_sizes(stage)
     check_order_sent(stage)
     check_feedback_sent(stage, state)
 
@@ -319,6 +321,20 @@ def check_order_sent(stage: Stage) -> None:
 
 
 FEEDBACK_PART = re.compile(rb'name="feedback\.[^"]+".*?\r\n\r\n(.*?)\r\n--', re.DOTALL)
+
+
+COUNTS: dict[str, Callable[[bytes], int]] = {  # of what a request holds
+    "POST /examples/bulk": lambda body: len(json.loads(body)),
+    "POST /runs/batch": lambda body: len(json.loads(body)["post"]),
+    "POST /runs/multipart": lambda body: len(FEEDBACK_PART.findall(body)),
+}
+
+
+def check_sizes(stage: Stage) -> None:
+    for seen in stage.faults.seen:
+        if seen.call in COUNTS and (count := COUNTS[seen.call](seen.body)) > MOST:
+            stage.problems.append(f"{seen.call} holds {count}, expected at most {MOST}")
+            return
 
 
 def check_feedback_sent(stage: Stage, state: State) -> None:

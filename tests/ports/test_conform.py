@@ -103,6 +103,12 @@ def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, 
         ("a tree of", "    runs.push(made);", "    runs.unshift(made);", "is sent after the root of its tree"),
         ("one example", "item.exampleId, item]).reverse()", "item.exampleId, item])", 'expected {"n": 1'),
         ("a new dataset", "Buffer.byteLength(text)}`;", "text.length}`;", "bytes long and says"),
+        (
+            "a new dataset",
+            "of hundreds(units.flatMap((unit) => unit.bodies))",
+            "of [units.flatMap((unit) => unit.bodies)]",
+            "holds 198, expected at most 100",
+        ),
         ("no Content-Length", "(pages && isPage)", "pages", "exit 1, expected 0"),
     ],
 )

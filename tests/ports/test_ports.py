@@ -128,6 +128,9 @@ def together(found):
         of[more]["results"]["count"] = max(of[more]["results"]["count"], *counts)
         if added is not None:
             of[more]["steps"].insert(added, {"do": "port"})
+    yesterday = of["results of yesterday, and one that ends in three minutes"]
+    yesterday["results"]["of"] += of.pop("two results of one example")["results"]["of"]
+    yesterday["steps"] = of.pop("a proxy that does not answer is set")["steps"]
     of["1,200 results twice"]["results"]["count"] = 450  # still several pages of ids, examples and runs
     return list(of.values())
 
