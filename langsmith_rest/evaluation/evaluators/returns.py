@@ -2,7 +2,6 @@
 
 import dataclasses
 import decimal
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,18 +75,18 @@ def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
         yield checked({**item, **({"comment": comment} if comment else {})}, key, returned)
 
 
-def checked(item: Item, key: str, returned: Any) -> Item:
+def checked(item: Item, key: str, returned: Any, accepted: str = ACCEPTED) -> Item:
     problems: list[str] = []
     checking.check_feedback([item], "feedback", problems)
     if problems:
-        raise refused(key, returned, "; ".join(problems))
+        raise refused(key, returned, "; ".join(problems), accepted)
     return item
 
 
-def refused(key: str, returned: Any, reason: str = "") -> ValueError:
+def refused(key: str, returned: Any, reason: str = "", accepted: str = ACCEPTED) -> ValueError:
     shown = repr(returned)
     shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
-    return ValueError(f"'{key}' returned {shown}{reason and f' ({reason})'}, expected {ACCEPTED}.")
+    return ValueError(f"'{key}' returned {shown}{reason and f' ({reason})'}, expected {accepted}.")
 
 
 def as_plain(value: Any) -> Any:
@@ -120,21 +119,26 @@ PAIRWISE_ACCEPTED = "{'key', 'scores': [a, b] or {run_id: score}, 'comment'}, [a
 
 def preferences(returned: Any, key: str, run_ids: Sequence[str]) -> list[Preference]:
     """Any accepted return value of a pairwise evaluator; raises ValueError with the value and what is accepted."""
+    returned = as_plain(returned)
     if returned is None:
         return []
     if isinstance(returned, dict) and returned.keys() == {"results"}:
         returned = returned["results"]
-    if isinstance(returned, list | tuple) and returned and all(isinstance(item, dict) for item in returned):
-        return [found for item in returned for found in preferences(item, key, run_ids)]
+    items = [as_plain(item) for item in returned] if isinstance(returned, list | tuple) else []
+    if items and all(isinstance(item, dict) for item in items):
+        return [found for item in items for found in preferences(item, key, run_ids)]
     given = returned if isinstance(returned, dict) else {"scores": returned}
     comment, scores = given.get("comment"), given.get("scores")
-    comments = comment if isinstance(comment, dict) else dict.fromkeys(run_ids, comment)
+    comments: dict[str, Any] = dict.fromkeys(run_ids, comment)
+    if isinstance(comment, dict) and {str(run_id) for run_id in comment} <= {*run_ids}:
+        comments = {str(run_id): said for run_id, said in comment.items()}
     if isinstance(scores, dict):
         scores = [{str(run_id): mark for run_id, mark in scores.items()}.get(run_id) for run_id in run_ids]
-    if not isinstance(scores, list | tuple) or len(scores) != len(run_ids) or not all(map(is_score, scores)):
-        raise ValueError(f"'{key}' returned {str(returned)[:200]}, expected {PAIRWISE_ACCEPTED}.")
-    return [Preference(given.get("key") or key, list(scores), [comments.get(run_id) for run_id in run_ids])]
-
-
-def is_score(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and math.isfinite(value)
+    scores = getattr(scores, "tolist", lambda: scores)()  # an array of NumPy
+    marks = [as_plain(mark) for mark in scores] if isinstance(scores, list | tuple) else []
+    if len(marks) != len(run_ids) or not all(isinstance(mark, bool | int | float) for mark in marks):
+        raise refused(key, returned, accepted=PAIRWISE_ACCEPTED)
+    found = Preference(given.get("key") or key, marks, [comments.get(run_id) for run_id in run_ids])
+    for mark, said in zip(found.scores, found.comments, strict=True):
+        checked({"key": found.key, "score": mark, "comment": said}, key, returned, accepted=PAIRWISE_ACCEPTED)
+    return [found]

@@ -264,9 +264,31 @@ def test_pairwise_returns_by_id_and_by_place():
         "f",
     ]
     assert preferences(None, "f", ["x", "y"]) == []
-    for bad in ([1], {"scores": {"x": 1}}, 1, {"scores": [1, None]}, {"scores": [1, float("nan")]}):
-        with pytest.raises(ValueError, match="'f' returned"):
-            preferences(bad, "f", ["x", "y"])
+    [of_numpy] = preferences({"scores": [Scalar(), Scalar()]}, "f", ["x", "y"])
+    assert of_numpy.scores == [True, True]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(
+            [1],
+            {"scores": {"x": 1}},
+            1,
+            {"scores": [1, None]},
+            {"scores": [1, float("nan")]},
+            [10**400, 0],
+            [10**30, 0],
+        ),
+        *({"key": 5, "scores": [1, 0]}, {"key": "k" * 181, "scores": [1, 0]}),
+        *({"scores": [1, 0], "comment": 7}, {"scores": [1, 0], "comment": {"z": "of no run"}}),
+    ],
+    ids=lambda bad: str(bad)[:30],
+)
+def test_other_returns_of_a_pairwise_evaluator_are_its_failure(bad):
+    """What the server would refuse fails one judgement, not all that are sent with it."""
+    with pytest.raises(ValueError, match="'f' returned .*, expected {'key', 'scores'"):
+        preferences(bad, "f", ["x", "y"])
 
 
 # Against a reference
