@@ -31,14 +31,14 @@ class Server:
 
     def __init__(self, db_path: str | os.PathLike[str], port: int = 0, **switches: Any) -> None:
         self._listener = _listen(port)
-        try:
+        with contextlib.ExitStack() as opened:  # closed again if the rest fails
+            opened.callback(self._listener.close)
             self.app = App(db_path, **switches)
             state = self.app.state
+            opened.callback(state.store.close)
             if state.switches.run_evaluators:
                 state.switches.evaluator_token = read_or_make_token(state.store.path)
-        except BaseException:
-            self._listener.close()
-            raise
+            opened.pop_all()
         self._waitress: Any = None  # until somebody connects: a command calls the app of its own server
         self._channels: dict[int, Any] = {}
         self._ended, self._end = socket.socketpair()

@@ -185,6 +185,7 @@ def test_token_stays_and_is_no_file_of_others(tmp_path):
 
     with pytest.raises(localsmith.StoreError, match="not a file of yours alone"):
         localsmith.serve(tmp_path / "localsmith.db", run_evaluators=True)
+    assert not (tmp_path / "localsmith.db-wal").exists()  # the store is closed again
     assert len(set(tokens)) == 1 and len(tokens[0]) > 40
 
 

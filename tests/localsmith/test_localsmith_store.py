@@ -210,7 +210,7 @@ def test_closed_store_is_whole_without_its_log(tmp_path):
 
     copy = tmp_path / "copy.db"
     copy.write_bytes(path.read_bytes())
-    with Store(copy).read() as db:
+    with contextlib.closing(Store(copy)) as store, store.read() as db:
         assert [row["name"] for row in db.execute("SELECT name FROM datasets")] == ["kept"]
     cursor.__exit__(None, None, None)
 
