@@ -185,7 +185,7 @@ def test_comparison_says_what_the_command_line_says(api, get, size):
         for metric in candidate.metrics:
             if metric.pairs:
                 line = re.search(
-                    rf" {metric.name} #1 before .*?#{number} {candidate.name} (.*?)(?= #| \w+ #|The unit)", text
+                    rf" {metric.name} #1 before .*?#{number} {candidate.name} (.*?)(?= #| \w+ #|How is)", text
                 )
                 assert line, (candidate.name, metric.name)
                 up, down, same = map(int, re.findall(r"(\d+) (?:improved|regressed|unchanged)", line[1]))
@@ -214,8 +214,8 @@ def test_no_verdict_at_the_border_hangs_on_chance(api, get, word):
 
 
 def said_of(metric):
-    adjusted = f", adjusted {probability(metric.p)}" if metric.p != metric.p_alone else ""
-    return f"{metric.verdict} p {probability(metric.p_alone)}{adjusted}"
+    alone, adjusted = probability(metric.p_alone), probability(metric.p)
+    return f"{metric.verdict} p {alone}" + (f", adjusted {adjusted}" if adjusted != alone else "")
 
 
 @pytest.mark.slow
