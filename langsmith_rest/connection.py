@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import dotenv
 import requests
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.util import Retry
 
 from langsmith_rest.errors import SetupError as SetupError
@@ -71,8 +71,8 @@ def connect(
     name = "The argument endpoint" if endpoint else "LANGSMITH_ENDPOINT"
     endpoint = (endpoint or values.get("LANGSMITH_ENDPOINT", DEFAULT_ENDPOINT)).strip(STRAY).rstrip("/")
     workspace_id = (workspace_id or values.get("LANGSMITH_WORKSPACE_ID", "")).strip(STRAY)
-    if endpoint == "local":
-        from langsmith_rest import local  # only where it is needed: that is 4 ms faster
+    if is_here := endpoint == "local":
+        from langsmith_rest import in_process, local  # only where they are needed: that is 4 ms faster
 
         (endpoint, web), key = local.stay_open(), ""
     check_address(name, endpoint, source, key, values)
@@ -85,6 +85,8 @@ def connect(
         raise SetupError("LANGSMITH_WORKSPACE_ID holds characters that no id has: copy it again.")
     headers = {"x-api-key": key or "no-key"} | ({"X-Tenant-Id": workspace_id} if workspace_id else {})
     api = LangSmith(endpoint, web or "", open_session(endpoint, headers, values), source)
+    if is_here:
+        in_process.shorten(api.session, endpoint)
     api.web = web or api.root.replace("api.smith.langchain.com", "smith.langchain.com")
     return api
 
@@ -151,7 +153,7 @@ def stripped(values: Mapping[str, str | None]) -> dict[str, str]:
     return {name: text for name, value in values.items() if (text := (value or "").strip(STRAY))}
 
 
-class PatientAdapter(HTTPAdapter):
+class PatientAdapter(BaseAdapter):
     """Sends a request again while the failure may pass, until `patience` seconds are over.
 
     That is safe because every id that is posted is chosen by the caller, so a repeated POST cannot create twice.
@@ -160,13 +162,16 @@ class PatientAdapter(HTTPAdapter):
     def __init__(self, patience: float) -> None:
         self.patience = patience
         self.is_known = False  # whether an API has answered here
-        super().__init__(pool_maxsize=CONNECTIONS + 1)
+        self.inner = HTTPAdapter(pool_maxsize=CONNECTIONS + 1)  # sends a request once
+
+    def close(self) -> None:
+        self.inner.close()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         deadline, pause = time.monotonic() + self.patience, FIRST_PAUSE
         while True:
             try:
-                response = read(super().send(request, *args, **kwargs), deadline)
+                response = read(self.inner.send(request, *args, **kwargs), deadline)
                 is_page = response.ok and not is_json(response)
                 is_passing = response.status_code in PASSING and not is_quota(response)
                 # A page in place of an API that was here before may pass; but a server may lack v2.

@@ -12,7 +12,6 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
 from langsmith_rest import local
-from langsmith_rest.connection import LangSmith, PatientAdapter
 
 helper = ThreadPoolExecutor(1, "in-process")  # for what the main thread sends
 
@@ -61,10 +60,6 @@ def answer(application: Any, request: requests.PreparedRequest) -> HTTPResponse:
     return HTTPResponse(body, start[1], int(status), reason=reason, preload_content=False)
 
 
-class PatientDirect(PatientAdapter, Direct):
-    """Sends again what may pass: another process may have locked the store."""
-
-
 def environment(request: requests.PreparedRequest) -> dict[str, Any]:
     """A request as WSGI has it (PEP 3333)."""
     address = urlsplit(str(request.url))
@@ -94,9 +89,8 @@ def environment(request: requests.PreparedRequest) -> dict[str, Any]:
     }
 
 
-def shorten(api: LangSmith) -> LangSmith:
-    """Let a connection to a store of this process call it."""
-    before = api.session.get_adapter(api.url)
-    if api.url in local.applications and isinstance(before, PatientAdapter):
-        api.session.mount(api.url, PatientDirect(before.patience))
-    return api
+def shorten(session: requests.Session, url: str) -> None:
+    """Let a session call the store that this process serves at `url`, as long as it does."""
+    if url in local.applications:
+        adapter: Any = session.get_adapter(url)  # sends again what may pass: another process may have locked the store
+        adapter.inner = Direct()

@@ -68,12 +68,15 @@ def stay_open() -> tuple[str, str]:
         if not opened:
             atexit.register(close_all)
         opened[path] = start(path, 0)
+        applications[opened[path].url] = opened[path].app
     return opened[path].url, pages(path)
 
 
 def close_all() -> None:
     while opened:
-        opened.popitem()[1].close()
+        server = opened.popitem()[1]
+        applications.pop(server.url, None)
+        server.close()
 
 
 def token_headers(url: str) -> dict[str, str]:

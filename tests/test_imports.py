@@ -17,8 +17,8 @@ FLOORS = (
     ("recorder",),
     ("langsmith_rest.recording",),
     ("rest",),
-    ("langsmith_rest.in_process",),
     ("langsmith_rest.connection",),
+    ("langsmith_rest.in_process",),
     ("langsmith_rest.local",),
 )
 # Pure modules, which every floor may import; they import only each other.

@@ -16,6 +16,7 @@ from werkzeug.wsgi import ClosingIterator
 import rest
 from langsmith_rest import connection, in_process, local
 from langsmith_rest.commands import main
+from recorder import record_langsmith_experiment
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
 
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.usefixtures("nothing_set")
 def in_a_thread(work, *arguments, **named):
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work, *arguments, **named).result()
+
+
+def connected(url, web):
+    api = connection.connect(url, web=web)
+    in_process.shorten(api.session, url)
+    return api
 
 
 def answer(adapter, method, url, **content):
@@ -65,7 +72,7 @@ def test_main_thread_calls_nothing():
         return served(environment, start_response)
 
     with local.served() as (url, web):
-        api = in_process.shorten(connection.connect(url, web=web))
+        api = connected(url, web)
         served, local.applications[url] = local.applications[url], application
         rest.find_dataset(api, "none")
         in_a_thread(rest.find_dataset, api, "none")
@@ -82,26 +89,27 @@ def test_answer_cut_short_is_refused(monkeypatch):
 
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0")
     with local.served() as (url, web):
-        api = in_process.shorten(connection.connect(url, web=web))
+        api = connected(url, web)
         monkeypatch.setitem(local.applications, url, application)
         with pytest.raises(requests.HTTPError, match="GET /datasets answered something that is not JSON"):
             rest.find_dataset(api, "none")
 
 
 def test_recording_uses_no_socket(monkeypatch):
-    """Nothing that the command sends is seen by the server's own threads."""
+    """Nothing that the command or a program sends is seen by the server's own threads."""
     seen = []
     send = HTTPAdapter.send
     monkeypatch.setattr(HTTPAdapter, "send", lambda *args, **how: seen.append(args[1].url) or send(*args, **how))
 
     assert main.main(["record", write("a.jsonl", OK)]) == 0
+    assert record_langsmith_experiment("d", [{"inputs": {}, "outputs": {}}], langsmith=connection.connect("local")).url
     assert not seen
 
 
 def test_closed_store_is_not_called():
     """Requests after the end are refused as those to any server that is gone."""
     with local.served() as (url, web):
-        api = in_process.shorten(connection.connect(url, web=web))
+        api = connected(url, web)
 
     with pytest.raises(requests.ConnectionError):
         in_a_thread(rest.find_dataset, api, "none")

@@ -33,7 +33,9 @@ def connect(
         return
     with local.served(must_exist=must_exist, any_age=any_age) as (url, web):
         say_where(purpose)
-        yield in_process.shorten(connection.connect(url, web=web))
+        api = connection.connect(url, web=web)
+        in_process.shorten(api.session, url)
+        yield api
     if url != web:  # `view` is not running
         print(f"To see the pages: {typed('view')}", file=sys.stderr, flush=True)
 
