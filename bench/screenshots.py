@@ -77,8 +77,9 @@ def open_worst(page: Page) -> None:
 def open_trace(page: Page) -> None:
     """Look at one step of the first trace in the list."""
     page.locator("tbody th a").first.click()
-    page.locator(".tree li a").nth(1).click()
-    page.locator(".tree li").nth(1).locator("[aria-current=page]").wait_for()
+    step = page.locator(".tree li a").nth(1)
+    step.click()
+    page.wait_for_url("**/" + str(step.get_attribute("href")))
 
 
 def pictures(store: Store) -> list[tuple]:
