@@ -296,7 +296,7 @@ function decorate(root) {
   addCopyButtons(root);
 }
 
-// Who comes back finds a table that scrolls in its own box as it was: browsers see to the page alone.
+// After going back, a table that scrolls in its own box scrolls to where it was; browsers do this only for the page.
 const box = document.getElementById("rows");
 const placeOf = () => `place ${location.pathname}${location.search}`;
 addEventListener("pagehide", () => box && sessionStorage.setItem(placeOf(), JSON.stringify([box.scrollLeft, box.scrollTop])));
