@@ -94,13 +94,16 @@ def test_pairs_are_shared_out_undone_and_put_off(app):
 
 def test_two_servers_of_one_store_share_the_pairs_out(tmp_path):
     """Whoever looks at a pair, and what was put off, is known to every server of the store."""
-    clients = [localsmith.create_app(tmp_path / "pairs.db").test_client() for _ in range(2)]
+    apps = [localsmith.create_app(tmp_path / "pairs.db") for _ in range(2)]
+    clients = [app.test_client() for app in apps]
     path, _ = made_pairs(clients[0], 3)
     action = r'id="rubric" action="([^"]+)"'
 
     first, second = [re.search(action, page(client, path))[1] for client in clients]
     clients[0].post(first, data={"action": "skip"}, headers=OURS)
     third = re.search(action, page(clients[0], path))[1]
+    for app in apps:
+        app.extensions["localsmith"].store.close()
 
     assert len({first, second, third}) == 3
 
