@@ -80,7 +80,7 @@ def remarks(comparison: Comparison, candidate: Candidate) -> Iterable[str]:
     for side, experiment in (("baseline", comparison.baseline), ("candidate", candidate)):
         if experiment.failed_runs and candidate.metrics:
             left_out = f"{counted(experiment.failed_runs, 'failed run')} of the {side}"
-            found.append(f"means leave out {left_out}" + (COUNTED if side == "candidate" else ""))
+            found.append(f"means leave out {left_out}, unless scored" + (COUNTED if side == "candidate" else ""))
         for key, runs in experiment.failed_evaluators.items():
             found.append(f"{key}: the evaluator failed on {counted(runs, 'run')} of the {side}")
     found += [line for correction in candidate.corrections for line in correction_in_words(correction)]

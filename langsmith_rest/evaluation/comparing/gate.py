@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from langsmith_rest.evaluation.comparing.comparison import FAILED, INCONCLUSIVE, PASSED, Candidate, Check, Gate
-from langsmith_rest.evaluation.comparing.missing import Filled, fill_baseline, filled, filled_metric
+from langsmith_rest.evaluation.comparing.missing import Filled, fill_baseline, filled, filled_metric, of_answers
 from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores
 from langsmith_rest.paired import LEVEL, POWER, SAME, Metric, Z, holm, probability
 from langsmith_rest.wording import counted
@@ -140,8 +140,9 @@ def regression_of(
     clusters: Clusters,
 ) -> Regression:
     less = name in lower or name in MEASURES
-    found = filled(name, scores, baseline.means(name), baseline, low_is_bad=not less)
-    if baseline.means(name):
+    before, _ = of_answers(baseline, name)
+    found = filled(name, scores, before, baseline, low_is_bad=not less)
+    if before:
         fill_baseline(found, name, scores, baseline, low_is_bad=not less)
     known, at_worst = (
         filled_metric(name, baseline, found, clusters, lower=less, worst=worst) for worst in (False, True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from langsmith_rest.evaluation.comparing.reading import UNBOUNDED, ExperimentScores, RunNumbers
+from langsmith_rest.evaluation.comparing.reading import MEASURES, UNBOUNDED, ExperimentScores, RunNumbers
 from langsmith_rest.paired import Metric, metric_of
 from langsmith_rest.wording import counted
 
@@ -90,8 +90,17 @@ def fill_baseline(
 
 
 def fair_value(run: RunNumbers, metric: str) -> float | None:
-    """What a candidate's run counts; failing early is neither fast nor cheap."""
-    return None if run.failed and metric in UNBOUNDED else run.value(metric)
+    """What a run counts for a limit: failing early is neither fast nor cheap, and an empty answer not good."""
+    return None if run.failed and metric != "error_rate" else run.value(metric)
+
+
+def of_answers(baseline: ExperimentScores, metric: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """The means by example, and the single scores of repetitions, without scores that failed runs got."""
+    if metric in MEASURES or not baseline.failed:
+        return baseline.means(metric), baseline.single.get(metric, {})
+    scores = {example: [fair_value(run, metric) for run in runs] for example, runs in baseline.runs.items()}
+    known = {example: [score for score in of if score is not None] for example, of in scores.items()}
+    return {i: fmean(of) for i, of in known.items() if of}, {i: of for i, of in known.items() if len(of) > 1}
 
 
 def why_missing(run: RunNumbers, metric: str) -> str:
@@ -131,12 +140,13 @@ def filled_metric(
 ) -> Metric:
     """The metric as in the table, but with the scores of failed runs, and of missing ones if `worst`."""
     several = {i: values for i, values in (found.at_worst if worst else found.known).items() if len(values) > 1}
+    before, several_before = of_answers(baseline, metric)
     return metric_of(
         metric,
-        {**baseline.means(metric), **(found.of_baseline if worst else {})},
+        {**before, **(found.of_baseline if worst else {})},
         found.means(worst=worst),
         lower=lower,
-        single=(baseline.single.get(metric, {}), several),
+        single=(several_before, several),
         clusters=clusters,
         bounded=metric not in UNBOUNDED,
     )

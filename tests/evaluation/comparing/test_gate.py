@@ -239,6 +239,25 @@ def test_examples_that_nobody_scored_in_the_baseline_help_no_candidate(api, reco
     assert only_check(api, "crashed", "wrong", **limit).verdict == "passed"
 
 
+def test_a_failed_run_counts_as_the_worst_whatever_score_it_got(api, record):
+    """An evaluator that likes short answers likes none best. On the baseline's side, such scores are no scores."""
+    liked = {"error": "crash", "outputs": None, "feedback": {"correct": 1}}
+    record("before", [1] * 20)
+    record("dead", [1] * 20, **liked)
+    record("once", [1] * 10, dataset="other")
+    record("partly", [1] * 10, dataset="other", **liked)
+
+    mean = only_check(api, "before", "dead", fail_below={"correct": 0.5})
+    loss = only_check(api, "before", "dead", max_regression={"correct": 1})
+    none = only_check(api, "partly", "once", max_regression={"correct": 0.5})
+
+    assert (mean.verdict, mean.reason) == (
+        "failed",
+        "the mean of 20 examples is 0, below 0.5, 20 failed runs counted as 0",
+    )
+    assert (loss.verdict, none.verdict, none.reason) == ("failed", "failed", "the baseline has no correct")
+
+
 def test_examples_that_only_the_baseline_ran_are_missing(api, record):
     """Also for a metric that the baseline was never scored with; not if its working evaluator left them out."""
     record("before", [[{"key": "other", "score": 1}]] * 10)
@@ -394,7 +413,7 @@ def test_failed_runs_and_evaluators_have_a_line(record, run):
     [candidate] = json.loads(as_json)["candidates"]
     assert "candidate  after: 6 examples, 1 of 6 runs failed" in out
     assert "correct: the evaluator failed on 5 runs of the candidate" in out
-    assert "means leave out 1 failed run of the candidate; a limit counts each as the worst score\n" in out
+    assert "means leave out 1 failed run of the candidate, unless scored; a limit counts each as the worst score\n" in out
     assert (candidate["failed_runs"], candidate["failed_evaluators"]) == (1, {"correct": 5})
 
 
