@@ -192,3 +192,12 @@ def test_an_evaluator_that_was_not_asked_yet_scores_what_is_recorded(command):
 
     assert "recorded runs" not in same and "runs        0 new, 5 known" in same
     assert "scored      5 recorded runs; feedback: 5 created" in other and "short       1.000 (mean of 4)" in other
+
+
+@pytest.mark.parametrize("limit", ["x", "0", "-1", "1.5"])
+def test_a_limit_that_is_no_count_is_refused(command, capsys, limit):
+    """The message says what is expected."""
+    with pytest.raises(SystemExit):
+        command("agent.py:run", "--data", "d", f"--limit={limit}")
+
+    assert f"argument --limit: '{limit}': expected a whole number from 1" in capsys.readouterr().err

@@ -413,7 +413,8 @@ def test_failed_runs_and_evaluators_have_a_line(record, run):
     [candidate] = json.loads(as_json)["candidates"]
     assert "candidate  after: 6 examples, 1 of 6 runs failed" in out
     assert "correct: the evaluator failed on 5 runs of the candidate" in out
-    assert "means leave out 1 failed run of the candidate, unless scored; a limit counts each as the worst score\n" in out
+    left_out = "means leave out 1 failed run of the candidate, unless scored"
+    assert f"{left_out}; a limit counts each as the worst score\n" in out
     assert (candidate["failed_runs"], candidate["failed_evaluators"]) == (1, {"correct": 5})
 
 
