@@ -295,11 +295,13 @@ def lines(found: Evaluation) -> list[str]:
 def pairwise_lines(found: Preferences) -> list[str]:
     unmatched = f"{counted(found.only_in_some, 'example')} not in all"
     rows = [("comparison", found.name), ("pairs", f"{found.pairs:,} ({unmatched})")]
-    for key in sorted({*found.scores, *found.errors}):
+    for key in found.keys:
         parts = [judged_words(key, found.scores[key], found.experiments)] if key in found.scores else []
         if key in found.scores and f"{key}{SHOWN_FIRST}" not in found.scores:  # else the judge chose the order itself
             parts += first_words(found.scores[key].shown_first)
-        rows.append((clean(key), ", ".join(parts + ([f"{found.errors[key]} failed"] if found.errors[key] else []))))
+        parts += [f"{found.errors[key]} failed"] if found.errors[key] else []
+        parts += [f"{found.unscored[key]:,} not scored"] if found.unscored[key] else []
+        rows.append((clean(key), ", ".join(parts)))
     width = max(len(name) for name, _ in rows)
     return [f"{name:{width}}  {value}" for name, value in rows]
 

@@ -100,6 +100,7 @@ class Preferences:
     feedback: Counter[str] = field(default_factory=Counter)  # created, updated, deleted
     errors: Counter[str] = field(default_factory=Counter)  # failures of evaluators, by key
     reasons: dict[str, Counter[str]] = field(default_factory=dict)  # why they failed, by key, the first reason first
+    unscored: Counter[str] = field(default_factory=Counter)  # pairs of which an evaluator said nothing
     scores: dict[str, Judged] = field(default_factory=dict, repr=False)  # by key
     counts: Counter[tuple[str, str]] = field(default_factory=Counter, repr=False)  # feedback by run id and key
 
@@ -113,15 +114,21 @@ class Preferences:
         """How many judgements preferred nobody, by key."""
         return {key: judged.winners.count(None) for key, judged in self.scores.items()}
 
+    @property
+    def keys(self) -> list[str]:
+        """Of all scores, and the names of evaluators that failed, or said nothing."""
+        return sorted({*self.scores, *self.errors, *+self.unscored})
+
     def as_json(self) -> dict[str, Any]:
         names = ("comparative_id", "name", "experiments", "url", "pairs", "only_in_some")
         scores = {
             key: {
                 **self.scores.get(key, Judged()).as_json(self.experiments, is_rate(key)),
                 "errors": self.errors[key],
+                **({"not_scored": self.unscored[key]} if self.unscored[key] else {}),
                 **({"first_error": next(iter(self.reasons[key]))} if key in self.reasons else {}),
             }
-            for key in sorted({*self.scores, *self.errors})
+            for key in self.keys
         }
         return {**{name: getattr(self, name) for name in names}, "feedback": dict(self.feedback), "scores": scores}
 
@@ -151,6 +158,7 @@ def preference_bodies(
         for run in order:
             yield preference_body(found, names, pair, order, run, item)
         return
+    found.unscored[evaluator.key] += not verdict
     for preference in verdict:
         by_run = {run["id"]: mark for run, mark in zip(order, preference.scores, strict=True)}
         scores = [float(by_run[run["id"]]) for run in pair.runs]

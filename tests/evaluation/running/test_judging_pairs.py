@@ -65,6 +65,18 @@ def test_the_share_of_the_answer_shown_first_is_told(run, pair):
     assert "of the preferences went to the answer shown first" in "\n".join(pairwise_lines(drawn))
 
 
+def test_a_judge_that_says_nothing_is_told(run, pair):
+    """Of none of the six pairs: it has a row, and is not just absent."""
+
+    def silent(outputs):
+        return None
+
+    found = run(pair, [silent], None)
+
+    assert found.as_json()["scores"]["silent"]["not_scored"] == 6
+    assert "silent      6 not scored" in pairwise_lines(found)
+
+
 @pytest.mark.slow
 def test_the_order_is_random_by_seed_and_scores_follow_the_runs(api, run, pair):
     """A judge that likes the first answer splits its votes; the order is kept with the feedback."""
