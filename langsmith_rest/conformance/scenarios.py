@@ -338,7 +338,7 @@ def check_sizes(stage: Stage) -> None:
 
 
 def check_feedback_sent(stage: Stage, state: State) -> None:
-    """What a store does not show of feedback: the trace and the start that it was sent with."""
+    """What a store does not show of feedback: nulls, and the trace and the start that it was sent with."""
     for seen in stage.faults.seen:
         if seen.method != "POST" or seen.path not in ("/runs/multipart", "/feedback"):
             continue
@@ -348,4 +348,7 @@ def check_feedback_sent(stage: Stage, state: State) -> None:
             start = parse_time(item.get("start_time"))
             if run and (item.get("trace_id"), start) != (run["trace_id"], parse_time(run["start_time"])):
                 stage.problems.append(f"feedback {item.get('id')} does not have the trace and the start of its run")
+                return
+            if nulls := sorted(name for name, value in item.items() if value is None):
+                stage.problems.append(f"feedback {item.get('id')} is sent with null for {', '.join(nulls)}")
                 return

@@ -109,6 +109,7 @@ def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, 
             "of [units.flatMap((unit) => unit.bodies)]",
             "holds 198, expected at most 100",
         ),
+        ("a new dataset", "...present(item) });", "...item });", "is sent with null for"),
         ("no Content-Length", "(pages && isPage)", "pages", "exit 1, expected 0"),
     ],
 )
