@@ -248,6 +248,15 @@ def _number(db: sqlite3.Connection, pragma: str) -> int:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
+    try:
+        _set_up(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _set_up(db: sqlite3.Connection) -> None:
     db.row_factory = sqlite3.Row
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL may lose the last commits on power loss
@@ -257,7 +266,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     db.create_function("mentions", 2, _mentions, deterministic=True)
     db.create_function("same_json", 2, _same_json, deterministic=True)
-    return db
 
 
 def _mentions(text: Any, lowered: str) -> bool:

@@ -375,3 +375,18 @@ def test_a_damaged_file_says_how_to_go_on(tmp_path):
 
     with pytest.raises(StoreError, match=r"malformed.*a copy made by `view --backup`.*\.recover"):
         Store(path)
+
+
+def test_a_file_that_cannot_be_used_is_closed_again(tmp_path, monkeypatch):
+    """Else it would stay open until the garbage is collected."""
+    path, opened, connect = tmp_path / "lab.db", [], sqlite3.connect
+    path.write_bytes(b"SQLite format 3\0" + b"?" * 4096)
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **how: opened.append(connect(*args, **how)) or opened[-1])
+
+    with pytest.raises(StoreError, match="cannot be used as a store"):
+        Store(path)
+
+    for db in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            db.execute("SELECT 1")
+    assert opened
