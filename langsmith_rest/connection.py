@@ -218,13 +218,13 @@ def is_json(response: requests.Response) -> bool:
 
 def is_cut(response: requests.Response) -> bool:
     """Whether JSON breaks off; where a length or chunks tell, reading it has failed already."""
-    if response.headers.keys() & {"Content-Length", "Transfer-Encoding"} or response.content[:1] not in (b"{", b"["):
+    if response.headers.keys() & {"Content-Length", "Transfer-Encoding"} or not response.content:
         return False
     try:
         response.json()
+        return False
     except requests.JSONDecodeError:
-        return True
-    return False
+        return is_json(response)
 
 
 def is_quota(response: requests.Response) -> bool:

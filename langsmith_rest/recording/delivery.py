@@ -68,7 +68,8 @@ class Delivery(AbstractContextManager["Delivery"]):
     def _send(self) -> None:
         batch, self._batch = self._batch, Batch()
         if not all(result.makes_example for result in batch.results):
-            batch.earlier = [other.examples_answered for other, _ in self._under_way]
+            under_way = list(self._under_way)  # in one step: `_settle` may shorten it meanwhile
+            batch.earlier = [other.examples_answered for other, _ in under_way]
         self._under_way.append((batch, self._pool.submit(self._sender.send, batch)))
 
     def _settle(self, most: int) -> None:
