@@ -1,9 +1,11 @@
 """Faults between a client and a real localsmith: `faults = Faults(server)`, then set in `faults.plan` what fails."""
 
+import json
 import random
 import re
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +58,26 @@ class Seen:
     def call(self) -> str:
         return f"{self.method} {self.path}"
 
+    @property
+    def sent(self) -> Any:
+        """What the body says; None if it is not JSON, which a store refuses."""
+        return said(self.body)
+
+
+def said(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """A body as it was before it was compressed."""
+    try:
+        return zlib.decompress(body, wbits=31) if encoding == "gzip" else body
+    except zlib.error:
+        return body
+
 
 Plan = Callable[[Seen], Any]
 
@@ -74,7 +96,8 @@ class Faults:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"].seek(0)
         headers = {name[5:].replace("_", "-"): text for name, text in environ.items() if name.startswith("HTTP_")}
-        seen = Seen(environ["REQUEST_METHOD"], path, body, time.monotonic(), headers)
+        content = unpacked(body, headers.get("CONTENT-ENCODING", ""))
+        seen = Seen(environ["REQUEST_METHOD"], path, content, time.monotonic(), headers)
         seen.fault = self.plan(seen)
         with self.seen_more:
             self.seen.append(seen)

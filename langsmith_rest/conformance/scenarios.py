@@ -14,7 +14,7 @@ import recorder
 import rest
 from langsmith_rest import connection
 from langsmith_rest.conformance import port
-from langsmith_rest.conformance.faults import Faults, by_rules
+from langsmith_rest.conformance.faults import Faults, Seen, by_rules, said
 from langsmith_rest.conformance.state import State, differences, read_state
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import parse_time
@@ -311,28 +311,33 @@ def check_end_time(stage: Stage, session: dict[str, Any], state: State) -> None:
 
 def check_order_sent(stage: Stage) -> None:
     """Where the root of a tree is stored, the whole tree is."""
-    known: set[str] = set()
+    known = set[Any]()
     for seen in stage.faults.seen:
-        for run in json.loads(seen.body)["post"] if seen.call == "POST /runs/batch" else ():
-            if run["trace_id"] in known and run["id"] not in known:
-                stage.problems.append(f"run {run['id']} is sent after the root of its tree, {run['trace_id']}")
+        for run in runs_posted(seen) if seen.call == "POST /runs/batch" else ():
+            if run.get("trace_id") in known and run.get("id") not in known:
+                stage.problems.append(f"run {run.get('id')} is sent after the root of its tree, {run['trace_id']}")
                 return
-            known.add(run["id"])
+            known.add(run.get("id"))
+
+
+def runs_posted(seen: Seen) -> list[dict[str, Any]]:
+    runs = seen.sent.get("post") if isinstance(seen.sent, dict) else None
+    return [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
 
 
 FEEDBACK_PART = re.compile(rb'name="feedback\.[^"]+".*?\r\n\r\n(.*?)\r\n--', re.DOTALL)
 
 
-COUNTS: dict[str, Callable[[bytes], int]] = {  # of what a request holds
-    "POST /examples/bulk": lambda body: len(json.loads(body)),
-    "POST /runs/batch": lambda body: len(json.loads(body)["post"]),
-    "POST /runs/multipart": lambda body: len(FEEDBACK_PART.findall(body)),
+COUNTS: dict[str, Callable[[Seen], int]] = {  # of what a request holds
+    "POST /examples/bulk": lambda seen: len(seen.sent) if isinstance(seen.sent, list) else 0,
+    "POST /runs/batch": lambda seen: len(runs_posted(seen)),
+    "POST /runs/multipart": lambda seen: len(FEEDBACK_PART.findall(seen.body)),
 }
 
 
 def check_sizes(stage: Stage) -> None:
     for seen in stage.faults.seen:
-        if seen.call in COUNTS and (count := COUNTS[seen.call](seen.body)) > MOST:
+        if seen.call in COUNTS and (count := COUNTS[seen.call](seen)) > MOST:
             stage.problems.append(f"{seen.call} holds {count}, expected at most {MOST}")
             return
 
@@ -343,7 +348,7 @@ def check_feedback_sent(stage: Stage, state: State) -> None:
         if seen.method != "POST" or seen.path not in ("/runs/multipart", "/feedback"):
             continue
         sent = FEEDBACK_PART.findall(seen.body) if seen.path == "/runs/multipart" else [seen.body]
-        for item in map(json.loads, sent):
+        for item in filter(lambda item: isinstance(item, dict), map(said, sent)):
             run = state["run"].get(item.get("run_id"), {})
             start = parse_time(item.get("start_time"))
             if run and (item.get("trace_id"), start) != (run["trace_id"], parse_time(run["start_time"])):

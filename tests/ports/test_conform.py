@@ -51,6 +51,14 @@ def test_a_right_port_passes(tmp_path, capsys):
     )
 
 
+def test_a_port_may_compress(tmp_path, capsys):
+    """What it sent is read as the store reads it."""
+    gzip = 'data=__import__("gzip").compress(json.dumps({"post": runs}).encode()), headers={"Content-Encoding": "gzip"}'
+
+    code = conform("--level", 1, "--only", "hours", *changed(tmp_path, ('json={"post": runs}', gzip)))
+    assert code == 0, capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "change", "problem"),
@@ -58,6 +66,7 @@ def test_a_right_port_passes(tmp_path, capsys):
         ("a new dataset", ('"utf-16-be"', '"utf-8"'), "run ids missing"),
         ("a new dataset", ('"original_start_time"', '"began"'), "metadata is"),
         ("a new dataset", ("{next(keys[key])}", "0"), "feedback ids missing"),
+        ("a new dataset", ('json={"post": runs}', 'json={"runs": runs}'), "run ids missing"),
         ("a new dataset", ("**item, **ties", '**item, **ties, "trace_id": run["session_id"]'), "does not have"),
         ("hours", ("now - first < window", "False"), "the experiment starts at"),
         ("repeated in the answer", ('.replace(KEY, "<key>")', ""), "it printed the key"),
