@@ -8,6 +8,7 @@ import threading
 
 from langsmith_rest import connection
 from langsmith_rest.commands.connecting import Connect
+from langsmith_rest.commands.evaluate import positive
 from langsmith_rest.evaluation.evaluators import model_server
 from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker, Worked
 from langsmith_rest.wording import Say, clean, counted, shortened
@@ -24,17 +25,11 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--once", action="store_true", help="end when no run is waiting")
-    add("--max-judge-calls", type=number, metavar="N", help="ask the model at most N times (default: no limit)")
-    add("--max-concurrency", type=number, default=4, metavar="N", help="calls at a time (default: %(default)s)")
+    add("--max-judge-calls", type=positive, metavar="N", help="ask the model at most N times (default: no limit)")
+    add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     add("--model", metavar="NAME", help="ask this model instead of the one that each judge names")
     add("--json", action="store_true", help="print one JSON object at the end")
     add("--while-stdin-is-open", action="store_true", help=argparse.SUPPRESS)  # for `view`
-
-
-def number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
-    return int(text)
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:

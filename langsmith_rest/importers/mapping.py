@@ -230,29 +230,42 @@ KNOWN = {source: target for target, sources in NAMES.items() for source in sourc
 
 def propose(rows: Iterator[Any] | list[Any], is_text: bool = False) -> list[str]:
     """The `--map` flags that would record these rows, guessed from the names and values of their fields."""
-    first: dict[str, Any] = {}
+    given: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.items() if isinstance(row, dict) else ():
-            if first.get(name) in (None, ""):
-                first[name] = value
-    flags = [found for name, value in first.items() if (found := flag(name, value, is_text))]
+            given.setdefault(name, []).extend([] if value is None or value == "" else [value])
+    flags = [found for name, values in given.items() if (found := flag(name, values, is_text))]
     scores = [target for target, _, _ in (found.partition("=") for found in flags) if target.startswith("feedback.")]
-    if len(scores) != 1:
+    reasons = [name for name in given if name in REASONS and given[name] and are_texts(given[name], is_text)]
+    if len(scores) != 1 or not reasons:
         return flags
-    reasons = {f"metadata.{name}={name}": f"{scores[0]}.comment={name}" for name in REASONS}
-    return [reasons.get(found, found) for found in flags]
+    reason = reasons[0]  # a score has one comment
+    comment = {f"metadata.{reason}={reason}": f"{scores[0]}.comment={reason}"}
+    return [comment.get(found, found) for found in flags]
 
 
-def flag(name: str, value: Any, is_text: bool) -> str:
-    """The flag for one field; empty if it needs none.
+def are_texts(values: list[Any], is_text: bool) -> bool:
+    return all(isinstance(from_text("feedback", value) if is_text else value, str) for value in values)
+
+
+def are_numbers(values: list[Any], is_text: bool) -> bool:
+    read = [from_text("latency", value) if is_text else value for value in values]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in read)
+
+
+def flag(name: str, values: list[Any], is_text: bool) -> str:
+    """The flag for one field with these values; empty if it needs none.
 
     Fields go by their name if it is common. Otherwise numbers are scores, and everything else is metadata.
     """
+    value = values[0] if values else None
     if name in FIELDS or name in ALIASES:
         return flag_of_known(name, from_text(name, value) if is_text else value)
     stem, slash, part = name.partition("/")
     target = KNOWN.get((stem if part == "value" else name).lower())
     value = from_text("feedback", value) if is_text else value
+    if target in SECONDS and not are_numbers(values, is_text):
+        target = f"metadata.{name}"
     if target in OBJECTS:
         target = f"{target}.{stem}"
     elif slash and part in JUDGED:

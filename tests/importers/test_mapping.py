@@ -137,6 +137,30 @@ def test_a_duration_is_no_score_and_the_reason_for_the_only_score_is_its_comment
     assert propose([row | {"polite": 1}])[2] == "metadata.explanation=explanation"
 
 
+@pytest.mark.parametrize(
+    ("rows", "is_text", "flags"),
+    [
+        ([{"score": 1, "reason": "x", "explanation": "y"}], False, ["feedback.score.comment", "metadata.explanation"]),
+        ([{"score": 1, "reason": ["x"], "explanation": "y"}], False, ["metadata.reason", "feedback.score.comment"]),
+        ([{"score": 1, "reason": None}, {"score": 0, "reason": {"why": "x"}}], False, ["metadata.reason"]),
+        ([{"score": 1, "reason": "x"}, {"score": 0, "reason": ["y"]}], False, ["metadata.reason"]),
+        ([{"score": "1", "reason": "x"}, {"score": "0", "reason": "7"}], True, ["metadata.reason"]),
+        ([{"score": 1, "ms": "Ms."}], False, ["metadata.ms"]),
+        ([{"score": 1, "ms": 5}, {"score": 1, "ms": "Ms."}], False, ["metadata.ms"]),
+        ([{"score": "1", "ms": "5"}, {"score": "1", "ms": ""}], True, ["latency_ms"]),
+    ],
+)
+def test_the_proposal_records_reasons_and_durations_of_any_kind(rows, is_text, flags):
+    """A score has one comment, which is text, and a latency is a number; everything else is metadata."""
+    rows = [{"prompt": "a", "answer": "b", **row} for row in rows]
+
+    proposed = propose(rows, is_text)
+
+    assert [flag.partition("=")[0] for flag in proposed[3:]] == flags
+    results = [Mapper(parse_rules(proposed), is_text)(row) for row in rows]
+    assert Checked(results).count == len(rows)
+
+
 def test_columns_of_mlflow_are_proposed_as_scores():
     """`name/value`, `name/rationale` and `name/error_message` belong together; expectations are the reference."""
     row = {

@@ -1,5 +1,6 @@
 """What evaluators may return: every common form becomes a list of feedback, or of preferences."""
 
+import contextlib
 import dataclasses
 import decimal
 from collections.abc import Iterator, Sequence
@@ -52,15 +53,9 @@ def several(items: Sequence[Any], key: str, returned: Any) -> Iterator[Item]:
 
 def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
     """`{"key", "score", ...}`, `{"metric_name": score, ..., "comment"}`, or `{"error": text}` of one that failed."""
-    error = returned.get("error")
-    if error is True or (error and isinstance(error, str)):
-        why = returned.get("comment") or (error if isinstance(error, str) else None)
-        yield checked(
-            {"key": returned.get("key") or key, "error": True, **({"comment": why} if why else {})}, key, returned
-        )
-        return
-    if "score" in returned or "value" in returned or not returned.keys() - {"key", "comment"}:
+    if "score" in returned or "value" in returned or not returned.keys() - {"key", "comment"} or only_failed(returned):
         item = {name: value for name, value in returned.items() if name not in LEFT_OUT and value is not None}
+        item = as_failure(item) if has_failed(item) else item
         item = {"key": key, **({"comment": item.pop("reasoning")} if "reasoning" in item else {}), **item}
         yield checked({**item, **({"score": as_plain(item["score"])} if "score" in item else {})}, key, returned)
         return
@@ -73,6 +68,25 @@ def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
         item = {"key": metric, "value" if isinstance(mark, str) else "score": mark}
         comment = returned.get("comment", returned.get("reasoning"))
         yield checked({**item, **({"comment": comment} if comment else {})}, key, returned)
+
+
+def has_failed(returned: dict[str, Any]) -> bool:
+    error = returned.get("error")
+    return error is True or (isinstance(error, str) and error != "")
+
+
+def only_failed(returned: dict[str, Any]) -> bool:
+    """Whether this says that the evaluator failed, and nothing else; beside metrics, `error` is one of them."""
+    given = {name for name, value in returned.items() if value is not None}
+    return has_failed(returned) and given <= {"error", "key", "comment", "reasoning"}
+
+
+def as_failure(item: Item) -> Item:
+    """The item with `error` as true, and all reasons that it gives as its comment."""
+    said = [item[name] for name in ("error", "comment", "reasoning") if item.get(name)]
+    reasons = dict.fromkeys(str(reason) for reason in said if reason is not True)
+    kept = {name: value for name, value in item.items() if name not in ("comment", "reasoning")}
+    return {**kept, "error": True, **({"comment": ": ".join(reasons)} if reasons else {})}
 
 
 def checked(item: Item, key: str, returned: Any, accepted: str = ACCEPTED) -> Item:
@@ -98,7 +112,8 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return value._asdict()
     if not isinstance(value, dict | list | tuple | str | bool | int | float | None) and hasattr(value, "item"):
-        return value.item() if getattr(value, "size", 1) == 1 else value
+        with contextlib.suppress(ValueError, RuntimeError, TypeError):  # an array of several numbers
+            return value.item()
     return float(value) if isinstance(value, float | decimal.Decimal) else value
 
 

@@ -138,6 +138,8 @@ def what_to_rename(rows: list[Any]) -> str:
     names = list({name: None for row in rows if isinstance(row, dict) for name in row})
     if not names or "inputs" in names:
         return ""
+    if len(names) == 1:
+        return f"\nThe only field is {names[0]!r}: rename it to 'input' (an object: 'inputs')."
     has = f"The fields are {', '.join(map(repr, names[:10]))}"
     return f"\n{has}: rename two of them to 'input' and 'expected' (objects: 'inputs' and 'reference_outputs')."
 

@@ -120,9 +120,13 @@ class Judging:
 
 
 def create_comparison(api: LangSmith, dataset: dict, sessions: list[dict], asked: Asked) -> Preferences:
-    """Create the comparative experiment; its id and name depend on the experiments, the given name and the seed."""
+    """Create the comparative experiment; its id and name depend on the experiments, the given name and the seed.
+
+    Feedback keeps the order in which it was first given, so another seed is another comparison. The default seed, 0,
+    adds nothing to the id: comparisons of earlier versions are found again.
+    """
     ids, names = [session["id"] for session in sessions], [session["name"] for session in sessions]
-    order = [f"seed {asked.seed}"] if asked.randomize_order else []  # feedback keeps the order it was first given in
+    order = [f"seed {asked.seed}"] if asked.randomize_order and asked.seed else []
     digest = hashlib.sha256("-".join([*ids, asked.name or "", *order]).encode()).hexdigest()[:8]
     title = f"{asked.name or ' vs. '.join(names)}-{digest}"
     comparative_id = bodies.uuid5(f"{'-'.join(ids)}-{title}")

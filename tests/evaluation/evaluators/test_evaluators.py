@@ -166,10 +166,24 @@ class Scalar:
         return True
 
 
-class Scores(Scalar):
-    """Like an array of NumPy."""
+class Tensor:
+    """Like a tensor of PyTorch, whose size is a method."""
 
-    size = 2
+    def item(self):
+        return 0.5
+
+    def size(self):
+        return ()
+
+
+class Scores:
+    """Like an array of NumPy, or a tensor of PyTorch, with two numbers."""
+
+    def __init__(self, error=ValueError):
+        self.error = error
+
+    def item(self):
+        raise self.error("only an array of one number can be converted")
 
 
 class Model:
@@ -203,13 +217,25 @@ class Verdict:
         ({"results": [{"key": "a", "score": 1}]}, [{"key": "a", "score": 1}]),
         ({"results": []}, []),
         (Scalar(), [{"key": "f", "score": True}]),
+        (Tensor(), [{"key": "f", "score": 0.5}]),
+        ({"score": Tensor()}, [{"key": "f", "score": 0.5}]),
+        ({"recall": Tensor()}, [{"key": "recall", "score": 0.5}]),
         (Model(), [{"key": "k", "score": 1}]),
         (Verdict(0.5, "c"), [{"key": "f", "score": 0.5, "comment": "c"}]),
         (collections.namedtuple("Pair", "key score")("k", 1), [{"key": "k", "score": 1}]),
         (decimal.Decimal("0.5"), [{"key": "f", "score": 0.5}]),
         ({"key": "k", "recall": 0.5}, [{"key": "recall", "score": 0.5}]),
         ({"key": "k", "error": "no answer"}, [{"key": "k", "error": True, "comment": "no answer"}]),
-        ({"score": 1, "error": True, "comment": "c"}, [{"key": "f", "error": True, "comment": "c"}]),
+        ({"error": True, "reasoning": "no key"}, [{"key": "f", "error": True, "comment": "no key"}]),
+        ({"error": "late", "comment": "30 s"}, [{"key": "f", "error": True, "comment": "late: 30 s"}]),
+        ({"key": "k", "error": "late", "score": None}, [{"key": "k", "error": True, "comment": "late"}]),
+        ({"score": 1, "error": True, "comment": "c"}, [{"key": "f", "score": 1, "error": True, "comment": "c"}]),
+        ({"score": 1, "error": "late"}, [{"key": "f", "score": 1, "error": True, "comment": "late"}]),
+        (
+            {"accuracy": 0.9, "error": "2 timeouts"},
+            [{"key": "accuracy", "score": 0.9}, {"key": "error", "value": "2 timeouts"}],
+        ),
+        ({"accuracy": 0.9, "error": True}, [{"key": "accuracy", "score": 0.9}, {"key": "error", "score": True}]),
         ({"error": 0.25}, [{"key": "error", "score": 0.25}]),
     ],
 )
@@ -226,6 +252,7 @@ def test_every_accepted_return_value(returned, items):
         ([1, 2], r"returned \[1, 2\]"),
         (object(), "returned <object"),
         (Scores(), "returned <.*Scores"),
+        (Scores(RuntimeError), "returned <.*Scores"),
         (float("nan"), "NaN, which JSON cannot hold"),
         ({"score": "high"}, "expected a number"),
         ({"score": 1, "colour": "red"}, "unknown field"),

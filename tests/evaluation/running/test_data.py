@@ -70,6 +70,9 @@ def test_fields_of_other_names_are_named(run, tmp_path):
 
     with pytest.raises(ValueError, match="'question', 'label': rename two of them to 'input' and 'expected'"):
         run(data=str(tmp_path / "table.csv"))
+    (tmp_path / "one.jsonl").write_text('{"prompt": "Peru?"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="The only field is 'prompt': rename it to 'input'"):
+        run(data=str(tmp_path / "one.jsonl"))
 
 
 def test_a_table_may_be_separated_by_tabs(run, tmp_path):

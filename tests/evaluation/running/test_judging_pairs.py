@@ -1,11 +1,14 @@
 """Judging two experiments in pairs."""
 
+import hashlib
+
 import pytest
 from squares import prefer_larger, square
 
 from langsmith_rest import connection
 from langsmith_rest.commands.evaluate import pairwise_lines
 from langsmith_rest.evaluation import api as calls
+from langsmith_rest.recording import bodies
 
 
 def prefer_first(outputs):
@@ -75,6 +78,19 @@ def test_a_judge_that_says_nothing_is_told(run, pair):
 
     assert found.as_json()["scores"]["silent"]["not_scored"] == 6
     assert "silent      6 not scored" in pairwise_lines(found)
+
+
+def test_an_interrupted_random_comparison_of_an_earlier_version_is_finished(api, run, pair):
+    """Its id is made of the experiments and its name alone; other seeds have comparisons of their own."""
+    ids = [calls.find_experiment(api, name)["id"] for name in pair]
+    digest = hashlib.sha256("-".join([*ids, ""]).encode()).hexdigest()[:8]
+    earlier = bodies.uuid5(f"{'-'.join(ids)}-a vs. b-{digest}")
+
+    drawn, other = (
+        run(pair, [prefer_first], None, experiment_name=None, randomize_order=True, seed=seed) for seed in (0, 1)
+    )
+
+    assert drawn.comparative_id == earlier != other.comparative_id
 
 
 @pytest.mark.slow
