@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 
 from langsmith_rest import paired
-from langsmith_rest.paired import NO_DIFFERENCE, TOO_FEW, give_verdicts, metric_of
+from langsmith_rest.paired import NO_DIFFERENCE, TOO_FEW, give_verdicts, metric_of, significance
 
 
 @pytest.fixture(scope="module")
@@ -385,13 +385,27 @@ def test_unequal_repetitions_of_few_examples_have_the_exact_p(chance, values):
     """Two examples, all their shuffles enumerated; most examples may have equal scores, which say nothing."""
     for _ in range(40):
         pairs = [(chance.choices(values, k=3), chance.choices(values, k=chance.choice([1, 4]))) for _ in range(2)]
-        each = [[fmean(new) - fmean(old) for old, new in splits(*pair)] for pair in pairs]
-        sums = [abs(sum(of)) for of in itertools.product(*each)]
-        seen = abs(sum(fmean(new) - fmean(old) for old, new in pairs))
 
         p = paired.within_examples([*pairs, ([1, 1, 1], [1])])
 
-        assert p == pytest.approx(sum(of > seen - 1e-9 for of in sums) / len(sums))
+        assert p == pytest.approx(enumerated(pairs))
+
+
+def test_unequal_repetitions_of_continuous_scores_have_the_exact_p(chance):
+    """Three or four examples that all lost, some by as much as can be: no p is below the enumerated one."""
+    for sizes in [(1, 1, 2), (1, 2, 2), (1, 1, 1, 2), (2, 3, 2)] * 10:
+        pairs = [([chance.uniform(0.3, 1)], [chance.uniform(0, 0.4) for _ in range(size)]) for size in sizes]
+
+        assert paired.within_examples(pairs) == pytest.approx(enumerated(pairs))
+        assert paired.within_examples([(old, [s * 1e90 for s in new]) for old, new in pairs]) > 0
+
+
+def enumerated(pairs):
+    """The p of shuffling, by looking at every shuffle."""
+    each = [[fmean(new) - fmean(old) for old, new in splits(*pair)] for pair in pairs]
+    sums = [abs(sum(of)) for of in itertools.product(*each)]
+    seen = abs(sum(fmean(new) - fmean(old) for old, new in pairs))
+    return sum(of > seen - 1e-9 for of in sums) / len(sums)
 
 
 def splits(old, new):
@@ -399,6 +413,39 @@ def splits(old, new):
     pool, places = [*old, *new], range(len(old) + len(new))
     for chosen in itertools.combinations(places, len(old)):
         yield [pool[i] for i in chosen], [pool[i] for i in places if i not in chosen]
+
+
+def test_many_repetitions_are_not_counted_one_by_one(chance):
+    """Ten against nine scores of 1,000 examples, and 50 against 40 of one, have more shuffles than can be looked at."""
+    many = [([chance.random() for _ in range(10)], [chance.random() for _ in range(9)]) for _ in range(1000)]
+    one = [([chance.random() for _ in range(50)], [chance.random() + 0.12 for _ in range(40)])]
+    better = [(old, [score + 0.02 for score in new]) for old, new in many]
+
+    assert 0.05 < paired.within_examples(many) < 1
+    assert 0 < paired.within_examples(better) < 0.001
+    assert 0.005 < paired.within_examples(one) < 0.3
+
+
+@pytest.mark.parametrize("old, new", [(2, 1), (3, 4), (1, 5), (4, 4)])
+def test_the_expansion_has_the_moments_of_all_shuffles(chance, old, new):
+    """In closed form, they are those of the enumerated differences."""
+    pool = significance.centred([chance.lognormvariate(0, 1) for _ in range(old + new)], 1.0)
+    every = [fmean(ours) - fmean(theirs) for theirs, ours in splits(pool[:old], pool[old:])]
+
+    assert significance.shuffled_moments(pool, old) == pytest.approx(
+        [fmean(each**power for each in every) for power in (2, 3, 4)]
+    )
+
+
+def test_four_examples_of_unequal_repetitions_can_show_a_difference():
+    """Of 24 shuffles, the one that was seen is the only one so far from zero: p is 1/24."""
+    single = {"0": [0.66, 0.68], "1": [0.81], "2": [0.61], "3": [0.78]}
+    after = {i: fmean(of) for i, of in single.items()}
+    metric = metric_of("grade", {"0": 0.12, "1": 0.16, "2": 0.07, "3": 0.24}, after, single=({}, {"0": single["0"]}))
+
+    give_verdicts([metric])
+
+    assert metric.p == pytest.approx(1 / 24) and metric.verdict == "better"
 
 
 @pytest.mark.slow

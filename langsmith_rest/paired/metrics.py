@@ -8,7 +8,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress
+from itertools import chain, compress
 from operator import sub
 from statistics import fmean
 
@@ -147,7 +147,8 @@ class Pairs:
         self.counts = [tuple(len(side.get(i, "1")) for side in single) for i in self.ids] if any(single) else []
         self.distinct = {*self.before, *self.after}
         self.binary = is_binary(self.distinct) and not clusters
-        largest = max(map(abs, self.distinct), default=0.0)
+        repeated = chain.from_iterable(side[i] for side in single for i in self.ids if i in side) if any(single) else ()
+        largest = max(map(abs, chain(self.distinct, repeated)), default=0.0)
         self.differences = list(map(sub, self.after, self.before)) if largest < LARGEST_SCORE else []
         self.units, self.sums = in_clusters(self.differences, self.ids, clusters)
 
@@ -159,7 +160,7 @@ class Pairs:
             sides = zip(self.before, self.after, self.ids, strict=True)
             scores = [(self.single[0].get(i, (old,)), self.single[1].get(i, (new,))) for old, new, i in sides]
             ways = math.fsum(math.log(math.comb(m + n, m)) for m, n in self.counts)
-            return WITHIN, within_examples(scores), min(1.0, 2 * math.exp(-ways))
+            return WITHIN, within_examples(scores), math.exp(-ways)
         if self.binary:
             up, down = self.differences.count(1.0), self.differences.count(-1.0)
             return MCNEMAR, mcnemar(up, down), 0.5 ** len(self.ids)

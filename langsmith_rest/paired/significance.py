@@ -5,8 +5,10 @@ Pure functions over numbers, standard library only.
 
 import math
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from operator import mul
 from statistics import NormalDist, fmean
 
 NORMAL = NormalDist()
@@ -15,9 +17,10 @@ ENUMERATED = 24  # differences up to which all sign flips are looked at
 COUNTED = 300  # differences up to which sign flips are counted on a grid
 CELLS = 20_000  # of that grid
 LARGEST = 8  # beyond: all flips of so many differences
-SHUFFLED = 1_500  # different results of shuffling, of all examples, up to which all are counted
-FEW_SUMS = 300  # of the scores of one example
-FEW_CELLS = 3_000  # of the grid of all of these
+SHUFFLED = 600  # different results of shuffling, of all examples, up to which all are counted
+EXACT_SUMS = 10_000  # of shuffles, looked at for one more example, up to which none are rounded
+FEW_CELLS = 2_000  # of the grid to which more are rounded
+DIGITS = 12  # sums of scores that agree in these are equal
 FINEST = 1e-4  # step of a grid, of the largest difference: a finer one makes no difference to p
 
 
@@ -98,62 +101,98 @@ def within_examples(scores: Sequence[tuple[Sequence[float], Sequence[float]]]) -
     """The two-sided p of shuffling each example's scores between both sides, for unequal numbers of repetitions.
 
     Flipping signs would not do: the mean of one score against that of five is skewed although nothing differs. All
-    shuffles are counted, unless they have very many different results: then their distribution is given by its
+    shuffles are counted, unless they may have very many different results: then their distribution is given by its
     cumulants (Edgeworth expansion).
     """
-    differences = [(fmean(new) - fmean(old), shuffled([*old, *new], len(old))) for old, new in scores]
-    observed = abs(math.fsum(seen for seen, _ in differences))
-    examples = [shuffles for _, shuffles in differences if max(shuffles) - min(shuffles) > SAME]
-    if not examples or observed < SAME:
+    varied = [(old, new) for old, new in scores if max(*old, *new) - min(*old, *new) > SAME]
+    unit = max((max(*old, *new) - min(*old, *new) for old, new in varied), default=1.0)
+    # Powers of huge scores would be beyond a float.
+    scaled = [centred([*old, *new], unit) for old, new in varied]
+    examples = [(pool[: len(old)], pool[len(old) :]) for pool, (old, _) in zip(scaled, varied, strict=True)]
+    differences = [fmean(new) - fmean(old) for old, new in examples]
+    if abs(math.fsum(differences)) * unit < SAME:
         return 1.0
-    if sum(map(len, examples)) <= SHUFFLED:
-        return shuffled_share(examples, observed)
-    variances = [mean_power(one, 2) for one in examples]
-    x = observed / math.sqrt(variance := math.fsum(variances))
-    skew = math.fsum(mean_power(one, 3) for one in examples) / variance**1.5
-    fourth = math.fsum(mean_power(one, 4) - 3 * of**2 for one, of in zip(examples, variances, strict=True))
-    correction = fourth / variance**2 / 24 * (x**3 - 3 * x) + skew**2 / 72 * (x**5 - 10 * x**3 + 15 * x)
-    return min(1.0, max(2 * (NORMAL.cdf(-x) + NORMAL.pdf(x) * correction), 0.0))
+    if sum(most_results(*example) for example in examples) <= SHUFFLED:
+        return shuffled_share([shuffled([*old, *new], len(old)) for old, new in examples], differences)
+    least = math.exp(-math.fsum(math.log(math.comb(len(old) + len(new), len(old))) for old, new in examples))
+    return max(expanded_shuffles(examples, abs(math.fsum(differences))), least)
+
+
+def centred(pool: Sequence[float], unit: float) -> list[float]:
+    middle = fmean(score / unit for score in pool)
+    return [score / unit - middle for score in pool]
+
+
+def most_results(old: Sequence[float], new: Sequence[float]) -> int:
+    """How many different results shuffling these scores has at most."""
+    choices = math.prod(count + 1 for count in Counter((*old, *new)).values())
+    return min(math.comb(len(old) + len(new), len(old)), choices)
 
 
 def shuffled(pool: Sequence[float], of_old: int) -> dict[float, float]:
-    """The differences new - old when any `of_old` scores of a pool are the old ones, each with its probability.
-
-    Of more than a few hundred sums, those that nearly agree count as one.
-    """
-    middle, unit = fmean(pool), max(pool) - min(pool) or 1.0
-    sums: list[dict[float, float]] = [{0.0: 1.0}, *({} for _ in range(of_old))]  # by how many scores they are of
+    """The differences new - old when any `of_old` centred scores are the old ones, each with its probability."""
+    sums: list[dict[float, int]] = [{0.0: 1}, *({} for _ in range(of_old))]  # by how many scores they are of
     for score in pool:
         for chosen in reversed(range(of_old)):
-            digits = 12 if len(sums[chosen + 1]) < FEW_SUMS else 3
             for total, ways in sums[chosen].items():
-                added = round(total + (score - middle) / unit, digits)
-                sums[chosen + 1][added] = sums[chosen + 1].get(added, 0.0) + ways
-    scale, of_all = -unit * len(pool) / of_old / (len(pool) - of_old), math.fsum(sums[-1].values())
+                added = round(total + score, DIGITS)
+                sums[chosen + 1][added] = sums[chosen + 1].get(added, 0) + ways
+    scale, of_all = -len(pool) / of_old / (len(pool) - of_old), math.comb(len(pool), of_old)
     return {total * scale: ways / of_all for total, ways in sums[-1].items()}
 
 
-def mean_power(chances: Mapping[float, float], power: int) -> float:
-    return math.fsum(value**power * chance for value, chance in chances.items())
+def shuffled_share(examples: Sequence[Mapping[float, float]], differences: Sequence[float]) -> float:
+    """The probability of a sum as far from zero as that of the differences seen.
+
+    Sums are exact until there are many; from then on they lie on a grid, and what was seen with them.
+    """
+    step, sums, seen = 0.0, {0.0: 1.0}, 0.0
+    for one, difference in zip(examples, differences, strict=True):
+        moves, move = one, min(one, key=lambda value: abs(value - difference))
+        if not step and len(sums) * len(one) > EXACT_SUMS:
+            step = math.fsum(max(of) - min(of) for of in examples) / FEW_CELLS
+            sums, seen = on_grid(sums, step), round(seen / step)
+        if step:
+            moves, move = on_grid(one, step), round(move / step)
+        following: dict[float, float] = {}
+        for so_far, of_sum in sums.items():
+            for value, chance in moves.items():
+                total = so_far + value if step else round(so_far + value, DIGITS)
+                following[total] = following.get(total, 0.0) + of_sum * chance
+        sums, seen = following, seen + move
+    return min(1.0, math.fsum(chance for total, chance in sums.items() if abs(total) >= abs(seen) - SAME))
 
 
-def shuffled_share(examples: Sequence[Mapping[float, float]], observed: float) -> float:
-    """The probability of a sum as far from zero, for differences rounded to a grid unless they lie on one."""
-    unit, lowest = max(max(one) - min(one) for one in examples), math.fsum(map(min, examples))
-    above = [{(value - min(one)) / unit: chance for value, chance in one.items()} for one in examples]
-    total, step = math.fsum(map(max, above)), grid_step([size for one in above for size in one if size > SAME])
-    if not step or total / step > FEW_CELLS:
-        step = total / FEW_CELLS
-    sums = {0: 1.0}
-    for one in above:
-        moves = [(round(size / step), chance) for size, chance in one.items()]
-        following: dict[int, float] = {}
-        for cell, so_far in sums.items():
-            for move, chance in moves:
-                following[cell + move] = following.get(cell + move, 0.0) + so_far * chance
-        sums = following
-    far = observed / unit - SAME * total
-    return min(1.0, math.fsum(chance for cell, chance in sums.items() if abs(cell * step + lowest / unit) >= far))
+def on_grid(chances: Mapping[float, float], step: float) -> dict[float, float]:
+    cells: dict[float, float] = {}
+    for value, chance in chances.items():
+        cell = round(value / step)
+        cells[cell] = cells.get(cell, 0.0) + chance
+    return cells
+
+
+def expanded_shuffles(examples: Sequence[tuple[Sequence[float], Sequence[float]]], observed: float) -> float:
+    """The share of shuffles as far from zero, by an Edgeworth expansion; the scores of each example are centred."""
+    moments = [shuffled_moments([*old, *new], len(old)) for old, new in examples]
+    variance = math.fsum(second for second, _, _ in moments)
+    x = observed / math.sqrt(variance)
+    skew = math.fsum(third for _, third, _ in moments) / variance**1.5
+    excess = math.fsum(fourth - 3 * second**2 for second, _, fourth in moments) / variance**2
+    correction = excess / 24 * (x**3 - 3 * x) + skew**2 / 72 * (x**5 - 10 * x**3 + 15 * x)
+    return min(1.0, max(2 * (NORMAL.cdf(-x) + NORMAL.pdf(x) * correction), 0.0))
+
+
+def shuffled_moments(pool: Sequence[float], of_old: int) -> tuple[float, float, float]:
+    """The second, third and fourth moment of new - old over all shuffles of centred scores.
+
+    `p[r - 1]` is the probability that r given scores are all among the old ones.
+    """
+    size = len(pool)
+    p = list(accumulate((max(of_old - r, 0) / max(size - r, 1) for r in range(4)), mul))
+    squares, cubes, fourths = (math.fsum(score**power for score in pool) for power in (2, 3, 4))
+    scale = -size / of_old / (size - of_old)
+    fourth = fourths * (p[0] - 7 * p[1] + 12 * p[2] - 6 * p[3]) + 3 * squares**2 * (p[1] - 2 * p[2] + p[3])
+    return scale**2 * squares * (p[0] - p[1]), scale**3 * cubes * (p[0] - 3 * p[1] + 2 * p[2]), scale**4 * fourth
 
 
 def signed_sums(sizes: Sequence[float]) -> list[float]:
