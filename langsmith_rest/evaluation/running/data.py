@@ -22,6 +22,7 @@ from langsmith_rest.recording.canonical import canonical
 from langsmith_rest.recording.sending import create_examples
 from langsmith_rest.wording import alike, counted, nothing_sent
 
+LISTED = "data"  # what a list of examples is called in messages
 FILES = (".jsonl", ".json", ".csv", ".tsv")
 FIELDS = ("id", "created_at", "modified_at", "name", "dataset_id", "metadata", "inputs", "outputs", "attachment_urls")
 
@@ -105,7 +106,7 @@ def listed_examples(
         hash_ = bodies.uuid5(canonical(rows))[:8] if not dataset_name else ""
     except (CannotHold, ValueError):  # the checks say it better
         hash_ = ""
-    return create_missing(api, dataset_name or f"examples-{hash_}", rows, "data", experiment)
+    return create_missing(api, dataset_name or f"examples-{hash_}", rows, LISTED, experiment)
 
 
 def create_missing(
@@ -118,7 +119,7 @@ def create_missing(
         problems += [(f"{source}, example {number}", problem) for problem in result.problems]
         found.append(result.fields)
     if problems:
-        raise ValueError(f"{nothing_sent(problems, source)}{what_to_rename(rows)}")
+        raise ValueError(f"{nothing_sent(problems, source)}{what_to_rename(rows, in_file=source != LISTED)}")
     if not rows:
         raise ValueError(f"There are no examples in {source}.")
     dataset, _ = get_or_create_dataset(api, name, experiment)
@@ -133,15 +134,18 @@ def create_missing(
     return dataset, [known[i] for i in wanted if i in known]
 
 
-def what_to_rename(rows: list[Any]) -> str:
+def what_to_rename(rows: list[Any], *, in_file: bool) -> str:
     """The end of an error message: which fields the rows have, if none of them has inputs."""
     names = list({name: None for row in rows if isinstance(row, dict) for name in row})
     if not names or "inputs" in names:
         return ""
     if len(names) == 1:
-        return f"\nThe only field is {names[0]!r}: rename it to 'input' (an object: 'inputs')."
+        ours = "'input' (an object: 'inputs')" if in_file else "'inputs', an object"
+        return f"\nThe only field is {names[0]!r}: rename it to {ours}."
     has = f"The fields are {', '.join(map(repr, names[:10]))}"
-    return f"\n{has}: rename two of them to 'input' and 'expected' (objects: 'inputs' and 'reference_outputs')."
+    objects = "'inputs' and 'reference_outputs'"
+    ours = f"'input' and 'expected' (objects: {objects})" if in_file else f"{objects}, which are objects"
+    return f"\n{has}: rename two of them to {ours}."
 
 
 def as_result(row: Any) -> Any:

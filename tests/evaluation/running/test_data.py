@@ -73,6 +73,10 @@ def test_fields_of_other_names_are_named(run, tmp_path):
     (tmp_path / "one.jsonl").write_text('{"prompt": "Peru?"}\n', encoding="utf-8")
     with pytest.raises(ValueError, match="The only field is 'prompt': rename it to 'input'"):
         run(data=str(tmp_path / "one.jsonl"))
+    with pytest.raises(ValueError, match="The only field is 'input': rename it to 'inputs', an object"):
+        run(data=[{"input": "Peru?"}])
+    with pytest.raises(ValueError, match="rename two of them to 'inputs' and 'reference_outputs', which are objects"):
+        run(data=[{"input": "Peru?", "expected": "Lima"}])
 
 
 def test_a_table_may_be_separated_by_tabs(run, tmp_path):
