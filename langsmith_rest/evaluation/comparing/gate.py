@@ -5,7 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from langsmith_rest.evaluation.comparing.comparison import FAILED, INCONCLUSIVE, PASSED, Candidate, Check, Gate
-from langsmith_rest.evaluation.comparing.missing import Filled, fill_baseline, filled, filled_metric, of_answers
+from langsmith_rest.evaluation.comparing.missing import (
+    Filled,
+    fill_baseline,
+    filled,
+    filled_metric,
+    of_answers,
+    unscored_in_baseline,
+)
 from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores
 from langsmith_rest.paired import LEVEL, POWER, SAME, Metric, Z, holm, probability
 from langsmith_rest.wording import counted
@@ -89,10 +96,11 @@ def gate_of(
 def check_means(
     baseline: ExperimentScores, candidate: Candidate, scores: ExperimentScores, limits: Limits
 ) -> Iterator[Check]:
-    """Check the mean of all examples, paired or not, against a number."""
+    """Check the mean of all examples that a metric applies to, paired or not, against a number."""
     for limit, numbers, above in (("fail_below", limits.fail_below, False), ("fail_above", limits.fail_above, True)):
         for name, number in numbers.items():
-            examples = dict.fromkeys([*scores.runs, *baseline.runs])
+            beside = set(unscored_in_baseline(name, scores, baseline)[1])
+            examples = [i for i in dict.fromkeys([*scores.runs, *baseline.runs]) if i not in beside]
             found = filled(name, scores, examples, baseline, low_is_bad=not above)
             yield Check(candidate.name, f"{limit} {name}={number:g}", *check_mean(name, scores, found, number, above))
 

@@ -70,23 +70,41 @@ def filled(
 def fill_baseline(
     found: Filled, metric: str, candidate: ExperimentScores, baseline: ExperimentScores, *, low_is_bad: bool
 ) -> None:
-    """Let an example that the baseline ran but nobody scored there count, at the worst, as the candidate's loss.
-
-    Two kinds of examples are left out: those where the baseline failed, which can hide no loss, and those that
-    evaluators that work scored on neither side.
-    """
+    """Let an example that the baseline answered but nobody scored there count, at the worst, as a loss."""
     best = worst_score(metric, (baseline, candidate), low_is_bad=not low_is_bad)
-    for example, theirs in baseline.runs.items():
-        if all(run.failed for run in theirs) or any(run.value(metric) is not None for run in theirs):
-            continue
-        ours = candidate.runs.get(example, [])
-        values = [fair_value(run, metric) for run in ours]
-        gaps = {why_missing(run, metric) for run in (*theirs, *ours) if not run.failed and run.value(metric) is None}
-        if gaps == {NOT_SCORED} and values.count(None) == len(ours) and not any(run.failed for run in ours):
-            continue
+    for example in unscored_in_baseline(metric, candidate, baseline)[0]:
+        values = [fair_value(run, metric) for run in candidate.runs.get(example, [])]
         found.missing[BASELINE] += 1
         found.of_baseline[example] = best
         found.at_worst[example] = [found.worst if value is None else value for value in values or [None]]
+
+
+def unscored_in_baseline(
+    metric: str, candidate: ExperimentScores, baseline: ExperimentScores
+) -> tuple[list[str], list[str]]:
+    """The examples that the baseline answered but nobody scored there: possible losses, and crashes that are none.
+
+    An example that evaluators that work scored on neither side is in neither: the metric does not apply to it. Where
+    the candidate crashed, nobody knows; but if none of these examples has a score, and more of them were answered
+    without getting one than crashed, the metric does not apply to the rest either.
+    """
+    losses: list[str] = []
+    crashed: list[str] = []
+    answered = 0
+    for example, theirs in baseline.runs.items():
+        if all(run.failed for run in theirs) or any(fair_value(run, metric) is not None for run in theirs):
+            continue
+        ours = candidate.runs.get(example, [])
+        sound = [run for run in (*theirs, *ours) if not run.failed]
+        if any(run.value(metric) is not None or why_missing(run, metric) != NOT_SCORED for run in sound):
+            losses.append(example)
+        elif any(run.failed for run in ours):
+            crashed.append(example)
+        else:
+            answered += bool(ours)
+    if losses or len(crashed) >= answered:
+        return losses + crashed, []
+    return losses, crashed
 
 
 def fair_value(run: RunNumbers, metric: str) -> float | None:
@@ -126,7 +144,7 @@ def worst_score(metric: str, sides: tuple[ExperimentScores, ...], *, low_is_bad:
     seen = [value for side in sides for run in side.all_runs() if (value := run.value(metric)) is not None]
     if metric not in UNBOUNDED and all(0 <= value <= 1 for value in seen):
         return 0.0 if low_is_bad else 1.0
-    return min(0.0, *seen) if low_is_bad else max(seen, default=0.0)
+    return min([0.0, *seen]) if low_is_bad else max(seen, default=0.0)
 
 
 def filled_metric(

@@ -239,6 +239,48 @@ def test_examples_that_nobody_scored_in_the_baseline_help_no_candidate(api, reco
     assert only_check(api, "crashed", "wrong", **limit).verdict == "passed"
 
 
+def test_a_failed_run_of_the_baseline_does_not_hide_that_the_others_have_no_score(api):
+    """Its score is no score, so the candidate's losses there are not left out."""
+    right, wrong = {"feedback": {"correct": 1}}, {"feedback": {"correct": 0}}
+    rows = {
+        "before": [[right]] * 60 + [[{"error": "crash", **wrong}, {}]] * 40,
+        "after": [[right]] * 60 + [[wrong]] * 40,
+    }
+    for name, runs in rows.items():
+        results = [
+            {"inputs": {"q": i}, "outputs": {"a": n}, **run} for i, of in enumerate(runs) for n, run in enumerate(of)
+        ]
+        recorder.record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
+
+    check = only_check(api, "before", "after", max_regression={"correct": 0.1})
+
+    assert (check.verdict, check.missing) == ("inconclusive", 40)
+
+
+def test_a_crash_where_a_metric_does_not_apply_is_no_loss_of_it(api, record):
+    """If most examples without a score in the baseline get none again; if one gets a score, a crash may hide a loss."""
+    record("before", [1] * 40 + [None] * 10)
+    record("after", [1] * 40 + [CRASH] * 2 + [None] * 8)
+    record("scored", [1] * 40 + [CRASH] * 2 + [None] * 7 + [1])
+    record("crashed", [1] * 40 + [CRASH] * 5 + [None] * 5)
+    limits = [{"max_regression": {"correct": 0.1}}, {"fail_below": {"correct": 0.99}}]
+
+    for limit, verdict in zip(limits, ("inconclusive", "failed"), strict=True):
+        assert only_check(api, "before", "after", **limit).verdict == "passed"
+        assert only_check(api, "before", "scored", **limit).verdict == verdict
+        assert only_check(api, "before", "crashed", **limit).verdict == verdict
+
+
+def test_a_measure_that_nothing_has_fails(record, run):
+    """A limit on costs that nobody recorded is told as such."""
+    record("before", [1] * 5)
+    record("after", [1] * 5)
+
+    code, out, _ = run("before", "after", "--fail-below", "cost=1")
+
+    assert code == 1 and "failed: after: fail_below cost=1: the candidate has no cost (5 not scored)" in out
+
+
 def test_a_failed_run_counts_as_the_worst_whatever_score_it_got(api, record):
     """An evaluator that likes short answers likes none best. On the baseline's side, such scores are no scores."""
     liked = {"error": "crash", "outputs": None, "feedback": {"correct": 1}}
