@@ -6,7 +6,7 @@ Pure functions over numbers, standard library only.
 import cmath
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import mul
 from statistics import fmean
@@ -24,12 +24,17 @@ def is_binary(values: Iterable[float]) -> bool:
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """The mean of numbers; None for no numbers, and for numbers whose sum is too large."""
+    """The mean of numbers; None for no numbers."""
     found = list(values)
+    return average(found) if found else None
+
+
+def average(values: Collection[float]) -> float:
+    """The mean, even of numbers whose sum is beyond a float."""
     try:
-        return fmean(found) if found else None
+        return fmean(values)
     except OverflowError:
-        return None
+        return math.fsum(value / len(values) for value in values)
 
 
 # ---------------------------------------------------------------- one mean

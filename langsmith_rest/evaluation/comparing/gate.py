@@ -14,7 +14,8 @@ from langsmith_rest.evaluation.comparing.missing import (
     unscored_in_baseline,
 )
 from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores
-from langsmith_rest.paired import LEVEL, POWER, SAME, Metric, Z, holm, probability
+from langsmith_rest.paired import LEVEL, POWER, SAME, Metric, Z, average, holm, probability
+from langsmith_rest.paired.estimates import LARGEST_SCORE
 from langsmith_rest.wording import counted
 
 Clusters = dict[str, str] | None
@@ -125,8 +126,7 @@ def check_mean(
 
 
 def mean_of_examples(found: Filled, *, worst: bool) -> float:
-    means = found.means(worst=worst)
-    return math.fsum(means.values()) / len(means)
+    return average(found.means(worst=worst).values())
 
 
 def no_scores(name: str, found: Filled) -> str:
@@ -201,6 +201,8 @@ def gaps_in_words(found: Regression) -> str:
 
 
 def without_pairs(found: Regression) -> str:
+    if found.known.pairs:
+        return f"the largest scores of {found.known.name} are beyond {LARGEST_SCORE:g}, too large to compare"
     if found.known.only_baseline or found.filled.failed or found.filled.missing:
         return no_scores(found.known.name, found.filled)
     return f"the baseline has no {found.known.name}"
@@ -239,7 +241,7 @@ def pairs_needed(metric: Metric, limit: float) -> int | None:
 
     At the present spread: (1.96 + 0.84)^2, or 7.85, times the variance of the differences over the limit squared.
     """
-    if not limit or metric.standard_error is None:
+    if limit < SAME or metric.standard_error is None:
         return None
     return math.ceil((Z + POWER) ** 2 * metric.standard_error**2 * (metric.pairs - 1) / limit**2)
 

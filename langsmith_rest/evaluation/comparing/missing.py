@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from statistics import fmean
 
 from langsmith_rest.evaluation.comparing.reading import MEASURES, UNBOUNDED, ExperimentScores, RunNumbers
-from langsmith_rest.paired import Metric, metric_of
+from langsmith_rest.paired import Metric, average, metric_of
 from langsmith_rest.wording import counted
 
 NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still to come", "evaluator failed", "not scored"
@@ -25,7 +24,7 @@ class Filled:
     of_baseline: dict[str, float] = field(default_factory=dict)  # example -> the best, where the baseline has no score
 
     def means(self, *, worst: bool) -> dict[str, float]:
-        return {i: fmean(values) for i, values in (self.at_worst if worst else self.known).items()}
+        return {i: average(values) for i, values in (self.at_worst if worst else self.known).items()}
 
     def all_failed(self) -> bool:
         """Whether no run has a score, so that every known one is the worst in place of a failed run's."""
@@ -118,7 +117,7 @@ def of_answers(baseline: ExperimentScores, metric: str) -> tuple[dict[str, float
         return baseline.means(metric), baseline.single.get(metric, {})
     scores = {example: [fair_value(run, metric) for run in runs] for example, runs in baseline.runs.items()}
     known = {example: [score for score in of if score is not None] for example, of in scores.items()}
-    return {i: fmean(of) for i, of in known.items() if of}, {i: of for i, of in known.items() if len(of) > 1}
+    return {i: average(of) for i, of in known.items() if of}, {i: of for i, of in known.items() if len(of) > 1}
 
 
 def why_missing(run: RunNumbers, metric: str) -> str:

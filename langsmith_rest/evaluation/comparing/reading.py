@@ -3,11 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.runs_api import list_experiment_runs
+from langsmith_rest.paired.estimates import average
 
 Means = dict[str, dict[str, float]]  # metric -> example -> mean over its runs
 
@@ -96,7 +96,7 @@ def add_repeated(experiment: ExperimentScores, example_id: str, runs: Sequence[d
         for name, value in run.items():
             values[name].append(value)
     for name, several in values.items():
-        means[name][example_id] = fmean(several)
+        means[name][example_id] = average(several)
         if len(several) > 1:
             experiment.single.setdefault(name, {})[example_id] = several
 

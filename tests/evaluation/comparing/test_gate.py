@@ -271,6 +271,20 @@ def test_a_crash_where_a_metric_does_not_apply_is_no_loss_of_it(api, record):
         assert only_check(api, "before", "crashed", **limit).verdict == verdict
 
 
+@pytest.mark.parametrize("score, word", [(1e90, "+1e+90 over 6 pairs"), (1e308, "beyond 1e+100, too large to compare")])
+def test_huge_scores_have_means(api, record, score, word):
+    """Neither their sum nor their squares need to be within a float; what cannot be compared fails, and says why."""
+    record("before", [1] * 6)
+    results = [{"inputs": {"q": i % 6}, "outputs": {"a": i}, "feedback": {"correct": score}} for i in range(12)]
+    recorder.record_langsmith_experiment("lab", results, experiment_name="after", langsmith=api)
+
+    mean = only_check(api, "before", "after", fail_below={"correct": 1})
+    loss = only_check(api, "before", "after", max_regression={"correct": 1})
+
+    assert (mean.verdict, mean.reason) == ("passed", f"the mean of 6 examples is {score:g}, not below 1")
+    assert word in loss.reason and (loss.verdict == "failed") == (score > 1e100)
+
+
 def test_a_measure_that_nothing_has_fails(record, run):
     """A limit on costs that nobody recorded is told as such."""
     record("before", [1] * 5)
