@@ -13,7 +13,7 @@ So all of it can be sent twice: what exists is left alone, or corrected where it
 (feedback, and an example's split and metadata). Where a create is refused since something exists
 (examples: 409), what is missing is sent alone. `Delivery` groups up to 100 results, and sends the
 examples of a group, then its runs, then its feedback, in requests of at most 100 and 20 MB;
-16 groups travel at once. The connection repeats what got no answer, for two minutes; then
+2 to 16 groups travel at once. The connection repeats what got no answer, for two minutes; then
 RecordingError says what is recorded. A group that is refused (400, 413, 422) is halved until the
 bad result stands alone and goes to `rejected`; what was stored of it stays. Nothing is kept on
 disk: after a crash, the same call finds the experiment by its name, lists its runs and their

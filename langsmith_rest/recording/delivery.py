@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from threading import Event, Lock, Thread
+from time import monotonic
 from typing import Any
 
 import requests
@@ -17,6 +18,9 @@ from langsmith_rest.recording.results import Prepared
 from langsmith_rest.recording.sending import Sender, open_session
 from langsmith_rest.recording.sources import Source
 from langsmith_rest.recording.tally import Tally
+
+ABREAST, MOST_ABREAST = 2, CONNECTIONS  # batches under way; few are enough for a near server
+NEAR_SECONDS = 0.03  # answers that take longer are not waited for one after the other
 
 
 class Delivery(AbstractContextManager["Delivery"]):
@@ -32,12 +36,15 @@ class Delivery(AbstractContextManager["Delivery"]):
         self.meanwhile = self._pool.submit  # does something while the loop goes on
         self._batch, self._under_way = Batch(), deque[tuple[Batch, Future[None]]]()
         self._examples = Tally()
+        self._abreast, self._began = ABREAST, monotonic()
         self._lock, self._over = Lock(), Event()
 
     def open(
         self, dataset: Mapping[str, Any], is_new: bool, session: dict[str, Any], found: dict[str, Any] | None
     ) -> None:
         """Create the experiment unless it was found, while examples travel already."""
+        if monotonic() - self._began > NEAR_SECONDS:
+            self._abreast = MOST_ABREAST
         opening = self._pool.submit(open_session, self.api, session, found)
         # As it is, or as it will be: if it turns out to exist with another start, the sender makes runs again.
         # A result that may change meanwhile waits instead.
@@ -52,7 +59,7 @@ class Delivery(AbstractContextManager["Delivery"]):
             if self._batch.add(result):
                 self._send()
         if len(self._batch.results) < 2:  # one was sent just now, or between two results
-            self._settle(CONNECTIONS)
+            self._settle(self._abreast)
 
     def finish(self) -> Mapping[str, Any]:
         """Send what is left, wait until all is answered, and return the experiment."""
@@ -76,7 +83,10 @@ class Delivery(AbstractContextManager["Delivery"]):
         """Add up what is answered, and wait until at most `most` batches are under way."""
         while self._under_way and (len(self._under_way) > most or self._under_way[0][1].done()):
             batch, future = self._under_way[0]
+            asked = monotonic()
             future.result()
+            if monotonic() - asked > NEAR_SECONDS:
+                self._abreast = min(2 * self._abreast, MOST_ABREAST)
             self._under_way.popleft()
             self.account.add(batch)
 
