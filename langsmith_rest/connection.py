@@ -94,8 +94,7 @@ def connect(
 def check_address(name: str, url: str, key_name: str, key: str, values: Mapping[str, str]) -> None:
     """Raise SetupError when an endpoint, the setting `name`, is none, or when the key must not go there."""
     if not ENDPOINT_FORM.fullmatch(url):
-        or_local = ", or be local" if name.lower().endswith("endpoint") else ""
-        raise SetupError(f"{name} must look like https://HOST or https://HOST/api, without user or query{or_local}.")
+        raise SetupError(f"{name} must look like https://HOST or https://HOST/api, without user or query.")
     if not (key.isascii() and key.isprintable()):
         raise SetupError(f"{key_name} holds characters that no key has: copy it again.")
     if url.startswith("http:") and key and not is_loopback(url) and values.get("LANGSMITH_ALLOW_HTTP") != "1":

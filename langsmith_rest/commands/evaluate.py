@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--description", metavar="TEXT", help="description of the experiment")
     add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="metadata of the experiment; repeatable")
     add("--randomize-order", action="store_true", help="pairwise: show the answers in random order")
-    add("--seed", type=int, default=0, metavar="N", help="choose that order; each N is a comparison of its own (0)")
+    add("--seed", type=int, default=0, metavar="N", help="its seed; each is a comparison of its own (default: 0)")
     add("--estimate", action="store_true", help="count what model judges would cost, without asking them")
     add("--price", type=price, metavar="IN,OUT", help="for --estimate: dollars for a million tokens, in and out")
     add("--fresh", action="store_true", help="ask model judges again, ignoring their cache")

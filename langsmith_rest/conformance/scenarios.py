@@ -17,13 +17,13 @@ from langsmith_rest.conformance import port
 from langsmith_rest.conformance.faults import Faults, Seen, by_rules, said
 from langsmith_rest.conformance.state import State, differences, read_state
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.batches import BATCH
 from langsmith_rest.recording.bodies import parse_time
 
 PACKAGE = Path(__file__).parents[1]
 # In a wheel the cases are inside the package, in a checkout beside it.
 CASES = (PACKAGE if (PACKAGE / "fixtures").is_dir() else PACKAGE.parent) / "fixtures" / "conformance"
 DATASET, EXPERIMENT = "conformance", "conformance-1"
-MOST = 100  # examples, runs or feedback in a request
 ABREAST = 4  # what runs at once: scenarios, and lines
 NOW = re.compile(r"\{now([+-][\d.]+)\}")
 
@@ -155,8 +155,8 @@ def check_end(stage: Stage, step: dict[str, Any], ended: port.Ended) -> None:
         return
     exit_code = step.get("exit", 0)
     if exit_code != "any" and ended.code is not None and bool(ended.code) != bool(exit_code):
-        said = " ".join(ended.output.strip().splitlines()[-2:])[:300] or "nothing"  # the reason, and what to do
-        stage.problems.append(f"exit {ended.code}, expected {exit_code or 0}; it said: {said}")
+        words = " ".join(ended.output.strip().splitlines()[-2:])[:300] or "nothing"  # the reason, and what to do
+        stage.problems.append(f"exit {ended.code}, expected {exit_code or 0}; it said: {words}")
     for pattern in step.get("output", ()):
         if not re.search(pattern, ended.output):
             stage.problems.append(f"its output does not say {pattern}: {ended.output[-300:].strip()!r}")
@@ -261,18 +261,14 @@ def check_session(stage: Stage, session: dict[str, Any], results: list[Any], wan
         return
     if session["id"] != bodies.experiment_id(session["reference_dataset_id"], session["name"]):
         stage.problems.append(f"the experiment's id is {session['id']}, not made of its name")
-    earliest = min(filter(None, (parse_time(one.get("start_time")) for one in results)), default=None)
-    longest = max(map(duration, results), default=timedelta(0))
+    times = list(map(bodies.times, results))
+    earliest = min((start for start, _ in times if start), default=None)
+    longest = max((took for _, took in times), default=bodies.ZERO)
     bounds = [bodies.session_start(earliest, longest, now) for now in (stage.now, datetime.now(UTC))]
     start = parse_time(session["start_time"])
     if not start or not bounds[0] <= start <= bounds[1]:
         expected = " to ".join(sorted({bodies.timestamp(bound) for bound in bounds}))
         stage.problems.append(f"the experiment starts at {session['start_time']}, expected {expected}")
-
-
-def duration(result: dict[str, Any]) -> timedelta:
-    start, end = parse_time(result.get("start_time")), parse_time(result.get("end_time"))
-    return end - start if start and end else timedelta(seconds=result.get("latency") or 0)
 
 
 def state_of_ours(
@@ -337,8 +333,8 @@ COUNTS: dict[str, Callable[[Seen], int]] = {  # of what a request holds
 
 def check_sizes(stage: Stage) -> None:
     for seen in stage.faults.seen:
-        if seen.call in COUNTS and (count := COUNTS[seen.call](seen)) > MOST:
-            stage.problems.append(f"{seen.call} holds {count}, expected at most {MOST}")
+        if seen.call in COUNTS and (count := COUNTS[seen.call](seen)) > BATCH:
+            stage.problems.append(f"{seen.call} holds {count}, expected at most {BATCH}")
             return
 
 

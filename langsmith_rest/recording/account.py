@@ -76,7 +76,7 @@ class Account:
             setattr(self.recording, name, getattr(self.recording, name) + number)
         for result in batch.results:
             if (result.is_sent or result.feedback_sent) and result.state == "recorded":
-                root = result.runs[-1]
+                root = result.root
                 run_id = bytes.fromhex(root.id.replace("-", ""))
                 self._sent += SENT.pack(result.number, run_id, min(result.feedback_sent, 255))
                 self.last_end = max(self.last_end, root.end_time)

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import find, link, reading, store
+from localsmith.pages.comparison import MAX_EXPERIMENTS
 from localsmith.pages.feedback import feedback_of
 from localsmith.pages.rubric import Question, rubric_of
 from localsmith.pages.scores import parse_score, refuse_foreign
@@ -96,11 +97,11 @@ def _experiments(db: sqlite3.Connection, queue_id: str) -> list[sqlite3.Row]:
     """The experiments whose answers are in a queue, if one comparison can show them all."""
     rows = db.execute(
         "SELECT DISTINCT s.id, s.reference_dataset_id FROM queue_items i JOIN runs r ON r.id = i.run_id"
-        " JOIN sessions s ON s.id = r.session_id WHERE i.queue_id = ? LIMIT 7",
-        (queue_id,),
+        " JOIN sessions s ON s.id = r.session_id WHERE i.queue_id = ? LIMIT ?",
+        (queue_id, MAX_EXPERIMENTS + 1),
     ).fetchall()
     datasets = {row["reference_dataset_id"] for row in rows}
-    return rows if len(rows) <= 6 and len(datasets) == 1 and None not in datasets else []
+    return rows if len(rows) <= MAX_EXPERIMENTS and len(datasets) == 1 and None not in datasets else []
 
 
 def _mark(

@@ -70,6 +70,15 @@ def need(tools):
             pytest.skip(f"{tool} is not on this machine")
 
 
+@pytest.mark.parametrize("text", ["README.md", "PORTING.md"])
+def test_tables_say_how_long_each_port_is(text):
+    """The number of lines beside each link to a port is that of its file."""
+    said = re.findall(r"\]\((ports/[^)]+)\) \| (\d+) \|", (ROOT / text).read_text())
+
+    assert said == [(port, str(len((ROOT / port).read_text().splitlines()))) for port, _ in said]
+    assert len(said) == len(list(PORTS.iterdir()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "file", "level", "tools"), CERTIFIED)
 def test_port_is_certified(tmp_path, capsys, monkeypatch, command, file, level, tools):

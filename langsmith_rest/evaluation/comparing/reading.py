@@ -104,8 +104,8 @@ def add_repeated(experiment: ExperimentScores, example_id: str, runs: Sequence[d
 def numbers_of(run: dict) -> RunNumbers:
     scores, broken = {}, []
     for key, of_key in (run.get("feedback_stats") or {}).items():
-        if (average := of_key.get("avg")) is not None:
-            scores[key] = float(average)
+        if (score := of_key.get("avg")) is not None:
+            scores[key] = float(score)
         if of_key.get("errors"):  # also beside an earlier score
             broken.append(key)
     failed = is_error(run)
