@@ -24,6 +24,7 @@ from langsmith_rest.evaluation.aligning.agreement import (
 from localsmith.pages.common import bounded, find, order_of, page_of, reading, sorted_by
 from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.pages.labels import drawn_of
+from localsmith.pages.render import natural
 from localsmith.wire import loads_or_none
 
 PRECISION = 0.05
@@ -121,10 +122,11 @@ def _keys(db: sqlite3.Connection, session_id: str) -> dict[str, tuple[int, int]]
     rows = db.execute(
         "SELECT key, sum(source_type IS 'app'), sum(source_type IS NOT 'app') FROM feedback"
         " WHERE session_id = ? AND run_id IS NOT NULL"
-        " AND comparative_experiment_id IS NULL AND coalesce(score, value) IS NOT NULL GROUP BY key ORDER BY key",
+        " AND comparative_experiment_id IS NULL AND coalesce(score, value) IS NOT NULL GROUP BY key",
         (session_id,),
     )
-    return {key: (by_hand, by_others) for key, by_hand, by_others in rows}
+    found = {key: (by_hand, by_others) for key, by_hand, by_others in rows}
+    return {key: found[key] for key in sorted(found, key=natural)}
 
 
 def _chosen(keys: dict[str, tuple[int, int]]) -> tuple[str, str]:
@@ -168,7 +170,9 @@ def _group_keys(both: list[dict[str, Any]]) -> list[str]:
         for key in row["metadata"]:
             name = SPLIT if key == "dataset_split" else key
             found.setdefault(name, set()).update(groups_of(row["metadata"], name))
-    return [name for name in [SPLIT, *sorted(found.keys() - {SPLIT})] if 1 < len(found[name]) <= MOST_GROUPS]
+    return [
+        name for name in [SPLIT, *sorted(found.keys() - {SPLIT}, key=natural)] if 1 < len(found[name]) <= MOST_GROUPS
+    ]
 
 
 def _groups(both: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
@@ -185,5 +189,5 @@ def _groups(both: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
             "kappa": kappa(of),
             "apart": sum(judge != human for judge, human in of),
         }
-        for name, of in sorted(members.items())
+        for name, of in sorted(members.items(), key=lambda item: natural(item[0]))
     ]

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 from langsmith_rest.paired import Mean, mean_of
+from localsmith.pages.render import natural
 from localsmith.pages.retries import replaced
 from localsmith.runs.totals import percentile
 from localsmith.store import Store
@@ -286,7 +287,7 @@ def summarize(columns: Columns) -> Summary:
         means={key: mean for key, mean in means.items() if mean},
         labels=columns.labels,
         broken=columns.broken,
-        overall=columns.overall,
+        overall=sorted(columns.overall, key=lambda item: natural(item[0])),
     )
 
 

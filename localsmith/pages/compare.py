@@ -29,6 +29,7 @@ from localsmith.pages.dataset import Experiment, experiment_of, progress_of
 from localsmith.pages.facets import MAX_KEYS, facets_of
 from localsmith.pages.pairwise import show_pairwise
 from localsmith.pages.panel import as_json, beyond, panel_of
+from localsmith.pages.render import natural
 from localsmith.pages.selection import chosen
 
 
@@ -128,7 +129,7 @@ def _metadata_keys(comparison: ComparisonPage, rows: list[Row]) -> list[str]:
     """The metadata keys of these examples, and those that the address names."""
     known = {key for row in rows if row.example for key in row.example["metadata"]}
     asked = {name.removeprefix("metadata:") for name in comparison.question.columns if name.startswith("metadata:")}
-    return sorted(asked) + sorted(known - asked)[:MAX_KEYS]
+    return sorted(asked, key=natural) + sorted(known - asked, key=natural)[:MAX_KEYS]
 
 
 def _column_choices(comparison: ComparisonPage, rows: list[Row]) -> list[tuple[str, str]]:

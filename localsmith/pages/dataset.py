@@ -24,7 +24,7 @@ from localsmith.pages.facets import (
     index_of_experiments,
     parse_facets,
 )
-from localsmith.pages.render import number
+from localsmith.pages.render import natural, number
 
 EXPERIMENTS_PER_PAGE = 25
 EXPERIMENTS_PER_CHART = 20
@@ -205,7 +205,7 @@ def _sorted(db: sqlite3.Connection, kept: Kept, rows: list[sqlite3.Row]) -> tupl
 
     def value(row: sqlite3.Row) -> Any:
         if order.by == "name":
-            return row["name"].casefold()
+            return natural(row["name"].casefold())
         summary = kept.summary(db, row["id"])
         if order.by in COLUMNS:
             found = getattr(summary, order.by)
@@ -219,8 +219,9 @@ def _sorted(db: sqlite3.Connection, kept: Kept, rows: list[sqlite3.Row]) -> tupl
 
 
 def metric_names(summaries: Iterable[Summary]) -> list[str]:
-    """Every metric with a score or a label, in alphabetical order."""
-    return sorted({name for summary in summaries for name in [*summary.means, *summary.labels, *summary.broken]})
+    """Every metric with a score or a label, by name."""
+    names = {name for summary in summaries for name in [*summary.means, *summary.labels, *summary.broken]}
+    return sorted(names, key=natural)
 
 
 def _charts(dataset_id: str, experiments: list[tuple[Experiment, Summary]], metrics: list[str]) -> list[Chart]:

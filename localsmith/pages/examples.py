@@ -12,6 +12,7 @@ from localsmith.pages.columns import Kept
 from localsmith.pages.common import Order, bounded, find, order_of, page_of, reading, sorted_by
 from localsmith.pages.facets import MAX_EXAMPLES, facets_of, index_of_examples, parse_facets
 from localsmith.pages.feedback import feedback_of
+from localsmith.pages.render import natural
 from localsmith.pages.retries import replaced
 
 SCORES_SHOWN = 10
@@ -59,7 +60,7 @@ def examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, count
         facets=facets_of(index, listed, chosen),
         chosen=chosen,
         query=query,
-        keys=sorted({key for scores in history.values() for key in scores}),
+        keys=sorted({key for scores in history.values() for key in scores}, key=natural),
         sort=sort,
         descending=down,
     )
@@ -159,7 +160,9 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
         has={"latency": any(run["latency"] for run in history), "tokens": any(run["total_tokens"] for run in history)},
         feedback=feedback,
         order=order,
-        keys=sorted({item["key"] for items in feedback.values() for item in items if item["score"] is not None}),
+        keys=sorted(
+            {item["key"] for items in feedback.values() for item in items if item["score"] is not None}, key=natural
+        ),
         replaced=gone,
     )
 

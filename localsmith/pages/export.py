@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response, stream_with_context
 
 from localsmith.pages.common import find, store
+from localsmith.pages.render import natural
 from localsmith.pages.retries import replaced
 from localsmith.wire import dumps, iso, micros
 
@@ -203,7 +204,11 @@ def csv_lines(results: Results) -> Iterator[str]:
         metrics.update(keys)
         plain = plain and len(set(keys)) == len(keys) and all(map(_is_plain, row.get("feedback", [])))
     plain = plain and not any(n in RESERVED or n.endswith(COMMENT) or n[:1] in FORMULA for n in metrics)
-    names = [name for metric in sorted(metrics) for name in (metric, f"{metric}{COMMENT}")] if plain else ["feedback"]
+    names = (
+        [name for metric in sorted(metrics, key=natural) for name in (metric, f"{metric}{COMMENT}")]
+        if plain
+        else ["feedback"]
+    )
     yield "\ufeff"  # without it, Excel takes UTF-8 for something else
     yield _line([*COLUMNS, *names])
     for row in results():

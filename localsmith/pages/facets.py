@@ -4,8 +4,10 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from localsmith.pages.columns import Kept, stamp_of
+from localsmith.pages.render import natural
 
 MAX_EXAMPLES = 30_000  # with more, reading their metadata would take longer than the page
 MAX_VALUES = 12  # a key with more values is an id or a text rather than a facet
@@ -89,11 +91,16 @@ def index_of_rows(rows: Iterable[tuple[str, object, str]]) -> Index:
         values = found.setdefault(name, {})
         if len(values) <= (MAX_SPLITS if name == "split" else MAX_VALUES):
             values.setdefault(str(value)[:100], set()).add(example)
+    found = {name: dict(sorted(found[name].items(), key=_name)) for name in sorted(found, key=natural)}
     kept = {name: values for name, values in found.items() if len(values) <= MAX_VALUES and name != "split"}
     # A split that holds everything, as LangSmith's "base" does, divides nothing.
     splits = {value: examples for value, examples in found.get("split", {}).items() if value != "base"}
     first = {"split": splits} if splits else {}
-    return {**first, **dict(list(sorted(kept.items()))[:MAX_KEYS])}
+    return {**first, **dict(list(kept.items())[:MAX_KEYS])}
+
+
+def _name(item: tuple[str, set[str]]) -> Any:
+    return natural(item[0])
 
 
 def facets_of(index: Index, ids: list[str], chosen: list[tuple[str, str]]) -> list[Facet]:
@@ -101,7 +108,7 @@ def facets_of(index: Index, ids: list[str], chosen: list[tuple[str, str]]) -> li
     listed = set(ids)
     found = []
     for name, values in index.items():
-        counted = [(value, len(listed & having), (name, value) in chosen) for value, having in sorted(values.items())]
+        counted = [(value, len(listed & having), (name, value) in chosen) for value, having in values.items()]
         shown = [item for item in counted if item[1] or item[2]]
         if any(is_chosen or count < len(listed) for _, count, is_chosen in shown):
             found.append(Facet(name, shown))

@@ -4,6 +4,8 @@ import json
 import sqlite3
 from typing import Any
 
+from localsmith.pages.render import natural
+
 
 def feedback_of(
     db: sqlite3.Connection, run_ids: list[str], *, pairwise: bool = False
@@ -12,11 +14,11 @@ def feedback_of(
     found: dict[str, list[dict[str, Any]]] = {}
     rows = db.execute(
         "SELECT * FROM feedback WHERE run_id IN (SELECT value FROM json_each(?))"
-        " AND (? OR comparative_experiment_id IS NULL) ORDER BY key, seq",
+        " AND (? OR comparative_experiment_id IS NULL) ORDER BY seq",
         (json.dumps(run_ids), pairwise),
     ).fetchall()
     graded = _graded(db, {row["session_id"] for row in rows}, {row["key"] for row in rows})
-    for row in rows:
+    for row in sorted(rows, key=lambda row: natural(row["key"])):
         found.setdefault(row["run_id"], []).append(_feedback_item(row, row["key"] in graded))
     return found
 

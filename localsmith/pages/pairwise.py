@@ -12,6 +12,7 @@ from localsmith.pages.columns import Kept
 from localsmith.pages.common import Order, find, order_of, page_of, reading, sorted_by
 from localsmith.pages.dataset import Experiment, experiment_of
 from localsmith.pages.examples import example_of
+from localsmith.pages.render import natural
 
 TIE = "tie"
 # Such keys say the same of both answers: whether the verdict changed with their order (1 or 0), and the share of the
@@ -220,7 +221,7 @@ def _tallies(judgements: list[Judgement], members: list[Experiment]) -> list[Tal
     for key, tally in tallies.items():
         if f"{key}{FIRST}" in tallies:  # the judge chose the order itself, and says so there
             tally.first_wins.clear()
-    return [tallies[key] for key in sorted(tallies)]
+    return [tallies[key] for key in sorted(tallies, key=natural)]
 
 
 def _rows(

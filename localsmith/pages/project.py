@@ -14,7 +14,7 @@ from localsmith.pages.common import Order, bounded, find, order_of, page_of, rea
 from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.pages.facets import MAX_KEYS, MAX_VALUES
 from localsmith.pages.feedback import feedback_of
-from localsmith.pages.render import number
+from localsmith.pages.render import natural, number
 from localsmith.pages.retries import replaced
 from localsmith.runs.filters import RUN, compile_filter
 from localsmith.wire import ApiError
@@ -108,11 +108,12 @@ def _loads(row: sqlite3.Row, column: str) -> Any:
 
 def _means(db: sqlite3.Connection, session_id: str) -> list[sqlite3.Row]:
     """The mean of each score over all traces of a project."""
-    return db.execute(
+    rows = db.execute(
         "SELECT key, avg(score) AS mean, count(*) AS n FROM feedback WHERE session_id = ? AND run_id IS NOT NULL"
         " AND score IS NOT NULL AND comparative_experiment_id IS NULL GROUP BY key ORDER BY key LIMIT 20",
         (session_id,),
     ).fetchall()
+    return sorted(rows, key=lambda row: natural(row["key"]))
 
 
 GROUPS = {  # name -> expression to group by, further tables, filter of a value
@@ -179,6 +180,7 @@ def _facets_by_key(db: sqlite3.Connection, where: str, args: list[Any], text: st
             " SELECT key, value, count(DISTINCT run) FROM entries WHERE key IN usable GROUP BY 1, 2 ORDER BY 1, 2",
             args,
         ).fetchall()
+        rows.sort(key=lambda row: (natural(row[0]), natural(row[1]) if kind == "metadata" else row[1]))
         for key, group in groupby(rows, key=itemgetter(0)):
             entries = list(group)
             if kind == "score":

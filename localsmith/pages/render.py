@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 from difflib import SequenceMatcher
+from functools import lru_cache
 from math import floor, log10
 from typing import Any
 
@@ -49,6 +50,16 @@ def reason(error: str, length: int = 160) -> str:
     """What went wrong, in one line; the last line of a Python traceback."""
     lines = error.strip().splitlines() or [""]
     return one_line(lines[-1] if lines[0].startswith("Traceback (most recent call last)") else error, length)
+
+
+@lru_cache(10_000)
+def natural(name: str) -> tuple[list[Any], str]:
+    """Sorts names as people count: score_2 before score_10, and 0.25 before 0.5."""
+    if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", name):
+        return ["", float(name)], name
+    parts: list[Any] = re.split(r"([0-9]{1,15})", name)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
 
 
 # Word by word
