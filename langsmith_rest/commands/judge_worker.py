@@ -11,7 +11,7 @@ from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.commands.evaluate import positive
 from langsmith_rest.evaluation.evaluators import model_server
 from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker, Worked
-from langsmith_rest.wording import Say, clean, counted, shortened
+from langsmith_rest.wording import Say, clean, shortened
 
 DESCRIPTION = "Run the uploaded model judges of the local store on the runs that wait for them, until interrupted."
 EXAMPLES = """The model is asked with OPENAI_API_KEY and OPENAI_BASE_URL. Cached verdicts cost nothing.
@@ -70,10 +70,10 @@ def report(worked: Worked, server: model_server.ModelServer, say: Say, as_json: 
         say(str(server.spent))
     if as_json:
         judge = {"calls": server.spent.calls, "cached": server.spent.cached}
-        print(json.dumps({"scored": dict(worked.scored), "failed": dict(worked.failed), "judge": judge}), flush=True)
+        counts = {"scored": dict(worked.scored), "failed": dict(worked.failed), "not_scored": dict(worked.unscored)}
+        print(json.dumps({**counts, "judge": judge}), flush=True)
         return
-    for name in sorted({*worked.scored, *worked.failed}):
-        failed = f", {worked.failed[name]:,} failed, with the reason in the feedback" if worked.failed[name] else ""
-        print(clean(f"{name}  {counted(worked.scored[name], 'run')} scored{failed}"), flush=True)
+    for name in sorted({*worked.scored, *worked.failed, *worked.unscored}):
+        print(clean(f"{name}  {worked.in_words(name)}"), flush=True)
         if reason := worked.reasons.get(name):
             say(clean(f"The first failure of {name}: {shortened(reason, 300)}"))

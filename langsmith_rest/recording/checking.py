@@ -1,5 +1,6 @@
 """What is refused before the first request, and in which words."""
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -199,8 +200,11 @@ def check_feedback(feedback: Any, where: str, problems: list[str]) -> None:
 def mark_problems(item: Mapping[Any, Any], where: str) -> list[str]:
     """What is wrong with one piece of feedback."""
     problems = [f"'{where}.key' is missing, expected {FEEDBACK_FIELDS['key'][1]}"] if item.get("key") is None else []
-    if not check_fields(item, FEEDBACK_FIELDS, f"{where}.", problems):
-        problems += unfit(item, where)
+    if not check_fields(item, FEEDBACK_FIELDS, f"{where}.", problems) and (found := [*unfit(item, where)]):
+        score = item.get("score")
+        if isinstance(score, float) and not math.isfinite(score):
+            found[0] += ": leave it out (or null) if there is no score, and set 'error': true if the evaluator failed"
+        problems += found
     return problems
 
 

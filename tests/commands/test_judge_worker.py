@@ -9,6 +9,7 @@ import pytest
 from chat_server import ChatServer, good
 from command_line import start, write
 
+import recorder
 from langsmith_rest import connection
 from langsmith_rest.evaluation.evaluators import model_server
 from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker
@@ -70,8 +71,9 @@ def test_a_stored_judge_scores_new_experiments(run, judged, endpoint, server, ch
     in_place = run("judge-worker", "--once", "--json")
 
     assert first[:2] == (0, "polite  4 runs scored\n") and "4 judge calls" in first[2]
-    assert json.loads(again[1]) == {"scored": {}, "failed": {}, "judge": {"calls": 0, "cached": 0}}
-    assert json.loads(in_place[1]) == {"scored": {"polite": 4}, "failed": {}, "judge": {"calls": 0, "cached": 4}}
+    nothing, asked = {"scored": {}, "failed": {}, "not_scored": {}}, {"calls": 0, "cached": 4}
+    assert json.loads(again[1]) == {**nothing, "judge": {"calls": 0, "cached": 0}}
+    assert json.loads(in_place[1]) == {**nothing, "scored": {"polite": 4}, "judge": asked}
     found = feedback(api, "new")
     assert sorted((item["key"], item["score"], item["comment"]) for item in found) == [
         *[("polite", 0, "read")] * 2, *[("polite", 1, "read")] * 2,
@@ -150,6 +152,29 @@ def test_a_worker_leaves_alone_what_another_has_scored_meanwhile(run, judged, en
 
     assert (len(seen), slower.scored.total()) == (1, 0)
     assert feedback(api, "new") == seen
+
+
+@pytest.mark.slow
+def test_a_failed_judgement_and_a_failed_run_are_not_counted_as_scored(judged, endpoint, server, chat):
+    """Neither in the result, nor in what a worker that waits for more says."""
+    judged("new", "answer 0", "answer 1")
+    api = connection.connect(server.url)
+    results = [{"inputs": {"q": "down"}, "error": "no answer"}, {"inputs": {"q": 1}, "outputs": {"a": "answer 2"}}]
+    recorder.record_langsmith_experiment("lab", results, experiment_name="newer", langsmith=api)
+    chat.answers = [good("no idea")]
+    said = []
+
+    def say(text):
+        said.append(text)
+        raise KeyboardInterrupt
+
+    worker = JudgeWorker(api, model_server.connect(), say, max_concurrency=1)
+    with pytest.raises(KeyboardInterrupt):
+        worker.work(once=False)
+
+    words = "0 runs scored, 3 failed, with the reason in the feedback, 1 failed run not scored"
+    assert worker.worked.in_words("polite") == words
+    assert said[-1].startswith(f"{words}; ") and said[-1].endswith("Waiting for more.")
 
 
 @pytest.mark.slow

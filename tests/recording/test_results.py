@@ -270,7 +270,11 @@ def test_time_slightly_ahead_is_a_clock_that_runs_fast():
         ({"key": "k" * 181, "score": 1}, "'feedback[0].key' is a text of 181 characters, expected text of 1 to 180"),
         ({"key": "k", "score": "high"}, "'feedback[0].score' is the text 'high', expected a number, a boolean or null"),
         ({"key": "k", "score": Decimal(1)}, "'feedback[0].score' is a Python Decimal (1), expected a number, a boole"),
-        ({"key": "k", "score": float("nan")}, "'feedback[0].score' is NaN, which JSON cannot hold"),
+        (
+            {"key": "k", "score": float("nan")},
+            "'feedback[0].score' is NaN, which JSON cannot hold: leave it out (or null) if there is no score, and set"
+            " 'error': true if the evaluator failed",
+        ),
         ({"key": "k", "score": 2**63}, "'feedback[0].score' is a number beyond 64 bits"),
         ({"key": "k", "value": [1]}, "'feedback[0].value' is a list, expected a number, a boolean, text, an object"),
         ({"key": "k", "value": {1}}, "'feedback[0].value' is a Python set ({1}), which JSON cannot hold"),
@@ -292,8 +296,10 @@ def test_short_form_of_feedback_is_named_by_its_keys():
     """Nobody counts the entries of an object."""
     feedback = {"ok": float("inf"), "deep": {"score": 1}, 1: 1}
 
-    assert problems_of([result(feedback=feedback)]) == [
-        "'feedback.ok.score' is Infinity, which JSON cannot hold",
+    infinite, *others = problems_of([result(feedback=feedback)])
+
+    assert infinite.startswith("'feedback.ok.score' is Infinity, which JSON cannot hold: leave it out")
+    assert others == [
         "'feedback.deep.score' is an object, expected a number, a boolean or null",
         "'feedback.1.key' is a number (1), expected text of 1 to 180 characters",
     ]

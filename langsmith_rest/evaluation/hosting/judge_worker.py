@@ -52,8 +52,19 @@ class Worked:
 
     scored: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    unscored: Counter[str] = field(default_factory=Counter)  # failed runs, which have no answer to score
     reasons: dict[str, str] = field(default_factory=dict)  # why a judge failed first
     stopped: JudgeError | None = None
+
+    def in_words(self, name: str | None = None) -> str:
+        """How many runs were scored, failed, or had nothing to score: those of one judge, or of all."""
+        scored, failed, unscored = (
+            counts.total() if name is None else counts[name] for counts in (self.scored, self.failed, self.unscored)
+        )
+        parts = [f"{counted(scored, 'run')} scored"]
+        parts += [f"{failed:,} failed, with the reason in the feedback"] if failed else []
+        parts += [f"{counted(unscored, 'failed run')} not scored"] if unscored else []
+        return ", ".join(parts)
 
 
 @dataclass
@@ -75,7 +86,7 @@ class JudgeWorker:
 
     def work(self, *, once: bool) -> Worked:
         """Score what waits; then end, or wait for more until interrupted, or until nobody can be asked any longer."""
-        told = 0
+        told = Worked().in_words()
         while True:
             jobs = self.next_jobs()
             trouble = self.score(jobs) if jobs else None
@@ -89,9 +100,9 @@ class JudgeWorker:
             elif not jobs and once:
                 return self.worked
             elif not jobs:
-                if (total := self.worked.scored.total() + self.worked.failed.total()) > told:
-                    told = total
-                    self.say(f"{counted(total, 'run')} scored; {self.server.spent}. Waiting for more.")
+                if (words := self.worked.in_words()) != told:
+                    told = words
+                    self.say(f"{words}; {self.server.spent}. Waiting for more.")
                 time.sleep(POLL_SECONDS)
 
     # ---------------------------------------------------------------- what is to be done
@@ -196,7 +207,8 @@ class JudgeWorker:
         ]
         create_feedback(self.api, made)
         errors = [item for item in items if item.get("error")]
-        (self.worked.failed if errors else self.worked.scored)[stored.name] += 1
+        counts = self.worked.failed if errors else self.worked.unscored if is_error(run) else self.worked.scored
+        counts[stored.name] += 1
         if errors:
             self.worked.reasons.setdefault(stored.name, str(errors[0].get("comment")))
 
