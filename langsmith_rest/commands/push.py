@@ -80,7 +80,7 @@ def report(session: dict[str, Any], recording: Recording, say: Say) -> None:
     for rejected in recording.rejected[:20]:
         say(f"{name}: {', '.join(f'{key} {value}' for key, value in rejected.items())}")
     if not (recording.runs_recorded or recording.feedback or recording.examples_created or recording.rejected):
-        say(f"{name}: nothing new, all {counted(recording.results, 'run')} were pushed before.")
+        say(f"{name}: nothing new; {counted(recording.results, 'run')} pushed before.")
     else:
         runs = f"{counted(recording.runs_recorded, 'run')} sent, {recording.runs_existing:,} known"
         say(f"{name}: {runs}; {counted(recording.examples_created, 'new example')}; {recording.feedback:,} feedback.")

@@ -1,13 +1,17 @@
 """Pushing: an experiment of one store is recorded again in another, with its dataset, steps and feedback."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import requests
+
 import rest
-from langsmith_rest.connection import LangSmith
+from langsmith_rest.connection import TIMEOUT, LangSmith, call, log
 from langsmith_rest.evaluation import api as further
 from langsmith_rest.evaluation.backtesting.choosing import Chosen
 from langsmith_rest.evaluation.backtesting.masking import Mask, masked
@@ -16,8 +20,10 @@ from langsmith_rest.evaluation.runs_api import RETRY_OF, list_experiment_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.bodies import EPOCH, parse_time
+from langsmith_rest.recording.checking import check_attachments
 from langsmith_rest.recording.results import Result
 from langsmith_rest.recording.sending import create_examples, known_examples
+from langsmith_rest.wording import counted
 from recorder import Recording, record_langsmith_experiment
 
 TRACES = 25  # read, and held in memory, at once
@@ -37,28 +43,34 @@ def push_experiment(
 ) -> Recording:
     """Record an experiment of `source` in `target`, with the same name, in a dataset with the same name.
 
-    Examples without runs are included. Pushing again sends only what is new. `mask` gets every text before it is sent.
-    What `target` refuses is in `rejected`, as when recording. Raises ValueError if `target` is the same store.
+    Examples without runs are included. Pushing again sends only what is new. `mask` gets every text before it is sent;
+    attachments are left out then, for a mask changes only texts. What `target` refuses is in `rejected`, as when
+    recording, and so are attachments that a recording cannot hold. Raises ValueError if `target` is the same store.
     """
     dataset = further.read_dataset(source, session["reference_dataset_id"])
     of_target, _ = further.get_or_create_dataset(target, dataset["name"])
     if of_target["id"] == dataset["id"]:  # each run would be recorded once more
         raise ValueError(f"{target.url} is the store to push from, or a copy of it: name another one.")
     created, refused = push_examples(source, target, dataset["id"], of_target["id"], mask)
-    results = Results(source, dataset["id"], session, of_target["id"], mask)
     metadata = (session.get("extra") or {}).get("metadata") or None
-    recording = record_langsmith_experiment(
-        dataset["name"],
-        results,
-        experiment_name=session["name"],
-        description=hidden(session.get("description"), mask),
-        metadata=hidden(metadata, mask),
-        langsmith=target,
-        on_progress=on_progress,
-        verify=verify,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        results = Results(source, dataset["id"], session, of_target["id"], mask, Path(folder))
+        recording = record_langsmith_experiment(
+            dataset["name"],
+            results,
+            experiment_name=session["name"],
+            description=hidden(session.get("description"), mask),
+            metadata=hidden(metadata, mask),
+            langsmith=target,
+            on_progress=on_progress,
+            verify=verify,
+        )
+    if results.unmasked:
+        what = counted(len(results.unmasked), "run")
+        log.warning("The attachments of %s are not pushed, for a mask changes only texts.", what)
     recording.examples_created += created
     recording.rejected += [{"example": i, "reason": reason} for i, reason in refused.items()]
+    recording.rejected += [{"run": i, "reason": reason} for i, reason in results.left_out.items()]
     recording.feedback += push_summaries(source, target, session["id"], recording.experiment_id, mask)
     return recording
 
@@ -113,6 +125,9 @@ class Results:
     session: dict[str, Any]
     target_id: str
     mask: Mask | None
+    folder: Path  # for attachments
+    left_out: dict[str, str] = field(default_factory=dict)  # by run: why its attachments are not pushed
+    unmasked: set[str] = field(default_factory=set)  # runs whose attachments are not pushed since there is a mask
 
     @property
     def name(self) -> str:
@@ -123,9 +138,11 @@ class Results:
             some.sort(key=lambda one: one[1])
             traces = read_traces(self.api, self.session["id"], [chosen for _, chosen in some], True)
             feedback = self._feedback(traces)
+            attachments = self._attachments(list(traces))
             for example, chosen in some:
                 if chosen.id in traces:
-                    yield self._result(example, *traces[chosen.id], feedback)
+                    attached = {"attachments": attachments.get(chosen.id)}
+                    yield self._result(example, *traces[chosen.id], feedback) | attached
 
     def _roots(self) -> Iterator[tuple[dict[str, Any], Chosen]]:
         """Each root run with its example; a failed run that a retry has taken the place of is left behind."""
@@ -146,6 +163,28 @@ class Results:
                 of_run.setdefault(item["run_id"], []).append(as_given(item, self.mask))
         return of_run
 
+    def _attachments(self, ids: list[str]) -> dict[str, dict[str, dict[str, str]]]:
+        """The attachments of root runs, downloaded, as results name them. Those of steps are no part of a result."""
+        # Only v1 tells their types.
+        body = {"session": [self.session["id"]], "id": ids, "select": ["id", "s3_urls"], "limit": len(ids)}
+        found = {}
+        for run in call(self.api, "POST", "/runs/query", json=body)["runs"] if ids else ():
+            links = {name: link for name, link in (run.get("s3_urls") or {}).items() if name.startswith("attachment.")}
+            if self.mask:
+                self.unmasked |= {run["id"]} if links else set()
+                continue
+            attached = {}
+            for name, link in links.items():
+                path = download(link["presigned_url"], self.folder / bodies.uuid5(f"{run['id']}-{name}"))
+                kind = link.get("mime_type", "application/octet-stream").partition(";")[0]
+                attached[name.removeprefix("attachment.")] = {"mime_type": kind, "path": str(path)}
+            check_attachments(attached, problems := list[str]())
+            if problems:
+                self.left_out[run["id"]] = "; ".join(problems)
+            elif attached:
+                found[run["id"]] = attached
+        return found
+
     def _result(
         self, example: dict[str, Any], root: dict, steps: dict[str, list[dict]], feedback: dict[str, list[dict]]
     ) -> Any:
@@ -156,6 +195,18 @@ class Results:
             return {**result, **content}
         # The run's inputs may differ from the example's; the example exists by now.
         return {**result, "example_id": bodies.new_example(self.target_id, bodies.canonical_fields(content)).id}
+
+
+def download(url: str, path: Path) -> Path:
+    """Download a file, unless it is there already."""
+    if not path.exists():
+        with requests.Session() as session:
+            session.trust_env = False  # a store of this machine is reached through no proxy
+            with session.get(url, stream=True, timeout=TIMEOUT) as response, open(path, "wb") as file:
+                response.raise_for_status()
+                for piece in response.iter_content(1_000_000):
+                    file.write(piece)
+    return path
 
 
 def restored(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import requests
 from places import FIXTURES
 
 import localsmith
@@ -152,6 +153,62 @@ def test_every_text_is_masked(source, target):
 
 
 @pytest.mark.slow
+def test_attachments_are_pushed_with_their_runs(source, target, tmp_path, caplog):
+    """With their names, types and bytes; a mask, which changes only texts, leaves them out and says so."""
+    files = {"photo": ("image/png", b"\x89PNG"), "a page": ("text/html", b"<p>")}
+    for name, (_, data) in files.items():
+        (tmp_path / name).write_bytes(data)
+    given = {name: {"mime_type": kind, "path": str(tmp_path / name)} for name, (kind, _) in files.items()}
+    results = [{"inputs": {"q": n}, "outputs": {"a": n}, "attachments": given if n else None} for n in range(2)]
+    for name in ("first", "masked"):
+        record_langsmith_experiment("photos", results, experiment_name=name, langsmith=source)
+    sessions = connection.call(source, "GET", "/sessions", params={"reference_free": "false"})
+    first, hidden = sorted(sessions, key=lambda session: session["name"])
+
+    pushed = push_experiment(source, target, first)
+    push_experiment(source, target, hidden, mask=lambda text: text)
+
+    assert pushed.rejected == [] and attachments_of(target, "first") == [{}, files]
+    assert attachments_of(target, "masked") == [{}, {}]
+    assert "attachments of 1 run are not pushed" in caplog.text
+
+
+@pytest.mark.slow
+def test_attachments_that_no_request_holds_are_rejected(source, target, tmp_path):
+    """Another client may have attached more than 20 MB; the run itself is pushed."""
+    (tmp_path / "small").write_bytes(b"x")
+    given = {"big": {"mime_type": "text/plain", "path": str(tmp_path / "small")}}
+    result = {"inputs": {"q": 1}, "outputs": {"a": 1}, "attachments": given}
+    record_langsmith_experiment("photos", [result], experiment_name="first", langsmith=source)
+    session = connection.call(source, "GET", "/sessions", params={"name": "first"})[0]
+    body = {"session": [session["id"]], "select": ["id"]}
+    run_id = connection.call(source, "POST", "/runs/query", json=body)["runs"][0]["id"]
+    part = (None, bytes(20_000_001), "text/plain; length=20000001")
+    connection.send(source, "POST", "/runs/multipart", files=[(f"attachment.{run_id}.more", part)])
+
+    pushed = push_experiment(source, target, session)
+
+    assert pushed.runs_recorded == 1
+    assert [(one["run"], "at most 20 MB" in one["reason"]) for one in pushed.rejected] == [(run_id, True)]
+
+
+def attachments_of(api, name):
+    """What is attached to each run of an experiment, by name: its type and its bytes."""
+    session = connection.call(api, "GET", "/sessions", params={"name": name})[0]
+    body = {"session": [session["id"]], "select": ["id", "s3_urls", "inputs"]}
+    runs = sorted(connection.call(api, "POST", "/runs/query", json=body)["runs"], key=lambda run: run["inputs"]["q"])
+    return [
+        {
+            key.removeprefix("attachment."): (
+                link["mime_type"],
+                requests.get(link["presigned_url"], timeout=60).content,
+            )
+            for key, link in (run["s3_urls"] or {}).items()
+        }
+        for run in runs
+    ]
+
+
 def test_original_times_survive_a_second_move(source, target):
     """A run that was moved when it was recorded still says when it really began."""
     session = recorded(source)
