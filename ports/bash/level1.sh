@@ -54,7 +54,13 @@ send() { # send "FINE STATUSES" METHOD PATH: standard input is the JSON
   call "$1" "$2" "$3" -H 'Content-Type: application/json' --data-binary "@$work/body"
 }
 
-session_call() { # METHOD TAIL JSON: v1 of the calls for experiments, or v2 where v1 is gone
+find_sessions() { # NAME: those of a name, by v1, or by v2 where v1 is gone
+  call "404 405 410 501" GET /sessions -G --data-urlencode "name=$1"
+  [[ " 404 405 410 501 " == *" $status "* ]] || return 0
+  call "" GET /api/v2/sessions -G --data-urlencode "name=$1"
+}
+
+session_call() { # METHOD TAIL JSON: changes experiments, by v1, or by v2 where v1 is gone
   send "409 404 405 410 501" "$1" "/sessions$2" <<<"$3"
   [[ " 404 405 410 501 " == *" $status "* ]] || return 0
   local type='{}'
@@ -141,8 +147,8 @@ start_time=$(run_jq -s -r --argjson now "$now" 'include "lib";
 session_id=$(uuid5s <<<"$dataset_id-$name")
 session_call POST "" "$(jq -n -c --arg id "$session_id" --arg name "$name" --arg start_time "$start_time" \
   --arg reference_dataset_id "$dataset_id" '{$id, $name, $start_time, $reference_dataset_id}')"
-[ "$status" = 409 ] && call "" GET /sessions -G --data-urlencode "name=$name"
-jq -c 'if type == "array" then .[0] else . end' "$work/answer" >"$work/session"
+[ "$status" = 409 ] && find_sessions "$name"
+jq -c '(.items? // .) | if type == "array" then .[0] else . end' "$work/answer" >"$work/session"
 [ "$(jq -r .reference_dataset_id "$work/session")" = "$dataset_id" ] ||
   { echo "The name '$name' is taken by another dataset or project: choose another." >&2 && exit 1; }
 session_id=$(jq -r .id "$work/session")

@@ -136,7 +136,18 @@ func post(path string, body any, fine ...int) (int, any) {
 	return call("POST", path, "application/json", []byte(jcs(body)), fine...)
 }
 
-// A call for experiments: v1, or v2 where v1 is gone.
+// The experiment of a name: v1, or v2 where v1 is gone.
+func findSession(name string) object {
+	tail := "/sessions?" + url.Values{"name": {name}}.Encode()
+	status, found := call("GET", tail, "", nil, gone...)
+	if has(gone, status) {
+		_, page := call("GET", "/api/v2"+tail, "", nil)
+		found = page.(object)["items"]
+	}
+	return found.([]any)[0].(object)
+}
+
+// A call that changes experiments: v1, or v2 where v1 is gone.
 func sessionCall(method, tail string, body object) (int, any) {
 	fine := append([]int{409}, gone...)
 	status, found := call(method, "/sessions"+tail, "application/json", []byte(jcs(body)), fine...)
@@ -482,7 +493,7 @@ func session(datasetID, name string, earliest time.Time, longest time.Duration, 
 	body["start_time"] = sent(earliest.Truncate(time.Second))
 	status, found := sessionCall("POST", "", body)
 	if status == 409 {
-		found = get("/sessions", url.Values{"name": {name}})[0]
+		found = findSession(name)
 	}
 	made := found.(object)
 	if made["reference_dataset_id"] != datasetID {

@@ -250,7 +250,15 @@ public class Level1 {
         return list(call("GET", path, null, null, List.of()).body());
     }
 
-    // A call for experiments: v1, or v2 where v1 is gone.
+    // The experiment of a name: v1, or v2 where v1 is gone.
+    static Map<String, Object> findSession(String name) {
+        String path = "/sessions?name=" + encoded(name);
+        Answer answer = call("GET", path, null, null, GONE);
+        if (!GONE.contains(answer.status())) return list(answer.body()).get(0);
+        return list(object(call("GET", "/api/v2" + path, null, null, List.of()).body()).get("items")).get(0);
+    }
+
+    // A call that changes experiments: v1, or v2 where v1 is gone.
     static Answer sessionCall(String method, String tail, Map<String, Object> body) {
         List<Integer> fine = new ArrayList<>(GONE);
         fine.add(409);
@@ -463,7 +471,7 @@ public class Level1 {
         body.put("reference_dataset_id", datasetId);
         Answer answer = sessionCall("POST", "", body);
         boolean isThere = answer.status() == 409;
-        Map<String, Object> session = isThere ? get("/sessions?name=" + encoded(name)).get(0) : object(answer.body());
+        Map<String, Object> session = isThere ? findSession(name) : object(answer.body());
         if (!datasetId.equals(session.get("reference_dataset_id"))) {
             System.err.println("The name '" + name + "' is taken by another dataset or project: choose another.");
             System.exit(1);

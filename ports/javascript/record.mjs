@@ -373,6 +373,11 @@ async function sessionCall(method, tail, json, fine = []) {
   return send(method, `/api/v2/sessions${tail}`, { json: body, fine });
 }
 
+async function findSession(wanted) {
+  const { found } = await sessionCall("GET", query(wanted));
+  return (found.items ?? found)[0];
+}
+
 // ---------------------------------------------------------------- recording
 
 async function findOrCreateDataset(name) {
@@ -388,8 +393,7 @@ async function findOrCreateDataset(name) {
 async function openSession(body) {
   const made = await sessionCall("POST", "", body, [409]);
   if (made.status !== 409) return { ...made.found, known: new Set() };
-  const byName = (await send("GET", `/sessions${query({ name: body.name })}`)).found;
-  const session = byName[0] ?? (await send("GET", `/sessions${query({ id: body.id })}`)).found[0];
+  const session = (await findSession({ name: body.name })) ?? (await findSession({ id: body.id }));
   if (session?.reference_dataset_id !== body.reference_dataset_id)
     throw new Error(`The experiment name '${body.name}' is taken by another dataset or project: choose another.`);
   return { ...session, known: await listRunIds(session) };

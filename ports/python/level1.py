@@ -33,7 +33,8 @@ def call(method, path, fine=(), **content):
                 return None if status in fine else answer.json() if answer.content else {}
             if status in (404, 405, 410, 501) and path.startswith("/sessions"):  # v1 of these ends on 1 July 2027
                 kind = {"json": {"type": "EXPERIMENT", **content["json"]}} if method == "POST" else {}
-                return call(method, f"/api/v2{path}", fine, **content | kind)
+                found = call(method, f"/api/v2{path}", fine, **content | kind)
+                return found["items"] if method == "GET" else found
             if status not in (408, 425, 429, 500, 502, 503, 504) or "usage limit" in answer.text:
                 break
             pause = float(answer.headers.get("Retry-After", pause))
@@ -96,8 +97,7 @@ for at in range(0, len(results), 100):
         ties = {"trace_id": i, "session_id": session["id"], "start_time": start.isoformat()}
         run = {"id": i, "dotted_order": f"{start:%Y%m%dT%H%M%S%fZ}{i}", "name": kind, "run_type": kind, **ties}
         run |= {"end_time": end, "reference_example_id": example["id"], "extra": {"metadata": metadata}}
-        fields = ("name", "inputs", "outputs", "error", "tags")
-        runs.append(run | {field: result[field] for field in fields if field in result})
+        runs.append(run | {k: result[k] for k in result.keys() & {"name", "inputs", "outputs", "error", "tags"}})
         given, keys = result.get("feedback", []), defaultdict(count)
         if isinstance(given, dict):  # {key: score}
             given = [{"key": key, "value" if isinstance(mark, str) else "score": mark} for key, mark in given.items()]
