@@ -1,15 +1,18 @@
 """Whether a candidate keeps to its limits. Missing scores never help it."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from langsmith_rest.evaluation.comparing.comparison import FAILED, INCONCLUSIVE, PASSED, Candidate, Check, Gate
 from langsmith_rest.evaluation.comparing.missing import (
+    CRASHED,
     Filled,
     fill_baseline,
     filled,
     filled_metric,
+    listed,
     of_answers,
     unscored_in_baseline,
 )
@@ -39,6 +42,11 @@ class Limits:
     def __bool__(self) -> bool:
         return bool(self.fail_below or self.fail_above or self.max_regression or self.require_pairs is not None)
 
+    @property
+    def on_errors(self) -> bool:
+        """Whether failed runs are judged by a limit of their own."""
+        return "error_rate" in self.fail_above or "error_rate" in self.max_regression
+
 
 @dataclass
 class Regression:
@@ -49,6 +57,7 @@ class Regression:
     filled: Filled
     known: Metric
     at_worst: Metric
+    unbounded: Counter[str]  # why values are missing that may be worse than any that was seen
     p: float = 1.0  # adjusted for all such limits
 
 
@@ -74,9 +83,9 @@ def gate_of(
 ) -> Gate:
     """Check all candidates against the limits; the verdict is that of the worst check."""
     regressions = [
-        regression_of(baseline, candidate, scores, name, limit, lower, clusters)
+        regression_of(baseline, candidate, scores, name, limits, lower, clusters)
         for candidate, scores in candidates
-        for name, limit in limits.max_regression.items()
+        for name in limits.max_regression
     ]
     tested = [found for found in regressions if found.known.p_alone is not None]
     for found, p in zip(tested, holm([found.known.p_alone or 0.0 for found in tested]), strict=True):
@@ -103,11 +112,13 @@ def check_means(
             beside = set(unscored_in_baseline(name, scores, baseline)[1])
             examples = [i for i in dict.fromkeys([*scores.runs, *baseline.runs]) if i not in beside]
             found = filled(name, scores, examples, baseline, low_is_bad=not above)
-            yield Check(candidate.name, f"{limit} {name}={number:g}", *check_mean(name, scores, found, number, above))
+            unbounded = found.unbounded(count_failed=not limits.on_errors)
+            said = check_mean(name, scores, found, unbounded, number, above)
+            yield Check(candidate.name, f"{limit} {name}={number:g}", *said)
 
 
 def check_mean(
-    name: str, scores: ExperimentScores, found: Filled, number: float, above: bool
+    name: str, scores: ExperimentScores, found: Filled, unbounded: Counter[str], number: float, above: bool
 ) -> tuple[str, str] | tuple[str, str, int]:
     if not scores.means(name):
         return FAILED, no_scores(name, found)
@@ -122,11 +133,18 @@ def check_mean(
         missing = found.missing.total()
         words += f"; but {counted(missing, 'score')} missing ({found.why_missing()}): with the worst, it is {worst:.4g}"
         return INCONCLUSIVE, words, missing
+    if unbounded:
+        return INCONCLUSIVE, f"{words}; but {without_worst(name, unbounded)}", unbounded.total()
     return PASSED, words
 
 
 def mean_of_examples(found: Filled, *, worst: bool) -> float:
     return average(found.means(worst=worst).values())
+
+
+def without_worst(name: str, unbounded: Counter[str]) -> str:
+    advice = "; a limit on error_rate would judge failed runs instead" if CRASHED in unbounded else ""
+    return f"nobody knows the {name} of {counted(unbounded.total(), 'other')} ({listed(unbounded)}){advice}"
 
 
 def no_scores(name: str, found: Filled) -> str:
@@ -143,7 +161,7 @@ def regression_of(
     candidate: Candidate,
     scores: ExperimentScores,
     name: str,
-    limit: float,
+    limits: Limits,
     lower: set[str],
     clusters: Clusters,
 ) -> Regression:
@@ -155,7 +173,8 @@ def regression_of(
     known, at_worst = (
         filled_metric(name, baseline, found, clusters, lower=less, worst=worst) for worst in (False, True)
     )
-    return Regression(candidate, limit, found, known, at_worst)
+    unbounded = found.unbounded(count_failed=not limits.on_errors)
+    return Regression(candidate, limits.max_regression[name], found, known, at_worst, unbounded)
 
 
 def check_regression(found: Regression, tests: int) -> Check:
@@ -179,12 +198,14 @@ def check_regression(found: Regression, tests: int) -> Check:
         check.verdict, check.reason = FAILED, no_scores(metric.name, found.filled)
         return check
     gaps = gaps_in_words(found)
-    check.missing = found.filled.missing.total() if gaps else 0
+    check.missing = (found.unbounded or found.filled.missing).total() if gaps else 0
     if (most := most_lost(metric)) is None:
         check.reason = f"{change}: too few or too alike to tell{gaps and f'; {gaps}'}"
     elif most > limit + SAME:
         check.reason = f"{change}: a loss of more than {limit:g} is neither shown nor ruled out{gaps and f'; {gaps}'}"
         check.pairs_needed = pairs_needed(metric, limit)
+    elif found.unbounded:
+        check.reason = f"{change}; but {gaps}"
     elif gaps:
         check.reason = f"{change}; but {gaps}: with the worst, a loss of more than {limit:g} is not ruled out"
     else:
@@ -194,6 +215,8 @@ def check_regression(found: Regression, tests: int) -> Check:
 
 def gaps_in_words(found: Regression) -> str:
     """The missing scores; empty if there are none, or if the limit is kept with the worst in their place."""
+    if found.unbounded:
+        return without_worst(found.known.name, found.unbounded)
     worst = most_lost(found.at_worst)
     if not found.filled.missing or worst is not None and worst <= found.limit + SAME:
         return ""

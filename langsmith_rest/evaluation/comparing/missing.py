@@ -9,7 +9,7 @@ from langsmith_rest.paired import Metric, average, metric_of
 from langsmith_rest.wording import counted
 
 NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still to come", "evaluator failed", "not scored"
-BASELINE = "not scored in the baseline"
+BASELINE, CRASHED = "not scored in the baseline", "failed"
 
 
 @dataclass
@@ -17,8 +17,10 @@ class Filled:
     """One metric of a candidate, with a value for each example that the limit covers."""
 
     worst: float
+    has_worst: bool  # otherwise, what is missing may be worse than all that was seen
     failed: int = 0  # runs that failed, and count as the worst
     missing: Counter[str] = field(default_factory=Counter)  # why other scores are missing
+    guessed: Counter[str] = field(default_factory=Counter)  # why values count as the worst
     known: dict[str, list[float]] = field(default_factory=dict)  # example -> scores, failed runs included
     at_worst: dict[str, list[float]] = field(default_factory=dict)  # the same with missing scores at their worst
     of_baseline: dict[str, float] = field(default_factory=dict)  # example -> the best, where the baseline has no score
@@ -30,19 +32,31 @@ class Filled:
         """Whether no run has a score, so that every known one is the worst in place of a failed run's."""
         return self.failed == sum(map(len, self.known.values()))
 
+    def unbounded(self, *, count_failed: bool) -> Counter[str]:
+        """Why values are missing that may be worse than any that was seen."""
+        reasons = Counter[str]() if self.has_worst else +self.guessed
+        if not count_failed:
+            del reasons[CRASHED]
+        return reasons
+
     def in_words(self) -> str:
-        """Both kinds of gaps, to append to a number."""
+        """The failed runs, to append to a number."""
         return f", {counted(self.failed, 'failed run')} counted as {self.worst:g}" if self.failed else ""
 
     def why_missing(self) -> str:
-        return ", ".join(f"{count:,} {reason}" for reason, count in self.missing.items())
+        return listed(self.missing)
+
+
+def listed(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
 
 
 def filled(
     metric: str, candidate: ExperimentScores, examples: Iterable[str], baseline: ExperimentScores, *, low_is_bad: bool
 ) -> Filled:
     """The scores of a candidate on these examples, with the worst score where a run failed."""
-    found = Filled(worst_score(metric, (baseline, candidate), low_is_bad=low_is_bad))
+    worst = worst_score(metric, (baseline, candidate), low_is_bad=low_is_bad)
+    found = Filled(worst, has_worst=low_is_bad or metric not in UNBOUNDED)
     for example in examples:
         runs = candidate.runs.get(example, [])
         missing = [] if runs else [NOT_RUN]
@@ -51,6 +65,7 @@ def filled(
             value = fair_value(run, metric)
             if run.failed and value is None:
                 found.failed += 1
+                found.guessed[CRASHED] += 1
                 values.append(found.worst)
             elif value is None:
                 missing.append(why_missing(run, metric))
@@ -60,6 +75,7 @@ def filled(
             found.known[example] = values
         if missing and not is_beside_the_point(metric, example, missing, baseline):
             found.missing.update(missing)
+            found.guessed.update(missing)
             values = values + [found.worst] * len(missing)
         if values:
             found.at_worst[example] = values
@@ -72,10 +88,11 @@ def fill_baseline(
     """Let an example that the baseline answered but nobody scored there count, at the worst, as a loss."""
     best = worst_score(metric, (baseline, candidate), low_is_bad=not low_is_bad)
     for example in unscored_in_baseline(metric, candidate, baseline)[0]:
-        values = [fair_value(run, metric) for run in candidate.runs.get(example, [])]
+        values = [fair_value(run, metric) for run in candidate.runs.get(example, [])] or [None]
         found.missing[BASELINE] += 1
+        found.guessed[BASELINE] += values.count(None)
         found.of_baseline[example] = best
-        found.at_worst[example] = [found.worst if value is None else value for value in values or [None]]
+        found.at_worst[example] = [found.worst if value is None else value for value in values]
 
 
 def unscored_in_baseline(

@@ -85,7 +85,7 @@ def add_means(experiment: ExperimentScores) -> None:
         else:
             add_repeated(experiment, example_id, [run.scores for run in runs], experiment.scores)
             add_repeated(experiment, example_id, [run.measures for run in runs], experiment.measures)
-    for name in ("latency", "tokens", "cost"):  # nothing but zeros: not measured
+    for name in ("tokens", "cost"):  # nothing but zeros: not measured
         if not any(experiment.measures.get(name, {}).values()):
             experiment.measures.pop(name, None)
 
@@ -115,8 +115,9 @@ def numbers_of(run: dict) -> RunNumbers:
         measures["tokens"] = float(tokens)
     if (cost := run.get("total_cost")) is not None:
         measures["cost"] = float(cost)
-    if not failed and (latency := run.get("latency_seconds")) is not None:
-        measures["latency"] = float(latency)  # a failure's latency says nothing about that of answers
+    # A failure's latency says nothing about that of answers, and nothing takes no time: 0 was not measured.
+    if not failed and (latency := run.get("latency_seconds")):
+        measures["latency"] = float(latency)
     if not pending:
         measures["error_rate"] = float(failed)
     return RunNumbers(failed, pending, scores, measures, frozenset(broken) if broken else NONE)

@@ -363,6 +363,24 @@ def test_crashing_early_is_not_faster(api, record, limits):
     assert check.verdict == "failed" and "10 failed runs counted as 4" in check.reason
 
 
+@pytest.mark.parametrize("limits", [{"fail_above": {"latency": 10}}, {"max_regression": {"latency": 10}}], ids=str)
+@pytest.mark.parametrize("gap", [{"error": "crash"}, None, {"outputs": {"a": 1}}], ids=["crash", "not run", "untimed"])
+def test_a_latency_that_nobody_knows_keeps_no_limit(api, limits, gap):
+    """There is no worst latency to put in its place; but a limit on the error rate judges failed runs instead."""
+    timed = [{"inputs": {"q": i}, "outputs": {"a": 1}, "latency": 1 + i / 10} for i in range(20)]
+    gaps = [{"inputs": {"q": i}, **gap} for i in (17, 18, 19) if gap]
+    recorder.record_langsmith_experiment("lab", timed, experiment_name="before", langsmith=api)
+    recorder.record_langsmith_experiment("lab", timed[16::-1] + gaps, experiment_name="after", langsmith=api)
+    [(kind, numbers)] = limits.items()
+
+    check = only_check(api, "before", "after", **limits)
+    judged = compare(api, "before", "after", limits=Limits(**{kind: {**numbers, "error_rate": 0.5}})).gate.checks[0]
+
+    assert (check.verdict, check.missing) == ("inconclusive", 3)
+    assert "nobody knows the latency of 3 others" in check.reason
+    assert judged.verdict == ("passed" if gap and "error" in gap else "inconclusive")
+
+
 @pytest.mark.slow
 def test_missing_scores_decide_the_exit_code(record, run):
     """--inconclusive-exit is about too few pairs; what is missing is always exit code 1."""
