@@ -24,7 +24,7 @@ PATHS = {  # the addresses of LangSmith's own pages, and what we add to them
 VIEWS = {
     "show_datasets": "datasets",
     "show_dataset": "dataset",
-    "show_example": "examples",
+    "show_example": "example",
     "show_comparison": "compare",
     "show_report": "report",
     "show_project": "project",

@@ -47,11 +47,11 @@ def prepare_templates() -> None:
         return
     from langsmith_rest.evaluation.aligning.sampling import in_words
     from localsmith.pages.blocks import block
-    from localsmith.pages.common import here, is_lower_better, is_raw, link, only, toggled, with_query
+    from localsmith.pages.common import here, is_lower_better, is_raw, link, list_query, only, toggled, with_query
     from localsmith.pages.render import FILTERS
 
     environment.globals.update(
-        {f.__name__: f for f in (here, is_lower_better, is_raw, link, only, toggled, with_query)}
+        {f.__name__: f for f in (here, is_lower_better, is_raw, link, list_query, only, toggled, with_query)}
     )
     environment.filters.update(FILTERS, block=lambda value: block(value, is_raw()), drawn=in_words)
 

@@ -104,6 +104,11 @@ def with_query(**changes: Any) -> str:
     return request.path + ("?" + urlencode(pairs) if pairs else "")
 
 
+def list_query(**changes: Any) -> str:
+    """The query of this address, for a page that belongs to one of the examples in a list."""
+    return with_query(**changes).removeprefix(request.path)
+
+
 def toggled(name: str, value: str) -> str:
     """This address with one of several values of its query added, or removed if it is there."""
     values = request.args.getlist(name)

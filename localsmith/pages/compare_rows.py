@@ -11,7 +11,7 @@ from localsmith.pages import render
 from localsmith.pages.attachments import attachments_of
 from localsmith.pages.common import MAX_BODY, bounded
 from localsmith.pages.comparison import ComparisonPage, Side, change
-from localsmith.pages.examples import example_of
+from localsmith.pages.examples import examples_of
 from localsmith.pages.feedback import feedback_of
 from localsmith.pages.selection import is_bad
 
@@ -48,7 +48,7 @@ def rows_of(db: sqlite3.Connection, comparison: ComparisonPage, examples: list[s
     runs = _runs(db, [columns.seqs[i] for columns, i in indexes])
     run_ids = [run["id"] for run in runs.values()]
     attachments = attachments_of(db, [*examples, *run_ids])
-    found = _Found(_examples(db, examples), runs, feedback_of(db, run_ids), attachments)
+    found = _Found(examples_of(db, examples), runs, feedback_of(db, run_ids), attachments)
     until = time.monotonic() + DIFF_SECONDS
     bad = is_bad(comparison)
     return [_row(comparison, example, found, until, bad(example)) for example in examples]
@@ -64,15 +64,6 @@ class _Found:
     runs: dict[int, sqlite3.Row]
     feedback: dict[str, list[dict[str, Any]]]
     attachments: dict[str, list[dict[str, object]]]
-
-
-def _examples(db: sqlite3.Connection, examples: list[str]) -> dict[str, dict[str, Any]]:
-    rows = db.execute(
-        f"SELECT id, position, {bounded('inputs')}, {bounded('outputs')}, metadata FROM examples"
-        " WHERE id IN (SELECT value FROM json_each(?)) AND ended_at IS NULL",
-        (json.dumps(examples),),
-    )
-    return {row["id"]: example_of(row) for row in rows}
 
 
 def _runs(db: sqlite3.Connection, seqs: list[int]) -> dict[int, sqlite3.Row]:

@@ -1,68 +1,78 @@
-"""The examples of a dataset: their list, and one with the runs of all experiments on it."""
+"""The list of a dataset's examples."""
 
 import json
 import sqlite3
+from dataclasses import dataclass
 from typing import Any
 
 from flask import render_template, request
 
 from localsmith.lists import like
-from localsmith.pages.attachments import attachments_of
 from localsmith.pages.columns import Kept
-from localsmith.pages.common import Order, bounded, find, order_of, page_of, reading, sorted_by
-from localsmith.pages.facets import MAX_EXAMPLES, facets_of, index_of_examples, parse_facets
-from localsmith.pages.feedback import feedback_of
+from localsmith.pages.common import bounded, page_of
+from localsmith.pages.facets import MAX_EXAMPLES, Index, facets_of, index_of_examples, parse_facets
 from localsmith.pages.render import natural
 from localsmith.pages.retries import replaced
 
 SCORES_SHOWN = 10
 
 
-def examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
+@dataclass(frozen=True)
+class Listing:
+    """The examples that the address asks for, in its order."""
+
+    query: str
+    chosen: list[tuple[str, str]]
+    index: Index
+    ids: list[str]
+
+
+def listing_of(db: sqlite3.Connection, kept: Kept, dataset_id: str) -> Listing:
     query = request.args.get("q", "").strip()
     chosen = parse_facets(
         [*request.args.getlist("facet"), *(f"split:{name}" for name in request.args.getlist("split"))]
     )
-    index = index_of_examples(db, kept, dataset["id"]) if counts["examples"] <= MAX_EXAMPLES else {}
-    where, args = ["dataset_id = ?", "ended_at IS NULL"], [dataset["id"]]
+    count = db.execute("SELECT count(*) FROM examples WHERE dataset_id = ? AND ended_at IS NULL", (dataset_id,))
+    index = index_of_examples(db, kept, dataset_id) if count.fetchone()[0] <= MAX_EXAMPLES else {}
+    where, values = ["dataset_id = ?", "ended_at IS NULL"], [dataset_id]
     if query:
         where.append("(inputs LIKE ? ESCAPE '\\' OR outputs LIKE ? ESCAPE '\\')")
-        args += [like(json_text(query))] * 2
+        values += [like(json_text(query))] * 2
     for name, value in chosen:
         if name == "split":
             where.append("EXISTS (SELECT 1 FROM json_each(metadata, '$.dataset_split') s WHERE s.value = ?)")
-            args.append(value)
+            values.append(value)
             continue
         where.append("id IN (SELECT value FROM json_each(?))")
-        args.append(json.dumps(list(index.get(name, {}).get(value, ()))))
-    condition = " AND ".join(where)
-    total = db.execute(f"SELECT count(*) FROM examples WHERE {condition}", args).fetchone()[0]
-    page = page_of(total)
-    sort, down = request.args.get("sort", ""), request.args.get("dir") == "desc"
-    order, by = _order(sort, down)
-    rows = db.execute(
-        f"SELECT id, position, {bounded('inputs')}, {bounded('outputs')}, metadata FROM examples WHERE {condition}"
-        f" ORDER BY {order} LIMIT ? OFFSET ?",
-        (*args, *by, page.size, page.offset),
-    )
-    examples = [example_of(row) for row in rows]
-    history, graded = _history(db, [example["id"] for example in examples])
-    listed = [row[0] for row in db.execute(f"SELECT id FROM examples WHERE {condition}", args)] if index else []
+        values.append(json.dumps(list(index.get(name, {}).get(value, ()))))
+    order, by = _order(request.args.get("sort", ""), request.args.get("dir") == "desc")
+    cursor = db.cursor()
+    cursor.row_factory = None  # plain tuples: there may be 100,000 of them
+    ids = cursor.execute(f"SELECT id FROM examples WHERE {' AND '.join(where)} ORDER BY {order}", (*values, *by))
+    return Listing(query, chosen, index, [row[0] for row in ids])
+
+
+def examples_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
+    listing = listing_of(db, kept, dataset["id"])
+    page = page_of(len(listing.ids))
+    shown = listing.ids[page.offset : page.end]
+    examples = examples_of(db, shown)
+    history, graded = _history(db, shown)
     return render_template(
         "dataset.html",
         dataset=dataset,
         tab="examples",
         counts=counts,
         page=page,
-        examples=examples,
+        examples=[examples[example] for example in shown],
         history=history,
         graded=graded,
-        facets=facets_of(index, listed, chosen),
-        chosen=chosen,
-        query=query,
+        facets=facets_of(listing.index, listing.ids, listing.chosen),
+        chosen=listing.chosen,
+        query=listing.query,
         keys=sorted({key for scores in history.values() for key in scores}, key=natural),
-        sort=sort,
-        descending=down,
+        sort=request.args.get("sort", ""),
+        descending=request.args.get("dir") == "desc",
     )
 
 
@@ -112,6 +122,16 @@ def json_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
+def examples_of(db: sqlite3.Connection, ids: list[str]) -> dict[str, dict[str, Any]]:
+    """These examples by their ids, as they are now."""
+    rows = db.execute(
+        f"SELECT id, position, {bounded('inputs')}, {bounded('outputs')}, metadata FROM examples"
+        " WHERE id IN (SELECT value FROM json_each(?)) AND ended_at IS NULL",
+        (json.dumps(ids),),
+    )
+    return {row["id"]: example_of(row) for row in rows}
+
+
 def example_of(row: sqlite3.Row) -> dict[str, Any]:
     metadata = json.loads(row["metadata"])
     splits = metadata.pop("dataset_split", None) or []
@@ -123,64 +143,3 @@ def example_of(row: sqlite3.Row) -> dict[str, Any]:
         "metadata": metadata,
         "splits": [str(split) for split in splits] if isinstance(splits, list) else [str(splits)],
     }
-
-
-def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
-    """One example, and the runs of every experiment on it, oldest first."""
-    with reading() as (db, _):
-        dataset = find(db, "datasets", dataset_id, "dataset")
-        row = db.execute(
-            "SELECT * FROM examples WHERE id = ? AND dataset_id = ? ORDER BY version DESC LIMIT 1",
-            (example_id.lower(), dataset["id"]),
-        ).fetchone()
-        if row is None:
-            find(db, "examples", example_id, "example")
-            row = db.execute(
-                "SELECT * FROM examples WHERE id = ? ORDER BY version DESC", (example_id.lower(),)
-            ).fetchone()
-        history = db.execute(
-            "SELECT r.id, r.session_id, r.start_time, r.latency, r.total_tokens, r.status, s.name AS experiment,"
-            f" s.test_run_number AS number, {bounded('outputs')}, b.error FROM runs r"
-            " JOIN sessions s ON s.id = r.session_id LEFT JOIN run_bodies b ON b.seq = r.seq"
-            " WHERE r.reference_example_id = ? AND r.is_root = 1"
-            " ORDER BY s.created_at, r.start_time, r.seq LIMIT 500",
-            (row["id"],),
-        ).fetchall()
-        feedback = feedback_of(db, [run["id"] for run in history])
-        order, history = _sorted_runs(history, feedback)
-        gone = replaced(db, "reference_example_id", [row["id"]])
-        attached = attachments_of(db, [row["id"]]).get(row["id"], [])
-    return render_template(
-        "example.html",
-        dataset=dataset,
-        example=example_of(row),
-        deleted=row["ended_at"] is not None,
-        attached=attached,
-        history=[(run, json.loads(run["outputs"]) if run["outputs"] else None) for run in history],
-        has={"latency": any(run["latency"] for run in history), "tokens": any(run["total_tokens"] for run in history)},
-        feedback=feedback,
-        order=order,
-        keys=sorted(
-            {item["key"] for items in feedback.values() for item in items if item["score"] is not None}, key=natural
-        ),
-        replaced=gone,
-    )
-
-
-def _sorted_runs(runs: list[sqlite3.Row], feedback: dict[str, list[dict[str, Any]]]) -> tuple[Order, list[sqlite3.Row]]:
-    """The order that the address asks for, and in it the runs of an example, which are given oldest first."""
-    asked = request.args.get("sort", "")
-    scores = {asked: True} if asked.startswith("score:") else {}
-    order = order_of({"experiment": False, "latency": True, "tokens": True} | scores, "experiment", anchor="#results")
-
-    def value(run: sqlite3.Row) -> float | None:
-        if order.by not in scores:
-            return run["latency" if order.by == "latency" else "total_tokens"] or None
-        key = order.by.removeprefix("score:")
-        given = [item["score"] for item in feedback.get(run["id"], []) if item["key"] == key]
-        known = [score for score in given if score is not None]
-        return sum(known) / len(known) if known else None
-
-    if order.by == "experiment":
-        return order, runs[::-1] if order.descending else runs
-    return order, sorted_by(runs, value, order.descending)

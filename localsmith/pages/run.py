@@ -12,12 +12,13 @@ from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.pages.feedback import feedback_of
 from localsmith.pages.retries import replaced
 from localsmith.pages.trace import steps_of
+from localsmith.pages.walk import Walk, walk_of
 from localsmith.runs.checks import uncounted
 from localsmith.wire import micros
 
 
 def show_run(tenant: str, session_id: str, run_id: str) -> str:
-    with reading() as (db, _):
+    with reading() as (db, kept):
         run = find(db, "runs", run_id, "run")
         session = find(db, "sessions", run["session_id"], "experiment or project")
         is_part = request.args.get("part") == "step"
@@ -30,7 +31,8 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         dataset_name = name_of(db, session["reference_dataset_id"])
         others = [other for other in _others(db, example_id, session["id"]) if other["id"] != run["trace_id"]]
         waiting = db.execute("SELECT count(*) FROM evaluator_jobs WHERE run_id = ?", (run["id"],)).fetchone()[0]
-        neighbours = _neighbours(db, root["session_id"] if root else "", example)
+        walk = walk_of(db, kept, example["dataset_id"], example["id"]) if example and not is_part else None
+        neighbours = _neighbours(db, root["session_id"], walk) if walk and root else {}
         attached = attachments_of(db, [run["id"]]).get(run["id"], [])
         gone = replaced(db, "id", [run["id"], *(other["id"] for other in others)])
     read = {key: _loads(body[key]) for key in ("inputs", "outputs", "extra", "tags", "rest")} if body else {}
@@ -42,6 +44,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         session=experiment_of(session),
         dataset_name=dataset_name,
         trace=steps,
+        walk=walk,
         neighbours=neighbours,
         reference=_loads(example["outputs"]) if example else None,
         body=read,
@@ -90,17 +93,14 @@ def _others(db: sqlite3.Connection, example_id: str | None, session_id: str) -> 
     ).fetchall()
 
 
-def _neighbours(db: sqlite3.Connection, session_id: str, example: sqlite3.Row | None) -> dict[str, str]:
-    """The runs of the same experiment on the examples before and after this one."""
+def _neighbours(db: sqlite3.Connection, session_id: str, walk: Walk) -> dict[str, str]:
+    """The runs of the same experiment on the examples before and after this one, where it has any."""
     found: dict[str, str] = {}
-    if example is None:
-        return found
-    for way, comparison, order in (("previous", "<", "DESC"), ("next", ">", "")):
+    for way, examples in (("previous", walk.before), ("next", walk.after)):
         row = db.execute(
-            "SELECT r.id FROM examples e CROSS JOIN runs r ON r.reference_example_id = e.id"
-            " AND r.session_id = ? AND r.is_root = 1 WHERE e.dataset_id = ? AND e.ended_at IS NULL"
-            f" AND e.position {comparison} ? ORDER BY e.position {order}, e.id {order} LIMIT 1",
-            (session_id, example["dataset_id"], example["position"]),
+            "SELECT r.id FROM json_each(?) e CROSS JOIN runs r ON r.reference_example_id = e.value"
+            " AND r.session_id = ? AND r.is_root = 1 ORDER BY e.key LIMIT 1",
+            (json.dumps(examples), session_id),
         ).fetchone()
         if row:
             found[way] = row["id"]

@@ -1,4 +1,5 @@
-// The steps of a trace: choosing one changes only what is beside the tree, which folds and filters in place.
+// The steps of a trace: choosing one changes only what is beside the tree, which folds and filters in place. Keys go
+// through the steps, and to the next example; where there are no steps, `j` and `k` do that, too.
 "use strict";
 
 const tree = document.querySelector(".tree");
@@ -130,14 +131,16 @@ if (tree) {
   choose(location.pathname);
 }
 
+const example = (way) => document.querySelector(`[data-way=${way}]`)?.click();
+
 const KEYS = {
-  j: () => step(1, (item) => !item.hidden),
-  k: () => step(-1, (item) => !item.hidden),
+  j: () => (tree ? step(1, (item) => !item.hidden) : example("J")),
+  k: () => (tree ? step(-1, (item) => !item.hidden) : example("K")),
   n: () => step(1, (item) => item.classList.contains("failed")),
   p: () => step(-1, (item) => item.classList.contains("failed")),
   e: () => tree?.querySelector("[data-first-error]")?.click(),
-  J: () => document.querySelector("[data-way=J]")?.click(),
-  K: () => document.querySelector("[data-way=K]")?.click(),
+  J: () => example("J"),
+  K: () => example("K"),
   "/": () => form?.querySelector("[type=search]").focus(),
   "?": () => document.getElementById("keys").showModal(),
 };

@@ -313,9 +313,9 @@ def test_runs_of_an_example_are_sorted(client, seed):
         html = page(client, f"datasets/{dataset}/e/{example}?{query}")
         return "".join(re.findall(r"</span> (\w)</a>", html))
 
-    assert order("") == order("sort=nonsense") == "xyz" and order("sort=experiment&dir=desc") == "zyx"
-    assert order("sort=score:good") == "zxy" and order("sort=score:good&dir=asc") == "xzy"
-    assert order("sort=latency") == "yxz" and order("sort=latency&dir=asc") == "xyz"
+    assert order("") == order("runs_sort=nonsense") == "xyz" and order("runs_sort=experiment&runs_dir=desc") == "zyx"
+    assert order("runs_sort=score:good") == "zxy" and order("runs_sort=score:good&runs_dir=asc") == "xzy"
+    assert order("runs_sort=latency") == "yxz" and order("runs_sort=latency&runs_dir=asc") == "xyz"
 
 
 def test_disagreements_are_sorted(client, seed):

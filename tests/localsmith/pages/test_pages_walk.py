@@ -1,0 +1,80 @@
+"""From example to example and from run to run, in the list that leads there."""
+
+import re
+from html import unescape
+
+import pytest
+from keyboard import press
+from pages_seed import page
+
+
+def links(html):
+    """Where a page leads, by the text of its links."""
+    found = re.findall(r'<a[^>]* href="([^"]*)"[^>]*>(.*?)</a>', html)
+    return {re.sub("<[^>]*>.*", "", text).strip(): unescape(address) for address, text in found}
+
+
+@pytest.fixture
+def sixty(seed):
+    """60 examples, the even ones in the split "even", and two experiments: the second fails on every third."""
+    dataset = seed.dataset("sixty")
+    examples = []
+    for n in range(60):
+        split = "even" if n % 2 == 0 else "odd"
+        examples += seed.examples(dataset, [({"q": f"question {n}"}, {"a": n})], split=split)
+    old, new = (seed.session(name, dataset) for name in ("old", "new"))
+    for session in (old, new):
+        for n, example in enumerate(examples):
+            score = 0 if session == new and n % 3 == 0 else 1
+            seed.run(session, example, outputs={"a": n}, feedback=[{"key": "right", "score": score}])
+    return dataset, examples, old, new
+
+
+@pytest.mark.slow
+def test_next_example_is_the_next_of_the_list(client, sixty):
+    """The page of an example keeps the filters and the order of the list, and leads back to its place in it."""
+    dataset, examples, *_ = sixty
+    listed = page(client, f"datasets/{dataset}?tab=examples&dir=desc&facet=split:even")
+
+    at = page(client, links(listed)["#55"])
+    after = page(client, links(at)["next example →"])
+
+    assert "3 of 30" in at and "Example #53" in after and "previous example" in after
+    last = page(client, f"datasets/{dataset}/e/{examples[59]}?tab=examples")
+    assert "next example" not in last and "60 of 60" in last
+    back = links(last)["Examples"]
+    assert back.endswith(f"&page=2#e-{examples[59]}")
+    assert f'id="e-{examples[59]}"' in page(client, back.partition("#")[0])
+    assert "not among the filtered examples" in page(client, f"datasets/{dataset}/e/{examples[0]}?q=nothing")
+
+
+@pytest.mark.slow
+def test_next_run_is_that_of_the_next_row(client, sixty):
+    """From the regressed rows of a comparison to a trace, and on to the next one, and back with the row open."""
+    dataset, examples, old, new = sixty
+    compare = f"datasets/{dataset}/compare?selectedSessions={old},{new}&show=regressed&of=2"
+    html = page(client, f"{compare}&row={examples[3]}")
+
+    runs = [unescape(address) for address in re.findall(r'href="([^"]*)">run</a>', html)]
+    one, of_old = page(client, runs[-1]), page(client, runs[-2])
+    after = page(client, links(one)["next example →"])
+
+    assert "2 of 20" in one and "2 of 20" in of_old and "3 of 20" in after
+    assert links(after)["example"].partition("?")[0].endswith(examples[6])
+    assert "question 6" in page(client, links(after)["Compare"].partition("#")[0])
+    assert f"&show=regressed&of=2&row={examples[6]}#" in links(after)["Compare"]
+    example = page(client, links(html)["this example in all experiments"])
+    assert "2 of 20" in example and links(example)["next example →"].partition("?")[0].endswith(examples[6])
+
+
+@pytest.mark.browser
+def test_j_and_k_go_to_the_next_and_the_previous_example(open_page, site):
+    """As in a list, or in capitals as on the page of a run; the help says so."""
+    made = site[1]
+    tab = open_page(f"datasets/{made['dataset']}/e/{made['examples'][0]}?tab=examples&q=capital")
+
+    press(tab, "j", then="Example #2")
+    press(tab, "J", then="Example #3")
+    press(tab, "k", then="Example #2")
+    press(tab, "?", then="next and previous example")
+    assert tab.url.endswith("?tab=examples&q=capital")
