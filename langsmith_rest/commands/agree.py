@@ -12,25 +12,26 @@ from langsmith_rest.evaluation.aligning.sampling import in_words
 from langsmith_rest.paired import Mean
 from langsmith_rest.wording import Say, clean, counted
 
-DESCRIPTION = "Compare a judge's scores with a person's: agreement, kappa, and the runs where they disagree."
+DESCRIPTION = """Compare a judge's scores with a person's: agreement, kappa, and the runs on
+which they disagree."""
 EXAMPLES = """examples:
   %(prog)s after --judge correct --human human_correct
-  %(prog)s after --judge correct --human human_correct --by split --precision 0.03"""
+  %(prog)s after --judge correct --human human_correct --by split"""
 SHOWN = 20  # disagreements; --json has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("experiment", metavar="EXPERIMENT", help="by name or id; latest is the newest")
-    add("--judge", required=True, metavar="KEY", help="the feedback key of the judge")
-    add("--human", required=True, metavar="KEY", help="the feedback key of the person")
-    add("--by", metavar="KEY", help="also show groups, by this key of the example metadata or by 'split'")
+    add("--judge", required=True, metavar="KEY", help="feedback key of the judge (required)")
+    add("--human", required=True, metavar="KEY", help="feedback key of the person (required)")
+    add("--by", metavar="KEY", help="also show each group: split, or a key of the example metadata")
     add(
         "--precision",
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="say how many labels make the agreement this precise (default: 0.05)",
+        help="how precisely to know the agreement; says how many labels that needs (default: 0.05)",
     )
     add("--dataset", metavar="NAME", help="look for the experiment in this dataset only")
     add("--json", action="store_true", help="print one JSON object instead of the table")
@@ -66,8 +67,8 @@ def in_text(found: Agreement) -> Iterator[str]:
     if found.weighted_kappa is not None:
         yield f"weighted     {number(found.weighted_kappa)} (quadratic)"
     if found.sensitivity or found.specificity:
-        yield f"sensitivity  {share(found.sensitivity)}: accepted by the judge, of what the person accepts"
-        yield f"specificity  {share(found.specificity)}: rejected by the judge, of what the person rejects"
+        yield f"sensitivity  {share(found.sensitivity)}: of what the person accepts, the judge accepts this share"
+        yield f"specificity  {share(found.specificity)}: of what the person rejects, the judge rejects this share"
     yield more_in_words(found)
     yield f"sample       {in_words(found.drawn)}"
     yield ""

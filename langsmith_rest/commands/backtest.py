@@ -44,11 +44,12 @@ from langsmith_rest.recording.files import ResultFile
 from langsmith_rest.wording import Say, clean, counted, program, shortened, typed
 from recorder import Recording
 
-DESCRIPTION = """Choose runs of a production project, turn them into a dataset and a baseline experiment, run
-new systems on that dataset, score everything and compare. Run it again and it does only what is missing."""
+DESCRIPTION = """Turn runs of a production project into a dataset and a baseline experiment, run
+new systems on the dataset, score everything and compare. If you repeat the
+command, it does only what is missing."""
 EXAMPLES = """examples:
   %(prog)s --demo
-  %(prog)s --project prod --since 7d --limit 1000 --sample 100 --mask mask.py:without_names \\
+  %(prog)s --project prod --since 7d --sample 100 \\
       --dataset prod-july --target my_agent.py:run --evaluators evals.py"""
 DEMO = ("load", "project", "filter", "mask", "dataset", "children", "feedback", "target", "evaluators")
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -56,17 +57,17 @@ UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--demo", action="store_true", help="load a small project and backtest two systems on it, no key needed")
-    add("--project", metavar="NAME", help="the project (name or id) whose root runs are taken")
-    add("--load", metavar="FILE", help="first load the results of FILE into the project; alone, do nothing else")
-    add("--filter", metavar="FILTER", help="which runs, in LangSmith's filter language: 'eq(error, null)'")
+    add("--demo", action="store_true", help="load a small project and backtest two systems on it; needs no key")
+    add("--project", metavar="NAME", help="take the root runs of this project (name or id)")
+    add("--load", metavar="FILE", help="first load the results of FILE into the project (alone: only load them)")
+    add("--filter", metavar="FILTER", help="only runs that match, in LangSmith's language: 'eq(error, null)'")
     add("--since", type=moment, metavar="WHEN", help="only runs since then: 90m, 24h, 7d, or an ISO 8601 time")
     add("--limit", type=evaluate_report.positive, metavar="N", help="at most the newest N of these")
     add("--sample", type=evaluate_report.positive, metavar="N", help="N of these at random, the same every time")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random choices (default: %(default)s)")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
-    add("--dataset", metavar="NAME", help="the dataset that the inputs become")
-    add("--baseline", metavar="NAME", help="the experiment that the runs become (default: DATASET-baseline)")
+    add("--dataset", metavar="NAME", help="name of the dataset made of the inputs")
+    add("--baseline", metavar="NAME", help="name of the experiment made of the runs (default: DATASET-baseline)")
     add("--include-outputs", action="store_true", help="use the production outputs as reference outputs")
     add("--children", action="store_true", help="also copy the steps of the runs")
     add("--feedback", action="store_true", help="also copy the feedback of the runs")
@@ -74,10 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--experiment",
         metavar="NAME",
-        help="the new system's experiment (default: dataset, function, hash of its file)",
+        help="name of the new system's experiment (default: dataset, function and a hash of its file)",
     )
-    add("--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="functions that score")
-    add("--pairwise", action="append", default=[], metavar="FILE.py:NAME,...", help="evaluators that see both answers")
+    add(
+        "--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="functions that score an answer"
+    )
+    add("--pairwise", action="append", default=[], metavar="FILE.py:NAME,...", help="functions that judge two answers")
     add("--max-concurrency", type=evaluate_report.positive, default=4, metavar="N", help="calls at a time (default: 4)")
     add_limits(parser)
     add("--json", action="store_true", help="print one JSON object")

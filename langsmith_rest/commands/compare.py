@@ -18,16 +18,20 @@ from langsmith_rest.evaluation.comparing.waiting import wait_for_scores
 from langsmith_rest.wording import Say, clean, counted
 
 WAIT_SECONDS = 300
-DESCRIPTION = "Compare experiments with a baseline, example by example: what changed, and how sure that is."
-EXAMPLES = """The gate: exit code 0 when it passed, 1 when it failed. --max-regression passes when a larger loss is
-ruled out and fails when one is shown; when neither is, it is inconclusive (exit code 0, or --inconclusive-exit).
-A failed run counts as the worst score. If other scores are missing, a limit passes only if it would also hold with
-the worst scores; otherwise the exit code is 1. METRIC is a feedback key, or latency, tokens, cost or error_rate.
+DESCRIPTION = """Compare experiments with a baseline, example by example: what changed, and how
+certain that is."""
+EXAMPLES = """METRIC is a feedback key, or latency, tokens, cost or error_rate.
+
+Exit code 0: all limits hold. 1: a limit fails. --max-regression passes when a
+larger loss is ruled out, and fails when one is shown. Otherwise it is
+inconclusive: exit code 0, or CODE. A failed run counts as the worst score. If
+other scores are missing, a limit passes only if it also holds with the worst
+scores in their place; otherwise, the exit code is 1.
 
 examples:
   %(prog)s before after --flips
-  %(prog)s before after --max-regression correct=0.02 --require-pairs 0.9
-  %(prog)s before after --fail-below correct=0.8 --markdown >> "$GITHUB_STEP_SUMMARY"
+  %(prog)s before after --max-regression correct=0.02
+  %(prog)s before after --fail-below correct=0.8 --markdown
 """
 
 
@@ -37,24 +41,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "baseline",
         metavar="BASELINE",
-        help="an experiment, by name or id; latest is the newest, latest~1 the one before",
+        help="an experiment, by name or id; latest is the newest, latest~1 the one before it",
     )
-    add("candidates", nargs="+", metavar="CANDIDATE", help="one or more experiments to compare with it")
+    add("candidates", nargs="+", metavar="CANDIDATE", help="an experiment to compare with the baseline; repeatable")
     add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
-    add("--metric", action="append", metavar="KEY", help="of the feedback, compare only this key; repeatable")
+    add("--metric", action="append", metavar="KEY", help="compare only this feedback key; repeatable")
     add("--cluster", metavar="KEY", help="treat examples with the same value of this metadata key as one unit")
     add(
         "--human",
         action="append",
         default=[],
         metavar="[METRIC=]KEY",
-        help="correct the judge METRIC with the human labels of KEY",
+        help="correct the judge's score METRIC with people's labels KEY",
     )
     add(
         "--wait",
         type=key_and_seconds,
         metavar="KEY[=SECONDS]",
-        help=f"first wait until KEY is scored (default: for {WAIT_SECONDS} s)",
+        help=f"first wait until all runs are scored with KEY, at most SECONDS (default: {WAIT_SECONDS})",
     )
     add("--flips", action="store_true", help="list the examples whose scores changed")
     add_limits(parser)
@@ -67,7 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Declare what decides whether a candidate passes."""
     add, limit = parser.add_argument, "METRIC=NUMBER"
-    add("--lower-is-better", action="append", default=[], metavar="KEY", help="lower is better for KEY; repeatable")
+    add(
+        "--lower-is-better",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="lower scores of KEY are better; repeatable",
+    )
     add("--fail-below", type=pair, action="append", default=[], metavar=limit, help="fail when the mean is lower")
     add("--fail-above", type=pair, action="append", default=[], metavar=limit, help="fail when the mean is higher")
     add(
@@ -78,7 +88,12 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         metavar=limit,
         help="fail when a larger loss is shown",
     )
-    add("--require-pairs", type=number, metavar="SHARE", help="fail when a smaller share of the examples form pairs")
+    add(
+        "--require-pairs",
+        type=number,
+        metavar="SHARE",
+        help="fail when less than this share (0 to 1) of examples form pairs",
+    )
     add(
         "--inconclusive-exit",
         type=int,

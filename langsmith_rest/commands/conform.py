@@ -15,10 +15,12 @@ from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.wording import Say
 
 LEVELS = (1, 2, 3)
-DESCRIPTION = """Run a port of the recorder through scenarios against the embedded store, with injected faults, and
-compare what it records with what our recorder records. {file}, {dataset} and {experiment} in COMMAND are filled
-in; LANGSMITH_ENDPOINT and LANGSMITH_API_KEY are set. PORTING.md says what each level requires."""
-EXAMPLES = """Exit code 0 when the port reaches the level, 1 when it does not, 2 for a command that cannot be run.
+DESCRIPTION = """Run a port of the recorder in scenarios, some with injected faults, against the
+local store's API, and compare what it records with what our recorder records.
+COMMAND runs the port; {file}, {dataset} and {experiment} in it are filled in.
+The port gets LANGSMITH_ENDPOINT and LANGSMITH_API_KEY in its environment.
+PORTING.md says what each level requires."""
+EXAMPLES = """Exit code 0: the port reaches the level. 1: it does not. 2: it cannot be run.
 
 examples:
   %(prog)s --level 1 -- python3 ports/python/level1.py {file} {dataset} {experiment}
@@ -35,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="TEXT", help="run only the scenarios whose names contain TEXT")
     parser.add_argument("--skip", metavar="TEXT", help="skip the scenarios whose names contain TEXT")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("port", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command that runs the port")
+    parser.add_argument(
+        "port", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command that runs the port; {file} is required"
+    )
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:

@@ -10,7 +10,8 @@ from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation import api as further
 from langsmith_rest.wording import Say, counted
 
-DESCRIPTION = "Delete experiments with their runs and scores, or a dataset with its examples and experiments."
+DESCRIPTION = """Delete experiments with their runs and scores, or a dataset with its examples
+and experiments. You cannot undo this."""
 EXAMPLES = """examples:
   %(prog)s latest
   %(prog)s before after --dataset capitals
@@ -23,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "experiments",
         nargs="*",
         metavar="EXPERIMENT",
-        help="by name or id; latest is the newest, latest~1 the one before",
+        help="by name or id; latest is the newest, latest~1 the one before it",
     )
-    add("--dataset", metavar="NAME", help="the dataset of the experiments")
-    add("--all", action="store_true", help="delete the dataset itself, with its examples and experiments")
+    add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
+    add("--all", action="store_true", help="delete the dataset of --dataset, with its examples and experiments")
     add("--yes", action="store_true", help="do not ask for confirmation")
     add("--json", action="store_true", help="print one JSON object")
 

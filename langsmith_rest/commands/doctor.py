@@ -19,9 +19,10 @@ from langsmith_rest.commands.connecting import Connect, is_local
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.wording import Say, clean
 
-DESCRIPTION = """Show where the key and the endpoint come from, whether they work, which APIs answer, limits, clock,
-proxy, and where the local store is. Nothing is changed without --write."""
-EXAMPLES = """Exit code 1: something is wrong.
+DESCRIPTION = """Show where the key and the endpoint come from and whether they work, which APIs
+answer, the limits, the clock, the proxy, and where the local store is. Without
+--write, nothing is changed."""
+EXAMPLES = """Exit code 0: all is well. 1: something is wrong.
 
 examples:
   %(prog)s

@@ -25,10 +25,11 @@ from langsmith_rest.evaluation.running.preferences import Judged, Preferences
 from langsmith_rest.paired import Mean, probability
 from langsmith_rest.wording import Say, alike, clean, counted, shortened, typed
 
-DESCRIPTION = "Run a function on the examples of a dataset and score its answers; or score recorded experiments."
+DESCRIPTION = """Run a function on the examples of a dataset and score its answers, or score
+recorded experiments."""
 EXAMPLES = """examples:
-  %(prog)s my_agent.py:run --data capitals --evaluators evals.py --prefix v2
-  %(prog)s my_agent.py:run --data capitals.jsonl --evaluators evals.py:correct,short
+  %(prog)s my_agent.py:run --data capitals --evaluators evals.py
+  %(prog)s my_agent.py:run --data capitals.jsonl --experiment v2
   %(prog)s v2-1a2b3c4d --evaluators 'langsmith_rest:exact_match,mentions("Lima")'
   %(prog)s --pairwise v1 v2 --evaluators evals.py:prefer"""
 SHOWN_REASONS = 3  # of the failures of one evaluator
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("target", nargs="?", metavar="TARGET", help="FILE.py:FUNCTION to run, or an experiment to score")
     add("--pairwise", nargs="+", metavar="EXPERIMENT", help="judge these experiments side by side instead")
     add("--data", metavar="DATA", help="the dataset (name or id), or a file that becomes one")
-    add("--dataset", metavar="NAME", help="name of the dataset for a file (default: the file's stem)")
+    add("--dataset", metavar="NAME", help="name of the dataset made of a file (default: the file's, without .jsonl)")
     add(
         "--limit",
         type=positive,
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE.py[:NAME,...]",
-        help="functions that score an answer, also MODULE:NAME; repeatable",
+        help="functions that score an answer; also MODULE:NAME; repeatable",
     )
     add(
         "--summary-evaluators",
@@ -62,17 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="functions that score the whole experiment",
     )
     add("--prefix", metavar="TEXT", help="start of the experiment's name (default: the function's name)")
-    add("--experiment", metavar="NAME", help="full name of the experiment; an existing one is resumed")
+    add("--experiment", metavar="NAME", help="full name of the experiment; an existing experiment is resumed")
     add("--retry-errors", action="store_true", help="repeat the failed runs of an existing experiment")
     add("--ignore-errors", action="store_true", help="do not record runs in which the target failed")
     add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     add("--repetitions", type=positive, metavar="N", help="runs of each example (default: 1)")
     add("--description", metavar="TEXT", help="description of the experiment")
     add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="metadata of the experiment; repeatable")
-    add("--randomize-order", action="store_true", help="pairwise: show the answers in random order")
-    add("--seed", type=int, default=0, metavar="N", help="its seed; each is a comparison of its own (default: 0)")
-    add("--estimate", action="store_true", help="count what model judges would cost, without asking them")
-    add("--price", type=price, metavar="IN,OUT", help="for --estimate: dollars for a million tokens, in and out")
+    add("--randomize-order", action="store_true", help="for --pairwise: show the answers in random order")
+    add("--seed", type=int, default=0, metavar="N", help="seed of that order; each makes a comparison (default: 0)")
+    add("--estimate", action="store_true", help="only estimate what model judges would cost; nothing is run")
+    add("--price", type=price, metavar="IN,OUT", help="for --estimate: dollars per million tokens, in and out")
     add("--fresh", action="store_true", help="ask model judges again, ignoring their cache")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 

@@ -26,7 +26,7 @@ from langsmith_rest.evaluation.hosting.upload_judge import judge_content
 from langsmith_rest.evaluation.runs_api import list_experiment_runs
 from langsmith_rest.wording import Say, clean, typed
 
-DESCRIPTION = "List, test, upload, delete and run evaluators that LangSmith (or the local store) runs on new runs."
+DESCRIPTION = "Manage evaluators that LangSmith, or the local store, runs on new runs."
 EXAMPLES = """examples:
   %(prog)s test evals.py --function exact --dataset capitals
   %(prog)s upload evals.py --name exact --function exact --dataset capitals
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = action("list", "list evaluators", "List evaluators, code and model judges.", "--dataset capitals")
     test = action(
         "test",
-        "try one",
-        "Run an evaluator here, as uploaded, on a recorded run and its example.",
+        "try a function on a recorded run",
+        "Run a function on this machine, as it would be uploaded, on a recorded run and its example.",
         "evals.py --function exact --dataset capitals",
     )
     code = action(
@@ -68,16 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name polite --prompt prompt.txt --schema verdict.json --model gpt-5-mini --dataset capitals",
     )
     delete = action(
-        "delete", "delete one", "Delete an evaluator; existing scores are kept.", "exact --dataset capitals"
+        "delete", "delete an evaluator", "Delete an evaluator; existing scores are kept.", "exact --dataset capitals"
     )
     run = action(
-        "run", "score an experiment", "Make an evaluator score an existing experiment.", "exact --experiment v1"
+        "run", "score an existing experiment", "Let an evaluator score an existing experiment.", "exact --experiment v1"
     )
     for command in (test, code):
-        command.add_argument("file", metavar="FILE", help="Python; it is read, never imported")
+        command.add_argument("file", metavar="FILE", help="a Python file; it is read, never imported")
         command.add_argument("--function", required=True, metavar="NAME", help="the function to use as evaluator")
-    test.add_argument("--dataset", required=True, metavar="NAME", help="the dataset whose runs to try it on")
-    test.add_argument("--experiment", metavar="NAME", help="an experiment on it (default: the newest)")
+    test.add_argument("--dataset", required=True, metavar="NAME", help="try it on a run of this dataset")
+    test.add_argument("--experiment", metavar="NAME", help="take the run from this experiment (default: the newest)")
     code.add_argument("--name", metavar="NAME", help="name of the evaluator and its score (default: the function's)")
     judge.add_argument("--name", required=True, metavar="NAME", help="name of the evaluator")
     judge.add_argument("--prompt", required=True, type=Path, metavar="FILE", help="a text with {input} and {output}")
@@ -85,25 +85,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     judge.add_argument("--model", required=True, help="[openai:|anthropic:]NAME, or FILE.json with a serialised model")
     for command in (delete, run):
         command.add_argument("name", metavar="NAME", help="name or id of the evaluator")
-    run.add_argument("--experiment", required=True, metavar="NAME", help="name or id")
+    run.add_argument("--experiment", required=True, metavar="NAME", help="name or id of the experiment (required)")
     for command in (code, judge):
         of = command.add_mutually_exclusive_group()
-        of.add_argument("--dataset", metavar="NAME", help="attach it to this dataset: it gets (run, example)")
-        of.add_argument("--project", metavar="NAME", help="attach it to this project: it gets (run)")
+        of.add_argument("--dataset", metavar="NAME", help="score runs on this dataset; a function takes (run, example)")
+        of.add_argument("--project", metavar="NAME", help="score runs of this project; a function takes (run)")
     for command in (listing, delete, run):
         of = command.add_mutually_exclusive_group()
         of.add_argument("--dataset", metavar="NAME", help="look only at evaluators of this dataset")
         of.add_argument("--project", metavar="NAME", help="look only at evaluators of this project")
     for command in (code, judge):
-        rate = "the share of runs to score, 0 to 1 (default: 1, or unchanged)"
+        rate = "share of the runs to score, 0 to 1 (default: 1, or unchanged)"
         command.add_argument(
             "--sample-rate", "--sampling-rate", type=share, dest="sampling_rate", metavar="RATE", help=rate
         )
         command.add_argument(
-            "--replace", action="store_true", help="replace an existing evaluator of this name; asks first"
+            "--replace", action="store_true", help="replace an existing evaluator with this name; asks first"
         )
     for command in (code, judge, delete):
-        command.add_argument("--yes", action="store_true", help="do not ask; for automation only")
+        command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     for command in (listing, test, code, judge, delete, run):
         command.add_argument("--json", action="store_true", help="print one JSON object")
 

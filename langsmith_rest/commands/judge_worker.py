@@ -13,9 +13,11 @@ from langsmith_rest.evaluation.evaluators import model_server
 from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker, Worked
 from langsmith_rest.wording import Say, clean, shortened
 
-DESCRIPTION = "Run the uploaded model judges of the local store on the runs that wait for them, until interrupted."
-EXAMPLES = """The model is asked with OPENAI_API_KEY and OPENAI_BASE_URL. Cached verdicts cost nothing.
-`view --run-evaluators` starts this by itself. Several workers at once never record a score twice.
+DESCRIPTION = """Run the model judges that were uploaded to the local store, on the runs that
+wait for them, until Ctrl-C."""
+EXAMPLES = """The model is asked with OPENAI_API_KEY and OPENAI_BASE_URL. Cached verdicts cost
+nothing. `view --run-evaluators` starts this command by itself. Several workers
+never record a score twice.
 
 examples:
   %(prog)s --once --max-judge-calls 100

@@ -12,7 +12,7 @@ from langsmith_rest.evaluation.api import find_dataset, list_datasets, list_sess
 from langsmith_rest.recording.bodies import parse_time
 from langsmith_rest.wording import Say, clean, counted
 
-DESCRIPTION = "List datasets, or the experiments of a dataset, the newest first."
+DESCRIPTION = "List datasets, or the experiments on a dataset, newest first."
 EXAMPLES = """examples:
   %(prog)s
   %(prog)s capitals
@@ -22,7 +22,7 @@ SHOWN_SCORES = 6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dataset", nargs="?", metavar="DATASET", help="list its experiments")
+    add("dataset", nargs="?", metavar="DATASET", help="list the experiments on this dataset (name or id)")
     add("--limit", type=int, default=20, metavar="N", help="list at most N (default: %(default)s)")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 

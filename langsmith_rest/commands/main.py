@@ -15,20 +15,20 @@ from langsmith_rest.wording import program, typed
 DONE, REFUSED, MISUSE, INTERRUPTED = 0, 1, 2, 130
 # A command and its line of help. The module with its name in this folder is imported only when it is used.
 COMMANDS = {
-    "record": "record results as experiments of a dataset",
-    "view": "serve the pages of the local store, or export from it",
-    "evaluate": "run a function on a dataset and score it, score an experiment, or judge two in pairs",
+    "record": "record results as experiments on a dataset",
+    "view": "serve the pages of the local store; export or back it up",
+    "evaluate": "run and score a function, or score recorded experiments",
     "compare": "compare experiments example by example, and check limits",
     "review": "put answers into a review queue, where people score them",
     "agree": "compare a judge's scores with a person's",
-    "list": "list datasets, or the experiments of one",
+    "list": "list datasets, or the experiments on one",
     "delete": "delete experiments, or a dataset",
-    "push": "copy experiments from the local store to LangSmith, or to another store",
-    "backtest": "run a new system on production inputs, and compare it with production's outputs",
-    "evaluators": "manage the evaluators that LangSmith runs itself",
-    "judge-worker": "run the model judges that the local store holds",
-    "doctor": "show where results would be recorded, and whether that works",
-    "conform": "certify a port of the recorder, written in any language",
+    "push": "copy experiments from the local store to LangSmith",
+    "backtest": "run a new system on production inputs, and compare",
+    "evaluators": "upload and manage evaluators that LangSmith runs itself",
+    "judge-worker": "run the model judges of the local store",
+    "doctor": "show where results would be recorded, and if that works",
+    "conform": "certify a port of the recorder, in any language",
 }
 GATES = ("backtest", "compare", "evaluate")  # in CI, their exit code 1 means that something ran and was not good enough
 
@@ -66,12 +66,12 @@ def top_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=typed(),
         usage="%(prog)s [-h] COMMAND ...",
-        description="Record LLM experiments in LangSmith, or in a local store when no key is set.",
+        description="Record LLM experiments in LangSmith or, without an API key, in a local store.",
         epilog="\n".join(
             [
                 "commands (COMMAND --help explains each):",
                 *lines,
-                "\nWithout a command, sample results are recorded.\n\nexample:\n  %(prog)s record results.jsonl",
+                "\nWithout a command, five sample results are recorded.\n\nexample:\n  %(prog)s record results.jsonl",
             ]
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -17,8 +17,8 @@ from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.wording import Say, counted
 from recorder import Recording
 
-DESCRIPTION = """Copy experiments from the local store to LangSmith, or to another store: their dataset, runs, steps and
-feedback. Pushing again sends only what is new."""
+DESCRIPTION = """Copy experiments from the local store to LangSmith, or to another store, with
+their dataset, runs, steps and feedback. Pushing again sends only what is new."""
 EXAMPLES = """examples:
   %(prog)s latest
   %(prog)s before after --mask mask.py:without_names
@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "experiments",
         nargs="+",
         metavar="EXPERIMENT",
-        help="by name or id; latest is the newest, latest~1 the one before",
+        help="by name or id; latest is the newest, latest~1 the one before it",
     )
-    add("--dataset", metavar="NAME", help="the dataset of the experiments")
+    add("--dataset", metavar="NAME", help="look for the experiments in this dataset only")
     add("--to", metavar="ENDPOINT", help="the server to copy to (default: LANGSMITH_ENDPOINT, with LANGSMITH_API_KEY)")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
     add("--no-verify", action="store_true", help="do not read the experiments back")

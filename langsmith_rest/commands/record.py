@@ -18,27 +18,30 @@ from langsmith_rest.recording.sources import Checked
 from langsmith_rest.wording import Say
 
 DATASET = "langsmith-rest-experiments"
-DESCRIPTION = """Record results as experiments. A file of results (JSON lines, a JSON array, CSV) is one experiment.
-Result files of other harnesses are recognised by their content. A result is an object; only "inputs" is required:
+DESCRIPTION = """Record results as experiments. Each FILE of results (JSON lines, a JSON array or
+CSV) becomes one experiment. A result is an object such as:
 
-  {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "reference_outputs": {"a": "Lima"}, "feedback": {"correct": 1}}
+  {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "feedback": {"right": 1}}
 
-A failed one has "error" instead of "outputs". More fields: "start_time", "end_time", "latency", "metadata", "name",
-"run_type", "tags", "child_runs", "attachments", "example_id", "split", "example_metadata". See docs/record.md."""
+If the system failed, it has "error" (a text) instead of "outputs". More fields:
+"reference_outputs", "start_time", "end_time", "latency", "metadata", "name",
+"run_type", "tags", "child_runs", "attachments", "example_id", "split",
+"example_metadata"; see docs/record.md. Result files of promptfoo, Inspect and
+other harnesses are recognised by their content; see docs/importers.md."""
 EXAMPLES = """examples:
-  %(prog)s results.jsonl --dataset capitals --metadata model=gpt-5-mini
-  %(prog)s a.jsonl b.jsonl --dataset capitals
+  %(prog)s results.jsonl --dataset capitals
+  %(prog)s results.jsonl --dry-run
+  %(prog)s a.jsonl b.jsonl --metadata model=gpt-5-mini
   %(prog)s promptfoo-out.json
-  %(prog)s answers.csv --map inputs.prompt=prompt --map outputs.answer=completion
-  my-harness | %(prog)s - --dataset capitals --experiment "nightly-$(date +%%F)"
-  %(prog)s results.jsonl --dry-run"""
+  %(prog)s answers.csv --map inputs.q=prompt --map outputs.a=answer
+  my-harness | %(prog)s - --experiment "nightly-$(date +%%F)\""""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="a file or a folder, or - for standard input (default: a sample)")
-    add("--dataset", metavar="NAME", help=f"dataset, created if missing (default: named in the file, or {DATASET})")
-    add("--experiment", metavar="NAME", help="its name (default: of the file or the model, and a hash of the results)")
+    add("--dataset", metavar="NAME", help=f"the dataset, created if missing (default: as the file says, or {DATASET})")
+    add("--experiment", metavar="NAME", help="name of the experiment (default: the file's or model's, and a hash)")
     formats = ", ".join((OURS, *FORMATS))
     add(
         "--format",
@@ -46,17 +49,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"format of the file (default: recognised): {formats}",
     )
-    add("--reference", metavar="FIELD", help="which input is the reference, in files of other harnesses")
-    add("--map", action="append", default=[], metavar="FIELD=SOURCE", help="fill FIELD from SOURCE; repeatable")
+    add("--reference", metavar="FIELD", help="for files of other harnesses: the input that holds the reference")
+    add(
+        "--map",
+        action="append",
+        default=[],
+        metavar="FIELD=SOURCE",
+        help="fill FIELD of the result from SOURCE of the file; repeatable",
+    )
     add("--description", metavar="TEXT", help="description of the experiment")
     add("--metadata", action="append", default=[], metavar="KEY=VALUE", help="metadata of the experiment; repeatable")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
     add(
         "--match-examples",
         action="store_true",
-        help="attach results to existing examples with the same inputs and reference, whoever made them",
+        help="reuse examples with the same inputs and reference, even if another program made them",
     )
-    add("--dry-run", action="store_true", help="check everything, print what would be sent, send nothing")
+    add("--dry-run", action="store_true", help="check everything and print the requests, but send nothing")
     add("--no-verify", action="store_true", help="do not read the experiment back")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 

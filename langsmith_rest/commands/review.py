@@ -11,30 +11,38 @@ from langsmith_rest.evaluation.aligning.choosing import WAYS
 from langsmith_rest.evaluation.aligning.filling import Filled, fill_queue
 from langsmith_rest.wording import Say, clean
 
-DESCRIPTION = "Put answers of an experiment into a review queue, where people score them one by one."
-EXAMPLES = """--by random        a random sample: the only labels that `compare --human` can build on
---by disagreement  answers whose scores differ, for example a judge's and a person's
---by uncertain     answers whose mean score is in the middle of the judge's scale
+DESCRIPTION = """Put answers of an experiment into a review queue, where people score them one
+by one."""
+EXAMPLES = """--by random        a random sample: the only labels to use with compare --human
+--by disagreement  answers on which judges, or judge and person, disagree
+--by uncertain     answers whose mean score is in the middle of the scale
 --by regressed     answers that score worse than those of --baseline
 
-The same command again adds nothing twice. A larger --sample adds to the queue.
+If you repeat the command, nothing is added twice; a larger --sample adds to the
+queue.
 
 examples:
   %(prog)s after --sample 50
   %(prog)s after --by disagreement --judge correct --human human_correct
-  %(prog)s after --by regressed --baseline before --judge correct --sample 20"""
+  %(prog)s after --by regressed --baseline before --judge correct"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("experiment", metavar="EXPERIMENT", help="by name or id; latest is the newest")
-    add("--by", choices=list(WAYS), default="random", metavar="WAY", help="how to choose, see below (default: random)")
+    add(
+        "--by",
+        choices=list(WAYS),
+        default="random",
+        metavar="WAY",
+        help="how to choose the answers, see below (default: random)",
+    )
     add("--sample", type=int, metavar="N", help="at most N examples (default: all that qualify)")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random order (default: %(default)s)")
-    add("--judge", action="append", default=[], metavar="KEY", help="the feedback key of a judge; repeatable")
-    add("--human", metavar="KEY", help="the key of people's scores (default: human_JUDGE, or human)")
-    add("--baseline", metavar="EXPERIMENT", help="for --by regressed: what to compare with")
-    add("--lower-is-better", action="append", default=[], metavar="KEY", help="lower is better for KEY; repeatable")
+    add("--judge", action="append", default=[], metavar="KEY", help="feedback key of a judge; repeatable")
+    add("--human", metavar="KEY", help="feedback key of people's scores (default: human_JUDGE, or human)")
+    add("--baseline", metavar="EXPERIMENT", help="for --by regressed: the experiment to compare with")
+    add("--lower-is-better", action="append", default=[], metavar="KEY", help="lower scores of KEY are better")
     add("--scale", type=scale, metavar="SCALE", help="what people choose from: 1-5, or kind,rude (default: no or yes)")
     add("--question", metavar="TEXT", help="what people are asked (default: Is the answer right?)")
     add("--dataset", metavar="NAME", help="look for the experiment in this dataset only")

@@ -17,7 +17,7 @@ from langsmith_rest.commands.connecting import PACKAGE, Connect
 from langsmith_rest.evaluation.api import find_experiment
 from langsmith_rest.wording import Say, typed
 
-DESCRIPTION = "Serve the local store: its pages, and the same REST API as LangSmith."
+DESCRIPTION = "Serve the local store: its pages, and LangSmith's REST API for other programs."
 EXAMPLES = """examples:
   %(prog)s --open
   %(prog)s --export report.html before after
@@ -26,18 +26,18 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--port", type=port_number, help=f"port to serve at (default: {local.PORT}, or the next free one; 0: any)")
-    add("--open", action="store_true", help="also open a browser")
+    add("--port", type=port_number, help=f"the port (default: {local.PORT}, or the next free one; 0: any)")
+    add("--open", action="store_true", help="also open your browser")
     add(
         "--run-evaluators",
         action="store_true",
-        help="also run uploaded evaluators: this executes their code and asks models",
+        help="also run uploaded evaluators: runs their code and asks models",
     )
     calls = "with --run-evaluators: ask models at most N times (default: no limit)"
     add("--max-judge-calls", type=int, metavar="N", help=calls)
-    export = "instead, write a comparison (.html) or one experiment (.jsonl, .csv) to FILE (--export=-.csv: to stdout)"
+    export = "write a comparison (.html) or an experiment (.jsonl, .csv) to FILE, or to stdout (--export=-.csv)"
     add("--export", metavar="FILE", help=export)
-    backup = "instead, copy the whole store to FILE, even while it is in use"
+    backup = "copy the whole store to FILE, even while it is in use"
     add("--backup", metavar="FILE", help=backup)
     add("experiments", nargs="*", metavar="EXPERIMENT", help="with --export: the experiments, by name or id")
 
