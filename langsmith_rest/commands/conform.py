@@ -49,7 +49,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     for verdict in played(command, options):
         verdicts.append(verdict)
         if not options.json:
-            print(in_a_line(verdict), flush=True)
+            print(in_lines(verdict), flush=True)
     if not verdicts:
         raise ValueError(f"No scenario up to level {options.level} is left: see the names in PORTING.md.")
     level = level_reached(verdicts, options.level)
@@ -63,10 +63,11 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     return 0 if level >= options.level else 1
 
 
-def in_a_line(verdict: Any) -> str:
+def in_lines(verdict: Any) -> str:
     if not verdict.problems:
         return f"{verdict.level}  pass  {verdict.name}: {verdict.expected}"
-    return f"{verdict.level}  FAIL  {verdict.name}: expected {verdict.expected}; happened: {verdict.happened}"
+    lines = [f"{verdict.level}  FAIL  {verdict.name}: expected {verdict.expected}", *verdict.problems]
+    return "\n         ".join(lines)
 
 
 def check_command(command: Sequence[str]) -> None:

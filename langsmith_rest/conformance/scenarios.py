@@ -15,6 +15,7 @@ import rest
 from langsmith_rest import connection
 from langsmith_rest.conformance import port
 from langsmith_rest.conformance.faults import Faults, Seen, by_rules, said
+from langsmith_rest.conformance.origins import origins
 from langsmith_rest.conformance.state import State, differences, read_state
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import BATCH
@@ -38,10 +39,6 @@ class Verdict:
     name: str
     expected: str
     problems: list[str]
-
-    @property
-    def happened(self) -> str:
-        return "; ".join(self.problems) or "as expected"
 
 
 def load(name: str) -> Any:
@@ -93,6 +90,7 @@ class Stage:
     now: datetime
     problems: list[str] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)  # answers of calls, for those that follow
+    runs: int = 0  # of the port so far
 
     @property
     def api(self) -> connection.LangSmith:
@@ -110,10 +108,19 @@ def play(scenario: dict[str, Any], command: Sequence[str], serve: Callable[..., 
             stage = Stage(command, server, faults, folder, results, now)
             for step in scenario["steps"]:
                 STEPS[step["do"]](stage, step)
+                if stage.problems:  # what comes after would only repeat them
+                    break
+            stage.problems = stage.problems and [at_run(stage, scenario) + stage.problems[0], *stage.problems[1:]]
             faults.plan, faults.delay = (lambda seen: None), 0.0
             if not stage.problems and "state" in scenario:
                 check_state(stage, scenario["state"], serve)
     return Verdict(scenario["level"], scenario["name"], scenario["expected"], stage.problems)
+
+
+def at_run(stage: Stage, scenario: dict[str, Any]) -> str:
+    """Which run of the port went wrong, if it has to run more than once."""
+    runs = sum(step["do"] == "port" for step in scenario["steps"])
+    return f"run {stage.runs} of {runs}: " if runs > 1 else ""
 
 
 def chosen(stage: Stage, step: dict[str, Any]) -> list[Any]:
@@ -129,20 +136,23 @@ def chosen(stage: Stage, step: dict[str, Any]) -> list[Any]:
 
 def run_port(stage: Stage, step: dict[str, Any]) -> None:
     """Run the port once, and check it against the step."""
+    stage.runs += 1
     seen_before = len(stage.faults.seen)
     stage.faults.plan = by_rules(step.get("faults", []))
     file = write(stage.folder / "results.jsonl", step.get("lines") or chosen(stage, step))
     argv = port.arguments(stage.command, file, DATASET, step.get("experiment", EXPERIMENT))
     kill_at = step.get("kill_at")
     kill_when = (lambda: len(stage.faults.seen) - seen_before >= kill_at) if kill_at else None
-    ended = port.run(argv, stage.server.url, kill_when, step.get("environment", {}))
+    environment = {name: text.replace("{url}", stage.server.url) for name, text in step.get("environment", {}).items()}
+    ended = port.run(argv, stage.server.url, kill_when, environment)
     stage.faults.plan = lambda seen: None
     check_end(stage, step, ended)
     seen = stage.faults.seen[seen_before:]
     for pattern, (least, most) in step.get("requests", {}).items():
         count = sum(bool(re.match(pattern, one.call)) for one in seen)
         if not least <= count <= (most if most is not None else count):
-            stage.problems.append(f"{count} requests {pattern}, expected {least} to {most}")
+            expected = f"{least} or more" if most is None else f"{least} to {most}" if least < most else str(most)
+            stage.problems.append(f"{count} requests {pattern}, expected {expected}")
     if "pause" in step and (pause := pause_after_fault(seen)) < step["pause"]:
         stage.problems.append(f"asked again after {pause:.1f} s, expected {step['pause']} s")
     if "abreast" in step and (most := most_at_once(seen)) < step["abreast"]:
@@ -151,7 +161,8 @@ def run_port(stage: Stage, step: dict[str, Any]) -> None:
 
 def check_end(stage: Stage, step: dict[str, Any], ended: port.Ended) -> None:
     if ended.code is None and "kill_at" not in step:
-        stage.problems.append(f"still running after {port.TIMEOUT} s")
+        last = stage.faults.seen[-1].call if stage.faults.seen else "none"
+        stage.problems.append(f"still running after {port.TIMEOUT} s; its last request: {last}")
         return
     exit_code = step.get("exit", 0)
     if exit_code != "any" and ended.code is not None and bool(ended.code) != bool(exit_code):
@@ -248,8 +259,7 @@ def check_state(stage: Stage, wanted: dict[str, Any], serve: Callable[..., Serve
     check_session(stage, session, results, wanted)
     ours = state_of_ours(stage, dataset_id, session, results, wanted.get("before", []), serve)
     state = read_state(api, dataset_id, session["id"])
-    if difference := differences(state, ours):
-        stage.problems.append(difference)
+    stage.problems += differences(state, ours, origins(session, results))
     check_end_time(stage, session, state)
     check_sizes(stage)
     check_order_sent(stage)
@@ -259,8 +269,10 @@ def check_state(stage: Stage, wanted: dict[str, Any], serve: Callable[..., Serve
 def check_session(stage: Stage, session: dict[str, Any], results: list[Any], wanted: dict[str, Any]) -> None:
     if wanted.get("start") == "given":
         return
-    if session["id"] != bodies.experiment_id(session["reference_dataset_id"], session["name"]):
-        stage.problems.append(f"the experiment's id is {session['id']}, not made of its name")
+    expected_id = bodies.experiment_id(session["reference_dataset_id"], session["name"])
+    if session["id"] != expected_id:
+        text = f"{session['reference_dataset_id']}-{session['name']}"
+        stage.problems.append(f"the experiment's id is {session['id']}, expected {expected_id}, the uuid5 of {text}")
     times = list(map(bodies.times, results))
     earliest = min((start for start, _ in times if start), default=None)
     longest = max((took for _, took in times), default=bodies.ZERO)

@@ -1,10 +1,12 @@
 """The content of a dataset and an experiment, read over HTTP, and how two of them differ."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from langsmith_rest.conformance.origins import Origins
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import list_examples, list_session_feedback
 from langsmith_rest.evaluation.runs_api import query_runs
@@ -18,9 +20,10 @@ FIELDS = {
     "run": tuple(name.lower() for name in RUN_FIELDS),
     "feedback": ("id", "run_id", "key", "score", "value", "comment", "error", "correction", "feedback_source"),
 }
-SHOWN = 3  # differences that are named
+MADE_OF_ITS_ID = ("id", "trace_id", "parent_run_ids", "dotted_order")
 
-State = dict[str, dict[str, dict[str, Any]]]  # kind -> id -> fields
+Items = dict[str, dict[str, Any]]  # id -> fields
+State = dict[str, Items]  # kind -> items
 
 
 def read_state(api: LangSmith, dataset_id: str, session_id: str) -> State:
@@ -36,23 +39,60 @@ def read_state(api: LangSmith, dataset_id: str, session_id: str) -> State:
     }
 
 
-def differences(found: State, wanted: State) -> str:
-    """In words, how a state differs from the expected one; empty if it does not."""
-    named = [words for kind in wanted for words in differences_of(kind, found[kind], wanted[kind])]
-    more = [f"{len(named) - SHOWN} more differences"] if len(named) > SHOWN else []
-    return "; ".join(named[:SHOWN] + more)
+def differences(found: State, wanted: State, origins: Origins | None = None) -> list[str]:
+    """In words, how a state differs from the expected one; empty if it does not.
+
+    Ids are made of other ids, so only the first kind with wrong ids is explained.
+    """
+    words: list[str] = []
+    for kind in wanted:
+        wrong_ids = list(differences_of_ids(kind, found[kind], wanted[kind], origins or {}))
+        words += wrong_ids + list(differences_of_fields(kind, found[kind], wanted[kind], origins or {}))
+        if wrong_ids:
+            break
+    return words
 
 
-def differences_of(kind: str, found: dict[str, dict[str, Any]], wanted: dict[str, dict[str, Any]]) -> Iterator[str]:
+def differences_of_ids(kind: str, found: Items, wanted: Items, origins: Origins) -> Iterator[str]:
     missing, surplus = wanted.keys() - found.keys(), found.keys() - wanted.keys()
-    if missing:
-        yield f"{len(missing)} of {len(wanted)} {kind} ids missing, such as {shown(wanted[min(missing)])}"
-    if surplus:
-        yield f"{len(surplus)} {kind} ids too many, such as {shown(found[min(surplus)])}"
+    if not missing:
+        if surplus:
+            yield f"{len(surplus)} {kind} ids too many, such as {shown(found[min(surplus)])}"
+        return
+    counts = Counter(content(found[i]) for i in surplus)
+    by_content = {content(found[i]): i for i in surplus if counts[content(found[i])] == 1}
+    texts = {i: origins[i].text if i in origins else "" for i in missing}
+    sample = min(missing, key=lambda i: (content(wanted[i]) not in by_content, len(texts[i]), i))
+    other = by_content.get(content(wanted[sample]))
+    how = f"is {other}, expected {sample}" if other else f"should be {sample}"
+    version = ", as version 7," if kind == "run" else ""
+    made_of = f", the uuid5{version} of {texts[sample]}" if texts[sample] else ""
+    count = f"{len(missing)} of {len(wanted)} {kind} ids are {'wrong' if surplus else 'missing'}"
+    yield f"{count}; that of {owner(sample, wanted, origins)} {how}{made_of}"
+
+
+def differences_of_fields(kind: str, found: Items, wanted: Items, origins: Origins) -> Iterator[str]:
+    """One sentence for each field, with how often it differs."""
+    differing: dict[str, list[str]] = {}
     for i in sorted(wanted.keys() & found.keys()):
         for name, value in wanted[i].items():
             if found[i][name] != value:
-                yield f"{kind} {i}: {name} is {shown(found[i][name])}, expected {shown(value)}"
+                differing.setdefault(name, []).append(i)
+    for name, ids in differing.items():
+        first = min(ids, key=lambda i: (len(shown(wanted[i][name])), i))
+        count = f" ({len(ids)} differ)" if len(ids) > 1 else ""
+        is_value, expected = shown(found[first][name]), shown(wanted[first][name])
+        what = f"{kind} {name}{count}: that of {owner(first, wanted, origins)}"
+        yield f"{what} is {is_value}, expected {expected}"
+
+
+def content(item: dict[str, Any]) -> str:
+    """What does not depend on its id, so that an item with a wrong id is found all the same."""
+    return json.dumps({name: value for name, value in item.items() if name not in MADE_OF_ITS_ID}, sort_keys=True)
+
+
+def owner(i: str, wanted: Items, origins: Origins) -> str:
+    return origins[i].owner if i in origins else shown(wanted[i])
 
 
 def shown(value: Any) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 
 import pytest
 from places import ROOT
@@ -11,7 +12,9 @@ from places import ROOT
 from langsmith_rest.commands import main
 from langsmith_rest.conformance import port, scenarios
 from langsmith_rest.conformance.faults import DROP_AFTER, Answer, Seen, by_rules
+from langsmith_rest.conformance.origins import Origin, origins
 from langsmith_rest.conformance.state import differences
+from langsmith_rest.recording import bodies
 from langsmith_rest.recording.checking import prepare
 from langsmith_rest.recording.files import read_json
 
@@ -63,20 +66,24 @@ def test_a_port_may_compress(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("scenario", "change", "problem"),
     [
-        ("a new dataset", ('"utf-16-be"', '"utf-8"'), "run ids missing"),
-        ("a new dataset", ('"original_start_time"', '"began"'), "metadata is"),
-        ("a new dataset", ("{next(keys[key])}", "0"), "feedback ids missing"),
-        ("a new dataset", ('json={"post": runs}', 'json={"runs": runs}'), "run ids missing"),
+        ("a new dataset", ('"utf-16-be"', '"utf-8"'), "run ids are wrong"),
+        ("a new dataset", ('"original_start_time"', '"began"'), "run metadata (59 differ): that of result"),
+        ("a new dataset", ("{next(keys[key])}", "0"), "feedback ids are missing; that of"),
+        ("a new dataset", ('json={"post": runs}', 'json={"runs": runs}'), "run ids are missing"),
         ("a new dataset", ("**item, **ties", '**item, **ties, "trace_id": run["session_id"]'), "does not have"),
         ("hours", ("now - first < window", "False"), "the experiment starts at"),
         ("repeated in the answer", ('.replace(KEY, "<key>")', ""), "it printed the key"),
         ("Retry-After in seconds", ("pause = float(answer", "_ = float(answer"), "asked again after"),
-        ("a redirect", ("allow_redirects=False", "allow_redirects=True"), "requests .* /elsewhere, expected 0 to 0"),
+        ("a redirect", ("allow_redirects=False", "allow_redirects=True"), "requests .* /elsewhere, expected 0"),
         ("lost once", ('call("POST", "/runs/batch", (409,)', 'call("POST", "/runs/batch", ()'), "exit 1, expected 0"),
         ("a new dataset", ('{"x-api-key": KEY, ', "{"), "exit 1, expected 0"),
         ("a new dataset", ("application/json; length={len(data)}", "application/json"), "exit 1, expected 0"),
-        ("start of its own", ("opened, repetitions = times(session)[0], ", "repetitions = "), "run ids missing"),
+        ("start of its own", ("opened, repetitions = times(session)[0], ", "repetitions = "), "run ids are wrong"),
         ("project", ('session["reference_dataset_id"] != dataset_id', "False"), "exit 0, expected 1"),
+        ("an example appears", ("for _ in range(2)", "for _ in range(1)"), "example ids are missing"),
+        ("without the v1", ('found["items"] if method == "GET" else found', "found"), "run 2 of 2: exit 1"),
+        ("/api/v1/", ('API.removesuffix("/api/v1").removesuffix("/api")', "API"), "POST /api/v2/sessions: 404"),
+        ("300 results", ("range(0, len(results), 100)", "range(len(results))"), "300 requests POST /runs/batch"),
     ],
 )  # fmt: skip
 def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, problem):
@@ -102,13 +109,13 @@ def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, 
             "the experiment starts at",
         ),
         ("yesterday", "(b > a ? b : a), timestamp(now())", "a, timestamp(now())", "the experiment's end_time is"),
-        ("403 for", "![400, 413, 422]", "![400, 403, 413, 422]", "requests POST /examples, expected 1 to 1"),
+        ("403 for", "![400, 413, 422]", "![400, 403, 413, 422]", "requests POST /examples, expected 1"),
         ("stored late", "of [1, 2, 4, 8, 16, 0]", "of [0]", "POST /feedback answered 404"),
         ("stored late", "pause ? [404, 409] : [409]", "pause ? [404] : []", "POST /feedback answered 409"),
-        ("renamed", ' ?? (await send("GET", `/sessions${query({ id: body.id })}`)).found[0]', "", "is taken by"),
+        ("renamed", " ?? (await findSession({ id: body.id }))", "", "is taken by"),
         ("several workspaces", 'application/json", ...WORKSPACE', 'application/json"', "X-Tenant-Id is missing"),
         ("408, then 425", "[408, 425, 429", "[408, 429", "answered 425"),
-        ("trees twice", "isBoolean(score) ? Number(score) : score", "score", "requests PATCH , expected 0 to 0"),
+        ("trees twice", "isBoolean(score) ? Number(score) : score", "score", "requests PATCH , expected 0"),
         ("a tree of", "    runs.push(made);", "    runs.unshift(made);", "is sent after the root of its tree"),
         ("one example", "item.exampleId, item]).reverse()", "item.exampleId, item])", 'expected {"n": 1'),
         ("a new dataset", "Buffer.byteLength(text)}`;", "text.length}`;", "bytes long and says"),
@@ -149,7 +156,7 @@ def test_json_holds_every_scenario(tmp_path, capsys):
     assert (code, found["level"], len(found["scenarios"])) == (1, None, 1)  # a part certifies nothing
     scenario = found["scenarios"][0]
     assert (scenario["name"], scenario["level"], scenario["passed"]) == ("a new dataset", 1, False)
-    assert "run ids missing" in scenario["problems"][0]
+    assert "run ids are wrong" in scenario["problems"][0]
 
 
 @pytest.mark.parametrize(
@@ -235,13 +242,41 @@ def test_rules_say_which_requests_fail():
     assert [ask("GET /b"), ask("GET /c"), ask("GET /b"), ask("GET /d", b"")] == [Answer(503), Answer(503), None, None]
 
 
-def test_differences_are_named_and_counted():
-    """The first three, and how many more."""
-    wanted = {"run": {str(n): {"id": str(n), "name": "x"} for n in range(5)}}
-    found = {"run": {str(n): {"id": str(n), "name": "y"} for n in range(1, 5)} | {"9": {"id": "9"}}}
+def test_differing_fields_are_counted_and_one_is_shown():
+    """One line for each field, and none where nothing differs."""
+    wanted = {"run": {str(n): {"id": str(n), "name": "x" * n, "end": n} for n in range(1, 5)}}
+    found = {"run": {i: {**run, "name": "y", "end": min(run["end"], 3)} for i, run in wanted["run"].items()}}
 
-    assert differences(wanted, wanted) == ""
-    assert differences(found, wanted) == (
-        '1 of 5 run ids missing, such as {"id": "0", "name": "x"}; 1 run ids too many, such as {"id": "9"}; '
-        'run 1: name is "y", expected "x"; 3 more differences'
-    )
+    assert differences(wanted, wanted) == []
+    assert differences(found, wanted, {"1": Origin("result 7", ""), "4": Origin("result 8", "")}) == [
+        'run name (4 differ): that of result 7 is "y", expected "x"',
+        "run end: that of result 8 is 3, expected 4",
+    ]
+
+
+def test_a_wrong_id_is_explained():
+    """By the text that it is made of; the ids that are made of it are not mentioned."""
+    wanted = {"example": {"e1": {"id": "e1", "inputs": {}}, "e2": {"id": "e2", "inputs": 1}}, "run": {"r": {"id": "r"}}}
+    found = {"example": {"e1": {"id": "e1", "inputs": {}}, "x": {"id": "x", "inputs": 1}}, "run": {}}
+    told = "1 of 2 example ids are wrong; that of result 3 is x, expected e2, the uuid5 of a-b"
+
+    assert differences(found, wanted, {"e2": Origin("result 3", "a-b")}) == [told]
+    assert differences({**found, "example": {}}, wanted)[0].startswith("2 of 2 example ids are missing; that of {")
+
+
+def test_origins_are_the_texts_of_all_ids():
+    """Of examples, runs with their children, and feedback; a run's version and its time are made later."""
+    session = {"id": "s", "reference_dataset_id": "d", "start_time": "2026-11-30T09:00:00Z"}
+    child = {"inputs": {}, "outputs": {}, "feedback": [{"key": "good", "score": 1}] * 2}
+    results = [
+        {"inputs": {"n": n}, "outputs": {}, "child_runs": [child, child], "feedback": {"good": n}} for n in (1, 1)
+    ]
+
+    found = origins(session, results)
+
+    assert all(i[15:] == bodies.uuid5(origin.text)[15:] for i, origin in found.items())
+    assert Counter(re.sub("[0-9]", "N", origin.owner) for origin in found.values()) == {
+        "result N": 3,  # one example
+        "a child run of result N": 4,
+        "feedback 'good' of result N": 10,
+    }
