@@ -188,6 +188,7 @@ SESSION_STARTS = {
     "fresh results: the first start, in whole seconds": ("2026-08-21T08:00:00.900000+00:00", 3.5),
     "old results: now, less the longest": ("2025-01-01T00:00:00+00:00", 90.0),
     "no times: now": (None, 0.0),
+    "no starts: now, less the longest": (None, 90.0),
     "a trace longer than the window": ("2025-01-01T00:00:00+00:00", 400_000.0),
 }
 

@@ -114,7 +114,8 @@ def micros: clock + ((capture("[.,](?<f>[0-9]+)") // {f: "0"}) | ((.f + "000000"
 def pad($n): tostring | ("0" * ($n - length) // "") + .;
 def sent: (. / 1000000 | floor) as $s | ($s | strftime("%Y-%m-%dT%H:%M:%S")) + "." + (. - $s * 1000000 | pad(6)) + "+00:00";
 def half_even: floor as $low | if . - $low > 0.5 or (. - $low == 0.5 and $low % 2 != 0) then $low + 1 else $low end;
-def took($start): if .end_time then (.end_time | micros) - $start elif .latency then .latency * 1000000 | half_even else 0 end;
+def took($start): if .end_time then (.end_time | micros) - $start else (.latency // 0 | floor) as $seconds
+  | $seconds * 1000000 + ((.latency // 0) - $seconds | . * 1000000 | half_even) end;
 def rounded: . as $x | ($x * 134217729) as $c | ($c - ($c - $x)) as $high | ($x - $high) as $low
   | ($high * 10000 + $low * 10000) as $product | ($high * 10000 - $product + $low * 10000) as $error # of the product
   | ($product | floor) as $floor | ($product - $floor) as $part
@@ -140,8 +141,8 @@ fi
 
 now=$(date +%s%6N)
 start_time=$(run_jq -s -r --argjson now "$now" 'include "lib";
-  map((if .start_time then .start_time | micros else $now end) as $start | {$start, took: took($start)})
-  | (map(.start) | min) as $first | 72000000000 as $window
+  map((if .start_time then .start_time | micros else null end) as $start | {$start, took: took($start)})
+  | (map(.start | values) | min) as $first | 72000000000 as $window
   | if $first > $now - $window then $first else $now - ([(map(.took) | max), $window] | min) end
   | (. / 1000000 | floor) * 1000000 | sent' "$work/results")
 session_id=$(uuid5s <<<"$dataset_id-$name")

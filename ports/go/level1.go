@@ -280,7 +280,9 @@ func times(result object, otherwise time.Time) (time.Time, time.Time) {
 		return start, timeOf(text)
 	}
 	latency, _ := strconv.ParseFloat(fmt.Sprint(result["latency"]), 64)
-	return start, start.Add(time.Duration(math.RoundToEven(latency*1e6)) * time.Microsecond)
+	seconds, rest := math.Modf(latency)
+	rounded := time.Duration(math.RoundToEven(rest*1e6)) * time.Microsecond
+	return start, start.Add(time.Duration(seconds)*time.Second + rounded)
 }
 
 // ---------------------------------------------------------------- bodies
@@ -405,8 +407,8 @@ func main() {
 	now := time.Now().UTC()
 	earliest, longest, last := time.Time{}, time.Duration(0), now
 	for _, result := range results {
-		start, end := times(result, now)
-		if earliest.IsZero() || start.Before(earliest) {
+		start, end := times(result, time.Time{})
+		if !start.IsZero() && (earliest.IsZero() || start.Before(earliest)) {
 			earliest = start
 		}
 		if end.Sub(start) > longest {

@@ -310,7 +310,8 @@ public class Level1 {
         Instant start = result.containsKey("start_time") ? timeOf(result.get("start_time")) : otherwise;
         if (result.containsKey("end_time")) return new Span(start, timeOf(result.get("end_time")));
         double seconds = result.get("latency") instanceof Number latency ? latency.doubleValue() : 0;
-        return new Span(start, start.plus((long) Math.rint(seconds * 1e6), ChronoUnit.MICROS));
+        long whole = (long) seconds, rest = (long) Math.rint((seconds - whole) * 1e6);
+        return new Span(start, start.plusSeconds(whole).plus(rest, ChronoUnit.MICROS));
     }
 
     // ---------------------------------------------------------------- bodies
@@ -423,7 +424,8 @@ public class Level1 {
         String datasetId = dataset(datasetName);
         Instant now = Instant.now().truncatedTo(ChronoUnit.MICROS), last = now;
         List<Span> spans = results.stream().map(result -> times(result, now)).toList();
-        Instant earliest = spans.stream().map(Span::start).min(Instant::compareTo).orElse(now);
+        Instant earliest = results.stream().filter(result -> result.containsKey("start_time"))
+                .map(result -> times(result, now).start()).min(Instant::compareTo).orElse(Instant.EPOCH);
         Duration window = Duration.ofHours(20);
         Duration longest = spans.stream().map(span -> Duration.between(span.start(), span.end()))
                 .max(Duration::compareTo).orElse(window);

@@ -67,15 +67,15 @@ with open(file, encoding="utf-8-sig") as lines:
 named, now, window = {"name": dataset_name}, datetime.now(UTC), timedelta(hours=20)
 found = call("GET", "/datasets", params=named) or [call("POST", "/datasets", (409,), json={**named, "data_type": "kv"})]
 dataset_id = (found[0] or call("GET", "/datasets", params=named)[0])["id"]
-spans = [times(result, now) for result in results]
+spans = [times(result, now + timedelta(days=9)) for result in results]  # no start: never the first
 first, longest = min(start for start, _ in spans), max(end - start for start, end in spans)
-opened = (first if now - first < window else now - min(longest, window)).replace(microsecond=0)
+opened = (first if abs(now - first) < window else now - min(longest, window)).replace(microsecond=0)
 session = {"id": str(uuid5(NAMESPACE_DNS, f"{dataset_id}-{name}")), "name": name, "start_time": opened.isoformat()}
 session |= {"reference_dataset_id": dataset_id}
 session = call("POST", "/sessions", (409,), json=session) or call("GET", "/sessions", params={"name": name})[0]
 if session["reference_dataset_id"] != dataset_id:
     sys.exit(f"The name {name!r} is taken by an experiment of another dataset.")
-opened, repetitions = times(session)[0], defaultdict(count)
+opened, repetitions, ends = times(session)[0], defaultdict(count), [now.isoformat()]
 
 for at in range(0, len(results), 100):
     examples, runs, feedback = {}, [], []
@@ -89,7 +89,7 @@ for at in range(0, len(results), 100):
         if start > own:
             end = own_end.isoformat(timespec="microseconds") if "latency" in result else result["start_time"]
             metadata |= {"original_start_time": result["start_time"], "original_end_time": result.get("end_time", end)}
-        end = (start + (own_end - own)).isoformat()
+        ends += [end := (start + (own_end - own)).isoformat()]
         text = jcs({k: result[k] for k in result.keys() - {"feedback", "attachments", "split", "example_metadata"}})
         seed = f"{session['id']}-{example['id']}-{text}-{next(repetitions[text])}"
         digits = f"{(start - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1):012x}"
@@ -117,4 +117,4 @@ for at in range(0, len(results), 100):
         files = [(part, (None, data, f"application/json; length={len(data)}")) for part, data in parts]
         call("POST", "/runs/multipart", (409,), files=files)
 
-call("PATCH", f"/sessions/{session['id']}", json={"end_time": max(now, *(end for _, end in spans)).isoformat()})
+call("PATCH", f"/sessions/{session['id']}", json={"end_time": max(ends)})
