@@ -15,7 +15,7 @@ from langsmith_rest.evaluation.comparing.comparison import (
     Correction,
     Flip,
 )
-from langsmith_rest.paired import WITHIN, Metric, probability
+from langsmith_rest.paired import LEVEL, WITHIN, Metric, probability
 from langsmith_rest.wording import counted, shortened
 
 SHOWN = 10  # changed scores of a metric, up and down each; --json has all
@@ -102,6 +102,13 @@ def remarks_on(metric: Metric) -> Iterable[str]:
     if metric.test == WITHIN:
         counts = " against ".join(f"{count:.3g}" for count in metric.repetitions)
         yield f"{metric.name}: unequal repetitions, {counts} per example; p is of a {WITHIN}"
+    if metric.p_alone is None or metric.low is None or metric.high is None:
+        return
+    is_shown, holds_zero = metric.p_alone < LEVEL, metric.low <= 0 <= metric.high
+    if is_shown == holds_zero:
+        p, interval = ("below", "holds 0, too") if is_shown else ("not below", "leaves out 0")
+        differ = f"p is {p} 0.05, but the interval {interval}"
+        yield f"{metric.name}: {differ}: trust p on whether anything differs, and the interval on how much"
 
 
 def correction_in_words(found: Correction) -> Iterable[str]:

@@ -281,11 +281,16 @@ def _look_up(
 
 
 def feedback_where(run_ids: list[str], comparative: str | None) -> Where:
-    """Feedback of these runs; with a comparison named, pairwise feedback of others is left out."""
+    """Feedback of these runs; of pairwise feedback, only that of the comparison that is named.
+
+    Preferences mean nothing outside of their comparison.
+    """
     where = Where()
     where.add("run_id IN (SELECT value FROM json_each(?))", dumps(run_ids))
     if comparative:
         where.add("(comparative_experiment_id IS NULL OR comparative_experiment_id = ?)", comparative)
+    else:
+        where.add("comparative_experiment_id IS NULL")
     return where
 
 

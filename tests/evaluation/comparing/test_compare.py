@@ -14,6 +14,7 @@ import recorder
 from langsmith_rest import connection
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.comparing.reading import read_scores
+from langsmith_rest.evaluation.running.evaluate import evaluate
 from langsmith_rest.paired import give_verdicts, metric_of
 
 GSM8K = SHARED / "data" / "gsm8k"
@@ -335,3 +336,34 @@ def test_nothing_in_common_is_too_few_pairs():
     give_verdicts(metrics)
 
     assert [(metric.pairs, metric.p, metric.verdict) for metric in metrics] == [(0, None, "too few pairs")] * 2
+
+
+def test_preferences_of_pairwise_judges_are_no_scores(api, record):
+    """They mean nothing outside of their comparison: neither as a metric, nor mixed into one of the same name."""
+    record("before", [1, 0] * 3)
+    record("after", [1, 0] * 3)
+
+    evaluate(["before", "after"], None, [correct, liked], langsmith=api)
+
+    [metric] = compare(api, "before", "after").candidates[0].metrics
+    assert (metric.name, metric.difference, metric.candidate_mean) == ("correct", 0, 0.5)
+
+
+def correct(outputs):
+    return [0, 1]
+
+
+def liked(outputs):
+    return [0, 1]
+
+
+def test_a_table_says_when_p_and_the_interval_differ(record, run):
+    """Eight grades that all improved differ for sure; how much, eight grades do not tell."""
+    record("before", [0.25] * 8)
+    record("after", [0.5] * 8)
+    record("later", [1.0] * 8)
+
+    lines = [line for line in run("before", "after", "later")[1].splitlines() if "trust" in line]
+
+    differ = "correct: p is below 0.05, but the interval holds 0, too"
+    assert lines == [f"{differ}: trust p on whether anything differs, and the interval on how much"]

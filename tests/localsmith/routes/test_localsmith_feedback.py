@@ -149,7 +149,7 @@ def test_wrong_feedback_is_422_at_its_field(api, scored, change, field):
 
 
 def test_pairwise_feedback_of_other_comparisons_is_left_out(api):
-    """With a comparison named, the compare call shows ordinary feedback and that comparison's."""
+    """The compare call shows ordinary feedback, and that of the comparison that is named."""
     dataset = api.dataset()
     example = api.examples(dataset, 1)[0]
     session = api.experiment(dataset)
@@ -159,11 +159,13 @@ def test_pairwise_feedback_of_other_comparisons_is_left_out(api):
     for comparison, score in ((None, 1), (mine, 1), (other, 0)):
         extra = {"comparative_experiment_id": comparison} if comparison else {}
         api.post("/feedback", {"run_id": sent["id"], "key": "pref", "score": score, **extra})
-    body = {"session_ids": [session], "comparative_experiment_id": mine}
+    body = {"session_ids": [session]}
 
-    row = api.post(f"/datasets/{dataset}/runs", body)[0]["runs"][0]
+    row = api.post(f"/datasets/{dataset}/runs", {**body, "comparative_experiment_id": mine})[0]["runs"][0]
+    ordinary = api.post(f"/datasets/{dataset}/runs", body)[0]["runs"][0]
 
     assert row["feedback_stats"]["pref"]["n"] == len(row["feedbacks"]) == 2
+    assert ordinary["feedback_stats"]["pref"]["n"] == len(ordinary["feedbacks"]) == 1
 
 
 def test_feedback_sent_again_with_another_spelling_of_its_score_is_the_same(api, scored):
