@@ -8,7 +8,7 @@ from functools import partial
 
 from langsmith_rest.commands.compare_output import advice, check_in_words, in_markdown, in_text
 from langsmith_rest.commands.connecting import Connect
-from langsmith_rest.commands.junit import write_junit
+from langsmith_rest.commands.junit import remove_old, write_junit
 from langsmith_rest.commands.progress import waiting
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.comparing.compare import compare
@@ -96,7 +96,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--inconclusive-exit",
-        type=int,
+        type=exit_status,
         default=0,
         metavar="CODE",
         help="exit code when there are too few pairs to tell (default: 0)",
@@ -109,6 +109,12 @@ def pair(text: str) -> tuple[str, float]:
     if not name:
         raise argparse.ArgumentTypeError(f"{text!r}: expected METRIC=NUMBER")
     return name, number(value)
+
+
+def exit_status(text: str) -> int:
+    if not text.isdecimal() or int(text) > 255:  # of others, systems keep the last eight bits: 256 would be 0
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to 255")
+    return int(text)
 
 
 def number(text: str) -> float:
@@ -132,6 +138,8 @@ def key_and_seconds(text: str) -> tuple[str, float]:
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Compare, print, and return the exit code that the gate asks for."""
+    if options.junit:
+        remove_old(options.junit)
     with connect("reading", must_exist=True) as api:
         if options.wait:
             wait(api, say, options)
@@ -170,9 +178,16 @@ def say_scored(say: Say, key: str, scored: int, due: int) -> None:
 
 
 def limits_of(options: argparse.Namespace) -> Limits:
-    return Limits(
-        dict(options.fail_below), dict(options.fail_above), dict(options.max_regression), options.require_pairs
-    )
+    below, above, regression = (numbers_of(options, flag) for flag in ("fail_below", "fail_above", "max_regression"))
+    return Limits(below, above, regression, options.require_pairs)
+
+
+def numbers_of(options: argparse.Namespace, flag: str) -> dict[str, float]:
+    """Metric -> number; two for the same metric are refused, as one of them would have no effect."""
+    names = [name for name, _ in getattr(options, flag)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"--{flag.replace('_', '-')} is given twice for {twice[0]!r}: keep one limit.")
+    return dict(getattr(options, flag))
 
 
 def compare_as_told(api: LangSmith, options: argparse.Namespace) -> Comparison:

@@ -8,6 +8,12 @@ from langsmith_rest.paired import Metric, probability
 from langsmith_rest.wording import clean
 
 
+def remove_old(path: str) -> None:
+    """Remove the report of an earlier comparison: should this one end early, nobody must take that one for it."""
+    if Path(path).is_file():
+        Path(path).unlink()
+
+
 def write_junit(path: str, comparison: Comparison, inconclusive_exit: int) -> None:
     """Write one test case for each check; without limits, one for each metric, which then all pass.
 

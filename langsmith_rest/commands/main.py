@@ -153,7 +153,7 @@ def is_bad_filter(error: Any, options: argparse.Namespace) -> bool:
 
 def refuse_empty_names(options: argparse.Namespace) -> None:
     """Raise ValueError for an empty name, which an unset variable of a script leaves."""
-    for flag in ("dataset", "experiment", "project", "name"):
+    for flag in ("dataset", "experiment", "project", "name", "junit"):
         name = getattr(options, flag, None)
         if isinstance(name, str) and not name.strip():
             raise ValueError(f"--{flag} is empty: give it a name, or leave it out.")

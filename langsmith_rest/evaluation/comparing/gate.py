@@ -9,6 +9,8 @@ from langsmith_rest.evaluation.comparing.comparison import FAILED, INCONCLUSIVE,
 from langsmith_rest.evaluation.comparing.missing import (
     CRASHED,
     Filled,
+    all_values,
+    are_shares,
     fill_baseline,
     filled,
     filled_metric,
@@ -16,7 +18,7 @@ from langsmith_rest.evaluation.comparing.missing import (
     of_answers,
     unscored_in_baseline,
 )
-from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores
+from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores, RunNumbers
 from langsmith_rest.paired import LEVEL, POWER, SAME, Metric, Z, average, holm, probability
 from langsmith_rest.paired.estimates import LARGEST_SCORE
 from langsmith_rest.wording import counted
@@ -70,6 +72,9 @@ def check_limits(limits: Limits) -> None:
     for name, number in limits.max_regression.items():
         if number < 0:
             raise ValueError(f"max_regression of {name!r} is {number}, expected 0 or more.")
+    for limited in (limits.fail_above, limits.max_regression):
+        if (number := limited.get("error_rate", 0)) > 1:
+            raise ValueError(f"The limit of 'error_rate' is {number:g}, expected a share of 0 to 1: 0.05 for 5 %.")
     if limits.require_pairs is not None and not 0 < limits.require_pairs <= 1:
         raise ValueError(f"require_pairs is {limits.require_pairs}, expected a share above 0, at most 1.")
 
@@ -93,11 +98,19 @@ def gate_of(
     checks: list[Check] = []
     for candidate, scores in candidates:
         checks += check_means(baseline, candidate, scores, limits)
-        ours = [found for found in regressions if found.candidate is candidate]
-        checks += [check_regression(found, len(tested)) for found in ours]
-        checks += check_pairs(candidate, limits)
+        for found in (found for found in regressions if found.candidate is candidate):
+            checks.append(check_regression(found, len(tested)))
+            checks[-1].reason += without_effect(found.known.name, (baseline, scores), found.limit)
+        checks += check_pairs(baseline, candidate, scores, limits)
     verdicts = {check.verdict for check in checks}
     return Gate(next(verdict for verdict in (FAILED, INCONCLUSIVE, PASSED) if verdict in verdicts), checks)
+
+
+def without_effect(name: str, sides: Sequence[ExperimentScores], limit: float) -> str:
+    """Words on a limit that was probably meant in percent."""
+    if limit <= 1 or not are_shares(name, all_values(name, sides)):
+        return ""
+    return f"; all scores are between 0 and 1, so no mean is beyond {limit:g} ({limit:g} % is {limit / 100:g})"
 
 
 # ---------------------------------------------------------------- means
@@ -113,14 +126,15 @@ def check_means(
             examples = [i for i in dict.fromkeys([*scores.runs, *baseline.runs]) if i not in beside]
             found = filled(name, scores, examples, baseline, low_is_bad=not above)
             unbounded = found.unbounded(count_failed=not limits.on_errors)
-            said = check_mean(name, scores, found, unbounded, number, above)
-            yield Check(candidate.name, f"{limit} {name}={number:g}", *said)
+            verdict, reason, *missing = check_mean(name, scores, found, unbounded, number, above)
+            reason += without_effect(name, (baseline, scores), number) if above else ""
+            yield Check(candidate.name, f"{limit} {name}={number:g}", verdict, reason, *missing)
 
 
 def check_mean(
     name: str, scores: ExperimentScores, found: Filled, unbounded: Counter[str], number: float, above: bool
 ) -> tuple[str, str] | tuple[str, str, int]:
-    if not scores.means(name):
+    if not scores.means(name) or not found.known:
         return FAILED, no_scores(name, found)
     value = mean_of_examples(found, worst=False)
     misses = value > number + SAME if above else value < number - SAME
@@ -272,12 +286,16 @@ def pairs_needed(metric: Metric, limit: float) -> int | None:
 # ---------------------------------------------------------------- pairs
 
 
-def check_pairs(candidate: Candidate, limits: Limits) -> Iterable[Check]:
-    """Check that enough examples, and scores of limited metrics, form pairs."""
+def check_pairs(
+    baseline: ExperimentScores, candidate: Candidate, scores: ExperimentScores, limits: Limits
+) -> Iterable[Check]:
+    """Check that enough examples, and scores of limited metrics, form pairs. A run that is pending is no answer yet."""
     if limits.require_pairs is None:
         return
     known = {metric.name: metric for metric in (*candidate.measures, *candidate.metrics)}
-    shares = {"examples": (candidate.pairs, sum(map(len, candidate.unmatched.values())))}
+    pending = sum(any(is_pending(side.runs[i]) for side in (baseline, scores)) for i in paired(baseline, scores))
+    unmatched = sum(map(len, candidate.unmatched.values()))
+    shares = {"examples": (candidate.pairs - pending, unmatched + pending)}
     for name in limits.max_regression:
         if metric := known.get(name):
             shares[name] = (metric.pairs, metric.only_baseline + metric.only_candidate)
@@ -286,3 +304,11 @@ def check_pairs(candidate: Candidate, limits: Limits) -> Iterable[Check]:
         reason = f"{pairs:,} of {pairs + unmatched:,} {'examples' if name == 'examples' else name} form pairs"
         limit = f"require_pairs {limits.require_pairs:g}" + ("" if name == "examples" else f" of {name}")
         yield Check(candidate.name, limit, PASSED if enough else FAILED, reason)
+
+
+def paired(baseline: ExperimentScores, candidate: ExperimentScores) -> set[str]:
+    return baseline.runs.keys() & candidate.runs.keys()
+
+
+def is_pending(runs: Sequence[RunNumbers]) -> bool:
+    return all(run.pending for run in runs)

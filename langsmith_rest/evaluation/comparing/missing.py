@@ -9,6 +9,7 @@ from langsmith_rest.paired import Metric, average, metric_of
 from langsmith_rest.wording import counted
 
 NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still to come", "evaluator failed", "not scored"
+TEXT = "a text, not a number"
 BASELINE, CRASHED = "not scored in the baseline", "failed"
 
 
@@ -124,13 +125,17 @@ def unscored_in_baseline(
 
 
 def fair_value(run: RunNumbers, metric: str) -> float | None:
-    """What a run counts for a limit: failing early is neither fast nor cheap, and an empty answer not good."""
-    return None if run.failed and metric != "error_rate" else run.value(metric)
+    """What a run counts for a limit: failing early is neither fast nor cheap, and an empty answer not good.
+
+    A score is none if its evaluator also failed on the run: it may be an old one, or a part of what was to be scored.
+    """
+    is_void = run.failed and metric != "error_rate" or metric in run.broken
+    return None if is_void else run.value(metric)
 
 
 def of_answers(baseline: ExperimentScores, metric: str) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """The means by example, and the single scores of repetitions, without scores that failed runs got."""
-    if metric in MEASURES or not baseline.failed:
+    """The means by example, and the single scores of repetitions, without scores that do not count."""
+    if metric in MEASURES or not (baseline.failed or metric in baseline.broken):
         return baseline.means(metric), baseline.single.get(metric, {})
     scores = {example: [fair_value(run, metric) for run in runs] for example, runs in baseline.runs.items()}
     known = {example: [score for score in of if score is not None] for example, of in scores.items()}
@@ -140,13 +145,15 @@ def of_answers(baseline: ExperimentScores, metric: str) -> tuple[dict[str, float
 def why_missing(run: RunNumbers, metric: str) -> str:
     if metric in run.broken:
         return BROKEN
+    if metric in run.texts:
+        return TEXT
     return PENDING if run.pending else NOT_SCORED
 
 
 def is_beside_the_point(metric: str, example: str, missing: list[str], baseline: ExperimentScores) -> bool:
     """Whether the metric does not apply to an example: an evaluator that works scored neither side."""
     theirs = baseline.runs.get(example, [])
-    working = [run for run in theirs if not run.failed and not run.pending and metric not in run.broken]
+    working = [run for run in theirs if not run.failed and why_missing(run, metric) == NOT_SCORED]
     return bool(
         {NOT_SCORED, NOT_RUN}.issuperset(missing)
         and working
@@ -155,10 +162,19 @@ def is_beside_the_point(metric: str, example: str, missing: list[str], baseline:
     )
 
 
+def all_values(metric: str, sides: Iterable[ExperimentScores]) -> list[float]:
+    return [value for side in sides for run in side.all_runs() if (value := run.value(metric)) is not None]
+
+
+def are_shares(metric: str, values: Iterable[float]) -> bool:
+    """Whether scores lie between 0 and 1."""
+    return metric not in UNBOUNDED and all(0 <= value <= 1 for value in values)
+
+
 def worst_score(metric: str, sides: tuple[ExperimentScores, ...], *, low_is_bad: bool) -> float:
     """0 or 1 for scores within these bounds, else the worst that either side has, and not above 0 if low is bad."""
-    seen = [value for side in sides for run in side.all_runs() if (value := run.value(metric)) is not None]
-    if metric not in UNBOUNDED and all(0 <= value <= 1 for value in seen):
+    seen = all_values(metric, sides)
+    if are_shares(metric, seen):
         return 0.0 if low_is_bad else 1.0
     return min([0.0, *seen]) if low_is_bad else max(seen, default=0.0)
 

@@ -21,6 +21,7 @@ class RunNumbers:
     scores: dict[str, float]
     measures: dict[str, float]
     broken: frozenset[str]  # the metrics whose evaluator failed
+    texts: frozenset[str]  # those that have a value, but no number
 
     def value(self, metric: str) -> float | None:
         return self.measures.get(metric) if metric in MEASURES else self.scores.get(metric)
@@ -102,10 +103,12 @@ def add_repeated(experiment: ExperimentScores, example_id: str, runs: Sequence[d
 
 
 def numbers_of(run: dict) -> RunNumbers:
-    scores, broken = {}, []
+    scores, broken, texts = {}, [], []
     for key, of_key in (run.get("feedback_stats") or {}).items():
         if (score := of_key.get("avg")) is not None:
             scores[key] = float(score)
+        elif of_key.get("values"):
+            texts.append(key)
         if of_key.get("errors"):  # also beside an earlier score
             broken.append(key)
     failed = is_error(run)
@@ -120,7 +123,8 @@ def numbers_of(run: dict) -> RunNumbers:
         measures["latency"] = float(latency)
     if not pending:
         measures["error_rate"] = float(failed)
-    return RunNumbers(failed, pending, scores, measures, frozenset(broken) if broken else NONE)
+    without = [frozenset(keys) if keys else NONE for keys in (broken, texts)]
+    return RunNumbers(failed, pending, scores, measures, *without)
 
 
 NONE: frozenset[str] = frozenset()

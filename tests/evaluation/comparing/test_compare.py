@@ -291,6 +291,11 @@ MISUSE = {
         "'latency' is not a score: latency, tokens, cost, error_rate are always compared",
     ),
     "negative loss": (["--max-regression", "correct=-1"], "expected 0 or more"),
+    "two limits in one": (
+        ["--fail-below", "correct=0.9", "--fail-below", "correct=0.1"],
+        "--fail-below is given twice for 'correct'",
+    ),
+    "a report without a name": (["--junit", ""], "--junit is empty"),
 }
 
 
@@ -305,11 +310,15 @@ def test_misuse_is_exit_2(record, run, flags, words):
     assert (code, out) == (2, "") and words in err
 
 
-@pytest.mark.parametrize("flag", ["correct", "=1", "correct=", "correct=much", "correct=nan"])
+UNREADABLE = [("--fail-below", text) for text in ("correct", "=1", "correct=", "correct=much", "correct=nan")]
+UNREADABLE += [("--inconclusive-exit", text) for text in ("256", "-1", "one")]  # a shell takes 256 for 0
+
+
+@pytest.mark.parametrize("flag", UNREADABLE, ids=" ".join)
 def test_a_limit_that_cannot_be_read_is_misuse(run, flag):
     """argparse says what was expected, before any request."""
     with pytest.raises(SystemExit) as stop:
-        run("before", "after", "--fail-below", flag)
+        run("before", "after", *flag)
 
     assert stop.value.code == 2
 

@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import uuid
+from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 import pytest
@@ -106,6 +108,8 @@ def test_a_score_that_the_candidate_lacks_is_below_every_limit(api, record):
         Limits(fail_below={"correct": math.nan}),
         Limits(fail_above={"latency": "2 s"}),
         Limits(require_pairs=90),
+        Limits(fail_above={"error_rate": 5}),
+        Limits(max_regression={"error_rate": 2}),
         Limits(require_pairs=0),
     ],
 )
@@ -139,6 +143,55 @@ def test_what_is_missing_does_not_pass(api, record, scores, verdict, missing):
     check = only_check(api, "before", "after", max_regression={"correct": 0.1})
 
     assert (check.verdict, check.missing) == (verdict, missing)
+
+
+HOLLOW = {
+    "its evaluator also failed": [{"key": "correct", "score": 1}, {"key": "correct", "error": True}],
+    "a text": [{"key": "correct", "value": "yes"}],
+}
+
+
+@pytest.mark.parametrize("limits", [{"fail_below": {"correct": 0.9}}, {"max_regression": {"correct": 0.3}}], ids=str)
+@pytest.mark.parametrize("feedback", HOLLOW.values(), ids=HOLLOW)
+def test_what_is_no_sound_score_is_missing(api, record, feedback, limits):
+    """On the candidate alone or on both sides: no evaluator that works has said that the metric does not apply."""
+    record("before", [1] * 40)
+    record("half before", [1] * 20 + [feedback] * 20)
+    record("after", [1] * 20 + [feedback] * 20, outputs={"a": 2})
+
+    checks = [only_check(api, before, "after", **limits) for before in ("before", "half before")]
+
+    assert [(check.verdict, check.missing) for check in checks] == [("inconclusive", 20)] * 2
+    record("hollow", [feedback] * 40)
+    assert only_check(api, "before", "hollow", **limits).verdict == "failed"
+
+
+def test_a_run_that_is_pending_forms_no_pair(api, record):
+    """It has no answer yet."""
+    recording = record("before", [1] * 4)
+    record("after", [1] * 3)
+    examples = connection.call(api, "GET", "/examples", params={"dataset": recording.dataset_id})
+    session = connection.call(api, "GET", "/sessions", params={"name": "after"})[0]["id"]
+    body = {"id": str(uuid.uuid4()), "name": "r", "run_type": "chain", "inputs": {}, "session_id": session}
+    missing = next(example for example in examples if example["inputs"] == {"q": 3})
+    start = {"reference_example_id": missing["id"], "start_time": datetime.now(UTC).isoformat()}
+    connection.send(api, "POST", "/runs", json={**body, **start})
+
+    check = only_check(api, "before", "after", require_pairs=0.9)
+
+    assert (check.verdict, check.reason) == ("failed", "3 of 4 examples form pairs")
+
+
+def test_a_limit_that_was_meant_in_percent_says_that_it_has_no_effect(api, record):
+    """Scores may lie between 0 and 1 by chance, so it is not refused."""
+    record("before", [1] * 8)
+    record("after", [0] * 8)
+
+    loss = only_check(api, "before", "after", max_regression={"correct": 5})
+    mean = only_check(api, "before", "after", fail_above={"correct": 5})
+
+    assert loss.reason.endswith("; all scores are between 0 and 1, so no mean is beyond 5 (5 % is 0.05)")
+    assert mean.reason.endswith("; all scores are between 0 and 1, so no mean is beyond 5 (5 % is 0.05)")
 
 
 @pytest.mark.slow
@@ -578,6 +631,18 @@ def test_junit_without_limits_lists_the_metrics(record, run, tmp_path):
     suite = ElementTree.parse(tmp_path / "all.xml").getroot()
     assert suite.get("failures") == "0"
     assert suite.find("testcase[@name='correct']/system-out").text.startswith("better: +1")
+
+
+def test_a_report_of_an_earlier_comparison_does_not_stay(record, run, tmp_path):
+    """Where nothing could be compared, a CI system would show the checks of that one as passed."""
+    record("before", [1] * 8)
+    record("after", [1] * 8)
+    report = tmp_path / "gate.xml"
+    assert run("before", "after", "--fail-below", "correct=1", "--junit", str(report))[0] == 0
+
+    code, _, _ = run("before", "after", "--fail-below", "corect=1", "--junit", str(report))
+
+    assert code == 2 and not report.exists()
 
 
 def test_a_limit_in_percent_is_told_how_it_is_written(capsys):
