@@ -49,9 +49,9 @@ def alike(problems: Iterable[tuple[str, str]], most: int = 20) -> Iterator[str]:
 def nothing_sent(problems: Sequence[tuple[str, str]], source: str) -> ValueError:
     """The error for results that are refused: it lists all problems, each a place and a reason; none: no results."""
     if not problems:
-        return ValueError(f"There is nothing to record in {source}, nothing was sent.")
+        return ValueError(f"There is nothing to record in {source}; nothing was sent.")
     return ValueError(
-        "\n  ".join([f"{counted(len(problems), 'problem')} in {source}, nothing was sent:", *alike(problems)])
+        "\n  ".join([f"{counted(len(problems), 'problem')} in {source}; nothing was sent:", *alike(problems)])
     )
 
 

@@ -491,15 +491,15 @@ def test_result_may_name_an_example_that_an_earlier_one_makes(record):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"results": [result(), {"inputs": {}}]}, "1 problem in the results, .*:\n  result 2: 'outputs'"),
+        ({"results": [result(), {"inputs": {}}]}, "1 problem in the results; .*:\n  result 2: 'outputs'"),
         ({"results": None}, "results is null, expected a list or a generator of results"),
         ({"results": "results.jsonl"}, "results is the text 'results.jsonl', expected a list"),
         ({"results": result()}, "results is an object, expected a list"),
-        ({"results": []}, "There is nothing to record in the results, nothing was sent."),
-        ({"results": iter([]), "experiment_name": "e"}, "There is nothing to record in the results, nothing was sent."),
+        ({"results": []}, "There is nothing to record in the results; nothing was sent."),
+        ({"results": iter([]), "experiment_name": "e"}, "There is nothing to record in the results; nothing was sent."),
         (
             {"results": iter([{"outputs": {}}] * 300), "experiment_name": "e"},
-            "300 problems in the results, .*:\n  result 1, 2, 3, 4 and 296 more: 'inputs' is missing, .*$",
+            "300 problems in the results; .*:\n  result 1, 2, 3, 4 and 296 more: 'inputs' is missing, .*$",
         ),
         ({"metadata": {"x": {1}}}, "'metadata.x' is a Python set"),
         ({"metadata": {"x": float("nan")}}, "'metadata.x' is NaN"),

@@ -121,7 +121,7 @@ def check_options(options: argparse.Namespace) -> None:
             raise ValueError(f"--{flag} is missing: {why}")
     check_limits(limits_of(options))
     if options.experiment and len(options.target) > 1:
-        raise ValueError("--experiment names one experiment, but there are several targets: drop it, or give one.")
+        raise ValueError("--experiment names one experiment, but there are several targets: drop it, or name one.")
     if options.experiment == (options.baseline or f"{options.dataset}-baseline"):
         raise ValueError(f"--experiment {options.experiment!r} is the name of the baseline: choose another.")
 
@@ -209,7 +209,8 @@ def say_near_misses(options: argparse.Namespace, keys: list[str], say: Say) -> N
     for name in dict.fromkeys([*limited, *options.lower_is_better]):
         near = difflib.get_close_matches(name, keys, n=1)
         if near and name not in (*keys, *MEASURES):
-            say(f"No evaluator is called {name!r}; did you mean {near[0]!r}? Ignore this if one gives that key.")
+            hint = "Ignore this if an evaluator returns that key."
+            say(f"No evaluator is called {name!r}. Did you mean {near[0]!r}? {hint}")
 
 
 def name_of(target: str, dataset: str) -> str:
@@ -247,7 +248,7 @@ def backtest(
         )  # fmt: skip
     copies = f"{baseline.runs_recorded:,} new, {baseline.runs_existing:,} known"
     say(f"dataset    {options.dataset}: {counted(baseline.examples_created, 'new example')}")
-    say(f"baseline   {baseline.experiment_name}: {copies}; {baseline.feedback:,} feedback copied")
+    say(f"baseline   {baseline.experiment_name}: {copies}; {counted(baseline.feedback, 'feedback item')} copied")
     if others := other_runs(api, baseline):
         held = f"{baseline.experiment_name!r} holds {counted(others, 'other run')} besides these {len(runs.chosen):,}"
         say(f"{held}, and all are compared. To compare only these, use another --dataset.")

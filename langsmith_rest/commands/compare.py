@@ -121,8 +121,8 @@ def number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        hint = ", such as 0.02 for 2 %" if text.endswith("%") else ""
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number: expected one{hint}") from None
+        hint = ": write 0.02 for 2 %" if text.endswith("%") else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number{hint}") from None
     if not abs(value) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
     return value

@@ -80,13 +80,14 @@ def remarks(comparison: Comparison, candidate: Candidate) -> Iterable[str]:
     for side, experiment in (("baseline", comparison.baseline), ("candidate", candidate)):
         if experiment.failed_runs and candidate.metrics:
             left_out = f"{counted(experiment.failed_runs, 'failed run')} of the {side}"
-            found.append(f"means leave out {left_out}, unless scored" + (COUNTED if side == "candidate" else ""))
+            found.append(f"the means leave out {left_out}, unless scored" + (COUNTED if side == "candidate" else ""))
         for key, runs in experiment.failed_evaluators.items():
             found.append(f"{key}: the evaluator failed on {counted(runs, 'run')} of the {side}")
     found += [line for correction in candidate.corrections for line in correction_in_words(correction)]
     if comparison.cluster:
-        each = f"; {counted(comparison.unclustered, 'example')} without it, each a cluster of its own"
-        found.append(f"clusters: examples with the same {comparison.cluster}{each if comparison.unclustered else ''}")
+        each = f"; {counted(comparison.unclustered, 'example')} without it, each in its own cluster"
+        same = f"a cluster is all examples with the same {comparison.cluster}"
+        found.append(f"{same}{each if comparison.unclustered else ''}")
     yield from found
     if found:
         yield ""
@@ -96,19 +97,19 @@ def remarks_on(metric: Metric) -> Iterable[str]:
     if metric.only_baseline or metric.only_candidate:
         missing = f"{metric.only_baseline:,} in the baseline only, {metric.only_candidate:,} in the candidate only"
         means = f"{shown(metric.baseline_overall)} and {shown(metric.candidate_overall)}"
-        yield f"{metric.name}: {counted(metric.pairs, 'pair')}, {missing}; means of all scored: {means}"
+        yield f"{metric.name}: {counted(metric.pairs, 'pair')}, {missing}; means of all scores: {means}"
     if metric.clusters is not None:
         yield f"{metric.name}: {counted(metric.pairs, 'pair')} in {counted(metric.clusters, 'cluster')}"
     if metric.test == WITHIN:
         counts = " against ".join(f"{count:.3g}" for count in metric.repetitions)
-        yield f"{metric.name}: unequal repetitions, {counts} per example; p is of a {WITHIN}"
+        yield f"{metric.name}: unequal repetitions, {counts} per example; p comes from a {WITHIN}"
     if metric.p_alone is None or metric.low is None or metric.high is None:
         return
     is_shown, holds_zero = metric.p_alone < LEVEL, metric.low <= 0 <= metric.high
     if is_shown == holds_zero:
-        p, interval = ("below", "holds 0, too") if is_shown else ("not below", "leaves out 0")
+        p, interval = ("below", "contains 0") if is_shown else ("not below", "leaves out 0")
         differ = f"p is {p} 0.05, but the interval {interval}"
-        yield f"{metric.name}: {differ}: trust p on whether anything differs, and the interval on how much"
+        yield f"{metric.name}: {differ}; trust p for whether anything differs, and the interval for how much"
 
 
 def correction_in_words(found: Correction) -> Iterable[str]:

@@ -159,7 +159,7 @@ def generations(api: LangSmith) -> Iterator[Check]:
     """Which APIs to read runs answer; one of them is enough."""
     sessions = connection.call(api, "GET", "/sessions", params={"limit": 1})
     if not sessions:
-        yield {"name": "reading runs", "verdict": "unknown", "found": "there is no project yet to ask about"}
+        yield {"name": "reading runs", "verdict": "unknown", "found": "not tried, because there is no project yet"}
         return
     now = datetime.now(UTC)
     window = {"min_start_time": (now - timedelta(hours=1)).isoformat(), "max_start_time": now.isoformat()}

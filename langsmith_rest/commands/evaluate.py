@@ -91,7 +91,7 @@ def price(text: str) -> tuple[float, float]:
         return float(read), float(written if comma else read)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a price: expected dollars a million, such as 0.15,0.6"
+            f"{text!r} is not a price: expected dollars per million tokens, such as 0.15,0.6"
         ) from None
 
 
@@ -108,7 +108,7 @@ def check_options(options: argparse.Namespace) -> None:
     if bool(options.target) == bool(options.pairwise):
         raise ValueError("evaluate needs one of FILE.py:FUNCTION, an experiment, or --pairwise EXPERIMENT EXPERIMENT.")
     if runs_target and not options.data:
-        raise ValueError("--data is missing: name the dataset, or a JSON lines file, to run the target over.")
+        raise ValueError("--data is missing: name the dataset, or a file of examples, to run the target on.")
     if not runs_target and not options.evaluators and not options.summary_evaluators:
         raise ValueError("--evaluators is missing: nothing would be scored.")
     if options.pairwise and len(options.pairwise) < 2:
@@ -138,7 +138,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if isinstance(found, Estimate):
         print(json.dumps(found.as_json()) if options.json else found)
         if found.uses_references:
-            say("The answers are not known yet: each reference is used in place of one.")
+            say("The answers are not known yet: the estimate uses each reference as the answer.")
         return 0
     return 0 if report(found, say, options.json) else 1
 
@@ -263,8 +263,8 @@ def say_doubts(found: Evaluation, say: Say) -> None:
     name = found.experiment_name
     if found.bare:
         nothing = f", {found.nothing:,} of them None: does the target return its answer?" if found.nothing else "."
-        bare = f"{counted(found.bare, 'answer')} {'was no dictionary' if found.bare == 1 else 'were no dictionaries'}"
-        say(f"{bare}: recorded as {{'output': ...}}{nothing}")
+        bare = f"{counted(found.bare, 'answer')} {'is not a dictionary' if found.bare == 1 else 'are not dictionaries'}"
+        say(f"{bare}, and recorded as {{'output': ...}}{nothing}")
     for doubt in found.scores.doubts():
         say(doubt)
     if found.target_changed:
@@ -273,9 +273,8 @@ def say_doubts(found: Evaluation, say: Say) -> None:
         say(f"The target has changed since {name!r} was started. {both if found.done else old}")
     if found.doubled:
         more = f"{counted(found.doubled, 'example')} of {name!r} {'has' if found.doubled == 1 else 'have'} more runs"
-        say(
-            f"{more} than asked for, and all count: was this started twice at once? To start anew, choose another name."
-        )
+        advice = "was this command started twice at once? To start again, choose another --experiment."
+        say(f"{more} than asked for, and all count: {advice}")
 
 
 def lines(found: Evaluation) -> list[str]:

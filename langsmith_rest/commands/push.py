@@ -83,6 +83,7 @@ def report(session: dict[str, Any], recording: Recording, say: Say) -> None:
         say(f"{name}: nothing new; {counted(recording.results, 'run')} pushed before.")
     else:
         runs = f"{counted(recording.runs_recorded, 'run')} sent, {recording.runs_existing:,} known"
-        say(f"{name}: {runs}; {counted(recording.examples_created, 'new example')}; {recording.feedback:,} feedback.")
+        feedback = counted(recording.feedback, "feedback item")
+        say(f"{name}: {runs}; {counted(recording.examples_created, 'new example')}; {feedback}.")
     if (behind := (session.get("run_count") or 0) - recording.results) > 0:
         say(f"{name}: {counted(behind, 'run')} not pushed: retried since, or their example was deleted.")

@@ -77,7 +77,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if options.experiment and len(options.files) > 1:
         raise ValueError("--experiment names one experiment, but several files were given: drop it, or give one file.")
     if options.match_examples and options.dry_run:
-        raise ValueError("--dry-run asks no server, so --match-examples has no examples to look at: drop one of them.")
+        raise ValueError("--dry-run asks no server, so --match-examples cannot find any examples: drop one of them.")
     with contextlib.ExitStack() as stack:
         files = open_all(stack, options, say)
         if options.dry_run:

@@ -40,7 +40,7 @@ def report(source: Any, recording: recorder.Recording, others: int, moved: int, 
         parts += [f"{recording.runs_existing:,} known"] if recording.runs_existing else []
         parts += [counted(recording.examples_created, "new example")] if recording.examples_created else []
         parts += [f"{counted(recording.examples_updated, 'example')} updated"] if recording.examples_updated else []
-        parts += [f"{recording.feedback:,} feedback"] if recording.feedback else []
+        parts += [counted(recording.feedback, "feedback item")] if recording.feedback else []
         old = f" {counted(moved, 'old run')} moved to now: see {OLD_RESULTS}." if moved else ""
         say(f"{source.name}: {', '.join(parts)}.{old}")
     if others > 0:

@@ -131,7 +131,7 @@ def beside(result: Any, folder: Path) -> Any:
 
 def imported(name: str, found: importers.Found, say: Say) -> list[Opened]:
     if not found.experiments:
-        raise ValueError(f"There is nothing to record in {name}, nothing was sent.")
+        raise ValueError(f"There is nothing to record in {name}; nothing was sent.")
     say(f"{name}: {found.summary}")
     sources = []
     for experiment in found.experiments:

@@ -94,7 +94,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     elif filled.chosen:
         print("\n".join(map(clean, in_text(filled))))
     if filled.chosen and options.by == "random" and not filled.has_ended:
-        later = "answers that are recorded later are not in this sample. Review them when it has ended."
+        later = "answers recorded later are not in this sample. Start the review when the experiment has ended."
         say(f"{options.experiment!r} has not ended: {later}")
     if not filled.chosen:
         say(f"No answer of {options.experiment!r} {NOTHING[options.by]}: there is nothing to review.")

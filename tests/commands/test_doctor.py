@@ -103,7 +103,7 @@ def test_every_assumption_is_tried_and_nothing_is_left(run, tmp_path, monkeypatc
     tried = {check["name"]: check["verdict"] for check in found["assumptions"]}
     assert list(tried) == [name for name, _ in assumptions.TRIALS] + list(assumptions.NOT_TRIED)
     assert {name for name, verdict in tried.items() if verdict == "wrong"} == set() and code == 0
-    assert left[0] == [] and "there is no project yet to ask about" in left[1]
+    assert left[0] == [] and "not tried, because there is no project yet" in left[1]
 
 
 @pytest.mark.slow

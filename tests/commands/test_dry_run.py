@@ -56,7 +56,7 @@ def test_dry_run_of_bad_results_is_refused_like_a_real_one(run):
     """Checking is what it is for."""
     code, out, err = run("record", write("a.jsonl", {}), "--dry-run")
 
-    assert (code, out) == (2, "") and "2 problems in a.jsonl, nothing was sent:" in err
+    assert (code, out) == (2, "") and "2 problems in a.jsonl; nothing was sent:" in err
 
 
 def test_dry_run_as_json_has_a_verdict_on_every_result(run):

@@ -145,7 +145,7 @@ def test_an_estimate_asks_nobody(evaluate, monkeypatch):
             "judge_agent.py:run", "--data", "rows.jsonl", *words, judge_agent=agent, judge_evals=evals
         )
         assert (code, out.startswith("6 judge calls on 6 answers: about ")) == (0, True)
-        assert "each reference is used in place of one" in err and "$0.00" in out
+        assert "the estimate uses each reference as the answer" in err and "$0.00" in out
 
         evaluate("quiet_agent.py:run", "--data", "rows.jsonl", "--experiment", "x", quiet_agent=AGENT)
         found = json.loads(evaluate("x", *words, "--limit", "2", "--json")[1])["estimate"]

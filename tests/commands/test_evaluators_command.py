@@ -570,7 +570,7 @@ def test_messages_other_providers_and_whole_models(store, judge):
 @pytest.mark.parametrize(
     ("prompt", "more", "words"),
     [
-        ("Is it polite?", (), "the prompt shows the judge nothing"),
+        ("Is it polite?", (), "the prompt does not show the answer"),
         (
             "{answer}",
             (),

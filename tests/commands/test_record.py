@@ -24,7 +24,7 @@ def test_first_run_records_the_fixture_and_ends_with_the_link(run):
 
     assert code == 0
     assert err.splitlines()[0].startswith("No LANGSMITH_API_KEY: recording into the local store .localsmith/localsmith")
-    assert "results.jsonl: 5 results recorded, 5 new examples, 4 feedback." in err
+    assert "results.jsonl: 5 results recorded, 5 new examples, 4 feedback items." in err
     assert len((out + err).splitlines()) == 8
     assert re.fullmatch(LINK, out.splitlines()[-1])
 
@@ -179,9 +179,9 @@ def test_experiment_is_read_back_unless_told_otherwise(run, server, endpoint, fl
         ("missing.jsonl", "missing.jsonl: there is no such file."),
         (f"{'x' * 300}.jsonl", f"{'x' * 300}.jsonl cannot be read (File name too long)."),
         ("folder", "folder holds no result file of promptfoo, inspect, "),
-        ("empty.jsonl", "There is nothing to record in empty.jsonl, nothing was sent."),
-        ("bad.jsonl", "1 problem in bad.jsonl, nothing was sent:\n  bad.jsonl, line 1: not JSON (Expecting value at c"),
-        (os.devnull, f"There is nothing to record in {os.devnull}, nothing was sent."),
+        ("empty.jsonl", "There is nothing to record in empty.jsonl; nothing was sent."),
+        ("bad.jsonl", "1 problem in bad.jsonl; nothing was sent:\n  bad.jsonl, line 1: not JSON (Expecting value at c"),
+        (os.devnull, f"There is nothing to record in {os.devnull}; nothing was sent."),
     ],
 )
 def test_file_that_cannot_be_used_is_misuse(run, name, problem):
@@ -202,8 +202,8 @@ def test_problems_of_all_files_are_told_at_once(run, unreachable):
 
     assert code == 2
     assert [line for line in err.splitlines() if line[0] != " "] == [
-        "main.py record: 2 problems in a.jsonl, nothing was sent:",
-        "1 problem in c.jsonl, nothing was sent:",
+        "main.py record: 2 problems in a.jsonl; nothing was sent:",
+        "1 problem in c.jsonl; nothing was sent:",
     ]
 
 

@@ -29,7 +29,7 @@ def problems_of(results):
     with pytest.raises(ValueError) as caught:
         source_of(results, False)
     lines = str(caught.value).split("\n  ")
-    assert lines[0].endswith(", nothing was sent:") and lines[0].startswith(f"{len(lines) - 1} problem")
+    assert lines[0].endswith("; nothing was sent:") and lines[0].startswith(f"{len(lines) - 1} problem")
     return [line.removeprefix("capitals.jsonl, line 1: ").removeprefix("result 1: ") for line in lines[1:]]
 
 
@@ -85,7 +85,7 @@ def test_line_that_cannot_be_read_is_refused(content, problem):
 @pytest.mark.parametrize("content", ["", "\n \r\n\t\n", "[]", "\ufeff", "\ufeff\r\n"])
 def test_file_without_results_is_refused(content):
     """An empty experiment is a mistake, and a message of its own."""
-    with pytest.raises(ValueError, match=r"^There is nothing to record in capitals.jsonl, nothing was sent\.$"):
+    with pytest.raises(ValueError, match=r"^There is nothing to record in capitals.jsonl; nothing was sent\.$"):
         source_of(file_of(content), False)
 
 
@@ -145,7 +145,7 @@ def test_equal_problems_share_a_line():
         source_of(file_of("x\n" * 50), False)
 
     lines = str(caught.value).splitlines()
-    assert lines[0] == "50 problems in capitals.jsonl, nothing was sent:"
+    assert lines[0] == "50 problems in capitals.jsonl; nothing was sent:"
     assert lines[1].startswith("  capitals.jsonl, line 1, 2, 3, 4 and 46 more: not JSON")
     assert len(lines) == 2
 
@@ -156,7 +156,7 @@ def test_only_twenty_kinds_of_problems_are_listed():
         source_of([result() | {f"x{n}": 1} for n in range(50)], False)
 
     lines = str(caught.value).splitlines()
-    assert lines[0] == "50 problems in the results, nothing was sent:"
+    assert lines[0] == "50 problems in the results; nothing was sent:"
     assert lines[20].startswith("  result 20: unknown field 'x19'")
     assert lines[21:] == ["  and 30 other problems"]
 

@@ -83,7 +83,7 @@ def open_queue(api: LangSmith, body: dict[str, Any], key: str, question: str | N
     queue = get_or_create_queue(api, {**body, "rubric_items": rubric})
     asked = [item.get("description") for item in queue.get("rubric_items") or []]
     if question and asked and question not in asked:
-        raise ValueError(f"{body['name']!r} asks {asked} already: drop --question, or use another --human or --seed.")
+        raise ValueError(f"{body['name']!r} already asks {asked}: drop --question, or use another --human or --seed.")
 
 
 def read_answers(api: LangSmith, session: dict, before: dict | None) -> list[Answers]:
@@ -139,7 +139,9 @@ def set_scale(api: LangSmith, runs: Sequence[dict], keys: Keys, wanted: dict[str
     if known is None:
         create_config(api, keys.human, wanted or scale_of(api, runs, keys.judges))
     elif wanted and known != wanted:
-        raise ValueError(f"{keys.human} has another scale ({json.dumps(known)}): drop --scale, or use another --human.")
+        raise ValueError(
+            f"{keys.human} already has another scale ({json.dumps(known)}): drop --scale, or use another --human."
+        )
 
 
 def scale_of(api: LangSmith, runs: Sequence[dict], keys: Sequence[str]) -> dict[str, Any]:
@@ -151,4 +153,4 @@ def scale_of(api: LangSmith, runs: Sequence[dict], keys: Sequence[str]) -> dict[
     if labels <= {0.0, 1.0}:
         return YES_OR_NO
     shown = ", ".join(str(label) for label in sorted(labels, key=str)[:4])
-    raise ValueError(f"{keys[0]} has other scores than 0 and 1 ({shown}): add --scale, such as 1-5.")
+    raise ValueError(f"{keys[0]} has scores other than 0 and 1 ({shown}): add --scale, such as 1-5.")

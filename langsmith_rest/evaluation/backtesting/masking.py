@@ -23,7 +23,7 @@ def masked(value: Any, mask: Mask) -> Any:
     if isinstance(value, dict):
         found = {masked(name, mask): masked(item, mask) for name, item in value.items()}
         if len(found) < len(value):
-            raise ValueError("the mask makes two names of one object the same: let it keep them apart.")
+            raise ValueError("the mask turns two keys of an object into the same text: make it keep keys different.")
         return found
     return value
 

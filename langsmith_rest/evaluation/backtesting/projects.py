@@ -134,7 +134,7 @@ def open_project(api: LangSmith, name: str, start: datetime, metadata: dict[str,
         if not found:
             raise
     if found.get("reference_dataset_id"):
-        raise LookupError(f"{name!r} is an experiment, not a project: name another.")
+        raise LookupError(f"{name!r} is an experiment, not a project: name a project.")
     return found
 
 

@@ -85,7 +85,7 @@ def find_sessions(api: LangSmith, names: Sequence[str], dataset: str | None) -> 
     if len(sessions) < 2 or len({session["id"] for session in sessions}) < len(sessions):
         raise ValueError("A comparison needs two or more different experiments.")
     if len(datasets) > 1:
-        raise LookupError("These experiments belong to different datasets: only those of one have examples in common.")
+        raise LookupError("These experiments belong to different datasets: compare experiments on the same dataset.")
     return read_dataset(api, datasets.pop()), sessions
 
 

@@ -28,7 +28,8 @@ def metrics_of(human: Sequence[str], known: Sequence[str], wanted: Sequence[str]
         if not metric and len([name for name in wanted if name != key]) == 1:
             [metric] = [name for name in wanted if name != key]
         if metric not in known or metric == key:
-            raise ValueError(f"Which metric does {key!r} correct? Say METRIC={key}, with METRIC a feedback key.")
+            advice = f"write METRIC={key}, where METRIC is a feedback key"
+            raise ValueError(f"{key!r} does not say which metric it corrects: {advice}.")
         found[metric] = key
     return found
 

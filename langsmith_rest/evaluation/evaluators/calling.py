@@ -44,7 +44,7 @@ def score_all(evaluators: Sequence[Evaluator], values: Mapping[str, Any], wait: 
         items = score(evaluator, values, wait)
         taken = next((item["key"] for item in items if owners.get(item["key"], evaluator.key) != evaluator.key), None)
         if taken is not None:
-            reason = f"the evaluator {owners[taken]!r} gives the key {taken!r} as well: return another key"
+            reason = f"the evaluator {owners[taken]!r} also returns the key {taken!r}: return another key"
             items = [{"key": evaluator.key, "error": True, "comment": f"ValueError: {reason}"}]
         owners |= {item["key"]: evaluator.key for item in items}
         said.append((evaluator.key, items))

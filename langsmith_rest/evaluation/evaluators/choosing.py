@@ -82,7 +82,7 @@ def unfit(function: AnyFunction, known: tuple[str, ...]) -> str | None:
     except ValueError as error:
         return str(error)
     fits = not bound.by_place and bound.wants("outputs", "run", "runs", "examples")
-    return None if fits else f"'{bound.key}' takes no answer: name outputs."
+    return None if fits else f"'{bound.key}' does not look at the answer: add the parameter outputs."
 
 
 def required(function: AnyFunction) -> list[str]:

@@ -35,7 +35,7 @@ def read_verdict(reply: str, schema: dict[str, Any]) -> tuple[dict[str, Any], li
 @functools.cache
 def warn_of(fields: str) -> None:
     """Warn once, not for each verdict."""
-    log.warning("A judge answered with fields that nobody asked for, which are left out: %s", fields)
+    log.warning("A judge answered with fields that are not in its schema; they are left out: %s", fields)
 
 
 def without_surplus(value: Any, schema: dict[str, Any]) -> tuple[Any, list[str]]:

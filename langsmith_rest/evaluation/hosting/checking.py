@@ -91,7 +91,10 @@ def check_entry(entry: Function, target: str) -> Iterator[Problem]:
         if value and (is_bare or isinstance(value, ast.Compare | ast.List | ast.Tuple)):
             yield value.lineno, f"'{entry.name}' returns something that is not an object: return {RETURNS}"
         if isinstance(value, ast.Dict) and any(isinstance(k, ast.Constant) and k.value == "key" for k in value.keys):
-            yield value.lineno, "an evaluator cannot set 'key', the score has the name of the rule: leave it out"
+            yield (
+                value.lineno,
+                "the score is named after the evaluator, so it cannot set 'key': leave 'key' out",
+            )
 
 
 def looked_at(entry: Function) -> set[str]:

@@ -43,7 +43,7 @@ def perform_eval(source: str, function: str, target: str, file: str = "the file"
     problems += [problem for node in taken for problem in check_imports(node)]
     if problems:
         lines = [f"{file}, line {line}: {words}" for line, words in sorted(set(problems))]
-        raise ValueError(f"'{function}' would not work in LangSmith, nothing was sent:\n  " + "\n  ".join(lines))
+        raise ValueError(f"'{function}' would not work in LangSmith; nothing was sent:\n  " + "\n  ".join(lines))
     code = assemble(plain, taken, entry, CALLS[target])
     if not binds_entry(code):
         words = f"put 'def {function}(' on one line, and its decorators on lines of their own"

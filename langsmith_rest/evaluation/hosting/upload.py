@@ -114,7 +114,7 @@ def upload(
     rule = find_evaluator(api, name, target)
     if kind_of(rule) not in {KINDS[field] for field in content}:
         raise LookupError(
-            f"{name!r} on {target} is a {kind_of(rule)} evaluator, no other kind can replace it: delete it first."
+            f"{name!r} on {target} is a {kind_of(rule)} evaluator, and no other kind can replace it: delete it first."
         )
     rate = rule["sampling_rate"] if sampling_rate is None else sampling_rate
     if holds(rule, content) and rate == rule["sampling_rate"]:

@@ -69,7 +69,7 @@ def variables(messages: Sequence[Sequence[str]], file: Path, kind: str) -> dict[
             offered = ", ".join(f"{{{one}}}" for one in known)
             raise ValueError(f"{file}: {{{name}}} is not a variable for a {kind}: use {offered}, or {{{{ for a brace.")
     if not names:
-        raise ValueError(f"{file}: the prompt shows the judge nothing: put {{output}} where the answer belongs.")
+        raise ValueError(f"{file}: the prompt does not show the answer: put {{output}} where it belongs.")
     return {name: known[name] for name in names}
 
 

@@ -54,7 +54,7 @@ def score_experiment(
 
 def experiment_and_dataset(api: LangSmith, name: str, data: Any) -> tuple[dict, dict]:
     if data is not None and not isinstance(data, str):
-        raise ValueError("The experiment says what its data is: leave `data` out, or give the name of its dataset.")
+        raise ValueError("An experiment already has its data: leave `data` out, or give the name of its dataset.")
     dataset = None
     if data is not None:
         dataset = read_dataset(api, data) if UUID.fullmatch(data) else find_dataset(api, data)

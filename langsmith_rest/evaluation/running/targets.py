@@ -80,7 +80,7 @@ def held(answer: Any) -> dict[str, Any]:
 
 
 def not_recordable(why: str) -> dict[str, Any]:
-    reason = f"The target returned what cannot be recorded: {why}"
+    reason = f"The target returned a value that cannot be recorded: {why}"
     return {"error": reason, "reason": reason}
 
 

@@ -61,7 +61,7 @@ def test_a_sample_of_an_experiment_that_still_records_says_so(api, run):
     runs = [new_run(session, reference_example_id=example["id"], outputs={}) for example in examples]
     connection.call(api, "POST", "/runs/batch", json={"post": runs})
 
-    assert "'half' has not ended: answers that are recorded later are not in this sample" in run("review", "half")[2]
+    assert "'half' has not ended: answers recorded later are not in this sample" in run("review", "half")[2]
     assert "has not ended" not in run("review", "before")[2]
 
 
@@ -100,8 +100,8 @@ def test_what_cannot_be_chosen_says_what_to_do(api, run):
     assert code == 2 and "People's scores need a key of their own: 'correct' is the judge's." in err
     assert "add --scale, such as 1-5" in refused("starred")[1]
     assert run("review", "starred", "--scale", "1-5")[0] == run("review", "starred", "--by", "random")[0] == 0
-    assert "asks ['Is the answer right?'] already: drop --question" in refused("starred", "--question", "Why?")[1]
-    assert "human_stars has another scale" in refused("starred", "--scale", "kind,rude")[1]
+    assert "already asks ['Is the answer right?']: drop --question" in refused("starred", "--question", "Why?")[1]
+    assert "human_stars already has another scale" in refused("starred", "--scale", "kind,rude")[1]
     connection.call(api, "DELETE", "/annotation-queues", params={"queue_ids": queue_ids(api)})
     code, err = refused("after", "--by", "uncertain", "--judge", "correct")
     assert code == 1 and "repeat the runs, or name several judges" in err

@@ -507,7 +507,7 @@ def test_masked_texts_are_all_that_is_sent(server, api, load, convert):
     [
         (lambda text: 1 / 0, "nothing was created: the mask failed: ZeroDivisionError: division"),
         (lambda text: None, "returned NoneType"),
-        (lambda text: "x", "names of one object the same"),
+        (lambda text: "x", "two keys of an object into the same text"),
     ],
     ids=["raises", "no text", "all the same"],
 )

@@ -374,5 +374,5 @@ def test_a_table_says_when_p_and_the_interval_differ(record, run):
 
     lines = [line for line in run("before", "after", "later")[1].splitlines() if "trust" in line]
 
-    differ = "correct: p is below 0.05, but the interval holds 0, too"
-    assert lines == [f"{differ}: trust p on whether anything differs, and the interval on how much"]
+    differ = "correct: p is below 0.05, but the interval contains 0"
+    assert lines == [f"{differ}; trust p for whether anything differs, and the interval for how much"]

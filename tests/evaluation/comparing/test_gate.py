@@ -520,7 +520,7 @@ def test_clusters_of_examples_are_the_units(api, run):
     refused = run("before", "after", "--cluster", "documents")
 
     assert code == 0 and "correct: 40 pairs in 13 clusters" in out
-    assert "clusters: examples with the same document; 4 examples without it, each a cluster of its own" in out
+    assert "a cluster is all examples with the same document; 4 examples without it, each in its own cluster" in out
     assert "&cluster=document" in out
     assert (
         refused[0] == 2
@@ -540,7 +540,7 @@ def test_failed_runs_and_evaluators_have_a_line(record, run):
     [candidate] = json.loads(as_json)["candidates"]
     assert "candidate  after: 6 examples, 1 of 6 runs failed" in out
     assert "correct: the evaluator failed on 5 runs of the candidate" in out
-    left_out = "means leave out 1 failed run of the candidate, unless scored"
+    left_out = "the means leave out 1 failed run of the candidate, unless scored"
     assert f"{left_out}; a limit counts each as the worst score\n" in out
     assert (candidate["failed_runs"], candidate["failed_evaluators"]) == (1, {"correct": 5})
 
@@ -650,4 +650,4 @@ def test_a_limit_in_percent_is_told_how_it_is_written(capsys):
     with pytest.raises(SystemExit):
         main.main(["compare", "a", "b", "--max-regression", "correct=2%"])
 
-    assert "'2%' is not a number: expected one, such as 0.02 for 2 %" in capsys.readouterr().err
+    assert "'2%' is not a number: write 0.02 for 2 %" in capsys.readouterr().err

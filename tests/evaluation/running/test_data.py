@@ -58,7 +58,7 @@ def test_the_same_problem_of_many_examples_is_said_once(run):
         run(data=[{"question": "Peru?"}] * 35 + [{"inputs": {}, "metadata": {"n": float("nan")}}])
 
     head, *lines = str(caught.value).splitlines()
-    assert head == "36 problems in data, nothing was sent:"
+    assert head == "36 problems in data; nothing was sent:"
     assert lines[0] == "  data, example 1, 2, 3, 4 and 31 more: 'inputs' is missing, expected an object"
     assert len(lines) == 2 and lines[1].startswith("  data, example 36: ")
     assert list(alike([("a", "x"), ("b", "y"), ("c", "y")], 1)) == ["a: x", "and 1 other problem"]

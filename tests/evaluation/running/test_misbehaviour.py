@@ -151,7 +151,7 @@ def test_two_evaluators_of_one_key_are_told_apart(api, run):
 
     reasons = found.scores.as_json()
     assert (reasons["correct"]["mean"], reasons["lenient"]["errors"]) == (0, 6)
-    assert "the evaluator 'strict' gives the key 'correct' as well" in reasons["lenient"]["first_error"]
+    assert "the evaluator 'strict' also returns the key 'correct'" in reasons["lenient"]["first_error"]
     assert list(scores_of(api, key="correct").values()) == [0] * 6
 
 
