@@ -65,7 +65,7 @@ def _compared(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, comparis
         panel=panel,
         others=[] if len(comparison.sides) == MAX_EXPERIMENTS else _others(db, comparison),
         beyond=beyond(comparison, examples, page),
-        facets=facets_of(index_of(db, kept, comparison), examples, comparison.question.facets),
+        facets=facets_of(index_of(db, kept, comparison), examples, comparison.question.facets, comparison.examples),
         scores=scores_of(comparison, examples),
         failed=failed_of(comparison, examples),
         **context_of(dataset, comparison, page, rows),

@@ -202,12 +202,23 @@ def compare(db: sqlite3.Connection, kept: Kept, dataset_id: str, question: Quest
     metrics = metric_names(side.summary for side in sides)
     if question.metrics:
         metrics = [metric for metric in metrics if metric in question.metrics]
-    scored = [metric for metric in metrics if any(metric in side.columns.scores for side in sides)]
-    # By default the metric with the most scores: a first score by hand must not change what the page shows.
-    most = max(scored or metrics or [""], key=lambda name: sum(len(s.columns.scores.get(name, ())) for s in sides))
-    metric = question.metric if question.metric in metrics else most
+    metric = question.metric if question.metric in metrics else _usual_metric(metrics, sides)
     labels = {metric: drawn_of(db, question.session_ids, key) for metric, key in question.human.items()}
     return ComparisonPage(question, sides, baseline, metrics, metric, tests, examples, not_run, labels, left_out)
+
+
+def _usual_metric(metrics: list[str], sides: list[Side]) -> str:
+    """The metric with the most scores, since a first score by hand must not change what the page shows; of several,
+    the one that differs most clearly from the baseline's."""
+
+    def rank(name: str) -> tuple[int, float]:
+        beside = [side.against[name].p_alone for side in sides if name in side.against]
+        return sum(len(s.columns.scores.get(name, ())) for s in sides), -min(
+            (p for p in beside if p is not None), default=1
+        )
+
+    scored = [metric for metric in metrics if any(metric in side.columns.scores for side in sides)]
+    return max(scored or metrics or [""], key=rank)
 
 
 def _examples(db: sqlite3.Connection, kept: Kept, dataset_id: str, sides: list[Side]) -> tuple[list[str], int]:

@@ -20,7 +20,7 @@ Index = dict[str, dict[str, set[str]]]  # kind -> value -> the ids that have it
 @dataclass(frozen=True)
 class Facet:
     name: str
-    values: list[tuple[str, int, bool]]  # value, how many of those listed have it, whether it is chosen
+    values: list[tuple[str, int, int, bool]]  # value, how many of those listed have it, and of all, and if it is chosen
 
 
 def index_of_examples(db: sqlite3.Connection, kept: Kept, dataset_id: str) -> Index:
@@ -103,13 +103,18 @@ def _name(item: tuple[str, set[str]]) -> Any:
     return natural(item[0])
 
 
-def facets_of(index: Index, ids: list[str], chosen: list[tuple[str, str]]) -> list[Facet]:
-    """The facets that divide these examples or experiments, and those that are chosen."""
-    listed = set(ids)
+def facets_of(
+    index: Index, ids: list[str], chosen: list[tuple[str, str]], among: list[str] | None = None
+) -> list[Facet]:
+    """The facets of these examples or experiments that divide all of them (`among`), and those that are chosen."""
+    listed, everything = set(ids), set(ids if among is None else among)
     found = []
     for name, values in index.items():
-        counted = [(value, len(listed & having), (name, value) in chosen) for value, having in values.items()]
-        shown = [item for item in counted if item[1] or item[2]]
-        if any(is_chosen or count < len(listed) for _, count, is_chosen in shown):
+        counted = [
+            (value, len(listed & having), len(everything & having), (name, value) in chosen)
+            for value, having in values.items()
+        ]
+        shown = [item for item in counted if item[1] or item[-1]]
+        if any(is_chosen or of < len(everything) for _, _, of, is_chosen in shown):
             found.append(Facet(name, shown))
     return found

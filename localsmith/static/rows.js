@@ -138,7 +138,10 @@ async function send(run, fields) {
   for (const fresh of page.querySelectorAll("[data-patch]"))
     for (const old of document.querySelectorAll(`[data-patch="${fresh.dataset.patch}"]`)) {
       if (fresh.dataset.patch.startsWith("hand-") && !old.closest("#panel")) continue;
-      old.replaceWith(fresh.cloneNode(true));
+      const copy = fresh.cloneNode(true);
+      for (const comment of copy.querySelectorAll("details"))
+        comment.open = Boolean(old.querySelector(`details[open][data-key="${CSS.escape(comment.dataset.key)}"]`));
+      old.replaceWith(copy);
     }
   for (const cell of document.querySelectorAll(`[data-run="${run}"][data-metric]`)) mark(cell, page);
   document.getElementById("stale")?.removeAttribute("hidden");

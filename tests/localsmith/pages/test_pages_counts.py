@@ -83,6 +83,49 @@ def test_a_score_by_hand_does_not_change_what_is_shown(client, seed):
     assert rows(client, path) == before != []
 
 
+@pytest.fixture
+def worse(seed):
+    """Two experiments on 40 examples: the second is longer everywhere and wrong on eight of ten of one topic."""
+    dataset = seed.dataset("worse")
+    old, new = (seed.session(name, dataset) for name in ("old", "new"))
+    for n in range(40):
+        topic = "refund" if n % 4 == 0 else "order"
+        (example,) = seed.examples(dataset, [({"n": n}, None)], metadata={"topic": topic})
+        for session in (old, new):
+            is_wrong = session == new and topic == "refund" and n < 32
+            scores = [
+                {"key": "right", "score": int(not is_wrong), "comment": "Contradicts the policy." if is_wrong else None}
+            ]
+            scores.append({"key": "brief", "score": (n * 7 + (session == new)) % 10 / 10})
+            seed.run(session, example, outputs={"a": n}, feedback=scores)
+    return f"datasets/{dataset}/compare?selectedSessions={old},{new}"
+
+
+def test_a_comparison_begins_with_what_differs_most(client, worse):
+    """Of several metrics with as many scores, filters and sorting mean the one with the clearest difference."""
+    html = page(client, worse)
+
+    assert "<option selected>right</option>" in html
+    assert "▼ right regressed" in words(page(client, f"{worse}&show=regressed&of=2"))
+
+
+def test_a_facet_says_what_a_filter_concentrates_on(client, worse):
+    """Beside the number of filtered rows stands that of all: 8 of 10 refunds regressed, and nothing else."""
+    assert "topic order 30 refund 10" in words(page(client, worse))
+    assert "topic refund 8 of 10 8 of 40 examples" in words(page(client, f"{worse}&show=regressed&of=2&metric=right"))
+
+
+def test_an_open_row_shows_why(client, worse):
+    """The comment on the filtered score is open in a row that is read, and on the page of its run."""
+    html = page(client, f"{worse}&show=regressed&of=2")
+    opened = page(client, re.search(r'class="open" href="([^"#]*)', html)[1].replace("&amp;", "&"))
+    (run,) = set(re.findall(r'<a href="([^"]*)">run</a>', opened.partition('class="card answer"')[2])[1:2])
+
+    assert '<details open data-key="right"' not in html
+    assert opened.count('<details open data-key="right" class="chip bad"') == 1
+    assert page(client, run.replace("&amp;", "&")).count('<details open data-key="right" class="chip bad"') == 1
+
+
 def test_words_are_not_called_unscored(client, seed):
     """Scores that are words are counted, and not said to be missing."""
     made = capitals(seed)
@@ -174,7 +217,7 @@ def sorted_out(seed):
 def chips(html):
     """The facets of a page: text -> (count, address)."""
     block = re.search(r'<div class="facets".*?</div></div>', html, re.S)[0]
-    found = re.findall(r'href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)</span>', block)
+    found = re.findall(r'href="([^"]*)"[^>]*>(.*?) <span class="n">(\d+)', block)
     return {unescape(text): (int(count), unescape(address).partition("#")[0]) for address, text, count in found}
 
 
