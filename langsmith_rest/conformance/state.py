@@ -10,6 +10,7 @@ from langsmith_rest.conformance.origins import Origins
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import list_examples, list_session_feedback
 from langsmith_rest.evaluation.runs_api import query_runs
+from langsmith_rest.recording.canonical import canonical
 
 RUN_FIELDS = (
     *("ID", "TRACE_ID", "PARENT_RUN_IDS", "DOTTED_ORDER", "REFERENCE_EXAMPLE_ID", "NAME", "RUN_TYPE", "STATUS"),
@@ -76,7 +77,7 @@ def differences_of_fields(kind: str, found: Items, wanted: Items, origins: Origi
     differing: dict[str, list[str]] = {}
     for i in sorted(wanted.keys() & found.keys()):
         for name, value in wanted[i].items():
-            if found[i][name] != value:
+            if not are_same(found[i][name], value):
                 differing.setdefault(name, []).append(i)
     for name, ids in differing.items():
         first = min(ids, key=lambda i: (len(shown(wanted[i][name])), i))
@@ -86,9 +87,21 @@ def differences_of_fields(kind: str, found: Items, wanted: Items, origins: Origi
         yield f"{what} is {is_value}, expected {expected}"
 
 
+def are_same(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON; 1e17 and 100000000000000000 are, though Python may tell them apart."""
+    return bool(one == other) or as_text(one) == as_text(other)
+
+
+def as_text(value: Any) -> str:
+    try:
+        return canonical(value)
+    except ValueError:  # a number that no recorder sends
+        return json.dumps(value)
+
+
 def content(item: dict[str, Any]) -> str:
     """What does not depend on its id, so that an item with a wrong id is found all the same."""
-    return json.dumps({name: value for name, value in item.items() if name not in MADE_OF_ITS_ID}, sort_keys=True)
+    return as_text({name: value for name, value in item.items() if name not in MADE_OF_ITS_ID})
 
 
 def owner(i: str, wanted: Items, origins: Origins) -> str:

@@ -255,6 +255,13 @@ def test_differing_fields_are_counted_and_one_is_shown():
     ]
 
 
+def test_a_number_may_be_written_in_any_form():
+    """A double beyond 2**53 is read as another number when it is written without an exponent."""
+    wanted = {"run": {"r": {"id": "r", "inputs": 93466864487979900}}}
+    assert differences({"run": {"r": {"id": "r", "inputs": 9.34668644879799e16}}}, wanted) == []
+    assert differences({"run": {"r": {"id": "r", "inputs": 9.34668644879798e16}}}, wanted)
+
+
 def test_a_wrong_id_is_explained():
     """By the text that it is made of; the ids that are made of it are not mentioned."""
     wanted = {"example": {"e1": {"id": "e1", "inputs": {}}, "e2": {"id": "e2", "inputs": 1}}, "run": {"r": {"id": "r"}}}
