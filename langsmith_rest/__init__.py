@@ -15,11 +15,11 @@ Record      record_langsmith_experiment -> Recording
 Evaluate    evaluate, aevaluate -> Evaluation
 Compare     compare -> Comparison; Limits decide whether a candidate passes
 Backtest    list_runs, then convert_runs_to_test -> Recording
-Connect     connect -> LangSmith, which every function also takes as its connection
-Errors      SetupError: no usable key or endpoint; RecordingError: recording stopped half way
+Connect     connect -> LangSmith, a connection that every function takes
+Errors      SetupError: no usable key or endpoint; RecordingError: recording stopped before its end
 
-Evaluators are functions that score one answer. They name what they want among `inputs`, `outputs`,
-`reference_outputs`, `run`, `example`, `attachments` and `metadata`, and return a number, a boolean, a text,
+Evaluators are functions that score one answer. They take any of the parameters `inputs`, `outputs`,
+`reference_outputs`, `run`, `example`, `attachments` and `metadata`, by name, and return a number, a boolean, a text,
 `{"key", "score", "value", "comment"}`, a list of these, or None for "not scored". Ready to use:
 
 of the answer        exact_match, exact, json_match, mentions, length_limit, at_least_emojis

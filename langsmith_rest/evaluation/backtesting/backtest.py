@@ -43,7 +43,7 @@ def convert_runs_to_test(
     langsmith: LangSmith | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Recording:
-    """Make the inputs of production runs the examples of a dataset, and copies of the runs an experiment on it.
+    """Turn production runs into a dataset of their inputs, and into an experiment with copies of the runs.
 
         recording = convert_runs_to_test(list_runs("prod", limit=100), "prod-questions", include_outputs=True)
 
@@ -53,7 +53,7 @@ def convert_runs_to_test(
     and, where LangSmith would refuse the times as too old, `original_start_time`.
 
     `mask` is called with every text (also keys, errors, metadata and comments) before anything is sent or hashed.
-    Doing it again changes nothing; new `runs` are added. Returns a Recording; runs that were not copied are in its
+    Repeating the call only adds runs that are new in `runs`. Returns a Recording; runs that were not copied are in its
     `rejected`. Raises LookupError without runs, and ValueError, before anything is created, if `mask` fails on the
     first run.
     """

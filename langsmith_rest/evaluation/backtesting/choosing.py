@@ -41,13 +41,13 @@ def list_runs(
     seed: int = 0,
     langsmith: LangSmith | None = None,
 ) -> Runs:
-    """Choose finished root runs of a project: the newest `limit` that match, and of these a random `sample`.
+    """Choose finished root runs of a project: the newest `limit` that match, or a random `sample` of these.
 
         runs = list_runs("prod", filter='eq(error, null)', since=timedelta(days=7), limit=1000, sample=100)
 
     `project` is a name or id. `filter` is LangSmith's filter language; `since` is a time, or a timedelta back from now
     (default: all). The sample depends only on `seed` and the ids of the runs: it is the same every time, and a new
-    run changes at most one of it. Pending runs are left out and counted. Raises LookupError for an unknown project.
+    run changes at most one run of it. Pending runs are left out and counted. Raises LookupError for an unknown project.
     """
     api = langsmith or connection.connect()
     session = find_project(api, project)

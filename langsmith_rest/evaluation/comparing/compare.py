@@ -42,9 +42,9 @@ def compare(
 
     - `dataset`: look for the experiments only in this dataset.
     - `metrics`: only these feedback keys (default: all).
-    - `lower_is_better`: feedback keys of which less is better; latency, tokens, cost and error rate always are.
+    - `lower_is_better`: feedback keys whose lower scores are better; lower latency, tokens, cost and error rate are.
     - `cluster`: a key of example metadata; examples with the same value are one unit of the statistics.
-    - `human`: feedback keys of people's labels, as METRIC=KEY or human_METRIC, by which METRIC is corrected.
+    - `human`: feedback keys of people's labels that correct a judge's METRIC, as METRIC=KEY or human_METRIC.
     - `flips`: also list the examples whose scores changed.
     - `limits`: decide a gate, in `comparison.gate`; None without limits. Missing scores never help a candidate.
 

@@ -28,7 +28,7 @@ Clusters = dict[str, str] | None
 
 @dataclass
 class Limits:
-    """What a candidate must keep to. A metric is a feedback key, or latency, tokens, cost or error_rate.
+    """The limits that a candidate must keep. A metric is a feedback key, or latency, tokens, cost or error_rate.
 
     - `fail_below`, `fail_above`: metric -> number; the candidate's mean must not be lower, or higher.
     - `max_regression`: metric -> loss of the mean against the baseline, 0 or more. The check fails when a larger loss

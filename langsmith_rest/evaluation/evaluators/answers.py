@@ -214,7 +214,10 @@ def at_least_emojis(count: int, *, key: str = "emojis", field: str | None = None
 
 
 def latency_limit(seconds: float, *, key: str = "latency_limit") -> Evaluate:
-    """Make an evaluator that scores 1 when the run took at most `seconds`; not scored without both times."""
+    """Make an evaluator that scores 1 when the run took at most `seconds`, and 0 otherwise.
+
+    Not scored if the run lacks its start or its end.
+    """
 
     def evaluator(*, run: Any) -> Found:
         if run.latency is None:
@@ -225,7 +228,10 @@ def latency_limit(seconds: float, *, key: str = "latency_limit") -> Evaluate:
 
 
 def token_limit(tokens: int, *, key: str = "token_limit") -> Evaluate:
-    """Make an evaluator that scores 1 when run and steps used at most `tokens`; not scored if none are known."""
+    """Make an evaluator that scores 1 when run and steps used at most `tokens`, and 0 otherwise.
+
+    Not scored if no number of tokens is known.
+    """
 
     def evaluator(*, run: Any) -> Found:
         used = tokens_of(run)

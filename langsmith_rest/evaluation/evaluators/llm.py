@@ -37,12 +37,13 @@ def llm_judge(
 ) -> Evaluate:
     """Make an evaluator that asks a model what `prompt` says about inputs, outputs and reference.
 
-    `scale` is bool (1 or 0), (low, high) for a number (a whole one if both are), or a list of categories, which become
-    the feedback's `value`. Instead, `schema` (a JSON schema, a TypedDict or a pydantic model) describes an object, each
-    field of which becomes feedback; `score` and `value` are those of `key`. The model's `reasoning` is the comment.
+    `scale` is bool (scores 1 or 0), (low, high) for a number (whole if both are whole), or a list of categories, which
+    become the feedback's `value`. Alternatively, `schema` (a JSON schema, a TypedDict or a pydantic model) describes an
+    object: each of its fields becomes feedback, and its `score` and `value` are those of `key`. The model's `reasoning`
+    is the comment.
 
     `model` defaults to OPENAI_MODEL, else a small model of OpenAI. The server is OPENAI_BASE_URL with OPENAI_API_KEY,
-    else OpenAI's; `connection` is another one. Raises ValueError for a schema that a verdict cannot follow.
+    else OpenAI's; `connection` overrides both. Raises ValueError for a schema that a verdict cannot follow.
     """
     wanted = verdict_schema(scale) if schema is None else verdict_schema_of(schema)
     check_schema(wanted)
@@ -177,9 +178,9 @@ def pairwise_judge(
     the content: random over a dataset, but the same every time. Feedback `<key>_shown_first` is the share of the
     preferences that went to the answer shown first; a fair judge is at 0.5 on average.
 
-    With `both_orders`, the model is asked both ways round. If it then prefers the other answer, nothing is preferred,
-    and feedback `<key>_position_bias` is 1, else 0; its mean is how often the order decides. A tie in one order is a
-    tie, without such feedback.
+    With `both_orders`, the model is asked twice, in both orders. If its preference changes with the order, both answers
+    score 0 and feedback `<key>_position_bias` is 1, otherwise 0; its mean is how often the order decides. A tie in one
+    order is a tie, without such feedback.
     """
 
     def evaluator(*, inputs: dict, outputs: list, reference_outputs: dict, runs: Any = None) -> Any:

@@ -44,7 +44,7 @@ def evaluate(
     stop: threading.Event | None = None,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> Any:
-    """Run `target` on every example of `data`, score its answers, and record both as an experiment, as they come.
+    """Run `target` on every example of `data`, score its answers, and record both as an experiment while it runs.
 
         found = evaluate(my_agent, "capitals", [exact_match], experiment_prefix="v2")
         print(found.url, found.scores.as_json())
@@ -56,8 +56,9 @@ def evaluate(
 
     `data` is the name or id of a dataset, a file (JSON lines, JSON or CSV), or a list of examples: those of the API,
     or dicts with `inputs` and optionally `reference_outputs`, `metadata` and `split`. A file or list becomes a
-    dataset, called `dataset_name` or after the file. `splits` and `limit` choose examples: the first `limit` by id of
-    a dataset, by position of a file or list. Each example runs `num_repetitions` times.
+    dataset, called `dataset_name` or after the file. `splits` takes only examples of these splits, and `limit` only
+    the first ones: of a dataset in the order of their ids, otherwise in the order of the file or list. Each example
+    runs `num_repetitions` times.
 
     `evaluators` score one answer each, `summary_evaluators` the whole experiment. An evaluator that fails is recorded
     as failed feedback, not as 0; ready-made evaluators do not score failed runs.
@@ -67,8 +68,8 @@ def evaluate(
     `retry_errors` also repeats failed runs (the new run replaces the failed one, which no longer counts).
     With `error_handling="ignore"`, failed runs are not recorded, so they stay missing.
 
-    `max_concurrency` calls run at the same time, in threads or, with `executor` (concurrent.futures, Dask, Ray, ...),
-    elsewhere; evaluators always run here. Async code runs in `loop`, or in one event loop of this call.
+    `max_concurrency` calls run at the same time, in threads or on `executor` (concurrent.futures, Dask, Ray, ...);
+    evaluators always run in this process. Async code runs in `loop` or, by default, in one event loop of this call.
     `on_progress` is called with the Evaluation so far. Setting `stop` ends the evaluation as Ctrl-C does.
 
     Returns an Evaluation, or Preferences for pairs. Raises ValueError for what cannot be called or read, LookupError
@@ -103,9 +104,9 @@ def evaluate(
 
 
 async def aevaluate(target: Any, data: Any = None, evaluators: Any = (), summary_evaluators: Any = (), **options: Any):  # type: ignore[no-untyped-def]
-    """Do what `evaluate` does, without blocking; async targets and evaluators run in the caller's event loop.
+    """Evaluate as `evaluate` does, without blocking; async targets and evaluators run in the caller's event loop.
 
-    If it is cancelled, the calls under way are cancelled too. What was finished before is recorded.
+    If it is cancelled, the calls in progress are cancelled too. Runs that were finished before are recorded.
     """
     stop = Stop()
     options = {"stop": stop, **options, "loop": asyncio.get_running_loop()}

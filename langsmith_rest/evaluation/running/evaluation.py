@@ -16,10 +16,10 @@ from langsmith_rest.evaluation.running.scores import Scores
 class Evaluation:
     """What was run and scored, and the `url` of the page that shows it.
 
-    `planned` runs were asked for; this call made `done` of them, and `existing` were there before. `errors` counts
-    the runs of the experiment in which the target failed. `scores` has the mean, number and failures of each
-    feedback key, `feedback` how many items were created, updated and deleted. What the server refused is in
-    `rejected`, as {"result": number, "reason": text}.
+    Of the `planned` runs, this call made `done`, and `existing` were recorded before. `errors` counts the runs of the
+    experiment in which the target failed. `scores` has the mean, number and failures of each feedback key, and
+    `feedback` how many items were created, updated and deleted. `rejected` lists what the server refused, as
+    {"result": number, "reason": text}.
     """
 
     dataset_id: str
