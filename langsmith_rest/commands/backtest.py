@@ -296,7 +296,7 @@ def compare_all(
 
 
 def report(found: Backtest, say: Say, as_json: bool) -> bool:
-    """Print the verdict, the link last; returns whether all runs were copied and no evaluator failed."""
+    """Print the verdict, the link last; returns whether all runs were copied and nothing failed."""
     spent = total_spent()
     if spent.calls or spent.cached:
         say(str(spent))
@@ -306,18 +306,34 @@ def report(found: Backtest, say: Say, as_json: bool) -> bool:
         for preferred in found.preferences:
             print("\n".join([*evaluate_report.pairwise_lines(preferred), preferred.url, ""]))
         print("\n".join(map(clean, in_text(found.comparison))))
+    return say_failures(found, say)
+
+
+def say_failures(found: Backtest, say: Say) -> bool:
+    """Report what was not copied, and what failed; returns whether all went well."""
     for rejected in found.baseline.rejected[:20]:
         say(f"run {rejected[SOURCE]} was not copied: {clean(rejected['reason'])}")
     for evaluation in found.evaluations:
         where = f" in {evaluation.experiment_name}"
         evaluate_report.say_failures(evaluation.scores.failures, evaluation.scores.reasons, say, where)
-        if evaluation.first_error:
-            why = clean(shortened(evaluation.first_error, 300))
-            say(f"The target failed in {counted(evaluation.errors, 'run')}{where}. The first: {why}")
+    candidates = found.evaluations[1:]  # that runs of production failed is no failure of the backtest
+    for evaluation in candidates:
+        say_failed_runs(evaluation, say)
     for preferred in found.preferences:
         evaluate_report.say_failures(preferred.errors, preferred.reasons, say, f" in {preferred.name}")
-    failed = any(one.evaluator_errors or one.rejected or one.first_error for one in found.evaluations)
-    return not (found.baseline.rejected or failed or any(one.errors for one in found.preferences))
+    failed = any(one.errors for one in candidates) or any(one.errors for one in found.preferences)
+    failed = failed or any(one.evaluator_errors or one.rejected for one in found.evaluations)
+    return not (found.baseline.rejected or failed)
+
+
+def say_failed_runs(found: Evaluation, say: Say) -> None:
+    """Report in how many runs the target failed, now or when the experiment was made."""
+    failed = f"The target failed in {counted(found.errors, 'run')} in {found.experiment_name}."
+    if found.first_error:
+        say(f"{failed} The first: {clean(shortened(found.first_error, 300))}")
+    elif found.errors:
+        again = f"evaluate FILE.py:FUNCTION --data {found.dataset_name} --experiment {found.experiment_name}"
+        say(f"{failed} To repeat these: {typed(again)} --retry-errors")
 
 
 def in_json(found: Backtest) -> dict[str, Any]:

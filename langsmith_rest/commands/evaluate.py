@@ -117,6 +117,8 @@ def check_options(options: argparse.Namespace) -> None:
     idle = [*OF_RUNS, "data", "summary_evaluators"] if options.pairwise else [*OF_RUNS, *OF_BOTH, *OF_PAIRS]
     if runs_target:
         idle, why = [*OF_PAIRS], "without --pairwise"
+    if options.splits is not None and not all(split.strip() for split in options.splits.split(",")):
+        raise ValueError(f"--splits is {options.splits!r}, but a split has a name: write NAME,NAME or leave it out.")
     if options.price and not options.estimate:
         raise ValueError("--price has no effect without --estimate: drop it.")
     for flag in idle:
@@ -159,7 +161,7 @@ def evaluate_as_asked(connect: Connect, say: Say, options: argparse.Namespace) -
     makes_data = runs_target and is_file(options.data)
     purpose = "recording into" if runs_target else "scoring runs of"
     purpose = "reading" if options.estimate else purpose
-    splits = [split.strip() for split in options.splits.split(",") if split.strip()] if options.splits else None
+    splits = [split.strip() for split in options.splits.split(",")] if options.splits else None
     with connect(purpose, must_exist=not makes_data) as api, progress(say) as on_progress:
         if options.estimate:
             return estimate(
@@ -222,7 +224,9 @@ def report(found: Evaluation | Preferences, say: Say, as_json: bool) -> bool:
         print("\n".join([*lines(found), "", found.url]))
     if isinstance(found, Preferences):
         say_failures(found.errors, found.reasons, say)
-        return not found.errors
+        if not found.pairs:
+            say("Nothing was judged: no example has a run in each of these experiments.")
+        return found.pairs > 0 and not found.errors
     for line in alike((f"result {rejected['result']}", rejected["reason"]) for rejected in found.rejected):
         say(line)
     say_failures(found.scores.failures, found.scores.reasons, say)
@@ -231,18 +235,22 @@ def report(found: Evaluation | Preferences, say: Say, as_json: bool) -> bool:
     for name in found.silent:
         again = typed(f"evaluate {found.experiment_name} --evaluators ...")
         say(f"No feedback is called {name!r}. If that evaluator is new, let it score what is recorded: {again}")
-    return not (found.rejected or found.evaluator_errors or is_failed)
+    is_stale = found.target_changed and not found.done
+    return not (found.rejected or found.evaluator_errors or is_failed or is_stale)
 
 
 def say_failed_runs(found: Evaluation, say: Say) -> bool:
-    """Report in how many runs the target failed, and the first reason; return whether such runs are recorded."""
+    """Report in how many runs the target failed, and the first reason.
+
+    Returns whether such runs are recorded, or no other ones.
+    """
     runs = found.done + found.existing + found.left_out
     if found.first_error:
         why = clean(shortened(found.first_error, 300))
         say(f"The target failed in {found.errors + found.left_out:,} of {counted(runs, 'run')}. The first: {why}")
     elif runs and found.errors:
         say(f"The target failed in {found.errors:,} of {counted(runs, 'run')}; --retry-errors runs these again.")
-    return bool(runs and found.errors)
+    return bool(runs and found.errors) or 0 < found.left_out == runs
 
 
 def say_failures(errors: Mapping[str, int], reasons: Mapping[str, Counter[str]], say: Say, where: str = "") -> None:

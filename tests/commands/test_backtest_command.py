@@ -199,6 +199,23 @@ def test_other_code_is_another_experiment_and_the_same_is_not_run_again(command,
 
 
 @pytest.mark.slow
+def test_runs_that_failed_before_are_no_success_now(command, mine):
+    """The same command fails again, and says how to repeat them; failed runs of production are none of the target."""
+    with open("runs.jsonl", "a") as file:
+        file.write('\n{"inputs": {"q": "down"}, "error": "no answer"}')
+    Path("agent.py").write_text(AGENT)
+    sound, _, _ = command(*mine)
+    Path("agent.py").write_text("def run(inputs):\n    return {'a': 'please' * int(inputs['q'])}\n")
+
+    first, _, said = command(*mine)
+    again, _, repeated = command(*mine)
+
+    assert (sound, first, again) == (0, 1, 1)
+    assert "The first: ValueError: " in said
+    assert "The target failed in 1 run in lab-run-" in repeated and repeated.rstrip().endswith("--retry-errors")
+
+
+@pytest.mark.slow
 def test_evaluators_that_are_new_score_what_is_known(command, mine):
     command(*mine)
     Path("evals.py").write_text(EVALUATORS + "\ndef short(outputs):\n    return len(outputs['a']) < 3\n")

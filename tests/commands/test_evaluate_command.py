@@ -32,6 +32,7 @@ def evaluate(server, tmp_path, monkeypatch, capsys, nothing_set):
 
 
 AGENT = "def run(inputs):\n    print('hello')\n    return {'n': inputs['n'] ** 2}\n"
+PREFER = "def prefer(inputs, outputs):\n    return [0, 1]\n"
 EVALS = "def right(outputs, reference_outputs):\n    return outputs == reference_outputs\n"
 
 
@@ -95,6 +96,25 @@ def test_splits_may_have_blanks_and_must_exist(evaluate):
     assert code == 2
     assert "is in the split 'x': its splits are base" in err
     assert evaluate("split_agent.py:run", "--data", "rows.jsonl", "--splits", " base ")[0] == 0
+    for nothing in ("", ",", "base,"):
+        code, _, err = evaluate("split_agent.py:run", "--data", "rows.jsonl", "--splits", nothing)
+        assert code == 2 and "a split has a name" in err
+
+
+def test_an_evaluation_of_nothing_is_no_success(evaluate):
+    """An experiment without runs, pairs that no example forms, or a target whose failed runs were all left out."""
+    files = {"none_agent": "def run(inputs):\n    return {'n': 1 / (inputs['n'] > 9)}\n", "none_evals": EVALS + PREFER}
+    right, prefer = ("--evaluators", "none_evals.py:right"), ("--evaluators", "none_evals.py:prefer")
+    runs = ("none_agent.py:run", "--data", "rows.jsonl", *right)
+
+    left_out, _, said = evaluate(*runs, "--ignore-errors", "--experiment", "empty", **files)
+    evaluate(*runs, "--experiment", "full")
+    unscored, _, empty = evaluate("empty", *right)
+    unpaired, _, apart = evaluate("--pairwise", "empty", "full", *prefer)
+
+    assert left_out == 1 and "The target failed in 6 of 6 runs." in said
+    assert unscored == 2 and "The experiment 'empty' has no runs, so nothing was scored." in empty
+    assert unpaired == 1 and "Nothing was judged: no example has a run in each of these experiments." in apart
 
 
 def test_numbers_that_are_texts_are_pointed_out(evaluate):

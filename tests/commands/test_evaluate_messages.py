@@ -152,12 +152,13 @@ def test_doubts_are_said(command, tmp_path):
     words = ["--data", FIXTURES / "capitals.jsonl", "--experiment", "v1"]
 
     _, _, first = command("silent_agent.py:run", *words)
-    _, _, second = command("silent_agent.py:other", *words)
+    stale, _, second = command("silent_agent.py:other", *words)
     code, _, third = command("silent_agent.py:other", *words, "--repetitions", "2")
 
     assert "5 answers are not dictionaries, and recorded as {'output': ...}, 5 of them None: does the target" in first
     assert "has changed" not in first
     assert "since 'v1' was started. It was not run: the answers are those of the old target." in second
+    assert stale == 1
     assert code == 0 and "was started. The experiment now holds answers of both." in third
 
 

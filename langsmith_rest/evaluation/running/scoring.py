@@ -11,6 +11,7 @@ from typing import Any
 
 import rest
 from langsmith_rest.connection import LangSmith
+from langsmith_rest.errors import NotFound
 from langsmith_rest.evaluation.api import (
     UUID,
     create_feedback,
@@ -49,6 +50,8 @@ def score_experiment(
     count = rest.read_session(api, session["id"]).get("run_count") or 0
     found.planned = count if limit is None else min(count, limit)
     score_recorded(api, session, found, evaluators, workers, on_progress, limit=limit)
+    if not found.scored:
+        raise NotFound(f"The experiment {session['name']!r} has no runs, so nothing was scored.")
     return found
 
 
