@@ -143,6 +143,7 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
     both = json.dumps(list(set.intersection(*having)) if having else [])
     args = {"dataset": dataset["id"], "text": like(query), "having": both}
     rows = db.execute(f"SELECT * {found} ORDER BY created_at DESC, id", args).fetchall()
+    newest = ",".join(row["id"] for row in rows[:2][::-1]) if len(rows) > 1 else ""
     order, rows = _sorted(db, kept, rows)
     page = page_of(len(rows), EXPERIMENTS_PER_PAGE)
     shown = rows[page.offset : page.end]
@@ -171,6 +172,7 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
         chosen=chosen,
         facets=facets_of(index, [row["id"] for row in rows], chosen),
         order=order,
+        newest=newest,
         charts=_charts(dataset["id"], oldest_first, metrics),
         pairwise=comparative,
     )

@@ -12,7 +12,7 @@ from localsmith.pages.examples import example_of
 from localsmith.pages.feedback import feedback_of
 from localsmith.pages.render import natural
 from localsmith.pages.retries import replaced
-from localsmith.pages.walk import walk_of
+from localsmith.pages.walk import walk_of_example
 
 
 def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
@@ -39,7 +39,7 @@ def show_example(tenant: str, dataset_id: str, example_id: str) -> str:
         feedback = feedback_of(db, [run["id"] for run in history])
         order, history = _sorted_runs(history, feedback)
         gone = replaced(db, "reference_example_id", [row["id"]])
-        walk = walk_of(db, kept, dataset["id"], row["id"])
+        walk = walk_of_example(db, kept, dataset["id"], row["id"])
         attached = attachments_of(db, [row["id"]]).get(row["id"], [])
     return render_template(
         "example.html",

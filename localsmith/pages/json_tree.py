@@ -37,7 +37,7 @@ def _lines(value: Any, key: str, end: str, depth: int, is_open: bool) -> list[st
     if not isinstance(value, dict | list) or len(short) <= SHORT:
         return [f"<div>{key}{_leaf(value, short)}{end}</div>"]
     first, last = "{}" if isinstance(value, dict) else "[]"
-    kind = "keys" if isinstance(value, dict) else "items"
+    kind = ("key" if isinstance(value, dict) else "item") + "s" * (len(value) != 1)
     shown = " open" if is_open or depth < 1 else ""
     found = [f'<details{shown}><summary data-n="{len(value)} {kind}">{key}{first}</summary><div class="in">']
     pairs = value.items() if isinstance(value, dict) else ((None, item) for item in value)

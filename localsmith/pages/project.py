@@ -47,31 +47,58 @@ class Facet:
     values: list[tuple[str, int, str | None, bool]]
 
 
-def show_project(tenant: str, session_id: str) -> str:
+@dataclass(frozen=True)
+class Traces:
+    """The traces of a project that the address asks for, as SQL; all of them if its filter has a problem."""
+
+    text: str
+    problem: str
+    where: str
+    args: list[Any]
+    order: Order
+    sorting: str
+    by: list[str]
+
+    def select(self, columns: str, rest: str = "") -> tuple[str, list[Any]]:
+        """The statement that reads these columns of them, in order."""
+        bodies = " LEFT JOIN run_bodies ON run_bodies.seq = runs.seq" if self.text or "bodies" in columns else ""
+        order = f"ORDER BY {self.sorting}, runs.start_time DESC, runs.id DESC {rest}"
+        return f"SELECT {columns} FROM runs{bodies} WHERE {self.where} {order}", [*self.args, *self.by]
+
+    def ids(self, db: sqlite3.Connection) -> list[str]:
+        cursor = db.cursor()
+        cursor.row_factory = None  # plain tuples: there may be 100,000 of them
+        return [row[0] for row in cursor.execute(*self.select("runs.id"))]
+
+
+def traces_of(session_id: str) -> Traces:
     text = request.args.get("filter", "").strip()
-    order, sorting, by = _order()
+    where, args, problem = "runs.session_id = ? AND runs.is_root = 1", [session_id], ""
+    if text:
+        try:
+            condition, *values = compile_filter(text, RUN)
+            where, args = f"{where} AND ({condition})", [session_id, *values]
+        except ApiError as error:
+            problem = error.message
+    return Traces(text, problem, where, args, *_order())
+
+
+def show_project(tenant: str, session_id: str) -> str:
     with reading() as (db, kept):
         session = find(db, "sessions", session_id, "project")
         dataset_name = name_of(db, session["reference_dataset_id"])
-        everything = "runs.session_id = ? AND runs.is_root = 1"
-        where, args, problem = everything, [session["id"]], ""
-        if text:
-            try:
-                condition, *values = compile_filter(text, RUN)
-                where, args = f"{everything} AND ({condition})", [session["id"], *values]
-            except ApiError as error:
-                problem = error.message
-        traces = "FROM runs LEFT JOIN run_bodies ON run_bodies.seq = runs.seq WHERE"
-        total = db.execute(f"SELECT count(*) {traces if text else 'FROM runs WHERE'} {where}", args).fetchone()[0]
-        page = page_of(total)
-        rows = db.execute(
-            f"SELECT runs.*, {bounded('inputs')}, {bounded('outputs')}, run_bodies.error {traces} {where}"
-            f" ORDER BY {sorting}, runs.start_time DESC, runs.id DESC LIMIT ? OFFSET ?",
-            (*args, *by, page.size, page.offset),
-        ).fetchall()
+        traces = traces_of(session["id"])
+        bodies = "LEFT JOIN run_bodies ON run_bodies.seq = runs.seq" if traces.text else ""
+        count = db.execute(f"SELECT count(*) FROM runs {bodies} WHERE {traces.where}", traces.args)
+        page = page_of(count.fetchone()[0])
+        sql, args = traces.select(
+            f"runs.*, {bounded('inputs')}, {bounded('outputs')}, run_bodies.error", "LIMIT ? OFFSET ?"
+        )
+        rows = db.execute(sql, (*args, page.size, page.offset)).fetchall()
         ids = [row["id"] for row in rows]
         gone, feedback = replaced(db, "id", ids), feedback_of(db, ids)
-        facets = _facets(db, where, args, "" if problem else text) if total <= MAX_COUNTED else []
+        text = "" if traces.problem else traces.text
+        facets = _facets(db, traces.where, traces.args, text) if page.total <= MAX_COUNTED else []
         summary, means = kept.summary(db, session["id"]), _means(db, session["id"])
     return render_template(
         "project.html",
@@ -82,11 +109,11 @@ def show_project(tenant: str, session_id: str) -> str:
         facets=facets,
         summary=summary,
         means=means,
-        order=order,
+        order=traces.order,
         replaced=gone,
         page=page,
-        filter=text,
-        problem=problem,
+        filter=traces.text,
+        problem=traces.problem,
         filter_examples=EXAMPLES,
     )
 

@@ -12,7 +12,7 @@ from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.pages.feedback import feedback_of
 from localsmith.pages.retries import replaced
 from localsmith.pages.trace import steps_of
-from localsmith.pages.walk import Walk, walk_of
+from localsmith.pages.walk import walk_of_run
 from localsmith.runs.checks import uncounted
 from localsmith.wire import micros
 
@@ -31,8 +31,7 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         dataset_name = name_of(db, session["reference_dataset_id"])
         others = [other for other in _others(db, example_id, session["id"]) if other["id"] != run["trace_id"]]
         waiting = db.execute("SELECT count(*) FROM evaluator_jobs WHERE run_id = ?", (run["id"],)).fetchone()[0]
-        walk = walk_of(db, kept, example["dataset_id"], example["id"]) if example and not is_part else None
-        neighbours = _neighbours(db, root["session_id"], walk) if walk and root else {}
+        walk = walk_of_run(db, kept, root, example, session["name"]) if root and not is_part else None
         attached = attachments_of(db, [run["id"]]).get(run["id"], [])
         gone = replaced(db, "id", [run["id"], *(other["id"] for other in others)])
     read = {key: _loads(body[key]) for key in ("inputs", "outputs", "extra", "tags", "rest")} if body else {}
@@ -45,7 +44,6 @@ def show_run(tenant: str, session_id: str, run_id: str) -> str:
         dataset_name=dataset_name,
         trace=steps,
         walk=walk,
-        neighbours=neighbours,
         reference=_loads(example["outputs"]) if example else None,
         body=read,
         error=body["error"] if body else None,
@@ -91,17 +89,3 @@ def _others(db: sqlite3.Connection, example_id: str | None, session_id: str) -> 
         " ORDER BY r.session_id = ? DESC, s.created_at DESC, r.seq LIMIT 30",
         (example_id, session_id),
     ).fetchall()
-
-
-def _neighbours(db: sqlite3.Connection, session_id: str, walk: Walk) -> dict[str, str]:
-    """The runs of the same experiment on the examples before and after this one, where it has any."""
-    found: dict[str, str] = {}
-    for way, examples in (("previous", walk.before), ("next", walk.after)):
-        row = db.execute(
-            "SELECT r.id FROM json_each(?) e CROSS JOIN runs r ON r.reference_example_id = e.value"
-            " AND r.session_id = ? AND r.is_root = 1 ORDER BY e.key LIMIT 1",
-            (json.dumps(examples), session_id),
-        ).fetchone()
-        if row:
-            found[way] = row["id"]
-    return found

@@ -62,6 +62,21 @@ def test_dataset_shows_experiments_with_intervals(client, seed):
     assert "commit 01234567 main (dirty)" in text
 
 
+def test_the_newest_two_experiments_are_one_click_away(client, seed):
+    """Whoever has just run an experiment compares it with the one before; with a single one, nothing is offered."""
+    dataset = seed.dataset()
+    (example,) = seed.examples(dataset, [({"n": 1}, None)])
+    sessions = []
+    for name in ("one", "two", "three"):
+        sessions.append(seed.session(name, dataset))
+        seed.run(sessions[-1], example, outputs={"a": 1})
+        html = page(client, f"datasets/{dataset}?sort=name")
+        assert ("compare the newest two" in html) == (len(sessions) > 1)
+
+    (address,) = re.findall('href="([^"]*)">compare the newest two', html)
+    assert address.endswith(f"selectedSessions={sessions[1]}%2C{sessions[2]}")
+
+
 def test_experiments_without_times_show_a_dash(client, seed):
     """Runs that start and end at the same moment have no latency: that is not 0.00 s."""
     made = capitals(seed)

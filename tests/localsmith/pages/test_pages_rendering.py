@@ -117,6 +117,31 @@ def test_json_folds_and_stays_json():
     )
 
 
+def test_folded_json_says_how_much_it_holds():
+    """One key, two items."""
+    html = json_tree({"rows": ["word " * 30, "word " * 30]})
+
+    assert 'data-n="1 key"' in html and 'data-n="2 items"' in html
+
+
+@pytest.mark.browser
+def test_each_paragraph_has_the_direction_of_its_script(open_page, site):
+    """The full stop of an Arabic or Hebrew sentence stands at its left end."""
+    made = site[1]
+    page = open_page(f"datasets/{made['dataset']}/e/{made['examples'][0]}")
+
+    at_the_left = page.locator(".text").first.evaluate("""text => {
+        text.textContent = "שלום.";
+        const left = (from, to) => {
+            const range = document.createRange();
+            range.setStart(text.firstChild, from), range.setEnd(text.firstChild, to);
+            return range.getBoundingClientRect().left;
+        };
+        return left(4, 5) < left(0, 1);
+    }""")
+    assert at_the_left
+
+
 @pytest.mark.parametrize("value", [[0] * 6000, json.loads("[" * 60 + "]" * 60)], ids=["large", "deep"])
 def test_what_is_too_large_for_a_tree_is_shown_plain(client, seed, value):
     """Such JSON is shown as text, in the time it takes to print it."""

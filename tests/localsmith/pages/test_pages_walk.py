@@ -41,7 +41,7 @@ def test_next_example_is_the_next_of_the_list(client, sixty):
 
     assert "3 of 30" in at and "Example #53" in after and "previous example" in after
     last = page(client, f"datasets/{dataset}/e/{examples[59]}?tab=examples")
-    assert "next example" not in last and "60 of 60" in last
+    assert "next example →" not in links(last) and "60 of 60" in last
     back = links(last)["Examples"]
     assert back.endswith(f"&page=2#e-{examples[59]}")
     assert f'id="e-{examples[59]}"' in page(client, back.partition("#")[0])
@@ -65,6 +65,25 @@ def test_next_run_is_that_of_the_next_row(client, sixty):
     assert f"&show=regressed&of=2&row={examples[6]}#" in links(after)["Compare"]
     example = page(client, links(html)["this example in all experiments"])
     assert "2 of 20" in example and links(example)["next example →"].partition("?")[0].endswith(examples[6])
+
+
+def test_next_trace_is_the_next_of_the_project(client, seed):
+    """From a trace of a filtered and sorted project to the next one, and back to its place."""
+    project = seed.session("live")
+    runs = [
+        seed.run(project, name=f"trace {n}", run_type="llm" if n % 2 else "chain", seconds=n + 1, after=n, outputs={})
+        for n in range(8)
+    ]
+    listed = page(client, f"projects/p/{project}?filter=eq(run_type,+%22llm%22)&sort=latency")
+
+    first = page(client, links(listed)["trace 7"])
+    after = page(client, links(first)["next trace →"])
+
+    assert "1 of 4" in first and "previous trace" in first and "previous trace" not in links(first)
+    assert "trace 5" in after and links(after)["live"].endswith(f"&sort=latency#r-{runs[5]['id']}")
+    assert f'id="r-{runs[5]["id"]}"' in listed
+    newest = page(client, f"projects/p/{project}/r/{runs[7]['id']}")
+    assert "1 of 8" in newest and runs[6]["id"] in links(newest)["next trace →"]
 
 
 @pytest.mark.browser
