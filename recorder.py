@@ -59,14 +59,14 @@ def record_langsmith_experiment(
         print(recording.url)
 
     All results are checked before the first request, except those of a generator whose experiment
-    has a name: it is streamed in constant memory, and what is wrong in it is listed in `rejected`.
-    Without a name, the experiment is called after the dataset and a hash of dataset and results.
+    has a name: it is streamed in constant memory, and `rejected` lists its invalid results.
+    Without a name, the experiment is named after the dataset and a hash of dataset and results.
     `langsmith` is a connection made by `connect`, which is also the default. `on_progress` is
-    called with the number of results done and of all (None while streaming). `verify` waits until
-    what was sent can be read back.
+    called with the number of results done and the total (None while streaming). `verify` waits
+    until what was sent can be read back.
 
     Raises ValueError for bad results, SetupError without a key or endpoint, LookupError when the
-    name belongs to another dataset, RecordingError when recording had to stop half way. What
+    name belongs to another dataset, RecordingError when recording had to stop before the end. What
     LangSmith refused is in `rejected`.
     """
     api = langsmith or connect()

@@ -4,6 +4,7 @@
 returns the JSON; `either` asks the first of two API versions that the server has.
 """
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -101,8 +102,13 @@ def create_parts(api: LangSmith, parts: Iterable[tuple[str, bytes, str]]) -> Non
 
     Their names are `post.<run id>`, `attachment.<run id>.<name>` and `feedback.<feedback id>`.
     """
-    files = [(name, (None, data, f"{kind}; length={len(data)}")) for name, data, kind in parts]
-    send(api, "POST", "/runs/multipart", files=files, fine=409)
+    boundary, form = secrets.token_hex(16), bytearray()
+    for name, data, kind in parts:
+        form += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n'.encode()
+        form += f"Content-Type: {kind}; length={len(data)}\r\n\r\n".encode() + data + b"\r\n"
+    form += f"--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    send(api, "POST", "/runs/multipart", data=bytes(form), headers=headers, fine=409)
 
 
 def list_run_ids(api: LangSmith, session_id: str, start_time: datetime) -> Iterator[str]:

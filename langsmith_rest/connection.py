@@ -42,7 +42,7 @@ log = logging.getLogger("langsmith-rest")
 
 @dataclass
 class LangSmith:
-    """An open connection: where the API and its pages are, and the HTTP session that carries the key."""
+    """An open connection: where the API and its pages are, and the HTTP session that sends the key."""
 
     url: str
     web: str
@@ -59,10 +59,10 @@ class LangSmith:
 def connect(
     endpoint: str | None = None, api_key: str | None = None, workspace_id: str | None = None, *, web: str | None = None
 ) -> LangSmith:
-    """Open a connection with what is given, else with LANGSMITH_* of the environment, else of `.env`.
+    """Open a connection. Arguments go before LANGSMITH_* in the environment, and these before `.env`.
 
-    LANGCHAIN_* names are fallbacks; an endpoint on this machine needs no key. `web` is where the pages are when that
-    does not follow from the endpoint. Nothing is sent yet. Raises SetupError when key or endpoint cannot be used.
+    LANGCHAIN_* names work, too. An endpoint on this machine needs no key. `web` is the address of the pages, if it does
+    not follow from the endpoint. Nothing is sent yet. Raises SetupError when key or endpoint cannot be used.
     """
     values = settings()
     key = (api_key or values.get("LANGSMITH_API_KEY", "")).strip(STRAY)
@@ -98,7 +98,7 @@ def check_address(name: str, url: str, key_name: str, key: str, values: Mapping[
     if not (key.isascii() and key.isprintable()):
         raise SetupError(f"{key_name} holds characters that no key has: copy it again.")
     if url.startswith("http:") and key and not is_loopback(url) and values.get("LANGSMITH_ALLOW_HTTP") != "1":
-        raise SetupError(f"A key would go to {url} unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1.")
+        raise SetupError(f"The key would be sent to {url} unencrypted: use https, or set LANGSMITH_ALLOW_HTTP=1.")
 
 
 def open_session(
@@ -142,8 +142,8 @@ def settings() -> dict[str, str]:
     is_from_above = endpoint not in environment.values() and Path(path).parent != Path.cwd()
     if is_from_above and has_key and not (endpoint == "local" or is_loopback(endpoint)):
         raise SetupError(
-            f"{path} would send the environment's key to {endpoint}. If that is meant, set LANGSMITH_ENDPOINT in the "
-            "environment as well; else unset LANGSMITH_API_KEY, or put it into that file."
+            f"{path} would send the environment's key to {endpoint}. If you want this, set LANGSMITH_ENDPOINT "
+            "in the environment as well. Otherwise, unset LANGSMITH_API_KEY, or put it into that file."
         )
     return values
 
@@ -283,8 +283,8 @@ def send(
     if response.status_code != fine and not 200 <= response.status_code < 300:
         words = f"{response.status_code}: {server_words(response)[:500]}"
         if response.status_code in (401, 403):
-            words += f" (key from {api.key_source}, endpoint {api.url}: is it current, of this region, "
-            words += "and of this workspace or LANGSMITH_WORKSPACE_ID?)"
+            words += f" (key from {api.key_source}, endpoint {api.url}: is the key still valid, and "
+            words += "does it belong to this region and workspace (LANGSMITH_WORKSPACE_ID)?)"
         elif response.is_redirect:
             words += " (set LANGSMITH_ENDPOINT to the address it points to)"
         raise requests.HTTPError(f"{method} {path} answered {words}".replace(key, "<key>"), response=response)

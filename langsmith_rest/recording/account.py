@@ -52,7 +52,7 @@ class Recording:
 
 
 class RecordingError(Exception):
-    """Recording had to stop; the message says what is recorded and what is not, `recording` holds the counts."""
+    """Recording had to stop. The message says what is recorded and what is not; `recording` holds the counts."""
 
     def __init__(self, message: str, recording: Recording) -> None:
         super().__init__(message)
@@ -114,7 +114,7 @@ class Account:
             is_late = monotonic() + pause > deadline
             missing = self._missing(api, dataset, session, counted, is_late)
             if is_late or not missing:
-                reason = f"accepted, but not to be found {READ_BACK_SECONDS} s later, so not confirmed"
+                reason = f"accepted, but not found {READ_BACK_SECONDS} s later, so not confirmed"
                 self.recording.rejected += [{"result": number, "reason": reason} for number in missing]
                 self.recording.feedback -= sum(scores for number, _, scores in self._each_sent() if number in missing)
                 return
@@ -172,7 +172,7 @@ class Account:
         account = [f"{what}: {', '.join(words)}. " for what, words in numbers.items() if words]
         return RecordingError(
             f"{cause}\n{recorded} of {total or 'the'} results are {done}. {''.join(account)}"
-            "Record the same again: only what is missing will be sent.",
+            "Run the same again: it sends only what is missing.",
             recording,
         )
 

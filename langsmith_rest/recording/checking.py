@@ -142,7 +142,7 @@ def check_run(run: Any, where: str, parent_start: datetime | None, problems: lis
             problems.append(f"'{here[:40]}...' is nested deeper than {MAX_DEPTH // 2} levels")
             continue
         if not run.get("start_time") and isinstance(child, dict) and child.get("start_time"):
-            problems.append(f"'{here}start_time' needs a 'start_time' on its parent, too")
+            problems.append(f"'{here}start_time' also needs a 'start_time' on its parent")
         check_run(child, here, times[0], problems)
     return times
 
@@ -213,8 +213,8 @@ def check_attachments(attachments: Mapping[Any, Any], problems: list[str]) -> No
     bad = False
     for name, given in attachments.items():
         place = f"attachments.{name}"
-        if not isinstance(name, str) or not 0 < len(name) <= 128 or "." in name or not name.isprintable():
-            problems.append(f"'{clean(place)}': a name has 1 to 128 characters and no dot")
+        if not isinstance(name, str) or not 0 < len(name) <= 128 or re.search('[."]', name) or not name.isprintable():
+            problems.append(f"'{clean(place)}': a name has 1 to 128 characters, no dot and no double quote")
         elif not isinstance(given, dict) or given.keys() != ATTACHMENT_FIELDS.keys():
             problems.append(f"'{place}': expected {{'mime_type': ..., 'path': ...}}")
         elif not check_fields(given, ATTACHMENT_FIELDS, f"{place}.", problems):

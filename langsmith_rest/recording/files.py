@@ -71,7 +71,7 @@ def read_json(data: bytes) -> Any:
         at = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
         return Unreadable(f"not JSON ({error.msg} at {at}); expected one object per line, or one array")
     except RecursionError:
-        return Unreadable(f"this is nested deeper than {MAX_DEPTH} levels")
+        return Unreadable(f"it is nested deeper than {MAX_DEPTH} levels")
     except ValueError as error:  # `unique`, or Python's limit on the digits of a number
         return Unreadable(clean(str(error)))
 

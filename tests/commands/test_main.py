@@ -124,7 +124,7 @@ def test_server_that_cannot_be_reached_is_no_misuse(run, unreachable):
 
     assert (code, out) == (1, "")
     assert err.startswith("main.py record: GET /datasets: no answer from http://127.0.0.1:1 (")
-    assert "0 of 2 results are recorded. Missing or incomplete: 1-2. Record the same again" in err
+    assert "0 of 2 results are recorded. Missing or incomplete: 1-2. Run the same again" in err
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_what_could_not_be_read_back_is_not_called_recorded(monkeypatch, server,
     monkeypatch.setenv("LANGSMITH_PATIENCE_SECONDS", "0.1")
     faults.plan = lambda seen: Answer(503) if seen.method == "GET" and "/sessions/" in seen.path else None
 
-    with pytest.raises(RecordingError, match="50 of 50 results are accepted, but not read back. Record the same again"):
+    with pytest.raises(RecordingError, match="50 of 50 results are accepted, but not read back. Run the same again"):
         record(connection.connect(server.url), results(50))
 
 
@@ -109,7 +109,7 @@ def test_what_is_accepted_but_not_stored_is_named(monkeypatch, server, api, faul
 
     rejected = {one["result"] for one in recording.rejected}
     assert stored(server, table) == 200 and len(rejected) == 200
-    assert "accepted, but not to be found" in recording.rejected[0]["reason"]
+    assert "accepted, but not found" in recording.rejected[0]["reason"]
     assert recording.feedback == 200  # none of a rejected result counts
 
 

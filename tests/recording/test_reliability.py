@@ -589,7 +589,7 @@ def test_runs_that_get_lost_after_they_were_accepted_are_named(monkeypatch, serv
     code, err = command(poisoned(outputs={"answer": "poison"})[:30])
 
     assert code == 1
-    assert "result 1, 2, 3, 4 and 21 more: accepted, but not to be found" in err  # the batch that had the poison
+    assert "result 1, 2, 3, 4 and 21 more: accepted, but not found" in err  # the batch that had the poison
 
 
 def test_lost_runs_are_named_while_others_record_as_well(monkeypatch, server, api, faults):

@@ -70,7 +70,7 @@ def read(text):
         ('{"inputs": {}, "inputs": {}, "outputs": {}}', "the field 'inputs' is given twice, expected different names"),
         (b'{"inputs": {"q": "caf\xe9"}}', "byte 22 (0xe9) is not UTF-8: save the file as UTF-8"),
         (OK.encode("utf-16"), "byte 1 (0xff) is not UTF-8: save the file as UTF-8"),
-        ('{"inputs": ' * 100_000, "this is nested deeper than 64 levels"),
+        ('{"inputs": ' * 100_000, "it is nested deeper than 64 levels"),
         ('{"inputs": {"n": ' + "1" * 5000 + "}}", "Exceeds the limit (4300 digits) for integer string conversion"),
     ],
     ids=short,
@@ -97,7 +97,7 @@ def test_file_without_results_is_refused(content):
         (f"[{OK}", "capitals.jsonl: not JSON (Expecting ',' delimiter at column 54)"),
         (f"[{OK}]\n{OK}", "capitals.jsonl: not JSON (Extra data at line 2, column 1)"),
         (b'[\n{"inputs": "caf\xe9"}]', "capitals.jsonl: byte 18 (0xe9) is not UTF-8"),
-        ("[" * 100_000, "capitals.jsonl: this is nested deeper than 64 levels"),
+        ("[" * 100_000, "capitals.jsonl: it is nested deeper than 64 levels"),
         (f'[{OK}, {{"inputs": {{"x": NaN}}, "outputs": {{}}}}]', "capitals.jsonl, result 2: 'inputs.x' is NaN"),
     ],
     ids=short,
@@ -250,7 +250,7 @@ def test_child_with_times_needs_a_parent_with_times():
     """Nobody could say when the parent was."""
     problems = problems_of([result(child_runs=[result(start_time="2026-01-01")])])
 
-    assert problems == ["'child_runs[0].start_time' needs a 'start_time' on its parent, too"]
+    assert problems == ["'child_runs[0].start_time' also needs a 'start_time' on its parent"]
 
 
 def test_time_slightly_ahead_is_a_clock_that_runs_fast():
