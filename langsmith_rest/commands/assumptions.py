@@ -110,7 +110,7 @@ def known_example(bench: Bench) -> str:
     new = bench.new_example(101)
     found = bench.refused((409,), "POST", "/examples/bulk", json=[bench.example, new])
     if rest.list_examples(bench.api, bench.dataset["id"], [new["id"]]):
-        raise Wrong("the new example beside it was created all the same")
+        raise Wrong("the new example was created although the other one exists")
     return found
 
 
@@ -309,34 +309,34 @@ def closed_session(bench: Bench) -> str:
 def deletion(bench: Bench) -> str:
     bench.clean_up()
     if rest.find_dataset(bench.api, bench.name) or rest.find_session(bench.api, name=bench.name):
-        raise Wrong(f"{bench.name!r} is still there: delete it by hand")
+        raise Wrong(f"{bench.name!r} still exists: delete it by hand")
     return "gone"
 
 
 # In this order: later trials use what earlier ones create.
 TRIALS: tuple[tuple[str, Callable[[Bench], str]], ...] = (
-    ("a dataset's name is taken once, else 409", same_dataset_name),
-    ("100 examples fit into a request, and are found by their ids", hundred_examples),
-    ("a known example is refused with 409, and new ones beside it", known_example),
-    ("an experiment's id and name are taken once, else 409", known_session),
-    ("runs of 20 hours ago are accepted, of 25 refused", day_old_runs),
+    ("a dataset name that exists is refused with 409", same_dataset_name),
+    ("100 examples fit into one request, and are found by their ids", hundred_examples),
+    ("examples are refused with 409 if one of them exists, new ones too", known_example),
+    ("an experiment id or name that exists is refused with 409", known_session),
+    ("runs of 20 hours ago are accepted, and of 25 hours refused", day_old_runs),
     ("a run's name may have 128 characters", long_names),
     ("a run may start four minutes from now, since clocks differ", future_runs),
-    ("steps and their root travel in one request, the root last", traces),
-    ("runs can be read soon, and run_count counts roots", readable),
+    ("one request may hold steps and, after them, their root", traces),
+    ("new runs can be read soon, and run_count counts roots", readable),
     ("runs sent again change nothing", known_runs),
     ("a request with a refused run stores none of its runs", refused_batch),
-    ("times come back to the millisecond", times_come_back),
+    ("times are kept to the millisecond", times_come_back),
     ("metadata can be read back", metadata_comes_back),
     ("a root has the tokens of its steps", tokens_of_steps),
     ("all runs of an experiment are listed by example", experiment_runs),
-    ("feedback sent again is one item, its score of 4 decimals as sent", same_feedback),
-    ("feedback sent again through POST /feedback is one item", feedback_one_by_one),
+    ("feedback sent twice is stored once, with 4 decimals of its score", same_feedback),
+    ("feedback sent twice through POST /feedback is stored once", feedback_one_by_one),
     ("feedback on a run that is not stored is refused with 404", feedback_of_no_run),
-    ("two items of one key on a run are both kept", repeated_key),
+    ("a run keeps two feedback items with the same key", repeated_key),
     ("scores of more than 4 decimals are refused", long_scores),
     ("feedback can be corrected in place", changed_feedback),
-    ("feedback_stats has n and avg of each key", statistics_of_feedback),
+    ("feedback_stats has n and avg for each key", statistics_of_feedback),
     ("an example's split and metadata change in place", changed_example),
     ("an experiment can be closed", closed_session),
     ("experiment and dataset can be deleted", deletion),

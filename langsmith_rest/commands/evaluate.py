@@ -256,14 +256,22 @@ def say_failed_runs(found: Evaluation, say: Say) -> bool:
 def say_failures(errors: Mapping[str, int], reasons: Mapping[str, Counter[str]], say: Say, where: str = "") -> None:
     """Report which evaluators failed how often, and the most frequent reasons; `where` names the experiment."""
     for key, number in errors.items():
-        head = f"The evaluator {key} failed {counted(number, 'time')}{where}, with the reason in its feedback."
+        head = f"The evaluator {key} failed {counted(number, 'time')}{where};"
         [first, *others] = reasons[key].most_common(SHOWN_REASONS)
         if not others:
-            say(f"{head} It says: {clean(shortened(first[0], 300))}")
+            say(f"{head} the reason is in its feedback: {clean(shortened(first[0], 300))}")
             continue
         lines = [f"  {counted(times, 'time')}: {clean(shortened(why, 300))}" for why, times in (first, *others)]
         more = len(reasons[key]) - len(lines)
-        say("\n".join([head, *lines, *([f"  and {counted(more, 'other reason')}"] if more > 0 else [])]))
+        say(
+            "\n".join(
+                [
+                    f"{head} the reasons are in its feedback:",
+                    *lines,
+                    *([f"  and {counted(more, 'other reason')}"] if more > 0 else []),
+                ]
+            )
+        )
 
 
 def say_doubts(found: Evaluation, say: Say) -> None:
@@ -271,8 +279,8 @@ def say_doubts(found: Evaluation, say: Say) -> None:
     name = found.experiment_name
     if found.bare:
         nothing = f", {found.nothing:,} of them None: does the target return its answer?" if found.nothing else "."
-        bare = f"{counted(found.bare, 'answer')} {'is not a dictionary' if found.bare == 1 else 'are not dictionaries'}"
-        say(f"{bare}, and recorded as {{'output': ...}}{nothing}")
+        are = "is not a dictionary: it is" if found.bare == 1 else "are not dictionaries: they are"
+        say(f"{counted(found.bare, 'answer')} {are} recorded as {{'output': ...}}{nothing}")
     for doubt in found.scores.doubts():
         say(doubt)
     if found.target_changed:

@@ -118,7 +118,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Check everything that can be checked here, then connect and run the command."""
     if options.action == "list":
         with connect("reading", must_exist=True) as api:
-            return show_list(upload.list_evaluators(api, target_of(api, options)), options.json)
+            return show_list(upload.list_evaluators(api, target_of(api, options)), options.json, say)
     if options.action == "test":
         code = perform_eval(read_source(options.file), options.function, "dataset", options.file)
         with connect("reading", must_exist=True) as api:
@@ -216,9 +216,12 @@ def run_on_experiment(api: LangSmith, options: argparse.Namespace, say: Say) -> 
     return 0
 
 
-def show_list(rules: Sequence[dict], as_object: bool) -> int:
+def show_list(rules: Sequence[dict], as_object: bool, say: Say) -> int:
     if as_object:
         print(json.dumps({"evaluators": [as_json(rule) for rule in rules]}))
+        return 0
+    if not rules:
+        say("No evaluators yet.")
         return 0
     head = ("name", "kind", "of", "rate", "enabled", "changed")
     rows = [head]

@@ -116,7 +116,9 @@ def test_assumption_that_is_wrong_is_named(run, tmp_path, monkeypatch):
 
     wrong = [line for line in out.splitlines() if line.startswith("wrong")]
     assert code == 1 and len(wrong) == 2
-    assert wrong[0].startswith("wrong      runs of 20 hours ago are accepted, of 25 refused: 25 hours answered 2")
+    assert wrong[0].startswith(
+        "wrong      runs of 20 hours ago are accepted, and of 25 hours refused: 25 hours answered 2"
+    )
     assert wrong[1] == "wrong      a request with a refused run stores none of its runs: answered 202"
     assert "held       experiment and dataset can be deleted" in out
 

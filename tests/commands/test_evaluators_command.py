@@ -389,6 +389,8 @@ def test_list_shows_what_evaluates(store, evaluators):
     assert re.fullmatch(r"mentions +code +dataset capitals +0\.5 +yes +\d{4}-\d\d-\d\d", line)
     assert [(one["display_name"], one["kind"]) for one in found] == [("mentions", "code")]
     assert json.loads(evaluators("list", "--dataset", "empty", "--json")[1]) == {"evaluators": []}
+    code, out, err = evaluators("list", "--dataset", "empty")
+    assert (code, out) == (0, "") and "No evaluators yet." in err
 
 
 @pytest.fixture

@@ -126,10 +126,10 @@ def keys_of(runs: Sequence[dict], by: str, judges: Sequence[str], human: str | N
     if by == "disagreement":
         compared = [*named, *([human] if human in known else [])] or (known if len(known) == 2 else [])
     if len(compared) < NEEDED[by]:
-        what = "two scores of the same runs" if NEEDED[by] == 2 else "a score"
-        flags = "--judge KEY --judge KEY, or --judge KEY --human KEY" if NEEDED[by] == 2 else "--judge KEY"
+        pairs = "two scores of the same runs: name them with --judge KEY --judge KEY, or --judge KEY --human KEY"
+        what = pairs if NEEDED[by] == 2 else "a score: name it with --judge KEY"
         there = f"has {', '.join(known)}" if known else "has no scores yet"
-        raise ValueError(f"--by {by} compares {what}: name them with {flags}. {experiment!r} {there}.")
+        raise ValueError(f"--by {by} needs {what}. {experiment!r} {there}.")
     return Keys(human, named, compared if NEEDED[by] else [])
 
 

@@ -22,7 +22,7 @@ def metrics_of(human: Sequence[str], known: Sequence[str], wanted: Sequence[str]
     for text in human:
         metric, _, key = text.rpartition("=") if text not in known else ("", "", text)
         if key not in known:
-            raise ValueError(f"Unknown metric {key!r}: no run has such labels.")
+            raise ValueError(f"Unknown feedback key {key!r}: no run has such labels.")
         if not metric and key.removeprefix(PREFIX) in known and key.startswith(PREFIX):
             metric = key.removeprefix(PREFIX)
         if not metric and len([name for name in wanted if name != key]) == 1:

@@ -87,9 +87,10 @@ def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> 
     if not isinstance(part, ast.Call) or not isinstance(part.func, ast.Name):
         raise ValueError(f"{chosen!r}: expected NAME,... or NAME(...) with plain texts and numbers.")
     make = function_of(module, path, part.func.id)
+    places = [plain_value(value) for value in part.args]
+    named = {str(one.arg): plain_value(one.value) for one in part.keywords}
     try:
-        places = [ast.literal_eval(value) for value in part.args]
-        made = make(*places, **{str(one.arg): ast.literal_eval(one.value) for one in part.keywords})
+        made = make(*places, **named)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -97,6 +98,13 @@ def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> 
     if not callable(made):
         raise ValueError(f"{ast.unparse(part)} makes no evaluator: name the function alone, {part.func.id}.")
     return made
+
+
+def plain_value(given: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(given)
+    except ValueError:
+        raise ValueError(f"{ast.unparse(given)} is neither a number nor a text in quotes.") from None
 
 
 def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -115,7 +123,7 @@ def import_module(name: str) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        hint = f"; a file is named {name}.py" if getattr(error, "name", None) == name else missing_package(error)
+        hint = f"; a file is written {name}.py" if getattr(error, "name", None) == name else missing_package(error)
         raise ValueError(f"{name} cannot be imported: {reason_of(error)}{hint}.") from error
 
 

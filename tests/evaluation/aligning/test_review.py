@@ -93,7 +93,7 @@ def test_what_cannot_be_chosen_says_what_to_do(api, run):
 
     assert refused("after", "--by", "regressed") == (2, "main.py review: --by regressed needs --baseline EXPERIMENT.\n")
     code, err = refused("after", "--by", "uncertain")
-    assert code == 2 and "name them with --judge KEY. 'after' has correct, tone." in err
+    assert code == 2 and "needs a score: name it with --judge KEY. 'after' has correct, tone." in err
     code, err = refused("after", "--by", "uncertain", "--judge", "corect")
     assert code == 2 and "Did you mean 'correct'?" in err
     code, err = refused("after", "--judge", "correct", "--human", "correct")
