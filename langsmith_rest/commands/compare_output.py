@@ -84,6 +84,8 @@ def remarks(comparison: Comparison, candidate: Candidate) -> Iterable[str]:
         for key, runs in experiment.failed_evaluators.items():
             found.append(f"{key}: the evaluator failed on {counted(runs, 'run')} of the {side}")
     found += [line for correction in candidate.corrections for line in correction_in_words(correction)]
+    for name in comparison.scores_left_out:
+        found.append(f"{name}: scores of this name are left out; {name} is what was measured")
     if comparison.cluster:
         each = f"; {counted(comparison.unclustered, 'example')} without it, each in its own cluster"
         same = f"a cluster is all examples with the same {comparison.cluster}"

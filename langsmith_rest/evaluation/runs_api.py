@@ -1,7 +1,7 @@
 """Reading runs: from the v2 API where it is served, else from v1, always in the form of v2."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -133,6 +133,10 @@ def v2_run(run: dict) -> dict:
     found |= {"is_root": not parents, "parent_run_ids": parents}
     if isinstance(metadata := (run.get("extra") or {}).get("metadata"), dict):
         found["metadata"] = metadata
+    failures = Counter(item["key"] for item in run.get("feedbacks") or () if item.get("error"))
+    for key, errors in failures.items():  # v1 has no count of them
+        stats = found["feedback_stats"] = dict(found.get("feedback_stats") or {})
+        stats[key] = {"n": 0, "avg": None, **(stats.get(key) or {}), "errors": errors}
     start, end = parse_time(run.get("start_time")), parse_time(run.get("end_time"))
     if start and end:
         found["latency_seconds"] = (end - start).total_seconds()

@@ -263,7 +263,7 @@ def test_a_limit_of_an_unknown_metric_does_not_hide_what_was_found(command, mine
     again, as_json, _ = command(*mine, *limits, "--json")
 
     assert code == again == 2
-    assert err.index("No evaluator is called 'polit'; did you mean 'polite'?") < err.index("8 runs loaded")
+    assert err.index("No evaluator is called 'polit'. Did you mean 'polite'?") < err.index("8 runs loaded")
     assert err.splitlines()[-1] == "main.py backtest: Unknown metric 'polit': did you mean 'polite'?"
     assert verdicts(out)["run", "polite"] == "worse" and "&lowerIsBetter=polite" in out.splitlines()[-1]
     assert json.loads(as_json)["error"] == "Unknown metric 'polit': did you mean 'polite'?"

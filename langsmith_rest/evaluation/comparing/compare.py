@@ -54,7 +54,8 @@ def compare(
     check_limits(limits)
     found, sessions = find_sessions(api, (baseline, *candidates), dataset)
     first, *others = read_scores(api, found["id"], sessions, keep_inputs=flips)
-    known = sorted({name for side in (first, *others) for name in (*side.scores, *side.broken)})
+    given = {name for side in (first, *others) for name in (*side.scores, *side.broken)}
+    known = sorted(given.difference(MEASURES))
     limited = [*limits.fail_below, *limits.fail_above, *limits.max_regression]
     lower = {*lower_is_better}
     refuse_unknown(metrics or (), known)
@@ -65,7 +66,8 @@ def compare(
     unclustered = len({*first.runs}.union(*(other.runs for other in others)) - clusters.keys()) if clusters else 0
     url = page_url(api, found, sessions, names if metrics else [], lower & {*names}, cluster, humans)
     beside_it = [beside(first, other, names, lower, clusters) for other in others]
-    result = Comparison(found["id"], found["name"], url, compared(first), beside_it, cluster, unclustered)
+    hidden = sorted(given.intersection(MEASURES))
+    result = Comparison(found["id"], found["name"], url, compared(first), beside_it, cluster, unclustered, hidden)
     give_verdicts([metric for candidate in beside_it for metric in candidate.metrics])
     give_verdicts([measure for candidate in beside_it for measure in candidate.measures])
     for candidate, other in zip(beside_it, others, strict=True) if flips else ():

@@ -94,6 +94,7 @@ class Comparison:
     candidates: list[Candidate]
     cluster: str | None = None  # the key of example metadata whose values are the units of the statistics
     unclustered: int = 0  # examples without that key, each a unit of its own
+    scores_left_out: list[str] = field(default_factory=list)  # those that have the name of a measure, such as latency
     gate: Gate | None = None
 
     def rows(self) -> list[dict[str, Any]]:

@@ -86,9 +86,6 @@ def add_means(experiment: ExperimentScores) -> None:
         else:
             add_repeated(experiment, example_id, [run.scores for run in runs], experiment.scores)
             add_repeated(experiment, example_id, [run.measures for run in runs], experiment.measures)
-    for name in ("tokens", "cost"):  # nothing but zeros: not measured
-        if not any(experiment.measures.get(name, {}).values()):
-            experiment.measures.pop(name, None)
 
 
 def add_repeated(experiment: ExperimentScores, example_id: str, runs: Sequence[dict[str, float]], means: Means) -> None:
@@ -113,14 +110,13 @@ def numbers_of(run: dict) -> RunNumbers:
             broken.append(key)
     failed = is_error(run)
     pending = not failed and run.get("status") == "PENDING"
-    measures = {}
-    if (tokens := run.get("total_tokens")) is not None:
+    measures = {}  # 0 means that it was not measured
+    if tokens := run.get("total_tokens"):
         measures["tokens"] = float(tokens)
-    if (cost := run.get("total_cost")) is not None:
-        measures["cost"] = float(cost)
-    # A failure's latency says nothing about that of answers, and nothing takes no time: 0 was not measured.
+    if cost := float(run.get("total_cost") or 0):
+        measures["cost"] = cost
     if not failed and (latency := run.get("latency_seconds")):
-        measures["latency"] = float(latency)
+        measures["latency"] = float(latency)  # a failure's latency says nothing about that of answers
     if not pending:
         measures["error_rate"] = float(failed)
     without = [frozenset(keys) if keys else NONE for keys in (broken, texts)]

@@ -13,6 +13,7 @@ import localsmith
 import recorder
 from langsmith_rest import connection
 from langsmith_rest.evaluation.comparing.compare import compare
+from langsmith_rest.evaluation.comparing.gate import Limits
 from langsmith_rest.evaluation.comparing.reading import read_scores
 from langsmith_rest.evaluation.running.evaluate import evaluate
 from langsmith_rest.paired import give_verdicts, metric_of
@@ -143,12 +144,15 @@ def test_the_same_numbers_come_from_a_server_without_v2_reads(tmp_path):
                     {"inputs": {"q": q}, "outputs": {"a": q}, "feedback": {"correct": int(q % 4 < right)}}
                     for q in range(130)
                 ]
+                results[7]["feedback"] = [{"key": "correct", "score": 1}, {"key": "correct", "error": True}]
+                results[8]["feedback"] = [{"key": "judge", "error": True, "comment": "timeout"}]
                 recorder.record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
             comparison = asdict(compare(api, "before", "after", flips=True))
             found.append({**comparison, "url": ""})
 
     assert found[0] == found[1]
     assert found[0]["candidates"][0]["pairs"] == 130
+    assert found[0]["candidates"][0]["failed_evaluators"] == {"correct": 1, "judge": 1}
 
 
 def test_an_example_that_two_pages_hold_is_no_repetition():
@@ -376,3 +380,31 @@ def test_a_table_says_when_p_and_the_interval_differ(record, run):
 
     differ = "correct: p is below 0.05, but the interval contains 0"
     assert lines == [f"{differ}; trust p for whether anything differs, and the interval for how much"]
+
+
+def test_a_score_with_the_name_of_a_measure_is_left_out(record, run):
+    """A limit on latency is one on what was measured, so a row of another latency would mislead."""
+    record("before", [[{"key": "latency", "score": 7}, {"key": "correct", "score": 1}]] * 8)
+    record("after", [1] * 8)
+
+    _, out, _ = run("before", "after", "--fail-above", "latency=2")
+
+    assert [line.split()[:3] for line in out.splitlines() if line.startswith("latency ")] == [
+        ["latency", "1.000", "1.000"]
+    ]
+    assert "latency: scores of this name are left out; latency is what was measured" in out
+
+
+def test_tokens_that_a_run_does_not_report_keep_no_limit(api):
+    """As of a streamed answer: 0 means that nothing was counted, as on the pages of the local store."""
+    tokens = {"usage_metadata": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}}
+    for name, counted in (("before", 20), ("after", 5)):
+        results = [
+            {"inputs": {"q": q}, "outputs": {"a": name}, "metadata": tokens if q < counted else {}} for q in range(20)
+        ]
+        recorder.record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
+
+    [check] = compare(api, "before", "after", limits=Limits(fail_above={"tokens": 20})).gate.checks
+
+    assert (check.verdict, check.missing) == ("inconclusive", 15)
+    assert check.reason.startswith("the mean of 5 examples is 15, ")
