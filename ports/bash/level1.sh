@@ -2,7 +2,7 @@
 # Record a file of JSON lines as one experiment: a port of the recorder to Bash with curl, jq, awk and sha1sum.
 # Run:        LANGSMITH_ENDPOINT=... LANGSMITH_API_KEY=... bash level1.sh FILE DATASET EXPERIMENT
 # Level:      1 of PORTING.md, for flat results; jq 1.6 and newer
-# Leaves out: checks, attachments, child_runs, example_id, default names, changed scores, halving, reading back
+# Leaves out: checks, line breaks in feedback keys, attachments, child_runs, example_id, default names, changed scores, halving, reading back
 # Exit code:  0 done, 1 stopped: run the same again, it sends what is missing
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -128,6 +128,8 @@ sed -i '1i # the rules of PORTING.md' "$work/lib.jq"
 
 run_jq -R -c 'include "lib"; ltrimstr("\ufeff") | select(test("[^ \t\r]")) | marked | fromjson | present' "$file" >"$work/results"
 [ -s "$work/results" ] || stop "$file: nothing to record"
+run_jq -s -e 'all(.[].feedback // [] | if type == "object" then keys[] else .[].key end | explode[]; . != 0 and . != 10)' \
+  "$work/results" >/dev/null || { echo "A feedback key holds a line break: this port cannot record it." >&2 && exit 1; }
 
 dataset() {
   call "" GET "/datasets" -G --data-urlencode "name=$dataset_name"

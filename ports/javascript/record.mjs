@@ -474,7 +474,7 @@ export function changedExample(example, result) {
 }
 
 async function sendExamples(items, datasetId, refused, reject) {
-  const makers = new Map(items.filter((item) => !item.result.example_id).map((item) => [item.exampleId, item]).reverse());
+  const makers = new Map(items.filter((item) => item.isMaker).map((item) => [item.exampleId, item]));
   const known = await knownExamples(datasetId, [...new Set(items.map((item) => item.exampleId))]);
   for (const { result, exampleId } of items)
     if (result.example_id && !known.has(exampleId) && !makers.has(exampleId))
@@ -610,7 +610,7 @@ async function record(file, datasetName, name) {
   });
   session.start = micros(session.start_time);
 
-  const rejected = [], sent = [], refused = new Map(), counts = new Map();
+  const rejected = [], sent = [], refused = new Map(), counts = new Map(), made = new Set();
   const reject = (item, why) => {
     item.isRejected = true;
     rejected.push(`result ${item.number}: ${why}`);
@@ -618,8 +618,10 @@ async function record(file, datasetName, name) {
   const items = results.map((result, index) => {
     const id = result.example_id ?? exampleId(datasetId, result), text = texts[index], n = counts.get(text) ?? 0;
     counts.set(text, n + 1);
-    const made = trace(result, `${session.id}-${id}-${text}-${n}`, session, id);
-    return { number: index + 1, result, exampleId: id, trace: made };
+    const isMaker = !result.example_id && !made.has(id); // the first result of an example in this call
+    if (isMaker) made.add(id);
+    const runs = trace(result, `${session.id}-${id}-${text}-${n}`, session, id);
+    return { number: index + 1, result, exampleId: id, isMaker, trace: runs };
   });
   for (const batch of hundreds(items)) {
     await sendExamples(batch, datasetId, refused, reject);

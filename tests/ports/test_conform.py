@@ -118,7 +118,7 @@ def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, 
         ("408, then 425", "[408, 425, 429", "[408, 429", "answered 425"),
         ("trees twice", "isBoolean(score) ? Number(score) : score", "score", "requests PATCH , expected 0"),
         ("a tree of", "    runs.push(made);", "    runs.unshift(made);", "is sent after the root of its tree"),
-        ("one example", "item.exampleId, item]).reverse()", "item.exampleId, item])", 'expected {"n": 1'),
+        ("of one example", " && !made.has(id)", "", 'expected {"n": 0, '),
         ("a new dataset", "Buffer.byteLength(text)}`;", "text.length}`;", "bytes long and says"),
         (
             "a new dataset",

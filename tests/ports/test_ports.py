@@ -13,6 +13,7 @@ from places import FIXTURES, MAIN, ROOT
 import localsmith
 from langsmith_rest.commands import main
 from langsmith_rest.conformance import scenarios
+from langsmith_rest.conformance.faults import Faults
 
 PORTS = ROOT / "ports"
 PLACES = ("{file}", "{dataset}", "{experiment}")
@@ -138,7 +139,6 @@ def together(found):
         if added is not None:
             of[more]["steps"].insert(added, {"do": "port"})
     yesterday = of["results of yesterday, and one that ends in three minutes"]
-    yesterday["results"]["of"] += of.pop("two results of one example")["results"]["of"]
     yesterday["steps"] = of.pop("a proxy that does not answer is set")["steps"]
     of["1,200 results twice"]["results"]["count"] = 450  # still several pages of ids, examples and runs
     return list(of.values())
@@ -213,3 +213,20 @@ def test_javascript_port_agrees_with_the_golden_vectors():
 
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"\d{3} vectors agree\n", done.stdout), done.stdout
+
+
+def test_bash_port_refuses_keys_with_line_breaks(tmp_path, server):
+    """It makes ids line by line, so such a key would give all that follows another's id."""
+    need(("curl", "jq", "awk", "sha1sum"))
+    file = tmp_path / "results.jsonl"
+    lines = [{"inputs": {}, "outputs": {}, "feedback": given} for given in ({"a": 1}, {"a\nb": 1}, [{"key": "c"}])]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    environment = {**os.environ, "LANGSMITH_ENDPOINT": server.url, "LANGSMITH_API_KEY": "any"}
+    faults = Faults(server)
+
+    done = subprocess.run(
+        ["bash", PORTS / "bash" / "level1.sh", file, "d", "e"], env=environment, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stderr) == (1, "A feedback key holds a line break: this port cannot record it.\n")
+    assert not faults.seen
