@@ -241,6 +241,26 @@ def backtest(
     )  # fmt: skip
     drawn = f" of {runs.finished:,}" if options.sample else ""
     say(f"chosen     {len(runs.chosen):,}{drawn} finished runs of {options.project}, {runs.pending:,} pending left out")
+    baseline = copy_runs(api, options, runs, mask, say)
+    if others := other_runs(api, baseline):
+        held = f"{baseline.experiment_name!r} holds {counted(others, 'other run')} besides these {len(runs.chosen):,}"
+        say(f"{held}, and all are compared. To compare only these, use another --dataset.")
+    evaluations = evaluate_all(api, options, baseline, targets, evaluators, say)
+    preferences = [
+        evaluate(
+            [baseline.experiment_name, name], None, pairwise, randomize_order=True, seed=options.seed,
+            max_concurrency=options.max_concurrency, langsmith=api,
+        )
+        for name in (targets if pairwise else ())
+    ]  # fmt: skip
+    comparison, problem = compare_all(api, baseline.experiment_name, targets, options)
+    for candidate in comparison.candidates:  # feedback that only production has, as from users, compares nothing
+        candidate.metrics = [metric for metric in candidate.metrics if metric.pairs or metric.only_candidate]
+    return Backtest(runs, baseline, evaluations, preferences, comparison, others, problem)
+
+
+def copy_runs(api: LangSmith, options: argparse.Namespace, runs: Runs, mask: Mask | None, say: Say) -> Recording:
+    """Turn production runs into the dataset and the baseline."""
     with counting(f"{options.dataset}: runs copied", say) as on_copied:
         baseline = convert_runs_to_test(
             runs, options.dataset, options.baseline, options.include_outputs, options.children,
@@ -249,9 +269,18 @@ def backtest(
     copies = f"{baseline.runs_recorded:,} new, {baseline.runs_existing:,} known"
     say(f"dataset    {options.dataset}: {counted(baseline.examples_created, 'new example')}")
     say(f"baseline   {baseline.experiment_name}: {copies}; {counted(baseline.feedback, 'feedback item')} copied")
-    if others := other_runs(api, baseline):
-        held = f"{baseline.experiment_name!r} holds {counted(others, 'other run')} besides these {len(runs.chosen):,}"
-        say(f"{held}, and all are compared. To compare only these, use another --dataset.")
+    return baseline
+
+
+def evaluate_all(
+    api: LangSmith,
+    options: argparse.Namespace,
+    baseline: Recording,
+    targets: dict[str, Callable[..., Any]],
+    evaluators: list[Callable[..., Any]],
+    say: Say,
+) -> list[Evaluation]:
+    """Score the baseline, then run and score the new systems."""
     with evaluate_report.progress(say) as on_progress:
 
         def score(target: Any, name: str | None = None) -> Evaluation:
@@ -267,17 +296,7 @@ def backtest(
             say(f"candidate  {name}: {said}, {counted(found.errors, 'error')}")
             # Known runs may have been scored by other evaluators, or by the same ones before these were changed.
             evaluations.append(score(name) if found.existing else found)
-    preferences = [
-        evaluate(
-            [baseline.experiment_name, name], None, pairwise, randomize_order=True, seed=options.seed,
-            max_concurrency=options.max_concurrency, langsmith=api,
-        )
-        for name in (targets if pairwise else ())
-    ]  # fmt: skip
-    comparison, problem = compare_all(api, baseline.experiment_name, targets, options)
-    for candidate in comparison.candidates:  # feedback that only production has, as from users, compares nothing
-        candidate.metrics = [metric for metric in candidate.metrics if metric.pairs or metric.only_candidate]
-    return Backtest(runs, baseline, evaluations, preferences, comparison, others, problem)
+    return evaluations
 
 
 def compare_all(

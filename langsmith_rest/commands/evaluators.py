@@ -39,7 +39,8 @@ SELECTS = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_actions(parser: argparse.ArgumentParser) -> tuple[argparse.ArgumentParser, ...]:
+    """The parsers of list, test, upload, upload-judge, delete and run."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|test|upload|upload-judge|delete|run")
 
     def action(name: str, line: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -73,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = action(
         "run", "score an existing experiment", "Let an evaluator score an existing experiment.", "exact --experiment v1"
     )
+    return listing, test, code, judge, delete, run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    listing, test, code, judge, delete, run = add_actions(parser)
     for command in (test, code):
         command.add_argument("file", metavar="FILE", help="a Python file; it is read, never imported")
         command.add_argument("--function", required=True, metavar="NAME", help="the function to use as evaluator")

@@ -28,10 +28,8 @@ def score(evaluator: Evaluator, values: Mapping[str, Any], wait: Await = run_her
     try:
         returned = awaited(evaluator(copied(evaluator, values)), wait)
         return list(feedback_items(returned, evaluator.key))
-    except Unfinished:
-        raise
     except BaseException as error:
-        if is_interrupt(error):
+        if ends_evaluation(error):
             raise
         return not_scored if has_failed else [failure(evaluator.key, error)]
 
@@ -56,9 +54,13 @@ def copied(evaluator: Evaluator, values: Mapping[str, Any]) -> dict[str, Any]:
     return copy.deepcopy({name: value for name, value in values.items() if evaluator.wants(name)})
 
 
-def is_interrupt(error: BaseException) -> bool:
-    """Whether this is a Ctrl-C of the user: only the main thread gets one; elsewhere the code raised it itself."""
-    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+def ends_evaluation(error: BaseException) -> bool:
+    """Whether an error is no failure of the code that was called: the call was cancelled, or the user pressed Ctrl-C.
+
+    Only the main thread gets a Ctrl-C; elsewhere the code raised KeyboardInterrupt itself.
+    """
+    is_interrupt = isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+    return is_interrupt or isinstance(error, Unfinished)
 
 
 def awaited(returned: Any, wait: Await) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import create_comparative, create_feedback, find_experiment, read_dataset
-from langsmith_rest.evaluation.evaluators.calling import awaited, copied, is_interrupt
+from langsmith_rest.evaluation.evaluators.calling import awaited, copied, ends_evaluation
 from langsmith_rest.evaluation.evaluators.records import Run
 from langsmith_rest.evaluation.evaluators.returns import Preference, preferences
 from langsmith_rest.evaluation.evaluators.signatures import Evaluator
@@ -179,9 +179,7 @@ def prefer(evaluator: Evaluator, pair: Pair, runs: list[Run], await_it: Await) -
     try:
         returned = awaited(evaluator(copied(evaluator, values)), await_it)
         return preferences(returned, evaluator.key, [run["id"] for run in runs])
-    except Unfinished:
-        raise
     except BaseException as error:
-        if is_interrupt(error):
+        if ends_evaluation(error):
             raise
         return error

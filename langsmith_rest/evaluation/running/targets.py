@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from langsmith_rest.evaluation.evaluators.calling import awaited, is_interrupt, plain_text, reason_of
+from langsmith_rest.evaluation.evaluators.calling import awaited, ends_evaluation, plain_text, reason_of
 from langsmith_rest.evaluation.evaluators.signatures import TARGET, Evaluator, bind
-from langsmith_rest.evaluation.loops import Await, Unfinished, run_here
+from langsmith_rest.evaluation.loops import Await, run_here
 from langsmith_rest.evaluation.running.plain import CannotHold, plain
 from langsmith_rest.recording import checking
 
@@ -54,10 +54,8 @@ def run_target(target: Evaluator, values: Mapping[str, Any], wait: Await = run_h
         answer = awaited(target(given), wait)
         took = time.perf_counter() - began
         found = held(answer)
-    except Unfinished:
-        raise
     except BaseException as error:
-        if is_interrupt(error):
+        if ends_evaluation(error):
             raise
         took = time.perf_counter() - began
         found = {"error": users_traceback(error), "reason": with_line(error)}
