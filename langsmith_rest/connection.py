@@ -261,7 +261,7 @@ def send(
     Raises requests.HTTPError with the server's own words for any other answer than 2xx (or the status that is `fine`)
     with JSON or nothing in it; a redirect is refused, since the key would travel with it. No exception carries the key.
     """
-    url = (api.root if path.startswith("/api/v2/") else api.url) + path
+    url = (api.root if path.startswith("/api/") else api.url) + path
     session, key, failed = api.session, str(api.session.headers["x-api-key"]), None
     how: Any = {"timeout": TIMEOUT, "verify": session.verify, "cert": session.cert, "proxies": session.proxies}
     try:

@@ -11,7 +11,7 @@ from langsmith_rest.evaluation.aligning.sampling import Queue, is_about
 from langsmith_rest.evaluation.api import PAGE, pages
 from langsmith_rest.recording.batches import in_batches
 
-PLATFORM = "/v1/platform/annotation-queues"
+PLATFORM = "/api/v1/platform/annotation-queues"  # of the host: an endpoint may end in /api/v1, or not
 SECTIONS = {"needs_my_review": "needs_my_review", "needs_others_review": "needs_others_review", "archived": "completed"}
 
 
@@ -89,9 +89,10 @@ def new_runs(queue_id: str, runs: Sequence[dict]) -> connection.Request:
 
 
 def find_config(api: LangSmith, key: str) -> dict[str, Any] | None:
-    """What the scores of a key mean; None where nothing is stored."""
+    """What the scores of a key mean, without fields that are not set; None where nothing is stored."""
     known = connection.call(api, "GET", "/feedback-configs", params={"key": key})
-    return next((item["feedback_config"] for item in known if item["feedback_key"] == key), None)
+    config = next((item["feedback_config"] for item in known if item["feedback_key"] == key), None)
+    return {name: value for name, value in config.items() if value not in (None, False)} if config else None
 
 
 def create_config(api: LangSmith, key: str, config: dict[str, Any]) -> None:

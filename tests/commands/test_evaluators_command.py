@@ -21,7 +21,7 @@ import localsmith
 from langsmith_rest import connection
 from langsmith_rest.commands import main
 from langsmith_rest.conformance.faults import DROP_AFTER, Answer, Faults, where
-from langsmith_rest.evaluation.hosting.upload import KEPT, Target, code_content, create_once
+from langsmith_rest.evaluation.hosting.upload import KEPT, Target, code_content, create_once, holds
 
 HOSTED = str(FIXTURES / "hosted.py")
 CODE = code_content("def perform_eval(run, example):\n    return {'score': 1}\n")
@@ -137,6 +137,16 @@ def test_one_that_exists_stays_as_it_is(store, evaluators):
     assert "exists already on the dataset 'capitals', with exactly this content" in same[2]
     assert "exists already on the dataset 'capitals': nothing was changed" in changed[2]
     assert store.get("/runs/rules") == before
+
+
+def test_what_a_server_adds_to_code_is_no_other_content():
+    """LangSmith keeps settings of its own beside the code."""
+    (code,) = CODE["code_evaluators"]
+    kept = {**code, "require_attachments": False, "code_evaluator_input": None}
+
+    assert holds({"code_evaluators": [kept]}, CODE)
+    assert not holds({"code_evaluators": [{**kept, "code": "pass"}]}, CODE)
+    assert not holds({"code_evaluators": None}, CODE)
 
 
 def test_replacing_changes_the_code_in_place(store, evaluators):

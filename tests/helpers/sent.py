@@ -9,7 +9,7 @@ from localsmith_api import CONTRACT, contract, operation_of, validate
 # Documented operations and fields that are newer than the contract at hand.
 NEWER = (
     *("/api/v2/sessions", "/api/v2/runs/rules"),
-    *("/annotation-queues", "/v1/platform/annotation-queues", "/feedback-configs"),
+    *("/annotation-queues", "/platform/annotation-queues", "/feedback-configs"),
 )
 # Without it, LangSmith gives the tokens and cost of a run itself, and a root that calls no model has none.
 NEWER_FIELDS = {"POST /api/v2/runs/query": {"include_subtree_usage": bool}}
@@ -26,7 +26,7 @@ def check_sent(request, run_fields=None):
     `run_fields` maps fields of runs to the type that they may have, whatever the contract says of them.
     """
     parts = urlsplit(request.url)
-    if newer := next(filter(parts.path.startswith, NEWER), None):
+    if newer := next(filter(parts.path.removeprefix("/api/v1").startswith, NEWER), None):
         return f"{request.method} {newer}"
     name, operation = operation_of(request.method, parts.path)
     assert name, f"the contract has no {request.method} {parts.path}"

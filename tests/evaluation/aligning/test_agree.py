@@ -159,7 +159,7 @@ def test_whether_labels_are_a_random_sample_is_checked_where_queues_know():
 
 def review(api, queue, run_ids):
     """Complete these runs in a queue."""
-    path = "/v1/platform/annotation-queues"
+    path = "/api/v1/platform/annotation-queues"
     params = {"status": "needs_my_review", "page_size": 100}
     for item in connection.call(api, "GET", f"{path}/{queue}/items", params=params)["items"]:
         if item["run_id"] in run_ids:

@@ -6,6 +6,7 @@ from localsmith_api import run as new_run
 
 import recorder
 from langsmith_rest import connection
+from langsmith_rest.conformance.faults import Answer, Faults, where
 from langsmith_rest.evaluation.queues_api import list_queue_runs
 
 
@@ -108,10 +109,35 @@ def test_what_cannot_be_chosen_says_what_to_do(api, run):
     assert queue_ids(api) == []
 
 
+def test_an_endpoint_with_a_path_has_the_newer_calls_too(api, run, server, monkeypatch):
+    """They begin at the host, whether the endpoint ends in /api/v1 or not."""
+    record(api, "after", [{"correct": 1}] * 3)
+    faults = Faults(server)
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", f"{server.url}/api/v1")
+
+    assert json.loads(run("review", "after", "--json")[1])["added"] == 3
+    assert faults.count("POST /api/v1/platform/annotation-queues/[^/]+/items") == 1
+    assert faults.count(r"\w+ /api/v1/annotation-queues/[^/]+/runs") == 0
+
+
+def test_a_scale_is_the_same_however_the_server_writes_what_is_not_set(api, run, server):
+    """LangSmith gives all fields of a scale, with null for those that are not set."""
+    record(api, "after", [{"correct": 1}] * 3)
+    assert run("review", "after", "--scale", "1-5")[0] == 0
+    (known,) = connection.call(api, "GET", "/feedback-configs", params={"key": "human_correct"})
+    known["feedback_config"] |= {"categories": None, "allows_multiple_categories": False}
+    answer = Answer(200, json.dumps([known]), (("Content-Type", "application/json"),))
+    faults = Faults(server, where("GET /feedback-configs", answer))
+
+    assert run("review", "after", "--scale", "1-5")[0] == 0
+    assert run("review", "after", "--scale", "1-4")[0] == 2
+    assert faults.count("GET /feedback-configs") == 2
+
+
 def test_servers_with_the_old_calls_only_get_the_same_queue(api, run, monkeypatch):
     """Where the newer routes of queue items are missing, the older ones fill the queue."""
     record(api, "after", [{"correct": 1}] * 3)
-    monkeypatch.setattr("langsmith_rest.evaluation.queues_api.PLATFORM", "/v1/platform/annotation-queues/none")
+    monkeypatch.setattr("langsmith_rest.evaluation.queues_api.PLATFORM", "/api/v1/platform/annotation-queues/none")
 
     filled = json.loads(run("review", "after", "--json")[1])
     again = json.loads(run("review", "after", "--json")[1])
