@@ -75,6 +75,14 @@ def test_one_order_only_says_nothing_about_position(client):
     assert "shown first" not in judged(client, [(1, 0, "left")] * 4)
 
 
+def test_a_count_leads_to_its_judgements(client):
+    """Not to the top of the page, from where they cannot be seen."""
+    html = page(client, judged_path(client, [(0, 1, "left"), (1, 1, "left"), (1, None, "left")]))
+
+    counts = re.findall(r'<a href="[^"]*winner=[^"#]*(#?\w*)">(?:preferred )?\d×', html)
+    assert counts == ["#judgements"] * 4 and html.count('id="judgements"') == 1
+
+
 def test_judgements_are_sorted(client):
     """A click on a head sorts all judgements: by example, by who was preferred, or by a score, the largest first."""
     path = judged_path(client, [(0, 1, "left"), (0.5, 0.5, "left"), (1, 0.25, "left")])

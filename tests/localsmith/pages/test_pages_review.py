@@ -305,3 +305,12 @@ def test_a_grade_is_typed_without_a_click(browser, tmp_path):
         tab.close()
     assert feedback_on(app.test_client(), runs[0]) == {"grade": (85, None, None)}
     app.extensions["localsmith"].store.close()
+
+
+@pytest.mark.browser
+def test_without_scores_by_people_the_way_to_give_them_is_one_click(open_page, site):
+    """The page of agreement leads to the form that makes a review queue, and the form is open."""
+    page = open_page(f"projects/p/{site[1]['first']}/agreement")
+
+    page.get_by_role("link", name="review the answers one by one").click()
+    page.get_by_role("button", name="Review", exact=True).wait_for()
