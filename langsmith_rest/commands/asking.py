@@ -17,5 +17,5 @@ def ask(question: str) -> None:
         raise LookupError("Nothing was changed.")
 
 
-def agree(question: str) -> None:
+def say_yes(question: str) -> None:
     """Stands in for `ask` with `--yes`."""

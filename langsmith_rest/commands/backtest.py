@@ -16,16 +16,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from langsmith_rest.commands import evaluate as evaluate_report
+from langsmith_rest.commands import evaluate_output
 from langsmith_rest.commands.compare import add_limits, exit_code, limits_of
 from langsmith_rest.commands.compare_output import in_text
 from langsmith_rest.commands.connecting import FIXTURES, Connect
+from langsmith_rest.commands.evaluate import positive
 from langsmith_rest.commands.progress import counting
 from langsmith_rest.commands.record_output import other_runs
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.backtesting.backtest import convert_runs_to_test
 from langsmith_rest.evaluation.backtesting.choosing import Runs, list_runs
-from langsmith_rest.evaluation.backtesting.masking import Mask
 from langsmith_rest.evaluation.backtesting.projects import load_runs
 from langsmith_rest.evaluation.backtesting.traces import SOURCE
 from langsmith_rest.evaluation.comparing.compare import compare
@@ -35,6 +35,7 @@ from langsmith_rest.evaluation.comparing.reading import MEASURES
 from langsmith_rest.evaluation.evaluators import judge
 from langsmith_rest.evaluation.evaluators.model_server import total_spent
 from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, ready
+from langsmith_rest.evaluation.masking import Mask
 from langsmith_rest.evaluation.running.evaluate import evaluate
 from langsmith_rest.evaluation.running.evaluation import Evaluation
 from langsmith_rest.evaluation.running.files import load_evaluators, load_function
@@ -62,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--load", metavar="FILE", help="first load the results of FILE into the project (alone: only load them)")
     add("--filter", metavar="FILTER", help="only runs that match, in LangSmith's language: 'eq(error, null)'")
     add("--since", type=moment, metavar="WHEN", help="only runs since then: 90m, 24h, 7d, or an ISO 8601 time")
-    add("--limit", type=evaluate_report.positive, metavar="N", help="at most the newest N of these")
-    add("--sample", type=evaluate_report.positive, metavar="N", help="N of these at random, the same every time")
+    add("--limit", type=positive, metavar="N", help="at most the newest N of these")
+    add("--sample", type=positive, metavar="N", help="N of these at random, the same every time")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random choices (default: %(default)s)")
     add("--mask", metavar="FILE.py:FUNCTION", help="a function that changes every text before it is sent")
     add("--dataset", metavar="NAME", help="name of the dataset made of the inputs")
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--evaluators", action="append", default=[], metavar="FILE.py[:NAME,...]", help="functions that score an answer"
     )
     add("--pairwise", action="append", default=[], metavar="FILE.py:NAME,...", help="functions that judge two answers")
-    add("--max-concurrency", type=evaluate_report.positive, default=4, metavar="N", help="calls at a time (default: 4)")
+    add("--max-concurrency", type=positive, default=4, metavar="N", help="calls at a time (default: 4)")
     add_limits(parser)
     add("--json", action="store_true", help="print one JSON object")
 
@@ -281,7 +282,7 @@ def evaluate_all(
     say: Say,
 ) -> list[Evaluation]:
     """Score the baseline, then run and score the new systems."""
-    with evaluate_report.progress(say) as on_progress:
+    with evaluate_output.progress(say) as on_progress:
 
         def score(target: Any, name: str | None = None) -> Evaluation:
             return evaluate(
@@ -323,29 +324,29 @@ def report(found: Backtest, say: Say, as_json: bool) -> bool:
         print(json.dumps(in_json(found)))
     else:
         for preferred in found.preferences:
-            print("\n".join([*evaluate_report.pairwise_lines(preferred), preferred.url, ""]))
+            print("\n".join([*evaluate_output.pairwise_lines(preferred), preferred.url, ""]))
         print("\n".join(map(clean, in_text(found.comparison))))
-    return say_failures(found, say)
+    return say_problems(found, say)
 
 
-def say_failures(found: Backtest, say: Say) -> bool:
+def say_problems(found: Backtest, say: Say) -> bool:
     """Report what was not copied, and what failed; returns whether all went well."""
     for rejected in found.baseline.rejected[:20]:
         say(f"run {rejected[SOURCE]} was not copied: {clean(rejected['reason'])}")
     for evaluation in found.evaluations:
         where = f" in {evaluation.experiment_name}"
-        evaluate_report.say_failures(evaluation.scores.failures, evaluation.scores.reasons, say, where)
+        evaluate_output.say_failures(evaluation.scores.failures, evaluation.scores.reasons, say, where)
     candidates = found.evaluations[1:]  # that runs of production failed is no failure of the backtest
     for evaluation in candidates:
-        say_failed_runs(evaluation, say)
+        say_failed_target(evaluation, say)
     for preferred in found.preferences:
-        evaluate_report.say_failures(preferred.errors, preferred.reasons, say, f" in {preferred.name}")
+        evaluate_output.say_failures(preferred.errors, preferred.reasons, say, f" in {preferred.name}")
     failed = any(one.errors for one in candidates) or any(one.errors for one in found.preferences)
     failed = failed or any(one.evaluator_errors or one.rejected for one in found.evaluations)
     return not (found.baseline.rejected or failed)
 
 
-def say_failed_runs(found: Evaluation, say: Say) -> None:
+def say_failed_target(found: Evaluation, say: Say) -> None:
     """Report in how many runs the target failed, now or when the experiment was made."""
     failed = f"The target failed in {counted(found.errors, 'run')} in {found.experiment_name}."
     if found.first_error:

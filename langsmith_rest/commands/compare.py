@@ -178,11 +178,13 @@ def say_scored(say: Say, key: str, scored: int, due: int) -> None:
 
 
 def limits_of(options: argparse.Namespace) -> Limits:
-    below, above, regression = (numbers_of(options, flag) for flag in ("fail_below", "fail_above", "max_regression"))
+    below, above, regression = (
+        limits_by_metric(options, flag) for flag in ("fail_below", "fail_above", "max_regression")
+    )
     return Limits(below, above, regression, options.require_pairs)
 
 
-def numbers_of(options: argparse.Namespace, flag: str) -> dict[str, float]:
+def limits_by_metric(options: argparse.Namespace, flag: str) -> dict[str, float]:
     """Metric -> number; two for the same metric are refused, as one of them would have no effect."""
     names = [name for name, _ in getattr(options, flag)]
     if twice := [name for name in names if names.count(name) > 1]:

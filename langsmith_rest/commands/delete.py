@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from langsmith_rest.commands.asking import agree, ask, need_somebody
+from langsmith_rest.commands.asking import ask, need_somebody, say_yes
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation import api as further
@@ -43,7 +43,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         dataset = further.find_dataset(api, options.dataset) if options.dataset else None
         sessions = find_sessions(api, dataset, options.experiments)
         what = described(dataset if options.all else None, sessions)
-        (agree if options.yes else ask)(f"Delete {what}?")
+        (say_yes if options.yes else ask)(f"Delete {what}?")
         further.delete_experiments(api, [session["id"] for session in sessions])
         if options.all and dataset:
             further.delete_dataset(api, dataset["id"])

@@ -14,7 +14,7 @@ from typing import Any
 
 import rest
 from langsmith_rest import connection
-from langsmith_rest.commands.asking import agree, ask
+from langsmith_rest.commands.asking import ask, say_yes
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import find_experiment, list_sessions
@@ -182,7 +182,7 @@ def is_local(api: LangSmith) -> bool:
 def upload_to(api: LangSmith, content: dict[str, Any], options: argparse.Namespace, say: Say) -> int:
     target = target_of(api, options)
     assert target is not None  # argparse requires one
-    confirm = (agree if options.yes else ask) if options.replace else None
+    confirm = (say_yes if options.yes else ask) if options.replace else None
     rule, outcome = upload.upload(api, options.name, target, content, options.sampling_rate, confirm)
     kind = upload.kind_of(rule)
     if options.json:
@@ -198,7 +198,7 @@ def upload_to(api: LangSmith, content: dict[str, Any], options: argparse.Namespa
 
 def delete(api: LangSmith, options: argparse.Namespace, say: Say) -> int:
     rule = upload.find_evaluator(api, options.name, target_of(api, options))
-    (agree if options.yes else ask)(f"Delete {rule['display_name']!r} of {upload.target_of(rule)}?")
+    (say_yes if options.yes else ask)(f"Delete {rule['display_name']!r} of {upload.target_of(rule)}?")
     upload.delete_rule(api, rule["id"])
     say(f"Deleted {rule['display_name']!r} of {upload.target_of(rule)}; existing scores are kept.")
     if options.json:

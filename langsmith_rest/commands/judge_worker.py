@@ -10,7 +10,7 @@ from langsmith_rest import connection
 from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.commands.evaluate import positive
 from langsmith_rest.evaluation.evaluators import model_server
-from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker, Worked
+from langsmith_rest.evaluation.hosting.judge_worker import JudgeWorker, Outcome
 from langsmith_rest.wording import Say, clean, shortened
 
 DESCRIPTION = """Run the model judges that were uploaded to the local store, on the runs that
@@ -49,15 +49,15 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
         try:
             worker.work(once=options.once)
         except KeyboardInterrupt:
-            report(worker.worked, server, say, options.json)
+            report(worker.outcome, server, say, options.json)
             raise KeyboardInterrupt("Interrupted: runs without a score wait for the next judge-worker.") from None
-        report(worker.worked, server, say, options.json)
-    stopped = worker.worked.stopped
+        report(worker.outcome, server, say, options.json)
+    stopped = worker.outcome.stopped
     if stopped and stopped.cause == "limit":
         say(f"--max-judge-calls {options.max_judge_calls} is reached: the other runs wait for the next judge-worker.")
     elif stopped:
         say(f"{stopped}. The other runs wait for the next judge-worker.")
-    return int(bool(worker.worked.failed or worker.left_out) or bool(stopped and stopped.cause != "limit"))
+    return int(bool(worker.outcome.failed or worker.left_out) or bool(stopped and stopped.cause != "limit"))
 
 
 def end_with_stdin() -> None:
@@ -67,15 +67,15 @@ def end_with_stdin() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def report(worked: Worked, server: model_server.ModelServer, say: Say, as_json: bool) -> None:
+def report(outcome: Outcome, server: model_server.ModelServer, say: Say, as_json: bool) -> None:
     if server.spent.calls or server.spent.cached:
         say(str(server.spent))
     if as_json:
         judge = {"calls": server.spent.calls, "cached": server.spent.cached}
-        counts = {"scored": dict(worked.scored), "failed": dict(worked.failed), "not_scored": dict(worked.unscored)}
+        counts = {"scored": dict(outcome.scored), "failed": dict(outcome.failed), "not_scored": dict(outcome.unscored)}
         print(json.dumps({**counts, "judge": judge}), flush=True)
         return
-    for name in sorted({*worked.scored, *worked.failed, *worked.unscored}):
-        print(clean(f"{name}  {worked.in_words(name)}"), flush=True)
-        if reason := worked.reasons.get(name):
+    for name in sorted({*outcome.scored, *outcome.failed, *outcome.unscored}):
+        print(clean(f"{name}  {outcome.in_words(name)}"), flush=True)
+        if reason := outcome.reasons.get(name):
             say(clean(f"The first failure of {name}: {shortened(reason, 300)}"))

@@ -11,7 +11,7 @@ from langsmith_rest.commands.progress import counting
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.errors import SetupError
 from langsmith_rest.evaluation.api import find_dataset, find_experiment
-from langsmith_rest.evaluation.backtesting.masking import guarded
+from langsmith_rest.evaluation.masking import guarded
 from langsmith_rest.evaluation.push import push_experiment
 from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.wording import Say, counted

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from langsmith_rest.commands.connecting import Connect
-from langsmith_rest.evaluation.aligning.choosing import WAYS
 from langsmith_rest.evaluation.aligning.filling import Filled, fill_queue
+from langsmith_rest.evaluation.aligning.ranking import WAYS
 from langsmith_rest.wording import Say, clean
 
 DESCRIPTION = """Put answers of an experiment into a review queue, where people score them one

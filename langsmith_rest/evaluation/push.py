@@ -14,8 +14,8 @@ import rest
 from langsmith_rest.connection import TIMEOUT, LangSmith, call, log
 from langsmith_rest.evaluation import api as further
 from langsmith_rest.evaluation.backtesting.choosing import Chosen
-from langsmith_rest.evaluation.backtesting.masking import Mask, masked
 from langsmith_rest.evaluation.backtesting.traces import SOURCE, as_time, copy_of, read_traces
+from langsmith_rest.evaluation.masking import Mask, masked
 from langsmith_rest.evaluation.runs_api import RETRY_OF, list_experiment_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import in_batches

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -118,6 +118,10 @@ def take_turn(api: LangSmith) -> None:
 
 def is_root(run: dict) -> bool:
     return run.get("is_root") is not False and not run.get("parent_run_ids")
+
+
+def has_failed(run: Mapping[str, Any]) -> bool:
+    return str(run.get("status") or "").upper() == "ERROR" or bool(run.get("error"))
 
 
 def v2_run(run: dict) -> dict:

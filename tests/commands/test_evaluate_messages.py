@@ -10,7 +10,7 @@ from chat_server import ChatServer, completion, good
 from places import FIXTURES
 
 from langsmith_rest.commands import main
-from langsmith_rest.commands.evaluate import progress_line, report
+from langsmith_rest.commands.evaluate_output import progress_line, report
 from langsmith_rest.evaluation.evaluators import judge, model_server
 from langsmith_rest.evaluation.evaluators.llm import accuracy
 from langsmith_rest.evaluation.evaluators.signatures import RUN, ready

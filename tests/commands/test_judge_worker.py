@@ -173,7 +173,7 @@ def test_a_failed_judgement_and_a_failed_run_are_not_counted_as_scored(judged, e
         worker.work(once=False)
 
     words = "0 runs scored, 3 failed, with the reason in the feedback, 1 failed run not scored"
-    assert worker.worked.in_words("polite") == words
+    assert worker.outcome.in_words("polite") == words
     assert said[-1].startswith(f"{words}; ") and said[-1].endswith("Waiting for more.")
 
 

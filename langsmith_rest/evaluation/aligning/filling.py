@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.aligning.choosing import NEEDED, Answers, Asked, choose, scores_of
+from langsmith_rest.evaluation.aligning.ranking import NEEDED, Answers, Criteria, choose, scores_of
 from langsmith_rest.evaluation.aligning.report import label_of
 from langsmith_rest.evaluation.aligning.sampling import FILTERED, RANDOM
 from langsmith_rest.evaluation.api import find_dataset, find_experiment, offer
 from langsmith_rest.evaluation.comparing.correcting import PREFIX
-from langsmith_rest.evaluation.comparing.reading import is_error
 from langsmith_rest.evaluation.queues_api import add_to_queue, create_config, find_config, get_or_create_queue
-from langsmith_rest.evaluation.runs_api import NUMBERS, list_experiment_runs
+from langsmith_rest.evaluation.runs_api import NUMBERS, has_failed, list_experiment_runs
 from langsmith_rest.recording import bodies
 
 YES_OR_NO = {"type": "categorical", "categories": [{"value": 0, "label": "no"}, {"value": 1, "label": "yes"}]}
@@ -62,7 +61,7 @@ def fill_queue(
     answers = read_answers(api, session, before)
     runs = [run for of in answers for run in of.runs]
     keys = keys_of(runs, by, judges, human, session["name"])
-    chosen = choose(answers, by, Asked(keys.compared, frozenset(lower_is_better)), sample, seed)
+    chosen = choose(answers, by, Criteria(keys.compared, frozenset(lower_is_better)), sample, seed)
     identity = [session["id"], by, *keys.compared, keys.human, before["id"] if before else "", str(seed)]
     identity += sorted(lower_is_better)
     queue_id = bodies.uuid5("review-" + "-".join(identity))
@@ -91,7 +90,7 @@ def read_answers(api: LangSmith, session: dict, before: dict | None) -> list[Ans
     ids = [session["id"], *([before["id"]] if before else [])]
     found = []
     for example in list_experiment_runs(api, session["reference_dataset_id"], ids, (*NUMBERS, "START_TIME")):
-        runs = [run for run in example["runs"] if not is_error(run)]
+        runs = [run for run in example["runs"] if not has_failed(run)]
         ours = [run for run in runs if run["project_id"] == session["id"]]
         theirs = [run for run in runs if run["project_id"] != session["id"]]
         if ours:

@@ -20,9 +20,8 @@ from langsmith_rest.evaluation.aligning.agreement import (
 )
 from langsmith_rest.evaluation.aligning.sampling import Drawn, drawn
 from langsmith_rest.evaluation.api import find_dataset, find_experiment, offer
-from langsmith_rest.evaluation.comparing.reading import is_error
 from langsmith_rest.evaluation.queues_api import filled_queues
-from langsmith_rest.evaluation.runs_api import NUMBERS, list_experiment_runs
+from langsmith_rest.evaluation.runs_api import NUMBERS, has_failed, list_experiment_runs
 from langsmith_rest.paired import Mean
 
 
@@ -94,7 +93,7 @@ def agree(
     """
     dataset_id = find_dataset(api, dataset)["id"] if dataset else None
     session = find_experiment(api, experiment, dataset_id)
-    runs = [run for run in read_runs(api, session) if not is_error(run)]
+    runs = [run for run in read_runs(api, session) if not has_failed(run)]
     known = sorted({key for run in runs for key in run.get("feedback_stats") or {}})
     for key in (judge, human):
         if key not in known:

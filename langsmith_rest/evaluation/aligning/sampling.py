@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 RANDOM, FILTERED = "random", "filtered"  # what the metadata of a review queue says under `sampling`
 
 
-def lot(seed: int, example_id: str) -> str:
-    """The place of an example in a random order that `seed` chooses.
+def lot(seed: int, drawn_id: str) -> str:
+    """The place of an example, or of a run, in a random order that `seed` chooses.
 
-    The first N examples in this order are a random sample. A larger N adds to it, and other experiments of the same
-    dataset get the same examples.
+    The first N in this order are a random sample, and a larger N adds to it. Of examples, other experiments of the same
+    dataset get the same ones.
     """
-    return hashlib.sha256(f"{seed}-{example_id}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}-{drawn_id}".encode()).hexdigest()
 
 
 def sampled(example_ids: Iterable[str], count: int | None, seed: int) -> list[str]:

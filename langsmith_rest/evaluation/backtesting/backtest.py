@@ -12,8 +12,8 @@ from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import get_or_create_dataset
 from langsmith_rest.evaluation.backtesting.choosing import Chosen, Runs
 from langsmith_rest.evaluation.backtesting.copied_feedback import copy_all_feedback
-from langsmith_rest.evaluation.backtesting.masking import Mask
 from langsmith_rest.evaluation.backtesting.traces import MARGIN, SOURCE, Steps, as_time, copy_of, read_traces
+from langsmith_rest.evaluation.masking import Mask
 from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import in_batches

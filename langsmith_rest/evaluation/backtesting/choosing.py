@@ -1,6 +1,5 @@
 """Which runs of a production project a backtest uses."""
 
-import hashlib
 import heapq
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.aligning.sampling import lot
 from langsmith_rest.evaluation.api import find_project
 from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording.bodies import EPOCH, parse_time
@@ -68,11 +68,6 @@ def list_runs(
         found.chosen = heapq.nsmallest(sample, found.chosen, key=lambda one: lot(seed, one.id))
     found.chosen.sort()
     return found
-
-
-def lot(seed: int, run_id: str) -> bytes:
-    """The number that a run draws; the lowest are in the sample."""
-    return hashlib.sha256(f"{seed}-{run_id}".encode()).digest()
 
 
 ALL_TIME = datetime(2000, 1, 1, tzinfo=UTC)

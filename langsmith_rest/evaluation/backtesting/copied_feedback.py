@@ -6,8 +6,8 @@ from typing import Any
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import create_feedback
-from langsmith_rest.evaluation.backtesting.masking import Mask, masked
 from langsmith_rest.evaluation.backtesting.traces import MARGIN, SOURCE, as_time
+from langsmith_rest.evaluation.masking import Mask, masked
 from langsmith_rest.evaluation.running.feedback import synchronise
 from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording import bodies

@@ -7,8 +7,8 @@ from typing import Any
 
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.backtesting.choosing import Chosen
-from langsmith_rest.evaluation.backtesting.masking import Mask, masked
-from langsmith_rest.evaluation.runs_api import is_root, query_runs
+from langsmith_rest.evaluation.masking import Mask, masked
+from langsmith_rest.evaluation.runs_api import has_failed, is_root, query_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 
@@ -55,12 +55,11 @@ def copy_of(run: dict, steps: Steps, shift: timedelta, not_before: datetime, mas
     """A run as (part of) a result: masked, moved by `shift`, with its id and its original times in the metadata."""
     start = max(as_time(run), not_before)  # clocks differ; a step that begins before its parent would be refused
     end = max(as_time(run, "end_time"), start)
-    has_failed = str(run.get("status")).upper() == "ERROR"
     said: dict[str, Any] = {
         "name": run.get("name") or None,
         "inputs": run.get("inputs") or {},
         "outputs": run.get("outputs"),
-        "error": run.get("error") or ("failed without a message" if has_failed else None),
+        "error": run.get("error") or ("failed without a message" if has_failed(run) else None),
         "tags": run.get("tags") or None,
         "metadata": run.get("metadata") or {},
     }

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from langsmith_rest.evaluation.comparing.comparison import FAILED, INCONCLUSIVE, PASSED, Candidate, Check, Gate
 from langsmith_rest.evaluation.comparing.missing import (
     CRASHED,
-    Filled,
+    Completed,
     all_values,
     are_shares,
-    fill_baseline,
-    filled,
-    filled_metric,
+    complete_baseline,
+    completed,
+    completed_metric,
     listed,
     of_answers,
     unscored_in_baseline,
@@ -56,7 +56,7 @@ class Regression:
 
     candidate: Candidate
     limit: float
-    filled: Filled
+    completed: Completed
     known: Metric
     at_worst: Metric
     unbounded: Counter[str]  # why values are missing that may be worse than any that was seen
@@ -124,7 +124,7 @@ def check_means(
         for name, number in numbers.items():
             beside = set(unscored_in_baseline(name, scores, baseline)[1])
             examples = [i for i in dict.fromkeys([*scores.runs, *baseline.runs]) if i not in beside]
-            found = filled(name, scores, examples, baseline, low_is_bad=not above)
+            found = completed(name, scores, examples, baseline, low_is_bad=not above)
             unbounded = found.unbounded(count_failed=not limits.on_errors)
             verdict, reason, *missing = check_mean(name, scores, found, unbounded, number, above)
             reason += without_effect(name, (baseline, scores), number) if above else ""
@@ -132,7 +132,7 @@ def check_means(
 
 
 def check_mean(
-    name: str, scores: ExperimentScores, found: Filled, unbounded: Counter[str], number: float, above: bool
+    name: str, scores: ExperimentScores, found: Completed, unbounded: Counter[str], number: float, above: bool
 ) -> tuple[str, str] | tuple[str, str, int]:
     if not scores.means(name) or not found.known:
         return FAILED, no_scores(name, found)
@@ -152,7 +152,7 @@ def check_mean(
     return PASSED, words
 
 
-def mean_of_examples(found: Filled, *, worst: bool) -> float:
+def mean_of_examples(found: Completed, *, worst: bool) -> float:
     return average(found.means(worst=worst).values())
 
 
@@ -161,7 +161,7 @@ def without_worst(name: str, unbounded: Counter[str]) -> str:
     return f"nobody knows the {name} of {counted(unbounded.total(), 'other')} ({listed(unbounded)}){advice}"
 
 
-def no_scores(name: str, found: Filled) -> str:
+def no_scores(name: str, found: Completed) -> str:
     reasons = [counted(found.failed, "failed run")] if found.failed else []
     reasons += [found.why_missing()] if found.missing else []
     return f"the candidate has no {name}" + (f" ({', '.join(reasons)})" if reasons else "")
@@ -181,11 +181,11 @@ def regression_of(
 ) -> Regression:
     less = name in lower or name in MEASURES
     before, _ = of_answers(baseline, name)
-    found = filled(name, scores, before, baseline, low_is_bad=not less)
+    found = completed(name, scores, before, baseline, low_is_bad=not less)
     if before:
-        fill_baseline(found, name, scores, baseline, low_is_bad=not less)
+        complete_baseline(found, name, scores, baseline, low_is_bad=not less)
     known, at_worst = (
-        filled_metric(name, baseline, found, clusters, lower=less, worst=worst) for worst in (False, True)
+        completed_metric(name, baseline, found, clusters, lower=less, worst=worst) for worst in (False, True)
     )
     unbounded = found.unbounded(count_failed=not limits.on_errors)
     return Regression(candidate, limits.max_regression[name], found, known, at_worst, unbounded)
@@ -204,15 +204,15 @@ def check_regression(found: Regression, tests: int) -> Check:
         return check
     loss = metric.difference if metric.lower_is_better else -metric.difference
     change = f"{metric.difference:+.4g} over {pairs_in_words(metric)}{interval_in_words(metric)}"
-    change += found.filled.in_words()
+    change += found.completed.in_words()
     if loss > limit + SAME and found.p < LEVEL:
         check.verdict, check.reason = FAILED, f"{change}: {shown_in_words(found, tests)}"
         return check
-    if found.filled.all_failed():
-        check.verdict, check.reason = FAILED, no_scores(metric.name, found.filled)
+    if found.completed.all_failed():
+        check.verdict, check.reason = FAILED, no_scores(metric.name, found.completed)
         return check
     gaps = gaps_in_words(found)
-    check.missing = (found.unbounded or found.filled.missing).total() if gaps else 0
+    check.missing = (found.unbounded or found.completed.missing).total() if gaps else 0
     if (most := most_lost(metric)) is None:
         check.reason = f"{change}: too few or too alike to tell{gaps and f'; {gaps}'}"
     elif most > limit + SAME:
@@ -232,16 +232,16 @@ def gaps_in_words(found: Regression) -> str:
     if found.unbounded:
         return without_worst(found.known.name, found.unbounded)
     worst = most_lost(found.at_worst)
-    if not found.filled.missing or worst is not None and worst <= found.limit + SAME:
+    if not found.completed.missing or worst is not None and worst <= found.limit + SAME:
         return ""
-    return f"{counted(found.filled.missing.total(), 'score')} missing ({found.filled.why_missing()})"
+    return f"{counted(found.completed.missing.total(), 'score')} missing ({found.completed.why_missing()})"
 
 
 def without_pairs(found: Regression) -> str:
     if found.known.pairs:
         return f"the largest scores of {found.known.name} are beyond {LARGEST_SCORE:g}, too large to compare"
-    if found.known.only_baseline or found.filled.failed or found.filled.missing:
-        return no_scores(found.known.name, found.filled)
+    if found.known.only_baseline or found.completed.failed or found.completed.missing:
+        return no_scores(found.known.name, found.completed)
     return f"the baseline has no {found.known.name}"
 
 

@@ -14,7 +14,7 @@ BASELINE, CRASHED = "not scored in the baseline", "failed"
 
 
 @dataclass
-class Filled:
+class Completed:
     """One metric of a candidate, with a value for each example that the limit covers."""
 
     worst: float
@@ -52,12 +52,12 @@ def listed(reasons: Counter[str]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
 
 
-def filled(
+def completed(
     metric: str, candidate: ExperimentScores, examples: Iterable[str], baseline: ExperimentScores, *, low_is_bad: bool
-) -> Filled:
+) -> Completed:
     """The scores of a candidate on these examples, with the worst score where a run failed."""
     worst = worst_score(metric, (baseline, candidate), low_is_bad=low_is_bad)
-    found = Filled(worst, has_worst=low_is_bad or metric not in UNBOUNDED)
+    found = Completed(worst, has_worst=low_is_bad or metric not in UNBOUNDED)
     for example in examples:
         runs = candidate.runs.get(example, [])
         missing = [] if runs else [NOT_RUN]
@@ -83,8 +83,8 @@ def filled(
     return found
 
 
-def fill_baseline(
-    found: Filled, metric: str, candidate: ExperimentScores, baseline: ExperimentScores, *, low_is_bad: bool
+def complete_baseline(
+    found: Completed, metric: str, candidate: ExperimentScores, baseline: ExperimentScores, *, low_is_bad: bool
 ) -> None:
     """Let an example that the baseline answered but nobody scored there count, at the worst, as a loss."""
     best = worst_score(metric, (baseline, candidate), low_is_bad=not low_is_bad)
@@ -179,10 +179,10 @@ def worst_score(metric: str, sides: tuple[ExperimentScores, ...], *, low_is_bad:
     return min([0.0, *seen]) if low_is_bad else max(seen, default=0.0)
 
 
-def filled_metric(
+def completed_metric(
     metric: str,
     baseline: ExperimentScores,
-    found: Filled,
+    found: Completed,
     clusters: dict[str, str] | None,
     *,
     lower: bool,

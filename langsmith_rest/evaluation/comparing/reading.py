@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.evaluation.runs_api import list_experiment_runs
+from langsmith_rest.evaluation.runs_api import has_failed, list_experiment_runs
 from langsmith_rest.paired.estimates import average
 
 Means = dict[str, dict[str, float]]  # metric -> example -> mean over its runs
@@ -108,7 +108,7 @@ def numbers_of(run: dict) -> RunNumbers:
             texts.append(key)
         if of_key.get("errors"):  # also beside an earlier score
             broken.append(key)
-    failed = is_error(run)
+    failed = has_failed(run)
     pending = not failed and run.get("status") == "PENDING"
     measures = {}  # 0 means that it was not measured
     if tokens := run.get("total_tokens"):
@@ -126,7 +126,3 @@ def numbers_of(run: dict) -> RunNumbers:
 NONE: frozenset[str] = frozenset()
 MEASURES = ("latency", "tokens", "cost", "error_rate")  # less is better
 UNBOUNDED = ("latency", "tokens", "cost")
-
-
-def is_error(run: dict) -> bool:
-    return run.get("status") == "ERROR" or bool(run.get("error"))

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.comparing.compare import find_sessions
-from langsmith_rest.evaluation.comparing.reading import is_error
-from langsmith_rest.evaluation.runs_api import NUMBERS, list_experiment_runs
+from langsmith_rest.evaluation.runs_api import NUMBERS, has_failed, list_experiment_runs
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # seconds between two looks
 
@@ -38,7 +37,7 @@ def count_scored(api: LangSmith, dataset_id: str, session_ids: Sequence[str], ke
     scored = due = 0
     for example in list_experiment_runs(api, dataset_id, session_ids, NUMBERS):
         for run in example["runs"]:
-            if not is_error(run):
+            if not has_failed(run):
                 due += 1
                 scored += key in (run.get("feedback_stats") or {})
     return scored, due

@@ -55,7 +55,7 @@ def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
     """`{"key", "score", ...}`, `{"metric_name": score, ..., "comment"}`, or `{"error": text}` of one that failed."""
     if "score" in returned or "value" in returned or not returned.keys() - {"key", "comment"} or only_failed(returned):
         item = {name: value for name, value in returned.items() if name not in LEFT_OUT and value is not None}
-        item = as_failure(item) if has_failed(item) else item
+        item = as_failure(item) if says_failed(item) else item
         item = {"key": key, **({"comment": item.pop("reasoning")} if "reasoning" in item else {}), **item}
         yield checked({**item, **({"score": as_plain(item["score"])} if "score" in item else {})}, key, returned)
         return
@@ -70,7 +70,7 @@ def of_object(returned: dict[str, Any], key: str) -> Iterator[Item]:
         yield checked({**item, **({"comment": comment} if comment else {})}, key, returned)
 
 
-def has_failed(returned: dict[str, Any]) -> bool:
+def says_failed(returned: dict[str, Any]) -> bool:
     error = returned.get("error")
     return error is True or (isinstance(error, str) and error != "")
 
@@ -78,7 +78,7 @@ def has_failed(returned: dict[str, Any]) -> bool:
 def only_failed(returned: dict[str, Any]) -> bool:
     """Whether this says that the evaluator failed, and nothing else; beside metrics, `error` is one of them."""
     given = {name for name, value in returned.items() if value is not None}
-    return has_failed(returned) and given <= {"error", "key", "comment", "reasoning"}
+    return says_failed(returned) and given <= {"error", "key", "comment", "reasoning"}
 
 
 def as_failure(item: Item) -> Item:

@@ -14,7 +14,6 @@ import requests
 import rest
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.evaluation.api import create_feedback, delete_feedback
-from langsmith_rest.evaluation.comparing.reading import is_error
 from langsmith_rest.evaluation.evaluators import judge
 from langsmith_rest.evaluation.evaluators.calling import RUN_FAILED, failure
 from langsmith_rest.evaluation.evaluators.llm import feedback
@@ -24,7 +23,7 @@ from langsmith_rest.evaluation.hosting.stored_judge import StoredJudge, stored_j
 from langsmith_rest.evaluation.hosting.upload import kind_of, list_rules
 from langsmith_rest.evaluation.running.feedback import feedback_bodies
 from langsmith_rest.evaluation.running.reading import as_run
-from langsmith_rest.evaluation.runs_api import query_runs
+from langsmith_rest.evaluation.runs_api import has_failed, query_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.bodies import EPOCH, parse_time
 from langsmith_rest.wording import Say, counted
@@ -47,7 +46,7 @@ class Job:
 
 
 @dataclass
-class Worked:
+class Outcome:
     """What became of the runs, by the judge's name; `stopped` says why others were left."""
 
     scored: Counter[str] = field(default_factory=Counter)
@@ -80,27 +79,27 @@ class JudgeWorker:
     say: Say
     model: str | None = None  # instead of the one that the rule names
     max_concurrency: int = 4
-    worked: Worked = field(default_factory=Worked)
+    outcome: Outcome = field(default_factory=Outcome)
     left_out: set[str] = field(default_factory=set)  # rules that cannot be run here
     gone: set[str] = field(default_factory=set)  # runs
 
-    def work(self, *, once: bool) -> Worked:
+    def work(self, *, once: bool) -> Outcome:
         """Score what waits; then end, or wait for more until interrupted, or until nobody can be asked any longer."""
-        told = Worked().in_words()
+        told = Outcome().in_words()
         while True:
             jobs = self.next_jobs()
             trouble = self.score(jobs) if jobs else None
             if trouble and (once or trouble.cause in ("settings", "limit")):
-                self.worked.stopped = trouble
-                return self.worked
+                self.outcome.stopped = trouble
+                return self.outcome
             if trouble:
                 self.say(f"{trouble}. Trying again in {OUTAGE_SECONDS:.0f} s.")
                 time.sleep(OUTAGE_SECONDS)
                 self.server.given_up = None
             elif not jobs and once:
-                return self.worked
+                return self.outcome
             elif not jobs:
-                if (words := self.worked.in_words()) != told:
+                if (words := self.outcome.in_words()) != told:
                     told = words
                     self.say(f"{words}; {self.server.spent}. Waiting for more.")
                 time.sleep(POLL_SECONDS)
@@ -169,7 +168,7 @@ class JudgeWorker:
     def ask(self, job: Job) -> list[Item]:
         """What the judge says of a run, as feedback; raises JudgeError when that lies in no question."""
         stored, run = job.judge, job.run
-        if is_error(run):
+        if has_failed(run):
             return [{"key": stored.name, "comment": RUN_FAILED}]
         values = {"input": run.get("inputs"), "output": run.get("outputs"), "referenceOutput": job.reference}
         try:
@@ -207,10 +206,10 @@ class JudgeWorker:
         ]
         create_feedback(self.api, made)
         errors = [item for item in items if item.get("error")]
-        counts = self.worked.failed if errors else self.worked.unscored if is_error(run) else self.worked.scored
+        counts = self.outcome.failed if errors else self.outcome.unscored if has_failed(run) else self.outcome.scored
         counts[stored.name] += 1
         if errors:
-            self.worked.reasons.setdefault(stored.name, str(errors[0].get("comment")))
+            self.outcome.reasons.setdefault(stored.name, str(errors[0].get("comment")))
 
 
 def rule_of(item: Mapping[str, Any]) -> Any:

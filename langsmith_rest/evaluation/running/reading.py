@@ -68,7 +68,3 @@ def values_of(run: Run, example: Example) -> dict[str, Any]:
         "attachments": example.attachments or {},
         "metadata": example.metadata or {},
     }
-
-
-def has_failed(run: Mapping[str, Any]) -> bool:
-    return str(run.get("status") or "").upper() == "ERROR" or bool(run.get("error"))

@@ -11,8 +11,8 @@ from langsmith_rest.evaluation.api import list_session_feedback
 from langsmith_rest.evaluation.evaluators.calling import Said
 from langsmith_rest.evaluation.evaluators.signatures import Evaluator
 from langsmith_rest.evaluation.running.evaluation import Evaluation
-from langsmith_rest.evaluation.running.reading import by_start, has_failed
-from langsmith_rest.evaluation.runs_api import list_experiment_runs
+from langsmith_rest.evaluation.running.reading import by_start
+from langsmith_rest.evaluation.runs_api import has_failed, list_experiment_runs
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.sending import refuse_taken
 

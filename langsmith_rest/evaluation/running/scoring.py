@@ -27,8 +27,9 @@ from langsmith_rest.evaluation.evaluators.signatures import Evaluator
 from langsmith_rest.evaluation.loops import Await, Unfinished
 from langsmith_rest.evaluation.running.evaluation import Evaluation, Interrupted, Progress, new_evaluation
 from langsmith_rest.evaluation.running.feedback import Worked, feedback_bodies, is_over, synchronise, working
-from langsmith_rest.evaluation.running.reading import Scored, has_failed, read_runs, values_of
+from langsmith_rest.evaluation.running.reading import Scored, read_runs, values_of
 from langsmith_rest.evaluation.running.workers import Workers
+from langsmith_rest.evaluation.runs_api import has_failed
 from langsmith_rest.recording import bodies
 from langsmith_rest.wording import counted
 

@@ -8,7 +8,7 @@ import pytest
 from own_loop import run_async
 from squares import ROWS, fails_on_odd, feedback_of, runs_of, square
 
-from langsmith_rest.commands.evaluate import progress_line, report
+from langsmith_rest.commands.evaluate_output import progress_line, report
 from langsmith_rest.evaluation import api as calls
 from langsmith_rest.evaluation.evaluators.answers import exact_match
 from langsmith_rest.evaluation.evaluators.signatures import PAIRWISE, RUN, SUMMARY, ready

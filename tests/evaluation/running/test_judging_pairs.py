@@ -6,7 +6,7 @@ import pytest
 from squares import prefer_larger, square
 
 from langsmith_rest import connection
-from langsmith_rest.commands.evaluate import pairwise_lines
+from langsmith_rest.commands.evaluate_output import pairwise_lines
 from langsmith_rest.evaluation import api as calls
 from langsmith_rest.recording import bodies
 

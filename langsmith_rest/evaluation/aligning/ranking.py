@@ -22,7 +22,7 @@ class Answers:
 
 
 @dataclass
-class Asked:
+class Criteria:
     """What to compare: feedback keys, and those of them of which less is better."""
 
     keys: Sequence[str]
@@ -37,15 +37,15 @@ def scores_of(runs: Iterable[dict], keys: Iterable[str]) -> Scores:
     return {key: [float(x) for x in of if isinstance(x, int | float)] for key, of in labels.items()}
 
 
-def rank_all(answers: Sequence[Answers], asked: Asked) -> list[Ranked | None]:
+def rank_all(answers: Sequence[Answers], criteria: Criteria) -> list[Ranked | None]:
     return [(0.0, of.runs) for of in answers]
 
 
-def rank_by_disagreement(answers: Sequence[Answers], asked: Asked) -> list[Ranked | None]:
+def rank_by_disagreement(answers: Sequence[Answers], criteria: Criteria) -> list[Ranked | None]:
     """The runs whose scores differ from one key to the other; the largest difference first."""
 
     def spread(run: dict) -> float:
-        labels = [label for key in asked.keys if (label := label_of(run, key)) is not None]
+        labels = [label for key in criteria.keys if (label := label_of(run, key)) is not None]
         if any(isinstance(label, str) for label in labels):
             return float(len(set(labels)) > 1)
         numbers = [float(label) for label in labels]
@@ -58,9 +58,9 @@ def rank_by_disagreement(answers: Sequence[Answers], asked: Asked) -> list[Ranke
     return [rank(of) for of in answers]
 
 
-def rank_by_uncertainty(answers: Sequence[Answers], asked: Asked) -> list[Ranked | None]:
+def rank_by_uncertainty(answers: Sequence[Answers], criteria: Criteria) -> list[Ranked | None]:
     """The examples whose mean score lies between the ends of what was given; the nearest to the middle first."""
-    every = scores_of([run for of in answers for run in of.runs], asked.keys)
+    every = scores_of([run for of in answers for run in of.runs], criteria.keys)
     ends = {key: (min(scores), max(scores)) for key, scores in every.items() if scores and min(scores) < max(scores)}
 
     def rank(of: Answers) -> Ranked | None:
@@ -72,22 +72,22 @@ def rank_by_uncertainty(answers: Sequence[Answers], asked: Asked) -> list[Ranked
     return [rank(of) for of in answers]
 
 
-def rank_by_regression(answers: Sequence[Answers], asked: Asked) -> list[Ranked | None]:
+def rank_by_regression(answers: Sequence[Answers], criteria: Criteria) -> list[Ranked | None]:
     """The examples that score worse than in the baseline; the largest loss first."""
 
     def loss(of: Answers, key: str, scores: list[float]) -> float:
         before = of.before.get(key)
         change = fmean(before) - fmean(scores) if before and scores else 0.0
-        return -change if key in asked.lower else change
+        return -change if key in criteria.lower else change
 
     def rank(of: Answers) -> Ranked | None:
-        largest = max(loss(of, key, scores) for key, scores in scores_of(of.runs, asked.keys).items())
+        largest = max(loss(of, key, scores) for key, scores in scores_of(of.runs, criteria.keys).items())
         return (-largest, of.runs) if largest > SAME else None
 
     return [rank(of) for of in answers]
 
 
-Rank = Callable[[Sequence[Answers], Asked], list[Ranked | None]]
+Rank = Callable[[Sequence[Answers], Criteria], list[Ranked | None]]
 WAYS: dict[str, Rank] = {
     "random": rank_all,
     "disagreement": rank_by_disagreement,
@@ -97,9 +97,11 @@ WAYS: dict[str, Rank] = {
 NEEDED = {"random": 0, "disagreement": 2, "uncertain": 1, "regressed": 1}  # how many keys are compared, at least
 
 
-def choose(answers: Sequence[Answers], by: str, asked: Asked, count: int | None, seed: int) -> list[dict[str, Any]]:
+def choose(
+    answers: Sequence[Answers], by: str, criteria: Criteria, count: int | None, seed: int
+) -> list[dict[str, Any]]:
     """The runs to look at, of at most `count` examples, the most telling first; ties are in random order."""
-    ranked = zip(answers, WAYS[by](answers, asked), strict=True)
+    ranked = zip(answers, WAYS[by](answers, criteria), strict=True)
     found = [(rank[0], lot(seed, of.example_id), rank[1]) for of, rank in ranked if rank]
     found.sort(key=lambda item: item[:2])
     return [run for *_, runs in found[:count] for run in runs]
