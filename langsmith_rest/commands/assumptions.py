@@ -12,8 +12,9 @@ from typing import Any
 import requests
 
 import rest
-from langsmith_rest.connection import LangSmith, call, send
+from langsmith_rest.connection import GONE, LangSmith, call, send
 from langsmith_rest.evaluation import api as more
+from langsmith_rest.evaluation import queues_api
 from langsmith_rest.evaluation.runs_api import list_experiment_runs, query_runs
 from langsmith_rest.recording.bodies import encode, parse_time, timestamp
 
@@ -39,8 +40,9 @@ class Bench:
             "start_time": timestamp(self.now - timedelta(hours=21)),
             "reference_dataset_id": self.dataset["id"],
         }
+        self.other = {**self.session, "id": str(uuid.uuid4()), "name": f"{self.name}-other"}  # has no runs
         self.runs: list[dict[str, Any]] = []  # that were accepted
-        self.feedback = {"id": str(uuid.uuid4()), "key": "doctor", "score": 0.3333}
+        self.feedback = {"id": str(uuid.uuid4()), "key": "doctor", "score": 0.3333, "comment": "to be cleared"}
 
     def new_example(self, number: int) -> dict[str, Any]:
         fields = {"inputs": {"number": number}, "outputs": {"number": number}}
@@ -90,7 +92,8 @@ class Bench:
         raise Wrong("it was created a second time")
 
     def clean_up(self) -> None:
-        more.delete_experiments(self.api, [self.session["id"]])
+        known = [one["id"] for one in (self.session, self.other) if rest.find_session(self.api, id=one["id"])]
+        more.delete_experiments(self.api, known)
         more.delete_dataset(self.api, self.dataset["id"])
 
 
@@ -141,6 +144,11 @@ def future_runs(bench: Bench) -> str:
     return "accepted"
 
 
+def late_ends(bench: Bench) -> str:
+    bench.send_runs(bench.new_run(timedelta(minutes=5), end_time=timestamp(bench.now + timedelta(hours=30))))
+    return "accepted"
+
+
 def traces(bench: Bench) -> str:
     root = bench.new_run(timedelta(minutes=4), extra={"metadata": {"doctor": "yes"}})
     usage = {"usage_metadata": {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}}
@@ -184,6 +192,18 @@ def read_root(bench: Bench, run: dict[str, Any], *selects: str) -> dict[str, Any
     if not found:
         raise Wrong("the run is not found by its id")
     return found
+
+
+def pages_of_runs(bench: Bench) -> str:
+    found, wanted = [""], {run["id"] for run in bench.runs}
+    since = bench.now - timedelta(hours=26)
+    for pause in (0, 1, 2, 4, 8):
+        time.sleep(pause)
+        runs = query_runs(bench.api, bench.session["id"], ["ID"], since=since, page_size=2)
+        found = [run["id"] for run in runs]
+        if wanted <= set(found) and len(found) == len(set(found)):
+            return f"{len(found)} runs, 2 per page"
+    raise Wrong(f"{len(wanted - set(found))} of {len(wanted)} are missing, {len(found) - len(set(found))} came twice")
 
 
 def times_come_back(bench: Bench) -> str:
@@ -276,9 +296,12 @@ def long_scores(bench: Bench) -> str:
 
 
 def changed_feedback(bench: Bench) -> str:
-    rest.update_feedback(bench.api, {**bench.feedback, "score": 0.5})
+    rest.update_feedback(bench.api, {"id": bench.feedback["id"], "score": 0.5})
     await_feedback(bench, "doctor", [0.5])
-    return "0.3333 became 0.5"
+    found = rest.list_feedback(bench.api, [bench.roots()[-1]["id"]])
+    if comments := [item["comment"] for item in found if item["key"] == "doctor" and item.get("comment")]:
+        raise Wrong(f"null left the comment {comments[0]!r}")
+    return "0.3333 became 0.5, the comment is gone"
 
 
 def statistics_of_feedback(bench: Bench) -> str:
@@ -291,12 +314,49 @@ def statistics_of_feedback(bench: Bench) -> str:
 
 
 def changed_example(bench: Bench) -> str:
-    path = f"/examples/{bench.example['id']}"
-    send(bench.api, "PATCH", path, json={"metadata": {"doctor": "yes"}, "split": "test"})
+    change = {"id": bench.example["id"], "metadata": {"doctor": "yes"}, "split": ["test"]}
+    rest.update_examples(bench.api, [change])
     [found] = rest.list_examples(bench.api, bench.dataset["id"], [bench.example["id"]])
-    if found["inputs"] != bench.example["inputs"] or (found.get("metadata") or {}).get("doctor") != "yes":
+    wanted = {"doctor": "yes", "dataset_split": ["test"]}
+    if found["inputs"] != bench.example["inputs"] or found.get("metadata") != wanted:
         raise Wrong(f"inputs {found['inputs']}, metadata {found.get('metadata')}")
     return "same id, same inputs"
+
+
+def same_comparison(bench: Bench) -> str:
+    rest.create_session(bench.api, bench.other)
+    both, comparison_id = [bench.session["id"], bench.other["id"]], str(uuid.uuid4())
+    body = {"id": comparison_id, "name": bench.name, "experiment_ids": both}
+    try:
+        for _ in range(2):
+            more.create_comparative(bench.api, {**body, "reference_dataset_id": bench.dataset["id"]})
+        found = call(bench.api, "GET", f"/datasets/{bench.dataset['id']}/comparative", params={"id": comparison_id})
+        if len(found) != 1:
+            raise Wrong(f"{len(found)} are stored")
+        return "1 stored"
+    finally:
+        bench.answer("DELETE", f"/datasets/comparative/{comparison_id}")
+
+
+def same_queue_item(bench: Bench) -> str:
+    queue_id, run = str(uuid.uuid4()), bench.roots()[-1]
+    try:
+        queues_api.get_or_create_queue(bench.api, {"id": queue_id, "name": bench.name})
+    except requests.HTTPError as error:
+        if error.response.status_code not in GONE | {403}:
+            raise
+        return f"no review queues here: {error}"
+    try:
+        for _ in range(2):
+            queues_api.add_items(bench.api, queue_id, [{**run, "project_id": run["session_id"]}])
+        found: list[str] = []
+        for pause in (0, 1, 2, 4, 8):
+            time.sleep(pause)
+            if (found := list(queues_api.list_queue_runs(bench.api, queue_id))) == [run["id"]]:
+                return "1 item"
+        raise Wrong(f"it holds {len(found)} items")
+    finally:
+        queues_api.delete_queue(bench.api, queue_id)
 
 
 def closed_session(bench: Bench) -> str:
@@ -322,10 +382,12 @@ TRIALS: tuple[tuple[str, Callable[[Bench], str]], ...] = (
     ("runs of 20 hours ago are accepted, and of 25 hours refused", day_old_runs),
     ("a run's name may have 128 characters", long_names),
     ("a run may start four minutes from now, since clocks differ", future_runs),
+    ("a run may end 30 hours from now, since only its start counts", late_ends),
     ("one request may hold steps and, after them, their root", traces),
     ("new runs can be read soon, and run_count counts roots", readable),
     ("runs sent again change nothing", known_runs),
     ("a request with a refused run stores none of its runs", refused_batch),
+    ("runs are listed page by page, each once", pages_of_runs),
     ("times are kept to the millisecond", times_come_back),
     ("metadata can be read back", metadata_comes_back),
     ("a root has the tokens of its steps", tokens_of_steps),
@@ -335,14 +397,16 @@ TRIALS: tuple[tuple[str, Callable[[Bench], str]], ...] = (
     ("feedback on a run that is not stored is refused with 404", feedback_of_no_run),
     ("a run keeps two feedback items with the same key", repeated_key),
     ("scores of more than 4 decimals are refused", long_scores),
-    ("feedback can be corrected in place", changed_feedback),
+    ("feedback can be corrected in place, and null clears a comment", changed_feedback),
     ("feedback_stats has n and avg for each key", statistics_of_feedback),
     ("an example's split and metadata change in place", changed_example),
+    ("a pairwise comparison sent twice is stored once", same_comparison),
+    ("a run put into a review queue twice is there once", same_queue_item),
     ("an experiment can be closed", closed_session),
     ("experiment and dataset can be deleted", deletion),
 )
 # Not tried, because a trial would have to force it: rate limits, outages, settings of other people.
-NOT_TRIED = ("429 comes with Retry-After", "bodies may be compressed outside of multipart", "how long a cursor lives")
+NOT_TRIED = ("429 comes with Retry-After", "how long a cursor lives")
 
 
 def try_all(api: LangSmith) -> Iterator[dict[str, str]]:

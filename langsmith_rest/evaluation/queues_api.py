@@ -72,8 +72,17 @@ def add_to_queue(api: LangSmith, queue_id: str, runs: Iterable[dict]) -> int:
     known = set(list_queue_runs(api, queue_id))
     missing = [run for run in runs if run["id"] not in known]
     for some in in_batches(missing):
-        connection.either(api, "new queue items", v2=new_items(queue_id, some), v1=new_runs(queue_id, some))
+        add_items(api, queue_id, some)
     return len(missing)
+
+
+def add_items(api: LangSmith, queue_id: str, runs: Sequence[dict]) -> None:
+    """Put up to 100 runs into a queue."""
+    connection.either(api, "new queue items", v2=new_items(queue_id, runs), v1=new_runs(queue_id, runs))
+
+
+def delete_queue(api: LangSmith, queue_id: str) -> None:
+    connection.send(api, "DELETE", f"/annotation-queues/{queue_id}")
 
 
 def new_items(queue_id: str, runs: Sequence[dict]) -> connection.Request:

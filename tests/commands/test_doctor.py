@@ -2,9 +2,11 @@
 
 import json
 import os
+import time
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import DATABASE, OK, write
@@ -132,6 +134,42 @@ def test_feedback_that_is_accepted_for_no_run_is_deleted(server):
         assumptions.feedback_of_no_run(bench)
 
     assert faults.count("DELETE /feedback/") == 1
+
+
+@pytest.mark.parametrize(
+    ("trial", "broken", "answer", "words"),
+    [
+        (assumptions.same_queue_item, "POST .*/items", Answer(201, "{}"), "it holds 0 items"),
+        (assumptions.same_comparison, "POST /datasets/comparative", Answer(200, "{}"), "0 are stored"),
+        (assumptions.pages_of_runs, "POST .*runs/query", Answer(200, '{"items": []}'), "1 of 1 are missing, 0 came"),
+    ],
+    ids=["queue", "comparison", "pages"],
+)
+def test_trial_notices_a_server_that_does_otherwise(server, monkeypatch, trial, broken, answer, words):
+    """What was created is deleted again."""
+    monkeypatch.setattr(assumptions, "time", SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic))
+    bench = assumptions.Bench(connection.connect(server.url))
+    assumptions.known_session(bench)
+    assumptions.hundred_examples(bench)
+    assumptions.traces(bench)
+    bench.runs = bench.roots()
+    faults = Faults(server, where(broken, Answer(answer.status, answer.body, (("Content-Type", "application/json"),))))
+
+    with pytest.raises(assumptions.Wrong, match=words):
+        trial(bench)
+
+    assert assumptions.deletion(bench) == "gone"
+    assert connection.call(bench.api, "GET", "/annotation-queues") == []
+    assert faults.count(broken)
+
+
+def test_a_server_without_review_queues_is_not_wrong(server):
+    """They are a part of LangSmith that a plan or a key may lack."""
+    bench = assumptions.Bench(connection.connect(server.url))
+    bench.runs.append(bench.new_run(timedelta(minutes=1)))
+    Faults(server, where("GET /annotation-queues", Answer(403, '{"detail":"Forbidden"}')))
+
+    assert assumptions.same_queue_item(bench).startswith("no review queues here: ")
 
 
 @pytest.mark.parametrize(

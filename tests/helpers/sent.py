@@ -9,6 +9,7 @@ from localsmith_api import CONTRACT, contract, operation_of, validate
 # Documented operations and fields that are newer than the contract at hand.
 NEWER = (
     *("/api/v2/sessions", "/api/v2/runs/rules"),
+    "/datasets/comparative/",  # its DELETE
     *("/annotation-queues", "/platform/annotation-queues", "/feedback-configs"),
 )
 # Without it, LangSmith gives the tokens and cost of a run itself, and a root that calls no model has none.
