@@ -79,7 +79,7 @@ def say_failed_runs(found: Evaluation, say: Say) -> bool:
 def say_failures(errors: Mapping[str, int], reasons: Mapping[str, Counter[str]], say: Say, where: str = "") -> None:
     """Report which evaluators failed how often, and the most frequent reasons; `where` names the experiment."""
     for key, number in errors.items():
-        head = f"The evaluator {key} failed {counted(number, 'time')}{where};"
+        head = f"The evaluator {key!r} failed {counted(number, 'time')}{where};"
         [first, *others] = reasons[key].most_common(SHOWN_REASONS)
         if not others:
             say(f"{head} the reason is in its feedback: {clean(shortened(first[0], 300))}")

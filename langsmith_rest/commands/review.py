@@ -57,7 +57,9 @@ def scale(text: str) -> dict[str, Any]:
             return {"type": "continuous", "min": low, "max": high}
     labels = [label.strip() for label in text.split(",")]
     if len(labels) < 2 or not all(labels) or len({*labels}) < len(labels):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a scale: expected two numbers as 1-5, or names as kind,rude")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a scale: expected two numbers, such as 1-5, or names, such as kind,rude"
+        )
     return {"type": "categorical", "categories": [{"value": n, "label": label} for n, label in enumerate(labels)]}
 
 

@@ -248,7 +248,7 @@ def test_the_gate_decides_the_exit_code(command, mine):
     Path("evals.py").write_text("def polite(outputs, inputs):\n    return outputs['no' + str(int(inputs['q']) % 2)]\n")
     code, _, err = command(*mine)
     for name in ("lab-baseline", "lab-run-"):  # of each experiment, with the reasons
-        head = f"The evaluator polite failed 8 times in {name}"
+        head = f"The evaluator 'polite' failed 8 times in {name}"
         reasons = err[err.index(head) :].splitlines()[1:3]
         assert sorted(line[:25] for line in reasons) == ["  4 times: KeyError: 'no0", "  4 times: KeyError: 'no1"]
     assert code == 1

@@ -104,7 +104,7 @@ def test_judges_are_counted_cached_and_asked_afresh_on_request(command, monkeypa
     model_server.default_server.cache_clear()
     judge.FRESH.clear()
     assert code == 1
-    assert "The evaluator kind failed 4 times; the reason is in its feedback: JudgeError: " in err
+    assert "The evaluator 'kind' failed 4 times; the reason is in its feedback: JudgeError: " in err
     assert "refused to judge: no" in err
 
 
@@ -115,7 +115,7 @@ def test_exit_codes_and_messages_of_the_command(command, tmp_path):
 
     code, out, err = command(agent, "--data", FIXTURES / "capitals.jsonl", "--evaluators", "bad_evals.py")
     assert code == 1 and "fails       4 failed, 1 not scored" in out
-    assert "The evaluator fails failed 4 times; the reason is in its feedback: KeyError: 1" in err
+    assert "The evaluator 'fails' failed 4 times; the reason is in its feedback: KeyError: 1" in err
     assert command(agent)[0] == 2
     assert "--data is missing" in command(agent)[2]
     assert "--evaluators is missing" in command("v1")[2]

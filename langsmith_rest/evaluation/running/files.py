@@ -87,8 +87,8 @@ def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> 
     if not isinstance(part, ast.Call) or not isinstance(part.func, ast.Name):
         raise ValueError(f"{chosen!r}: expected NAME,... or NAME(...) with plain texts and numbers.")
     make = function_of(module, path, part.func.id)
-    places = [plain_value(value) for value in part.args]
-    named = {str(one.arg): plain_value(one.value) for one in part.keywords}
+    places = [plain_value(value, part) for value in part.args]
+    named = {str(one.arg): plain_value(one.value, part) for one in part.keywords}
     try:
         made = make(*places, **named)
     except KeyboardInterrupt:
@@ -100,11 +100,12 @@ def evaluator_of(module: ModuleType, path: str, chosen: str, part: ast.expr) -> 
     return made
 
 
-def plain_value(given: ast.expr) -> Any:
+def plain_value(given: ast.expr, call: ast.Call) -> Any:
     try:
         return ast.literal_eval(given)
     except ValueError:
-        raise ValueError(f"{ast.unparse(given)} is neither a number nor a text in quotes.") from None
+        reason = f"{ast.unparse(given)} is neither a number nor a text in quotes"
+        raise ValueError(f"{ast.unparse(call)}: {reason}.") from None
 
 
 def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:

@@ -65,7 +65,10 @@ def test_evaluators_of_modules_and_calls_that_make_them(tmp_path, monkeypatch):
             r"length_limit\(\): ValueError: length_limit needs either characters or words",
         ),
         ("langsmith_rest:length_limit(size=3)", "unexpected keyword argument 'size'"),
-        ("langsmith_rest:mentions(open('x'))", r"open\('x'\) is neither a number nor a text in quotes"),
+        (
+            "langsmith_rest:mentions(open('x'))",
+            r"mentions\(open\('x'\)\): open\('x'\) is neither a number nor a text in quotes",
+        ),
         (
             "langsmith_rest.evaluation.evaluators.answers:text_of('x')",
             "makes no evaluator: name the function alone, text_of",
