@@ -9,7 +9,6 @@ from langsmith_rest.evaluation.comparing.comparison import FAILED, INCONCLUSIVE,
 from langsmith_rest.evaluation.comparing.missing import (
     CRASHED,
     Completed,
-    all_values,
     are_shares,
     complete_baseline,
     completed,
@@ -108,7 +107,7 @@ def gate_of(
 
 def without_effect(name: str, sides: Sequence[ExperimentScores], limit: float) -> str:
     """Words on a limit that was probably meant in percent."""
-    if limit <= 1 or not are_shares(name, all_values(name, sides)):
+    if limit <= 1 or not are_shares(name, sides):
         return ""
     return f"; all scores are between 0 and 1, so no mean is beyond {limit:g} ({limit:g} % is {limit / 100:g})"
 
@@ -157,8 +156,10 @@ def mean_of_examples(found: Completed, *, worst: bool) -> float:
 
 
 def without_worst(name: str, unbounded: Counter[str]) -> str:
+    count = unbounded.total()
+    have = "1 has" if count == 1 else f"{count:,} have"
     advice = "; a limit on error_rate would judge failed runs instead" if CRASHED in unbounded else ""
-    return f"nobody knows the {name} of {counted(unbounded.total(), 'other')} ({listed(unbounded)}){advice}"
+    return f"{have} no known {name} ({listed(unbounded)}), and it may be any{advice}"
 
 
 def no_scores(name: str, found: Completed) -> str:

@@ -1,7 +1,7 @@
 """How a limit treats scores that a candidate lacks: a failed run counts as the worst, others may be anything."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from langsmith_rest.evaluation.comparing.reading import MEASURES, UNBOUNDED, ExperimentScores, RunNumbers
@@ -57,7 +57,7 @@ def completed(
 ) -> Completed:
     """The scores of a candidate on these examples, with the worst score where a run failed."""
     worst = worst_score(metric, (baseline, candidate), low_is_bad=low_is_bad)
-    found = Completed(worst, has_worst=low_is_bad or metric not in UNBOUNDED)
+    found = Completed(worst, has_worst=worst == 0 if low_is_bad else are_shares(metric, (baseline, candidate)))
     for example in examples:
         runs = candidate.runs.get(example, [])
         missing = [] if runs else [NOT_RUN]
@@ -166,16 +166,16 @@ def all_values(metric: str, sides: Iterable[ExperimentScores]) -> list[float]:
     return [value for side in sides for run in side.all_runs() if (value := run.value(metric)) is not None]
 
 
-def are_shares(metric: str, values: Iterable[float]) -> bool:
-    """Whether scores lie between 0 and 1."""
-    return metric not in UNBOUNDED and all(0 <= value <= 1 for value in values)
+def are_shares(metric: str, sides: Iterable[ExperimentScores]) -> bool:
+    """Whether all scores lie between 0 and 1."""
+    return metric not in UNBOUNDED and all(0 <= value <= 1 for value in all_values(metric, sides))
 
 
-def worst_score(metric: str, sides: tuple[ExperimentScores, ...], *, low_is_bad: bool) -> float:
+def worst_score(metric: str, sides: Sequence[ExperimentScores], *, low_is_bad: bool) -> float:
     """0 or 1 for scores within these bounds, else the worst that either side has, and not above 0 if low is bad."""
-    seen = all_values(metric, sides)
-    if are_shares(metric, seen):
+    if are_shares(metric, sides):
         return 0.0 if low_is_bad else 1.0
+    seen = all_values(metric, sides)
     return min([0.0, *seen]) if low_is_bad else max(seen, default=0.0)
 
 

@@ -430,8 +430,27 @@ def test_a_latency_that_nobody_knows_keeps_no_limit(api, limits, gap):
     judged = compare(api, "before", "after", limits=Limits(**{kind: {**numbers, "error_rate": 0.5}})).gate.checks[0]
 
     assert (check.verdict, check.missing) == ("inconclusive", 3)
-    assert "nobody knows the latency of 3 others" in check.reason
+    assert "but 3 have no known latency (3 " in check.reason
     assert judged.verdict == ("passed" if gap and "error" in gap else "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("scores", "limits", "verdict"),
+    [
+        ([3, 5] * 10, {"fail_below": {"correct": 0.1}}, "passed"),  # grades: 0 is the worst
+        ([-3, 5] * 10, {"fail_below": {"correct": -9}}, "inconclusive"),
+        ([3, 5] * 10, {"fail_above": {"correct": 9}}, "inconclusive"),
+        ([0, 1] * 10, {"fail_above": {"correct": 1}}, "passed"),
+    ],
+)
+def test_scores_without_a_worst_value_keep_no_limit_where_they_are_missing(api, record, scores, limits, verdict):
+    """As of a count of mistakes: the most that was seen is not the most there may be."""
+    record("before", scores)
+    record("after", [*scores[:-2], None, CRASH])
+
+    check = only_check(api, "before", "after", **limits)
+
+    assert check.verdict == verdict and (", and it may be any" in check.reason) == (verdict == "inconclusive")
 
 
 @pytest.mark.slow
