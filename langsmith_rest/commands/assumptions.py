@@ -41,6 +41,7 @@ class Bench:
             "reference_dataset_id": self.dataset["id"],
         }
         self.other = {**self.session, "id": str(uuid.uuid4()), "name": f"{self.name}-other"}  # has no runs
+        self.comparison = {"id": str(uuid.uuid4()), "reference_dataset_id": self.dataset["id"]}
         self.runs: list[dict[str, Any]] = []  # that were accepted
         self.feedback = {"id": str(uuid.uuid4()), "key": "doctor", "score": 0.3333, "comment": "to be cleared"}
 
@@ -92,6 +93,7 @@ class Bench:
         raise Wrong("it was created a second time")
 
     def clean_up(self) -> None:
+        self.answer("DELETE", f"/datasets/comparative/{self.comparison['id']}")
         known = [one["id"] for one in (self.session, self.other) if rest.find_session(self.api, id=one["id"])]
         more.delete_experiments(self.api, known)
         more.delete_dataset(self.api, self.dataset["id"])
@@ -325,17 +327,25 @@ def changed_example(bench: Bench) -> str:
 
 def same_comparison(bench: Bench) -> str:
     rest.create_session(bench.api, bench.other)
-    both, comparison_id = [bench.session["id"], bench.other["id"]], str(uuid.uuid4())
-    body = {"id": comparison_id, "name": bench.name, "experiment_ids": both}
-    try:
-        for _ in range(2):
-            more.create_comparative(bench.api, {**body, "reference_dataset_id": bench.dataset["id"]})
-        found = call(bench.api, "GET", f"/datasets/{bench.dataset['id']}/comparative", params={"id": comparison_id})
-        if len(found) != 1:
-            raise Wrong(f"{len(found)} are stored")
-        return "1 stored"
-    finally:
-        bench.answer("DELETE", f"/datasets/comparative/{comparison_id}")
+    body = {"name": bench.name, "experiment_ids": [bench.session["id"], bench.other["id"]]}
+    for _ in range(2):
+        more.create_comparative(bench.api, {**body, **bench.comparison})
+    query = {"id": bench.comparison["id"]}
+    found = call(bench.api, "GET", f"/datasets/{bench.dataset['id']}/comparative", params=query)
+    if len(found) != 1:
+        raise Wrong(f"{len(found)} are stored")
+    return "1 stored"
+
+
+def feedback_of_comparison(bench: Bench) -> str:
+    item = {"id": str(uuid.uuid4()), "key": "preferred", "score": 1}
+    send_feedback(bench, {**item, "comparative_experiment_id": bench.comparison["id"]})
+    await_feedback(bench, "preferred", [1])
+    found = rest.list_feedback(bench.api, [bench.roots()[-1]["id"]])
+    named = [one.get("comparative_experiment_id") for one in found if one["key"] == "preferred"]
+    if named != [bench.comparison["id"]]:
+        raise Wrong(f"it names {named[0]}")
+    return "1 item"
 
 
 def same_queue_item(bench: Bench) -> str:
@@ -401,6 +411,7 @@ TRIALS: tuple[tuple[str, Callable[[Bench], str]], ...] = (
     ("feedback_stats has n and avg for each key", statistics_of_feedback),
     ("an example's split and metadata change in place", changed_example),
     ("a pairwise comparison sent twice is stored once", same_comparison),
+    ("feedback of a pairwise comparison may be sent like other feedback", feedback_of_comparison),
     ("a run put into a review queue twice is there once", same_queue_item),
     ("an experiment can be closed", closed_session),
     ("experiment and dataset can be deleted", deletion),
