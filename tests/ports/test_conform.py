@@ -80,6 +80,7 @@ def test_a_port_may_compress(tmp_path, capsys):
         ("a new dataset", ("application/json; length={len(data)}", "application/json"), "exit 1, expected 0"),
         ("start of its own", ("times(session)[0]", "opened"), "run ids are wrong"),
         ("project", ('session["reference_dataset_id"] != dataset_id', "False"), "exit 0, expected 1"),
+        ("time zone", ("datetime.now(UTC)", "datetime.now().replace(tzinfo=UTC)"), "the experiment starts at"),
         ("without a start", ("now + timedelta(days=9)", "now"), "the experiment starts at"),
         ("an example appears", ("for _ in range(2)", "for _ in range(1)"), "example ids are missing"),
         ("without the v1", ('found["items"] if method == "GET" else found', "found"), "run 2 of 2: exit 1"),
@@ -144,6 +145,15 @@ def test_a_wrong_port_of_level_2_is_told_what_happened(tmp_path, capsys, scenari
 
     assert (code, out.count("FAIL  ")) == (1, 1)
     assert problem in out
+
+
+def test_a_port_that_does_not_end_is_stopped(monkeypatch, capsys):
+    """Its last request says where it hangs."""
+    monkeypatch.setattr(port, "TIMEOUT", 0.05)
+
+    sleeping = (sys.executable, "-c", "import time; time.sleep(60)", "{file}")
+    assert conform("--level", 1, "--only", "a redirect", "--", *sleeping) == 1
+    assert "still running after 0.05 s; its last request: none" in capsys.readouterr().out
 
 
 @pytest.mark.slow
