@@ -195,7 +195,7 @@ def run_steps(connect: Connect, say: Say, options: argparse.Namespace) -> "Backt
         api = stack.enter_context(connect(any_age=bool(options.load)))
         if file:
             loaded = load_runs(api, ResultFile(options.load, file), options.project)
-            new, known = counted(loaded.new, "run"), f"{loaded.there:,} known"
+            new, known = counted(loaded.new, "run"), f"{loaded.there:,} existing"
             say(f"project    {options.project}: {new} loaded from {options.load}, {known}")
             if loaded.moved:
                 say(f"moved      {loaded}")
@@ -267,7 +267,7 @@ def copy_runs(api: LangSmith, options: argparse.Namespace, runs: Runs, mask: Mas
             runs, options.dataset, options.baseline, options.include_outputs, options.children,
             mask=mask, copy_feedback=options.feedback, langsmith=api, on_progress=on_copied,
         )  # fmt: skip
-    copies = f"{baseline.runs_recorded:,} new, {baseline.runs_existing:,} known"
+    copies = f"{baseline.runs_recorded:,} new, {baseline.runs_existing:,} existing"
     say(f"dataset    {options.dataset}: {counted(baseline.examples_created, 'new example')}")
     say(f"baseline   {baseline.experiment_name}: {copies}; {counted(baseline.feedback, 'feedback item')} copied")
     return baseline
@@ -293,7 +293,7 @@ def evaluate_all(
         evaluations = [score(baseline.experiment_name)]
         for name, target in targets.items():
             found = score(target, name)
-            said = f"{counted(found.done, 'new run')}, {found.existing:,} known"
+            said = f"{counted(found.done, 'new run')}, {found.existing:,} existing"
             say(f"candidate  {name}: {said}, {counted(found.errors, 'error')}")
             # Known runs may have been scored by other evaluators, or by the same ones before these were changed.
             evaluations.append(score(name) if found.existing else found)

@@ -120,7 +120,7 @@ def lines(found: Evaluation) -> list[str]:
     """What happened to the runs, and the sums of the feedback of the whole experiment."""
     rows = [("experiment", found.experiment_name)]
     if found.done or found.existing or found.left_out:
-        known = f", {found.existing:,} known" if found.existing else ""
+        known = f", {found.existing:,} existing" if found.existing else ""
         left_out = f", {found.left_out:,} failed and not recorded" if found.left_out else ""
         rows.append(("runs", f"{found.done:,} new{known}{left_out}"))
     if found.scored:

@@ -82,7 +82,7 @@ def report(session: dict[str, Any], recording: Recording, say: Say) -> None:
     if not (recording.runs_recorded or recording.feedback or recording.examples_created or recording.rejected):
         say(f"{name}: nothing new; {counted(recording.results, 'run')} pushed before.")
     else:
-        runs = f"{counted(recording.runs_recorded, 'run')} sent, {recording.runs_existing:,} known"
+        runs = f"{counted(recording.runs_recorded, 'run')} sent, {recording.runs_existing:,} existing"
         feedback = counted(recording.feedback, "feedback item")
         say(f"{name}: {runs}; {counted(recording.examples_created, 'new example')}; {feedback}.")
     if (behind := (session.get("run_count") or 0) - recording.results) > 0:

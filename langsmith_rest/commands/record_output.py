@@ -37,7 +37,7 @@ def report(source: Any, recording: recorder.Recording, others: int, moved: int, 
         say(f"Nothing new: {all_of_it} of {source.name} {'was' if recording.results == 1 else 'were'} recorded before.")
     else:
         parts = [f"{counted(recording.runs_recorded, 'result')} recorded"]
-        parts += [f"{recording.runs_existing:,} known"] if recording.runs_existing else []
+        parts += [f"{recording.runs_existing:,} existing"] if recording.runs_existing else []
         parts += [counted(recording.examples_created, "new example")] if recording.examples_created else []
         parts += [f"{counted(recording.examples_updated, 'example')} updated"] if recording.examples_updated else []
         parts += [counted(recording.feedback, "feedback item")] if recording.feedback else []

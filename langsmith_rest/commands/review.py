@@ -113,7 +113,7 @@ NOTHING = {
 
 def in_text(filled: Filled) -> list[str]:
     known = filled.chosen - filled.added
-    there = f", {known:,} known" if known else ""
+    there = f", {known:,} existing" if known else ""
     return [
         f"queue    {filled.name}",
         f"answers  {filled.added:,} new{there}",

@@ -193,7 +193,7 @@ def test_an_evaluator_that_was_not_asked_yet_scores_what_is_recorded(command):
     _, same, _ = command(*agent, "--evaluators", f"{FIXTURES / 'evals.py'}:correct")
     _, other, _ = command(*agent, "--evaluators", f"{FIXTURES / 'evals.py'}:short")
 
-    assert "recorded runs" not in same and "runs        0 new, 5 known" in same
+    assert "recorded runs" not in same and "runs        0 new, 5 existing" in same
     assert "scored      5 recorded runs; feedback: 5 created" in other and "short       1.000 (mean of 4)" in other
 
 

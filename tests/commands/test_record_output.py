@@ -61,4 +61,4 @@ def test_examples_that_change_are_counted(capsys):
         Path("split.jsonl").write_text(json.dumps({"inputs": {"q": 1}, "outputs": {}, "split": split}))
         assert main.main(["record", "split.jsonl"]) == 0
 
-    assert "split.jsonl: 0 results recorded, 1 known, 1 example updated." in capsys.readouterr().err
+    assert "split.jsonl: 0 results recorded, 1 existing, 1 example updated." in capsys.readouterr().err

@@ -235,7 +235,7 @@ def test_the_command_pushes_from_the_local_store(server, capsys):
     out, said = run(capsys, "push", "latest", "--to", server.url)
 
     assert out.startswith(server.url)
-    assert "before: " in said and "sent, 0 known" in said
+    assert "before: " in said and "sent, 0 existing" in said
     assert "nothing new" in run(capsys, "push", "before", "--to", server.url).err
     assert everything(connection.connect(server.url), "before")["session"]["run_count"] > 0
 

@@ -66,7 +66,7 @@ def test_failed_runs_can_be_left_out(api, run):
 
 def test_failed_runs_that_are_left_out_are_not_said_to_be_runs(run, capsys):
     """The counts are those of the experiment, the first time and again."""
-    counts = {6: "3 new, 3 failed and not recorded", 3: "0 new, 3 known, 3 failed and not recorded"}
+    counts = {6: "3 new, 3 failed and not recorded", 3: "0 new, 3 existing, 3 failed and not recorded"}
     for planned, runs in counts.items():
         found = run(fails_on_odd, error_handling="ignore")
         report(found, print, as_json=False)
