@@ -37,6 +37,8 @@ def load(format: str, file: IO[bytes], name: str, reference: str | None = None) 
     try:
         return module(format).read(file, name, reference)
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError, *UNREADABLE) as error:
+        if isinstance(error, json.JSONDecodeError):
+            raise ValueError(f"{name} is not JSON (see line {error.lineno}): is the file complete?") from error
         is_missing = isinstance(error, KeyError)
         reason = f"it has no field {error}" if is_missing else f"{type(error).__name__}: {error}"
         raise ValueError(f"{name} cannot be read as {format} ({reason}).") from error

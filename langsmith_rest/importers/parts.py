@@ -59,8 +59,18 @@ def read_objects(file: IO[bytes]) -> list[dict[str, Any]]:
     try:
         value = read_json(data)
     except json.JSONDecodeError:
-        return [read_json(line) for line in data.splitlines() if line.strip()]
+        return list(read_lines(data.splitlines()))
     return value if isinstance(value, list) else [value]
+
+
+def read_lines(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The objects of JSON lines; an error names the line of the file, not the place within its line."""
+    for number, line in enumerate(lines):
+        try:
+            if line.strip():
+                yield read_json(line)
+        except json.JSONDecodeError as error:
+            raise json.JSONDecodeError(error.msg, "\n" * number + error.doc, number + error.pos) from None
 
 
 # ---------------------------------------------------------------- pieces of a result

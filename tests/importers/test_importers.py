@@ -532,6 +532,14 @@ def test_a_file_that_breaks_its_format_is_named():
         importers.load("promptfoo", io.BytesIO(b'{"inputs": {}}'), "results.jsonl")
 
 
+def test_a_file_that_was_cut_short_is_named_with_the_line():
+    """No experiment is made of the lines before."""
+    rows = [json.dumps({"item": {"q": n}, "sample": {}}) for n in range(3)]
+
+    with pytest.raises(ValueError, match="^a.jsonl is not JSON .see line 3.: is the file complete"):
+        importers.load("openai_evals", io.BytesIO("\n".join(rows)[:-5].encode()), "a.jsonl")
+
+
 def test_a_folder_without_result_files_says_what_was_looked_for(tmp_path):
     """An empty folder is no empty experiment."""
     with pytest.raises(ValueError, match="holds no result file of promptfoo, inspect"):
