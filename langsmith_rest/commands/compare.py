@@ -129,10 +129,12 @@ def number(text: str) -> float:
 
 
 def key_and_seconds(text: str) -> tuple[str, float]:
-    """KEY or KEY=SECONDS; what follows the last equals sign is a number, or else part of the key."""
+    """KEY or KEY=SECONDS; a key may hold equals signs itself, but what looks like a time has to be one."""
     name, _, value = text.rpartition("=")
-    if name and value.replace(".", "", 1).isdigit():
+    if name and value.replace(".", "", 1).isdecimal():
         return name, float(value)
+    if name and value.lstrip("+-")[:1].isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: {value!r} is not a number of seconds")
     return text, WAIT_SECONDS
 
 
