@@ -15,16 +15,13 @@ import requests
 from langsmith_rest.connection import GONE, JSON, LangSmith, SetupError, call, either, send, spans
 
 
-def find_dataset(api: LangSmith, name: str) -> dict | None:
-    found = call(api, "GET", "/datasets", params={"name": name})
+def find_dataset(api: LangSmith, value: str, field: str = "name") -> dict | None:
+    """The dataset that has this name, or this `id`."""
+    found = call(api, "GET", "/datasets", params={field: value})
     if not isinstance(found, list):
         hint = "is it the address of the API?"
         raise SetupError(f"{api.url} answers, but not as LangSmith would: {hint}")
-    return next((dataset for dataset in found if dataset["name"] == name), None)
-
-
-def read_dataset(api: LangSmith, dataset_id: str) -> dict:
-    return call(api, "GET", f"/datasets/{dataset_id}")
+    return next((dataset for dataset in found if dataset[field] == value), None)
 
 
 def create_dataset(api: LangSmith, name: str) -> tuple[dict, bool]:

@@ -29,12 +29,9 @@ LATEST = re.compile(r"latest(?:~(\d{1,6}))?")
 
 def read_dataset(api: LangSmith, dataset_id: str) -> dict:
     """The dataset with this id; raises LookupError if there is none."""
-    try:
-        return rest.read_dataset(api, dataset_id)
-    except requests.HTTPError as error:
-        if error.response.status_code != 404:
-            raise
-        raise NotFound(f"No dataset has the id {dataset_id}.") from None
+    if found := rest.find_dataset(api, dataset_id.lower(), "id"):
+        return found
+    raise NotFound(f"No dataset has the id {dataset_id}.")
 
 
 def find_dataset(api: LangSmith, name: str) -> dict:

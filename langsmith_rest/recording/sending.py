@@ -40,9 +40,12 @@ def open_session(api: LangSmith, session: dict[str, Any], found: dict[str, Any] 
 def refuse_taken(api: LangSmith, session: Mapping[str, Any], dataset_id: str | None) -> None:
     """Raise LookupError when an experiment does not belong to this dataset."""
     owner = session.get("reference_dataset_id")
-    if not owner or owner != dataset_id:
-        by = f"the dataset {rest.read_dataset(api, owner)['name']!r}" if owner else "a project without a dataset"
-        raise LookupError(f"The experiment name {session['name']!r} is taken by {by}: record under another name.")
+    if owner and owner == dataset_id:
+        return
+    by = "a deleted dataset" if owner else "a project without a dataset"
+    if owner and (dataset := rest.find_dataset(api, owner, "id")):
+        by = f"the dataset {dataset['name']!r}"
+    raise LookupError(f"The experiment name {session['name']!r} is taken by {by}: record under another name.")
 
 
 @dataclass

@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+import responses
 
 import rest
 from langsmith_rest import connection
@@ -210,3 +211,15 @@ def test_the_name_of_a_project_is_taken_as_well(api):
     with pytest.raises(LookupError, match="is taken by a project without a dataset"):
         record(api, results(1))
     assert rest.find_dataset(api, "d") is None
+
+
+def test_the_name_of_an_experiment_whose_dataset_was_deleted_is_taken_as_well():
+    """LangSmith may keep such experiments."""
+    session = {"id": "c6f8da3e-abe1-4f58-83e0-a813bdc2ae99", "name": "e"}
+    session["reference_dataset_id"] = "26d0b944-a286-4a7f-bb5f-3d86268ecc45"
+    api = connection.connect("https://api.smith.langchain.com", "lsv2_pt_key")
+    with responses.RequestsMock() as http:
+        http.get(f"{api.url}/sessions", json=[session])
+        http.get(f"{api.url}/datasets", json=[])
+        with pytest.raises(LookupError, match="'e' is taken by a deleted dataset: record under another name"):
+            record(api, results(1))
