@@ -131,7 +131,10 @@ if (tree) {
   choose(location.pathname);
 }
 
-const example = (way) => document.querySelector(`[data-way=${way}]`)?.click();
+function example(way) {
+  const next = document.querySelector(`[data-way=${way}]`);
+  if (next) location.replace(next.href); // as with steps, going back leads to the list
+}
 
 const KEYS = {
   j: () => (tree ? step(1, (item) => !item.hidden) : example("J")),

@@ -101,7 +101,7 @@ def test_a_finished_queue_leads_to_its_answers(client, seed):
     html = page(client, f"annotation-queues/{queue}")
 
     text = words(page(client, unescape(re.search(r'href="([^"]*)">The reviewed answers', html)[1])))
-    assert "1 of 1 examples" in text and "human ✓ 1 by hand" in text
+    assert "1 of 1 example " in text and "human ✓ 1 by hand" in text
 
 
 def test_a_skipped_item_comes_last(client, seed):

@@ -88,12 +88,15 @@ def test_next_trace_is_the_next_of_the_project(client, seed):
 
 @pytest.mark.browser
 def test_j_and_k_go_to_the_next_and_the_previous_example(open_page, site):
-    """As in a list, or in capitals as on the page of a run; the help says so."""
-    made = site[1]
-    tab = open_page(f"datasets/{made['dataset']}/e/{made['examples'][0]}?tab=examples&q=capital")
+    """As in a list, or in capitals as on the page of a run; the help says so. Going back leads to the list."""
+    tab = open_page(f"datasets/{site[1]['dataset']}?tab=examples&q=capital")
+    tab.get_by_role("link", name="#1").click()
+    tab.get_by_text("Example #1").wait_for()
 
     press(tab, "j", then="Example #2")
     press(tab, "J", then="Example #3")
     press(tab, "k", then="Example #2")
     press(tab, "?", then="next and previous example")
     assert tab.url.endswith("?tab=examples&q=capital")
+    tab.go_back()
+    tab.get_by_role("link", name="#3").wait_for()
