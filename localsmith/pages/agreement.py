@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from flask import render_template, request
@@ -21,7 +22,7 @@ from langsmith_rest.evaluation.aligning.agreement import (
     sensitivity,
     specificity,
 )
-from localsmith.pages.common import bounded, find, order_of, page_of, reading, sorted_by
+from localsmith.pages.common import Order, bounded, find, order_of, page_of, reading, sorted_by
 from localsmith.pages.dataset import experiment_of, name_of
 from localsmith.pages.labels import drawn_of
 from localsmith.pages.render import natural
@@ -31,42 +32,55 @@ PRECISION = 0.05
 MOST_GROUPS = 50  # a key with more is no group, but an id or a text
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """What the address asks of two scores: `both` are the runs that have them, `apart` those where they differ."""
+
+    keys: dict[str, tuple[int, int]]
+    judge: str
+    human: str
+    both: list[dict[str, Any]]
+    choices: list[str]  # what can divide the runs into groups
+    by: str
+    group: str
+    order: Order
+    apart: list[dict[str, Any]]
+
+
+def agreement_of(db: sqlite3.Connection, session_id: str) -> Agreement:
+    """Two scores of an experiment; without a choice, one that people gave and one more."""
+    keys = _keys(db, session_id)
+    judge, human = _chosen(keys)
+    both = _both(db, session_id, judge, human)
+    choices = _group_keys(both)
+    by, group = request.args.get("by", ""), request.args.get("group", "")
+    by = by if by in choices else next(iter(choices), "")
+    apart = [row for row in both if row["judge"] != row["human"]]
+    if group:
+        apart = [row for row in apart if group in groups_of(row["metadata"], by)]
+    order = order_of({"run": False, "difference": True, "judge": True, "human": True}, "run", anchor="#apart")
+    apart = sorted_by(apart, VALUES[order.by], order.descending)
+    return Agreement(keys, judge, human, both, choices, by, group, order, apart)
+
+
 def show_agreement(tenant: str, session_id: str) -> str:
-    """Two scores of an experiment held against each other; without a choice, one that people gave and one more."""
+    """Two scores of an experiment held against each other."""
     with reading() as (db, _):
         session = find(db, "sessions", session_id, "experiment or project")
-        keys = _keys(db, session["id"])
-        judge, human = _chosen(keys)
-        both = _both(db, session["id"], judge, human)
-        choices = _group_keys(both)
-        by = request.args.get("by", "")
-        by = by if by in choices else next(iter(choices), "")
-        group = request.args.get("group", "")
-        apart = [row for row in both if row["judge"] != row["human"]]
-        if group:
-            apart = [row for row in apart if group in groups_of(row["metadata"], by)]
-        order = order_of({"run": False, "difference": True, "judge": True, "human": True}, "run", anchor="#apart")
-        apart = sorted_by(apart, VALUES[order.by], order.descending)
-        page = page_of(len(apart))
+        found = agreement_of(db, session["id"])
+        page = page_of(len(found.apart))
         about = {
             "session": experiment_of(session),
             "dataset_name": name_of(db, session["reference_dataset_id"]),
-            "drawn": drawn_of(db, [session["id"]], human),
-            "apart": _with_texts(db, apart[page.offset : page.end]),
+            "drawn": drawn_of(db, [session["id"]], found.human),
+            "apart": _with_texts(db, found.apart[page.offset : page.end]),
         }
     return render_template(
         "agreement.html",
-        keys=keys,
-        judge=judge,
-        human=human,
-        by=by,
-        choices=choices,
-        group=group,
-        groups=_groups(both, by),
         page=page,
-        order=order,
-        **about,
-        **_numbers([(row["judge"], row["human"]) for row in both]),
+        groups=_groups(found.both, found.by),
+        **vars(found) | about,
+        **_numbers([(row["judge"], row["human"]) for row in found.both]),
     )
 
 

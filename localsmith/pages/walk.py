@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from flask import request
 
+from localsmith.pages.agreement import agreement_of
 from localsmith.pages.columns import Kept
 from localsmith.pages.common import PAGE_SIZE, link, list_query
 from localsmith.pages.compare_facets import with_facets
@@ -44,6 +45,10 @@ def walk_of_example(db: sqlite3.Connection, kept: Kept, dataset_id: str, example
 def walk_of_run(db: sqlite3.Connection, kept: Kept, root: sqlite3.Row, example: sqlite3.Row | None, name: str) -> Walk:
     """Through the examples of a list that this experiment has run; without examples, through the list of its traces."""
     args, session_id = request.args, root["session_id"]
+    if args.get("list") == "agreement":
+        apart = [row["run_id"] for row in agreement_of(db, session_id).apart]
+        back = link("show_agreement", session_id=session_id) + _query(apart, root["id"])
+        return _walk("disagreement", apart, root["id"], "Agreement", f"{back}#apart")
     if example and ("tab" in args or "selectedSessions" in args or not {"filter", "sort"} & args.keys()):
         walk = walk_of_example(db, kept, example["dataset_id"], example["id"])
         return replace(walk, before=_nearest(db, session_id, walk.before), after=_nearest(db, session_id, walk.after))

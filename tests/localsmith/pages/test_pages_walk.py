@@ -86,6 +86,23 @@ def test_next_trace_is_the_next_of_the_project(client, seed):
     assert "1 of 8" in newest and runs[6]["id"] in links(newest)["next trace →"]
 
 
+def test_next_disagreement_is_the_next_of_the_agreement(client, seed):
+    """From a run on which a judge and a person differ to the next such run, in the order of their list."""
+    dataset = seed.dataset("stars")
+    session = seed.session("stars", dataset)
+    for n, (judge, human) in enumerate([(1, 2), (3, 3), (5, 1), (3, 1)]):
+        (example,) = seed.examples(dataset, [({"n": f"question {n}"}, None)])
+        run = seed.run(session, example, outputs={"a": f"answer {n}"}, feedback=[{"key": "judge", "score": judge}])
+        seed.feedback(run, key="human", score=human)
+    listed = page(client, f"projects/p/{session}/agreement?judge=judge&human=human&sort=difference")
+
+    first = page(client, links(listed)["#3"])
+    after = page(client, links(first)["next disagreement →"])
+
+    assert "1 of 3" in first and "answer 2" in first and "answer 3" in after
+    assert "&sort=difference" in links(after)["Agreement"]
+
+
 @pytest.mark.browser
 def test_j_and_k_go_to_the_next_and_the_previous_example(open_page, site):
     """As in a list, or in capitals as on the page of a run; the help says so. Going back leads to the list."""
