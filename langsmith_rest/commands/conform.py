@@ -15,6 +15,7 @@ from langsmith_rest.commands.connecting import Connect
 from langsmith_rest.wording import Say
 
 LEVELS = (1, 2, 3)
+SHOWN = 10  # problems of a scenario
 DESCRIPTION = """Run a port of the recorder in scenarios, some with injected faults, against the
 local store's API, and compare what it records with what our recorder records.
 COMMAND runs the port; {file}, {dataset} and {experiment} in it are filled in.
@@ -66,8 +67,9 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 def in_lines(verdict: Any) -> str:
     if not verdict.problems:
         return f"{verdict.level}  pass  {verdict.name}: {verdict.expected}"
-    lines = [f"{verdict.level}  FAIL  {verdict.name}: expected {verdict.expected}", *verdict.problems]
-    return "\n         ".join(lines)
+    lines = [f"{verdict.level}  FAIL  {verdict.name}: expected {verdict.expected}", *verdict.problems[:SHOWN]]
+    more = len(verdict.problems) - SHOWN
+    return "\n         ".join(lines + [f"and {more} more: --json lists all"] * (more > 0))
 
 
 def check_command(command: Sequence[str]) -> None:

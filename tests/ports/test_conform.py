@@ -10,6 +10,7 @@ import pytest
 from places import ROOT
 
 from langsmith_rest.commands import main
+from langsmith_rest.commands.conform import in_lines
 from langsmith_rest.conformance import port, scenarios
 from langsmith_rest.conformance.faults import DROP_AFTER, Answer, Seen, by_rules
 from langsmith_rest.conformance.origins import Origin, origins
@@ -145,6 +146,16 @@ def test_a_wrong_port_of_level_2_is_told_what_happened(tmp_path, capsys, scenari
 
     assert (code, out.count("FAIL  ")) == (1, 1)
     assert problem in out
+
+
+def test_problems_have_a_line_each():
+    """The first ten."""
+    verdict = scenarios.Verdict(2, "lines", "the same verdict", [f"line {number}" for number in range(12)])
+
+    found = in_lines(verdict).splitlines()
+
+    assert found[:2] == ["2  FAIL  lines: expected the same verdict", "         line 0"]
+    assert found[10:] == ["         line 9", "         and 2 more: --json lists all"]
 
 
 def test_a_port_that_does_not_end_is_stopped(monkeypatch, capsys):
