@@ -211,7 +211,7 @@ def test_every_request_of_a_comparison_is_in_the_contract(api, record, sent):
     if official_contract():
         assert {name.rpartition("/api/")[2] for name in sent} == {
             "v1/sessions",
-            "v1/datasets/{dataset_id}",
+            "v1/datasets",
             "v2/datasets/{dataset_id}/experiment-runs",
         }
 
