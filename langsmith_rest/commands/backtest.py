@@ -120,7 +120,7 @@ def check_options(options: argparse.Namespace) -> None:
     ):
         if not getattr(options, flag):
             raise ValueError(f"--{flag} is missing: {why}")
-    check_limits(limits_of(options))
+    check_limits(limits_of(options), options.lower_is_better)
     if options.experiment and len(options.target) > 1:
         raise ValueError("--experiment names one experiment, but there are several targets: drop it, or name one.")
     if options.experiment == (options.baseline or f"{options.dataset}-baseline"):

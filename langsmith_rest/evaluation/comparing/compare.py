@@ -51,13 +51,13 @@ def compare(
     Raises LookupError for an unknown experiment or dataset, ValueError for an unknown metric or a bad limit.
     """
     limits = limits or Limits()
-    check_limits(limits)
+    lower = {*lower_is_better}
+    check_limits(limits, lower)
     found, sessions = find_sessions(api, (baseline, *candidates), dataset)
     first, *others = read_scores(api, found["id"], sessions, keep_inputs=flips)
     given = {name for side in (first, *others) for name in (*side.scores, *side.broken)}
     known = sorted(given.difference(MEASURES))
     limited = [*limits.fail_below, *limits.fail_above, *limits.max_regression]
-    lower = {*lower_is_better}
     refuse_unknown(metrics or (), known)
     refuse_unknown([*limited, *lower], [*known, *MEASURES])
     names = [name for name in known if not metrics or name in (*metrics, *limited)]

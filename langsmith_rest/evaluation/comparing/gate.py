@@ -62,8 +62,8 @@ class Regression:
     p: float = 1.0  # adjusted for all such limits
 
 
-def check_limits(limits: Limits) -> None:
-    """Raise ValueError for limits that make no sense."""
+def check_limits(limits: Limits, lower: Iterable[str] = ()) -> None:
+    """Raise ValueError for limits that make no sense; of the scores in `lower`, less is better."""
     for limited in (limits.fail_below, limits.fail_above, limits.max_regression):
         for name, number in limited.items():
             if not isinstance(number, int | float) or not math.isfinite(number):
@@ -74,6 +74,10 @@ def check_limits(limits: Limits) -> None:
     for limited in (limits.fail_above, limits.max_regression):
         if (number := limited.get("error_rate", 0)) > 1:
             raise ValueError(f"The limit of 'error_rate' is {number:g}, expected a share of 0 to 1: 0.05 for 5 %.")
+    for name in limits.fail_above.keys() & limits.max_regression.keys():
+        if name not in (*lower, *MEASURES, *limits.fail_below):
+            more = f"fail_above says that less of {name!r} is better, and max_regression that more is"
+            raise ValueError(f"{more}: if less is better, use --lower-is-better {name}.")
     if limits.require_pairs is not None and not 0 < limits.require_pairs <= 1:
         raise ValueError(f"require_pairs is {limits.require_pairs}, expected a share above 0, at most 1.")
 

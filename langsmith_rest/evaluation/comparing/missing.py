@@ -60,7 +60,7 @@ def completed(
     found = Completed(worst, has_worst=worst == 0 if low_is_bad else are_shares(metric, (baseline, candidate)))
     for example in examples:
         runs = candidate.runs.get(example, [])
-        missing = [] if runs else [NOT_RUN]
+        missing = [NOT_RUN] * (candidate.repetitions - len(runs)) if runs else [NOT_RUN]
         values: list[float] = []
         for run in runs:
             value = fair_value(run, metric)

@@ -33,6 +33,7 @@ class ExperimentScores:
 
     id: str
     name: str
+    repetitions: int = 1  # runs that each example was to have
     runs: dict[str, list[RunNumbers]] = field(default_factory=dict)  # by example
     inputs: dict[str, Any] = field(default_factory=dict)  # of the examples, where those are kept
     metadata: dict[str, dict] = field(default_factory=dict)  # of the examples
@@ -60,7 +61,9 @@ def read_scores(
     api: LangSmith, dataset_id: str, sessions: Sequence[dict], *, keep_inputs: bool
 ) -> list[ExperimentScores]:
     """Read the runs of experiments, which may be many, keeping numbers only."""
-    found = {session["id"]: ExperimentScores(session["id"], session["name"]) for session in sessions}
+    found = {
+        session["id"]: ExperimentScores(session["id"], session["name"], repetitions_of(session)) for session in sessions
+    }
     for example in list_experiment_runs(api, dataset_id, list(found)):
         for each in found.values():  # pages may overlap
             each.runs.pop(example["id"], None)
@@ -73,6 +76,12 @@ def read_scores(
     for experiment in found.values():
         add_means(experiment)
     return list(found.values())
+
+
+def repetitions_of(session: dict) -> int:
+    """How many runs of each example an evaluation was to make, as its metadata says; 1 if that says nothing."""
+    number = ((session.get("extra") or {}).get("metadata") or {}).get("num_repetitions")
+    return number if isinstance(number, int) else 1
 
 
 def add_means(experiment: ExperimentScores) -> None:

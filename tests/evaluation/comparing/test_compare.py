@@ -300,6 +300,10 @@ MISUSE = {
         "--fail-below is given twice for 'correct'",
     ),
     "a report without a name": (["--junit", ""], "--junit is empty"),
+    "limits with opposite directions": (
+        ["--fail-above", "correct=0.5", "--max-regression", "correct=0.1"],
+        "if less is better, use --lower-is-better correct",
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from langsmith_rest import connection
 from langsmith_rest.commands import main
 from langsmith_rest.evaluation.comparing.compare import compare
 from langsmith_rest.evaluation.comparing.gate import Limits
+from langsmith_rest.evaluation.running.evaluate import evaluate
 
 CRASH = RuntimeError("no answer")
 
@@ -164,6 +165,33 @@ def test_what_is_no_sound_score_is_missing(api, record, feedback, limits):
     assert [(check.verdict, check.missing) for check in checks] == [("inconclusive", 20)] * 2
     record("hollow", [feedback] * 40)
     assert only_check(api, "before", "hollow", **limits).verdict == "failed"
+
+
+def test_repetitions_that_were_not_run_are_missing(api):
+    """As those of an evaluation that leaves failed runs out; how many it was to make is in its metadata."""
+    evaluate(lambda inputs: {"a": 1}, [{"inputs": {"q": q}} for q in range(8)], dataset_name="lab", langsmith=api)
+    calls = itertools.count()
+
+    def fails_at_first(inputs):
+        if next(calls) < 8:
+            raise CRASH
+        return {"a": 1}
+
+    for name, target in (("before", lambda inputs: {"a": 1}), ("after", fails_at_first)):
+        evaluate(
+            target, "lab", [correct], experiment_name=name, num_repetitions=3, max_concurrency=1,
+            error_handling="ignore", langsmith=api,
+        )  # fmt: skip
+
+    mean = only_check(api, "before", "after", fail_below={"correct": 0.9})
+    loss = only_check(api, "before", "after", max_regression={"correct": 0.4})
+
+    assert (mean.verdict, mean.missing, loss.verdict, loss.missing) == ("inconclusive", 8, "inconclusive", 8)
+    assert only_check(api, "after", "before", fail_below={"correct": 0.9}).verdict == "passed"
+
+
+def correct(outputs):
+    return 1
 
 
 def test_a_run_that_is_pending_forms_no_pair(api, record):
