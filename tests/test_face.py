@@ -52,6 +52,22 @@ def test_recording_into_the_local_store_loads_no_pages_no_server_and_no_evaluato
     assert done.stdout.splitlines()[1:] == ["[]"], done.stderr
 
 
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda api: langsmith_rest.compare("before", "after"), r"compare\(connect\(\), 'before', 'after'\)"),
+        (lambda api: langsmith_rest.evaluate(len, None, langsmith=api), "data is None, expected the name of a dataset"),
+        (lambda api: langsmith_rest.convert_runs_to_test([], "d", langsmith=api), "expected the Runs that list_runs"),
+        (lambda api: langsmith_rest.llm_judge("Is it kind?", scale=5), "scale is 5, expected bool"),
+    ],
+    ids=["a name as connection", "no data", "a list of runs", "a number as scale"],
+)
+def test_argument_of_another_kind_is_refused_with_what_is_expected(call, expected):
+    """Before anything is sent: nothing listens at this address."""
+    with pytest.raises(ValueError, match=expected):
+        call(langsmith_rest.connect("http://127.0.0.1:1"))
+
+
 @pytest.mark.parametrize("name", ["rest", "recorder"])
 @pytest.mark.parametrize("wanted", ["langsmith_rest", "recorder"])
 def test_file_that_hides_one_of_ours_is_named(name, wanted):

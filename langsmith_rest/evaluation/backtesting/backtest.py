@@ -57,6 +57,8 @@ def convert_runs_to_test(
     `rejected`. Raises LookupError without runs, and ValueError, before anything is created, if `mask` fails on the
     first run.
     """
+    if not isinstance(runs, Runs):
+        raise ValueError(f"runs is a {type(runs).__name__}, expected the Runs that list_runs returns.")
     api = langsmith or connection.connect()
     if not runs.chosen:
         raise LookupError(nothing_found(runs))

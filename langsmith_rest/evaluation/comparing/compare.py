@@ -50,6 +50,8 @@ def compare(
 
     Raises LookupError for an unknown experiment or dataset, ValueError for an unknown metric or a bad limit.
     """
+    if not isinstance(api, LangSmith):
+        raise ValueError(f"api is {api!r}, expected a connection: compare(connect(), 'before', 'after').")
     limits = limits or Limits()
     lower = {*lower_is_better}
     check_limits(limits, lower)

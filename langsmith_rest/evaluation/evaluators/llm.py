@@ -71,8 +71,10 @@ def verdict_schema(scale: Scale) -> dict[str, Any]:
         low, high = scale
         kind = "integer" if isinstance(low, int) and isinstance(high, int) else "number"
         verdict = {"score": {"type": kind, "minimum": low, "maximum": high}}
-    else:
+    elif isinstance(scale, Sequence) and not isinstance(scale, str):
         verdict = {"value": {"type": "string", "enum": list(scale)}}
+    else:
+        raise ValueError(f"scale is {scale!r}, expected bool, (low, high) or a list of categories.")
     return strict({"reasoning": {"type": "string"}, **verdict})
 
 

@@ -1,6 +1,6 @@
 """The examples of an evaluation: those of a dataset, or of a file or list, which become a dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,10 @@ def load_data(
     elif isinstance(data, str | Path):
         rows = read_rows(str(data))
         dataset, examples = create_missing(api, dataset_name or Path(data).stem, rows, str(data), experiment)
-    else:
+    elif isinstance(data, Iterable):
         dataset, examples = listed_examples(api, list(data), dataset_name, experiment)
+    else:
+        raise ValueError(f"data is {data!r}, expected the name of a dataset, a file or a list of examples.")
     if splits:
         known = {split for example in examples for split in splits_of(example)}
         if unknown := [split for split in splits if split not in known]:
