@@ -140,6 +140,7 @@ def together(found):
             of[more]["steps"].insert(added, {"do": "port"})
     yesterday = of["results of yesterday, and one that ends in three minutes"]
     yesterday["steps"] = of.pop("a proxy that does not answer is set")["steps"]
+    of["results of the last hours"]["steps"] = of.pop("another time zone, and the locale C")["steps"]
     of["1,200 results twice"]["results"]["count"] = 450  # still several pages of ids, examples and runs
     return list(of.values())
 
