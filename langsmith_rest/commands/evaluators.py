@@ -53,7 +53,7 @@ def add_actions(parser: argparse.ArgumentParser) -> tuple[argparse.ArgumentParse
     test = action(
         "test",
         "try a function on a recorded run",
-        "Run a function on this machine, as it would be uploaded, on a recorded run and its example.",
+        "Run a function on this machine, as it would be uploaded, on a recorded run.",
         "evals.py --function exact --dataset capitals",
     )
     code = action(
@@ -66,7 +66,7 @@ def add_actions(parser: argparse.ArgumentParser) -> tuple[argparse.ArgumentParse
         "upload-judge",
         "upload a model judge",
         "Upload a model judge.",
-        "--name polite --prompt prompt.txt --schema verdict.json --model gpt-5-mini --dataset capitals",
+        "--name polite --prompt prompt.txt \\\n      --schema verdict.json --model gpt-5-mini --dataset capitals",
     )
     delete = action(
         "delete", "delete an evaluator", "Delete an evaluator; existing scores are kept.", "exact --dataset capitals"
@@ -86,16 +86,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test.add_argument("--experiment", metavar="NAME", help="take the run from this experiment (default: the newest)")
     code.add_argument("--name", metavar="NAME", help="name of the evaluator and its score (default: the function's)")
     judge.add_argument("--name", required=True, metavar="NAME", help="name of the evaluator")
-    judge.add_argument("--prompt", required=True, type=Path, metavar="FILE", help="a text with {input} and {output}")
+    judge.add_argument(
+        "--prompt", required=True, type=Path, metavar="FILE", help="prompt with {input}, {output}, {reference}"
+    )
     judge.add_argument("--schema", required=True, type=Path, metavar="FILE", help="JSON schema of the verdict")
     judge.add_argument("--model", required=True, help="[openai:|anthropic:]NAME, or FILE.json with a serialised model")
     for command in (delete, run):
         command.add_argument("name", metavar="NAME", help="name or id of the evaluator")
-    run.add_argument("--experiment", required=True, metavar="NAME", help="name or id of the experiment (required)")
-    for command in (code, judge):
+    run.add_argument("--experiment", required=True, metavar="NAME", help="name or id of the experiment")
+    for command, with_example, alone in ((code, ", as (run, example)", ", as (run)"), (judge, "", "")):
         of = command.add_mutually_exclusive_group()
-        of.add_argument("--dataset", metavar="NAME", help="score runs on this dataset; a function takes (run, example)")
-        of.add_argument("--project", metavar="NAME", help="score runs of this project; a function takes (run)")
+        of.add_argument("--dataset", metavar="NAME", help=f"score runs on this dataset{with_example}")
+        of.add_argument("--project", metavar="NAME", help=f"score runs of this project{alone}")
     for command in (listing, delete, run):
         of = command.add_mutually_exclusive_group()
         of.add_argument("--dataset", metavar="NAME", help="look only at evaluators of this dataset")
