@@ -25,7 +25,7 @@ from localsmith.pages.comparison import (
     compare,
     question_of,
 )
-from localsmith.pages.dataset import Experiment, experiment_of, progress_of
+from localsmith.pages.dataset import Experiment, experiment_of, facts_beside, progress_of
 from localsmith.pages.facets import MAX_KEYS, facets_of
 from localsmith.pages.pairwise import show_pairwise
 from localsmith.pages.panel import as_json, beyond, panel_of
@@ -103,6 +103,7 @@ def context_of(dataset: sqlite3.Row, comparison: ComparisonPage, page: Page | No
         "comparison": comparison,
         "question": comparison.question,
         "sides": comparison.shown,
+        "facts": facts_beside([side.experiment for side in comparison.sides]),
         "without": partial(without, comparison),
         "place": lambda side: comparison.sides.index(side) + 1,
         "page": page,

@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,16 @@ def _short(value: Any) -> tuple[str, str]:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     most = 12 if HASH.fullmatch(text) else 80
     return (text if len(text) <= most else text[: most - 1] + "…"), text[:2000]
+
+
+def facts_beside(experiments: list[Experiment]) -> dict[str, list[tuple[str, str, str]]]:
+    """The facts of each of these experiments by its id; those in which they differ come first."""
+    shared = Counter((key, whole) for experiment in experiments for key, _, whole in experiment.facts)
+
+    def is_shared(fact: tuple[str, str, str]) -> bool:
+        return shared[fact[0], fact[2]] == len(experiments)
+
+    return {experiment.id: sorted(experiment.facts, key=is_shared) for experiment in experiments}
 
 
 def experiment_of(row: sqlite3.Row) -> Experiment:
@@ -165,6 +176,7 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
         counts=counts,
         page=page,
         experiments=experiments,
+        facts=facts_beside([experiment for experiment, _ in experiments]),
         metrics=metrics,
         has={name: any(getattr(summary, name) for _, summary in experiments) for name in ("cost", "tokens", "p50")},
         progress={experiment.id: progress_of(db, experiment, summary) for experiment, summary in experiments},
@@ -189,7 +201,7 @@ def _index_of_experiments(db: sqlite3.Connection, kept: Kept, dataset_id: str) -
     index["failed runs"] = {"none": summaries.keys() - failed, "some": failed}
     for metric in [name for name in metric_names(summaries.values()) if ":" not in name][:MAX_KEYS]:
         means = {i: mean.mean for i, summary in summaries.items() if (mean := summary.means.get(metric))}
-        if len(means) >= FEWEST_RANGED:
+        if len(means) >= FEWEST_RANGED and len(set(means.values())) > 1:
             index[f"mean of {metric}"] = {
                 f"{number(low)} … {number(high)}": {i for i, mean in means.items() if low - SAME <= mean <= high + SAME}
                 for low, high in ranges(means.values())

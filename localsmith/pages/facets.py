@@ -106,7 +106,10 @@ def _name(item: tuple[str, set[str]]) -> Any:
 def facets_of(
     index: Index, ids: list[str], chosen: list[tuple[str, str]], among: list[str] | None = None
 ) -> list[Facet]:
-    """The facets of these examples or experiments that divide all of them (`among`), and those that are chosen."""
+    """The facets of these examples or experiments that divide all of them (`among`), and those that are chosen.
+
+    Where each of several values stands only once, it is an id.
+    """
     listed, everything = set(ids), set(ids if among is None else among)
     found = []
     for name, values in index.items():
@@ -115,6 +118,7 @@ def facets_of(
             for value, having in values.items()
         ]
         shown = [item for item in counted if item[1] or item[-1]]
-        if any(is_chosen or of < len(everything) for _, _, of, is_chosen in shown):
+        is_id = len(counted) > 2 and all(of <= 1 for _, _, of, _ in counted)
+        if any(is_chosen or (of < len(everything) and not is_id) for _, _, of, is_chosen in shown):
             found.append(Facet(name, shown))
     return found

@@ -457,3 +457,32 @@ def test_long_pages_are_sent_compressed(client, seed):
 
     assert packed.headers["Content-Encoding"] == "gzip" and len(packed.data) < len(plain.data) / 5
     assert gzip.decompress(packed.data) == plain.data
+
+
+def test_what_experiments_differ_in_comes_first(client, seed):
+    """Of many facts, a comparison and a list of experiments show first those that explain a difference."""
+    dataset = seed.dataset("facts")
+    (example,) = seed.examples(dataset, [({"n": 1}, None)])
+    shared = {f"setting {n}": "same" for n in range(8)}
+    sessions = [
+        seed.session(name, dataset, extra={"metadata": {**shared, "prompt": f"prompt {name}"}}) for name in ("a", "b")
+    ]
+    for session in sessions:
+        seed.run(session, example, outputs={"a": 1})
+
+    for path in (f"datasets/{dataset}", f"datasets/{dataset}/compare?selectedSessions={','.join(sessions)}"):
+        text = words(page(client, path))
+        assert "a prompt prompt a setting 0 same" in text and "b prompt prompt b setting 0 same" in text, path
+        assert "setting 7 same" not in text and text.count(" more ") == 2, path
+
+
+def test_ids_are_no_facets(client, seed):
+    """Metadata of which each example or experiment has its own value divides nothing; nor does a mean that all have."""
+    dataset = seed.dataset("ids")
+    for n in range(6):
+        (example,) = seed.examples(dataset, [({"n": n}, None)], metadata={"row": n, "kind": "ab"[n % 2]})
+        session = seed.session(f"run {n}", dataset, extra={"metadata": {"run_id": f"id {n}", "model": "ab"[n % 2]}})
+        seed.run(session, example, outputs={"a": 1}, feedback=[{"key": "flat", "score": 0}])
+
+    assert list(chips(page(client, f"datasets/{dataset}?tab=examples"))) == ["a", "b"]
+    assert list(chips(page(client, f"datasets/{dataset}"))) == ["a", "b"]
