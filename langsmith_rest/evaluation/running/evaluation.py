@@ -16,9 +16,9 @@ from langsmith_rest.evaluation.running.scores import Scores
 class Evaluation:
     """What was run and scored, and the `url` of the page that shows it.
 
-    Of the `planned` runs, this call made `done`, and `existing` were recorded before. `errors` counts the runs of the
-    experiment in which the target failed. `scores` has the mean, number and failures of each feedback key, and
-    `feedback` how many items were created, updated and deleted. `rejected` lists what the server refused, as
+    This call had `planned` runs to make, and made `done` of them; `existing` were recorded before. `errors` counts the
+    runs of the experiment in which the target failed. `scores` has the mean, number and failures of each feedback key,
+    and `feedback` how many items were created, updated and deleted. `rejected` lists what the server refused, as
     {"result": number, "reason": text}.
     """
 
