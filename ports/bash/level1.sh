@@ -31,8 +31,9 @@ call() {
     if status=$(curl -sS --noproxy 127.0.0.1,localhost -m 60 -X "$method" -H "@$work/headers" -D "$work/head" \
       -o "$work/answer" -w '%{http_code}' "$@" "$base$path" 2>"$work/error"); then
       [[ $fine == *" $status "* ]] && return
-      # JSON, and all of it: without a Content-Length, curl does not notice that an answer was cut.
-      [[ $status == 2* && $(head -c 1 "$work/answer") == [{[] ]] && jq empty "$work/answer" 2>/dev/null && return
+      # JSON, and all of it: without a Content-Length, curl does not notice that an answer was cut, and jq has to look.
+      [[ $status == 2* && $(head -c 1 "$work/answer") == [{[] ]] && { grep -qi '^content-length:' "$work/head" ||
+        jq empty "$work/answer" 2>/dev/null; } && return
       why="$status $(head -c 500 "$work/answer")"
       if [[ $status != 2* ]]; then
         [[ " 408 425 429 500 502 503 504 " == *" $status "* ]] || stop "$method $path: $why"
