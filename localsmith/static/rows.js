@@ -235,6 +235,10 @@ const KEYS = {
   },
   m: () => ask(WHICH_KEY, keep, metric()),
   u: takeBack,
+  d: () => {
+    const link = panel()?.querySelector("[data-diff]");
+    if (link) leave(link.href);
+  },
   y: async () => {
     await asked;
     const href = panel() ? location.href : current && opener(current).href;

@@ -313,3 +313,14 @@ def test_a_score_stands_beside_its_name_on_a_phone(compared):
     page.set_viewport_size({"width": 390, "height": 800})
 
     assert page.locator("td.mark").first.bounding_box()["height"] < 30
+
+
+def test_d_shows_how_the_answers_of_an_open_row_differ(compared, site):
+    """The row stays open, and the same key hides the differences again; in the list, it does nothing."""
+    page = compared()
+    press(page, "d", "j", "Enter", then=page.locator("#panel"))
+
+    press(page, "d", then=page.locator("#panel ins"))
+    assert title(page) == "#1" and page.locator("#panel ins").inner_text() == "Cusco"
+    press(page, "d", then="Show differences to the baseline")
+    assert page.locator("#panel ins").count() == 0 and f"row={site[1]['examples'][0]}" in page.url
