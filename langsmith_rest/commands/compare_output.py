@@ -56,6 +56,7 @@ def experiment_in_words(experiment: ComparedExperiment) -> str:
 def matches_in_words(candidate: Candidate) -> str:
     only = {side: len(ids) for side, ids in candidate.unmatched.items()}
     unmatched = f"{only['baseline']:,} in the baseline only, {only['candidate']:,} in the candidate only"
+    unmatched += f", {candidate.in_neither:,} in neither" if candidate.in_neither else ""
     return f"{candidate.pairs:,} ({unmatched})"
 
 

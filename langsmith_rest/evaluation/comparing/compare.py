@@ -72,9 +72,9 @@ def compare(
     result = Comparison(found["id"], found["name"], url, compared(first), beside_it, cluster, unclustered, hidden)
     give_verdicts([metric for candidate in beside_it for metric in candidate.metrics])
     give_verdicts([measure for candidate in beside_it for measure in candidate.measures])
-    for candidate, other in zip(beside_it, others, strict=True) if flips else ():
-        candidate.flips = flips_of(first, other, candidate.metrics)
     for candidate, other in zip(beside_it, others, strict=True):
+        candidate.in_neither = max((found.get("example_count") or 0) - len({*first.runs, *other.runs}), 0)
+        candidate.flips = flips_of(first, other, candidate.metrics) if flips else None
         candidate.corrections = corrections(api, first, other, humans)
     if limits:
         result.gate = gate_of(first, list(zip(beside_it, others, strict=True)), limits, lower, clusters)

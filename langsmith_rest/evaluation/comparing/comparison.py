@@ -53,6 +53,7 @@ class Candidate(ComparedExperiment):
 
     pairs: int = 0  # examples that both have run
     unmatched: dict[str, list[str]] = field(default_factory=dict)  # ids of the others: "baseline", "candidate"
+    in_neither: int = 0  # examples of the dataset that neither has run
     metrics: list[Metric] = field(default_factory=list)
     measures: list[Metric] = field(default_factory=list)  # latency, tokens, cost, error rate
     flips: list[Flip] | None = None

@@ -9,7 +9,7 @@ from langsmith_rest.paired import Metric, average, metric_of
 from langsmith_rest.wording import counted
 
 NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still to come", "evaluator failed", "not scored"
-TEXT = "a text, not a number"
+TEXT = "scored with a text"
 BASELINE, CRASHED = "not scored in the baseline", "failed"
 
 

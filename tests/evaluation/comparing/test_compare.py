@@ -75,6 +75,17 @@ def test_examples_that_only_one_side_has_are_named(api, record):
     assert (len(candidate.unmatched["baseline"]), candidate.unmatched["candidate"]) == (2, [])
 
 
+def test_examples_that_neither_side_has_are_counted(record, run):
+    """Whoever compares two samples sees what they are samples of."""
+    record("whole", [1] * 9)
+    record("before", [1] * 6)
+    record("after", [1] * 5)
+
+    lines = run("before", "after")[1].splitlines()
+
+    assert "pairs      5 (1 in the baseline only, 0 in the candidate only, 3 in neither)" in lines
+
+
 def test_repetitions_are_averaged_before_pairing(api):
     """Three answers to each of six questions are six pairs, of their means."""
     for name, scores in (("before", (0, 0, 1)), ("after", (1, 1, 0))):
