@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flask import request
@@ -39,16 +40,17 @@ def walk_of_example(db: sqlite3.Connection, kept: Kept, dataset_id: str, example
     examples = with_facets(db, kept, comparison, chosen(db, kept, comparison))
     name = "Compare" if len(comparison.sides) > 1 else comparison.baseline.experiment.name
     back = link("show_comparison", dataset_id=dataset_id) + list_query(row=example_id)
-    return _walk("example", examples, example_id, name, f"{back}#e-{example_id}")
+    return _walk("example", examples, example_id, name, f"{back}#e-{example_id}", comparison.examples)
 
 
 def walk_of_run(db: sqlite3.Connection, kept: Kept, root: sqlite3.Row, example: sqlite3.Row | None, name: str) -> Walk:
     """Through the examples of a list that this experiment has run; without examples, through the list of its traces."""
     args, session_id = request.args, root["session_id"]
     if args.get("list") == "agreement":
-        apart = [row["run_id"] for row in agreement_of(db, session_id).apart]
+        found = agreement_of(db, session_id)
+        apart, both = ([row["run_id"] for row in rows] for rows in (found.apart, found.both))
         back = link("show_agreement", session_id=session_id) + _query(apart, root["id"])
-        return _walk("disagreement", apart, root["id"], "Agreement", f"{back}#apart")
+        return _walk("disagreement", apart, root["id"], "Agreement", f"{back}#apart", both)
     if example and ("tab" in args or "selectedSessions" in args or not {"filter", "sort"} & args.keys()):
         walk = walk_of_example(db, kept, example["dataset_id"], example["id"])
         return replace(walk, before=_nearest(db, session_id, walk.before), after=_nearest(db, session_id, walk.after))
@@ -57,11 +59,14 @@ def walk_of_run(db: sqlite3.Connection, kept: Kept, root: sqlite3.Row, example: 
     return _walk("trace", traces, root["id"], name, f"{back}#r-{root['id']}")
 
 
-def _walk(what: str, ids: list[str], this: str, name: str, back: str) -> Walk:
-    if this not in ids:
-        return Walk(what, None, len(ids), [], [], name, back)
-    at = ids.index(this)
-    return Walk(what, at + 1, len(ids), ids[:at][::-1], ids[at + 1 :], name, back)
+def _walk(what: str, ids: list[str], this: str, name: str, back: str, among: Sequence[str] = ()) -> Walk:
+    """What is around `this` in the list; if it is no longer there, as after a score, by its place `among` all."""
+    number, total = ids.index(this) + 1 if this in ids else None, len(ids)
+    if number is None:
+        listed = set(ids)
+        ids = [other for other in among if other in listed or other == this]
+    at = ids.index(this) if this in ids else len(ids)
+    return Walk(what, number, total, ids[:at][::-1], ids[at + 1 :], name, back)
 
 
 def _query(ids: list[str], this: str, **changes: str) -> str:

@@ -67,6 +67,24 @@ def test_next_run_is_that_of_the_next_row(client, sixty):
     assert "2 of 20" in example and links(example)["next example →"].partition("?")[0].endswith(examples[6])
 
 
+def test_a_score_keeps_the_place_in_the_list(client, seed):
+    """A run that a score takes out of the list, since it is no longer regressed, leads on to the next one of it."""
+    dataset = seed.dataset("three")
+    examples = seed.examples(dataset, [({"n": n}, None) for n in range(3)])
+    old, new = (seed.session(name, dataset) for name in ("old", "new"))
+    for session in (old, new):
+        scores = [{"key": "right", "score": int(session == old)}]
+        runs = [seed.run(session, example, outputs={}, feedback=scores) for example in examples]
+    path = f"projects/p/{new}/r/{runs[1]['id']}?selectedSessions={old},{new}&show=regressed"
+    assert "2 of 3" in page(client, path)
+
+    seed.feedback(runs[1], key="right", score=2)
+
+    html = page(client, path)
+    assert "not among the filtered examples" in html
+    assert runs[2]["id"] in links(html)["next example →"] and runs[0]["id"] in links(html)["← previous example"]
+
+
 def test_next_trace_is_the_next_of_the_project(client, seed):
     """From a trace of a filtered and sorted project to the next one, and back to its place."""
     project = seed.session("live")
