@@ -17,6 +17,7 @@ from langsmith_rest import connection, local
 from langsmith_rest.commands.assumptions import try_all
 from langsmith_rest.commands.connecting import Connect, is_local
 from langsmith_rest.connection import LangSmith
+from langsmith_rest.evaluation.api import read_page
 from langsmith_rest.wording import Say, clean
 
 DESCRIPTION = """Show where the key and the endpoint come from and whether they work, which APIs
@@ -129,7 +130,7 @@ def of_the_server(api: LangSmith) -> Iterator[Check]:
     limits += [f"{config['size_limit_bytes'] / 2**20:.0f} MiB"] if config.get("size_limit_bytes") else []
     yield {"name": "limits", "verdict": GOOD, "found": " and ".join(limits) + " per request" if limits else "not told"}
     claim = "key accepted" if source_of("API_KEY") and not is_local() else "no key needed"
-    allowed = attempt(claim, lambda: connection.call(api, "GET", "/datasets", params={"limit": 1}))
+    allowed = attempt(claim, lambda: read_page(api, "/datasets", {"limit": 1}))
     yield allowed
     if allowed["verdict"] != WRONG:
         yield from generations(api)
@@ -150,14 +151,14 @@ def clock(date: str | None) -> Check:
 def attempt(name: str, ask: Callable[[], Any]) -> Check:
     try:
         ask()
-    except requests.RequestException as error:
+    except (requests.RequestException, connection.SetupError) as error:
         return {"name": name, "verdict": WRONG, "found": str(error)}
     return {"name": name, "verdict": GOOD, "found": ""}
 
 
 def generations(api: LangSmith) -> Iterator[Check]:
     """Which APIs to read runs answer; one of them is enough."""
-    sessions = connection.call(api, "GET", "/sessions", params={"limit": 1})
+    sessions = read_page(api, "/sessions", {"limit": 1})
     if not sessions:
         yield {"name": "reading runs", "verdict": "unknown", "found": "not tried, because there is no project yet"}
         return

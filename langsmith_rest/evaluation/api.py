@@ -13,7 +13,7 @@ import requests
 import rest
 from langsmith_rest import connection
 from langsmith_rest.connection import LangSmith
-from langsmith_rest.errors import NotFound
+from langsmith_rest.errors import NotFound, SetupError
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import in_batches
 from langsmith_rest.recording.sending import refuse_taken
@@ -189,10 +189,18 @@ def create_comparative(api: LangSmith, comparative: dict) -> None:
             raise
 
 
+def read_page(api: LangSmith, path: str, query: dict[str, Any]) -> list[dict]:
+    """One page of a list endpoint; raises SetupError when another kind of server answers."""
+    page = connection.call(api, "GET", path, params=query) or []
+    if not isinstance(page, list):
+        raise SetupError(f"{api.url} answers {path}, but not as LangSmith would: is it the address of the API?")
+    return page
+
+
 def pages(api: LangSmith, path: str, query: dict[str, Any]) -> Iterator[dict]:
     """Yield the items of a list endpoint, page by page."""
     offset = 0
-    while page := connection.call(api, "GET", path, params={**query, "limit": PAGE, "offset": offset}):
+    while page := read_page(api, path, {**query, "limit": PAGE, "offset": offset}):
         yield from page
         if len(page) < PAGE:
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import responses
 from command_line import DATABASE, OK, write
 
 import localsmith
@@ -47,6 +48,21 @@ def test_settings_are_shown_with_their_source_and_without_the_key(run, server, m
     assert found["endpoint"] == f"{server.url}, from LANGSMITH_ENDPOINT of {Path('.env').absolute()}"
     assert found["workspace"] == "from LANGSMITH_WORKSPACE_ID of the environment"
     assert "secret" not in out + err and "ok         key accepted\n" in out
+
+
+@responses.activate(assert_all_requests_are_fired=False)
+def test_another_kind_of_server_is_named(run, monkeypatch):
+    """Also one that answers everything with 200 and JSON."""
+    monkeypatch.setenv("LANGSMITH_API_KEY", "key")
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", "https://other.example.org")
+    for path in ("info", "datasets", "sessions"):
+        responses.get(f"https://other.example.org/{path}", json={"ok": True})
+
+    checked = run("doctor")
+    compared = run("compare", "before", "after")
+
+    assert checked[0] == 1 and "not as LangSmith would: is it the address of the API?" in checked[1]
+    assert compared[0] == 2 and "answers /sessions, but not as LangSmith would" in compared[2]
 
 
 def test_an_endpoint_that_may_hold_a_password_is_not_shown(run, monkeypatch):
