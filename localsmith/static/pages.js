@@ -1,18 +1,47 @@
 // Conveniences only: every page works without this file.
 "use strict";
 
-// A form that needs a choice says so before it is sent.
+// Experiments that are chosen stay chosen while their list is sorted, filtered or turned over.
 for (const button of document.querySelectorAll("button[data-needs]")) {
-  const form = button.form;
-  const boxes = form.querySelectorAll(`input[name="${button.dataset.needs}"]`);
-  const update = () => {
-    const chosen = form.querySelectorAll(`input[name="${button.dataset.needs}"]:checked`).length;
-    button.disabled = chosen === 0 || chosen > 6;
-    button.textContent = chosen ? `Compare ${chosen} experiment${chosen > 1 ? "s" : ""}` : "Compare selected";
+  const { form } = button;
+  const name = button.dataset.needs;
+  const key = `chosen ${location.pathname}`;
+  const clear = form.querySelector("[type=reset]");
+  const elsewhere = form.appendChild(document.createElement("div"));
+  const boxes = () => [...form.querySelectorAll(`[type=checkbox][name="${name}"]`)]; // new ones while a run goes on
+  let chosen = new Set();
+  const show = () => {
+    for (const box of boxes()) box.checked = chosen.has(box.value);
+    const listed = boxes().map((box) => box.value);
+    const others = [...chosen].filter((id) => !listed.includes(id));
+    elsewhere.replaceChildren(
+      ...others.map((value) => Object.assign(document.createElement("input"), { type: "hidden", name, value })),
+    );
+    button.disabled = chosen.size === 0 || chosen.size > 6;
+    clear.hidden = chosen.size === 0;
+    const where = others.length ? ` (${others.length} not listed here)` : "";
+    button.textContent = chosen.size ? `Compare ${chosen.size} experiment${chosen.size > 1 ? "s" : ""}${where}` : "Compare selected";
   };
-  boxes.forEach((box) => box.addEventListener("change", update));
-  addEventListener("pageshow", update); // after going back, browsers check the boxes again
-  update();
+  const keep = () => {
+    sessionStorage.setItem(key, JSON.stringify([...chosen]));
+    show();
+  };
+  const restore = () => {
+    chosen = new Set(JSON.parse(sessionStorage.getItem(key) ?? "[]"));
+    show();
+  };
+  form.addEventListener("change", ({ target: box }) => {
+    if (box.name !== name) return;
+    if (box.checked) chosen.add(box.value);
+    else chosen.delete(box.value);
+    keep();
+  });
+  form.addEventListener("reset", () => {
+    chosen.clear();
+    keep();
+  });
+  addEventListener("pageshow", restore); // after going back, too
+  restore();
 }
 
 // Empty fields stay out of the address, and so do the columns while they are the usual ones.

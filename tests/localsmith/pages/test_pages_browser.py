@@ -258,9 +258,30 @@ def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
     assert page.get_by_role("heading", level=1).inner_text() == "2 experiments of capitals"
     page.go_back()
     page.locator("button:enabled", has_text="Compare 2 experiments").wait_for()
+    page.get_by_role("button", name="Clear").click()
 
 
 @pytest.mark.slow
+def test_chosen_experiments_stay_chosen(open_page, site):
+    """While their list is searched or sorted, until they are cleared; those that it does not show count, too."""
+    page = open_page(f"datasets/{site[1]['wide']}")
+    page.get_by_label("Select nightly-run-1").check()
+
+    page.get_by_role("link", name="Runs").click()
+    page.get_by_role("button", name="Compare 1 experiment").wait_for()
+    assert page.get_by_label("Select nightly-run-1").is_checked()
+    page.goto(f"{page.url}&q=nightly-run-5")
+    page.get_by_label("Select nightly-run-5").check()
+    page.get_by_role("button", name="Compare 2 experiments (1 not listed here)").click()
+    page.wait_for_url("**/compare?**")
+    assert page.get_by_role("heading", level=1).inner_text() == "2 experiments of wide"
+    page.go_back()
+    page.get_by_role("button", name="Clear").click()
+
+    assert page.get_by_role("button", name="Compare selected").is_disabled()
+    assert page.locator("input:checked").count() == 0 and page.get_by_role("button", name="Clear").is_hidden()
+
+
 def test_underlines_leave_underscores_to_be_seen(open_page, site):
     """A link to sort by is named after a score, as `exact_match`: its underline is below what an underscore reaches."""
     page = open_page(paths(site[1])["four experiments"])
