@@ -11,7 +11,6 @@ from langsmith_rest.commands.progress import counting
 from langsmith_rest.connection import LangSmith
 from langsmith_rest.errors import SetupError
 from langsmith_rest.evaluation.api import find_dataset, find_experiment
-from langsmith_rest.evaluation.masking import guarded
 from langsmith_rest.evaluation.push import push_experiment
 from langsmith_rest.evaluation.running.files import load_function
 from langsmith_rest.wording import Say, counted
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     """Find every experiment first, then push one after the other, and print the links last."""
-    mask = guarded(load_function(options.mask)) if options.mask else None
+    mask = load_function(options.mask) if options.mask else None
     target = destination(options.to)
     with local.served(must_exist=True) as (url, web):
         if target.url.rstrip("/") in (url, web):

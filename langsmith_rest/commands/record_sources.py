@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,13 +81,20 @@ def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say)
 
 def mask_all(sources: list[Opened], function: str) -> None:
     """Let every text of the results and of what is said about them pass through the user's function."""
-    from langsmith_rest.evaluation.masking import guarded, masked, masked_result
+    from langsmith_rest.evaluation.masking import masked, masked_result
     from langsmith_rest.evaluation.running.files import load_function
 
-    mask = guarded(load_function(function))
+    mask = load_function(function)
+
+    def applied(change: Callable[[Any, Any], Any], value: Any) -> Any:
+        try:
+            return change(value, mask)
+        except ValueError as error:
+            raise ValueError(f"--mask {function}: {error}") from error
+
     for opened in sources:
-        opened.metadata = masked(opened.metadata, mask)
-        opened.results = Masked(opened.results, lambda result: masked_result(result, mask))
+        opened.metadata = applied(masked, opened.metadata)
+        opened.results = Masked(opened.results, partial(applied, masked_result))
 
 
 def open_source(

@@ -28,18 +28,6 @@ def masked(value: Any, mask: Mask) -> Any:
     return value
 
 
-def guarded(mask: Mask) -> Mask:
-    """The mask, with its exceptions turned into ValueErrors that name it."""
-
-    def guard(text: str) -> str:
-        try:
-            return mask(text)
-        except Exception as error:
-            raise ValueError(f"The mask failed on a text: {type(error).__name__}: {error}") from error
-
-    return guard
-
-
 SAID = ("name", "inputs", "outputs", "reference_outputs", "error", "metadata", "tags", "example_metadata")
 SAID_OF_FEEDBACK = ("key", "value", "comment", "correction")
 

@@ -271,7 +271,7 @@ def test_a_mask_that_fails_is_told_before_anything_is_sent(capsys, mask_file):
 
     said = record(capsys, DATA / "junit" / "pytest.xml", "--mask", f"{mask_file}:broken", code=2).err
 
-    assert "The mask failed on a text: OSError: no" in said
+    assert f"main.py record: --mask {mask_file}:broken: the mask failed: OSError: no\n" in said
     said = record(capsys, DATA / "junit" / "pytest.xml", "--mask", mask_file, code=2).err
     assert f"{mask_file} names no function: write {mask_file}:FUNCTION." in said
     assert not Path(".localsmith").exists()

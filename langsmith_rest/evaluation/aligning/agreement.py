@@ -90,7 +90,7 @@ def groups_of(metadata: Mapping[str, Any], by: str | None) -> list[str]:
 def more_labels(pairs: Pairs, margin: float) -> int:
     """About how many more labels it takes to know the agreement to within `margin`, with 95 % certainty."""
     if not 0 < margin < 1:
-        raise ValueError(f"A precision of {margin:g}: expected a share above 0 and below 1.")
+        raise ValueError(f"precision is {margin:g}, expected a share above 0 and below 1.")
     # One disagreement each way: so that ten labels that all agree are no certainty.
     share = (sum(judge == human for judge, human in pairs) + 1) / (len(pairs) + 2)
     return max(math.ceil((Z / margin) ** 2 * share * (1 - share)) - len(pairs), 0)

@@ -102,7 +102,7 @@ def try_mask(api: LangSmith, runs: Runs, with_steps: bool, mask: Mask) -> None:
 
 def nothing_found(runs: Runs) -> str:
     pending = f"; {runs.pending} are pending, so left out" if runs.pending else ""
-    return f"No finished root run of project {runs.project['name']!r} is among those asked for{pending}."
+    return f"No finished root run of project {runs.project['name']!r} matches what you asked for{pending}."
 
 
 def copied(api: LangSmith, session: dict) -> Tally:
