@@ -184,7 +184,7 @@ def by_rules(rules: list[dict[str, Any]]) -> Plan:
     """A plan of rules, of which the first that matches a request counts.
 
     `on` is a pattern of "METHOD /path", `containing` a text of the body, `runs` the most runs that may come at once,
-    `lacking` the headers with which a request is fine.
+    `lacking` the headers with which a request is fine, `without` a text in the body with which it is fine.
     `times` is how often it fails (default: always), `after` how many requests pass before, and `seconds` how long it
     lasts from then on; with `each` true, every endpoint is counted separately. `answer` is an object with `status`,
     `body` and `headers`, or one of "close before", "close after", "cut short", "cut short, without a length".
@@ -213,6 +213,8 @@ def by_rules(rules: list[dict[str, Any]]) -> Plan:
 
 def fits(rule: dict[str, Any], seen: Seen) -> bool:
     if not re.match(rule["on"], seen.call) or rule.get("containing", "").encode() not in seen.body:
+        return False
+    if "without" in rule and rule["without"].encode() in seen.body:
         return False
     if "lacking" in rule and all(seen.headers.get(name.upper()) == text for name, text in rule["lacking"].items()):
         return False

@@ -166,13 +166,18 @@ def check_end(stage: Stage, step: dict[str, Any], ended: port.Ended) -> None:
         return
     exit_code = step.get("exit", 0)
     if exit_code != "any" and ended.code is not None and bool(ended.code) != bool(exit_code):
-        words = " ".join(ended.output.strip().splitlines()[-2:])[:300] or "nothing"  # the reason, and what to do
-        stage.problems.append(f"exit {ended.code}, expected {exit_code or 0}; it said: {words}")
+        stage.problems.append(f"exit {ended.code}, expected {exit_code or 0}; it said: {words_of(ended.output)}")
     for pattern in step.get("output", ()):
         if not re.search(pattern, ended.output):
             stage.problems.append(f"its output does not say {pattern}: {ended.output[-300:].strip()!r}")
     if port.KEY in ended.output:
         stage.problems.append("it printed the key")
+
+
+def words_of(output: str) -> str:
+    """What a port said, in a line: its first line and its last two, since some languages say the reason first."""
+    lines = [line.strip()[:200] for line in output.splitlines() if line.strip()]
+    return " ".join(lines if len(lines) < 4 else [lines[0], "...", *lines[-2:]]) or "nothing"
 
 
 def pause_after_fault(seen: Sequence[Any]) -> float:
@@ -227,7 +232,12 @@ def refusal(stage: Stage, number: int, case: dict[str, str]) -> str:
     if ended.code and not sent:
         return ""
     how = f"sent {sent[0]}" if sent else f"exit {ended.code}"
-    return f"{how} for {case['line'][:100]}, where ours says: {case['because'][:100]}"
+    return f"{how} for {shortened(case['line'])}, where ours says: {shortened(case['because'])}"
+
+
+def shortened(text: str) -> str:
+    """Both ends of a text: what is wrong may stand in either."""
+    return text if len(text) <= 160 else f"{text[:75]} ... {text[-75:]}"
 
 
 STEPS: dict[str, Callable[[Stage, dict[str, Any]], None]] = {

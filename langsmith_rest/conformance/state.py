@@ -21,6 +21,7 @@ FIELDS = {
     "run": tuple(name.lower() for name in RUN_FIELDS),
     "feedback": ("id", "run_id", "key", "score", "value", "comment", "error", "correction", "feedback_source"),
 }
+ID_LENGTH = 36
 MADE_OF_ITS_ID = ("id", "trace_id", "parent_run_ids", "dotted_order")
 
 Items = dict[str, dict[str, Any]]  # id -> fields
@@ -63,7 +64,12 @@ def differences_of_ids(kind: str, found: Items, wanted: Items, origins: Origins)
     counts = Counter(content(found[i]) for i in surplus)
     by_content = {content(found[i]): i for i in surplus if counts[content(found[i])] == 1}
     texts = {i: origins[i].text if i in origins else "" for i in missing}
-    sample = min(missing, key=lambda i: (content(wanted[i]) not in by_content, len(texts[i]), i))
+
+    def how_clear(i: str) -> tuple[bool, bool, int, str]:
+        is_consequence = texts[i][:ID_LENGTH] in missing  # a child run of one with a wrong id
+        return is_consequence, content(wanted[i]) not in by_content, len(texts[i]), i
+
+    sample = min(missing, key=how_clear)
     other = by_content.get(content(wanted[sample]))
     how = f"is {other}, expected {sample}" if other else f"should be {sample}"
     version = ", as version 7," if kind == "run" else ""

@@ -119,6 +119,7 @@ def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, 
         ("several workspaces", 'application/json", ...WORKSPACE', 'application/json"', "X-Tenant-Id is missing"),
         ("408, then 425", "[408, 425, 429", "[408, 429", "answered 425"),
         ("trees twice", "isBoolean(score) ? Number(score) : score", "score", "requests PATCH , expected 0"),
+        ("trees twice", 'selects: ["ID"], ...window', 'selects: ["ID"]', "only the last 24 hours are searched"),
         ("a tree of", "    runs.push(made);", "    runs.unshift(made);", "is sent after the root of its tree"),
         ("of one example", " && !made.has(id)", "", 'expected {"n": 0, '),
         ("a new dataset", "Buffer.byteLength(text)}`;", "text.length}`;", "bytes long and says"),
@@ -146,6 +147,19 @@ def test_a_wrong_port_of_level_2_is_told_what_happened(tmp_path, capsys, scenari
 
     assert (code, out.count("FAIL  ")) == (1, 1)
     assert problem in out
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("", "nothing"),
+        ("POST /runs: 422\nRun the same again.\n", "POST /runs: 422 Run the same again."),
+        ("Exception: why\n\tat A\n\tat B\n\tat C\n", "Exception: why ... at B at C"),
+    ],
+)
+def test_first_and_last_lines_of_a_port_are_quoted(output, words):
+    """Where the reason stands differs from language to language."""
+    assert scenarios.words_of(output) == words
 
 
 def test_problems_have_a_line_each():
@@ -291,6 +305,16 @@ def test_a_wrong_id_is_explained():
 
     assert differences(found, wanted, {"e2": Origin("result 3", "a-b")}) == [told]
     assert differences({**found, "example": {}}, wanted)[0].startswith("2 of 2 example ids are missing; that of {")
+
+
+def test_the_wrong_id_of_a_parent_is_explained_first():
+    """Those of its children are made of it."""
+    parent, child = f"{1:036}", f"{2:036}"
+    made_of = {parent: Origin("result 1", "a long text"), child: Origin("a child run of result 1", f"{parent}-0")}
+    wanted = {"run": {i: {"id": i} for i in (child, parent)}}
+
+    (told,) = differences({"run": {}}, wanted, made_of)
+    assert told.startswith("2 of 2 run ids are missing; that of result 1 should be ")
 
 
 def test_origins_are_the_texts_of_all_ids():
