@@ -223,3 +223,17 @@ def test_the_name_of_an_experiment_whose_dataset_was_deleted_is_taken_as_well():
         http.get(f"{api.url}/datasets", json=[])
         with pytest.raises(LookupError, match="'e' is taken by a deleted dataset: record under another name"):
             record(api, results(1))
+
+
+def test_a_conflict_with_an_experiment_that_nobody_can_find_ends_with_the_servers_words():
+    """Somebody else's workspace may have it; going on would record into nothing."""
+    api = connection.connect("https://api.smith.langchain.com", "lsv2_pt_key")
+    dataset = {"id": "26d0b944-a286-4a7f-bb5f-3d86268ecc45", "name": "d", "tenant_id": "t"}
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as http:
+        http.get(f"{api.url}/sessions", json=[])
+        http.get(f"{api.url}/datasets", json=[dataset])
+        http.get(f"{api.url}/examples", json=[])
+        http.post(f"{api.url}/examples/bulk", json=[])
+        http.post(f"{api.url}/sessions", status=409, json={"detail": "Session already exists"})
+        with pytest.raises(RecordingError, match="POST /sessions answered 409: Session already exists"):
+            record(api, results(1))
