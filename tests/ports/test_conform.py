@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 
 import pytest
+from javascript import QUICK
 from places import ROOT
 
 from langsmith_rest.commands import main
@@ -142,7 +143,7 @@ def test_a_wrong_port_of_level_2_is_told_what_happened(tmp_path, capsys, scenari
     program = tmp_path / "port.mjs"
     program.write_text(text.replace(old, new))
 
-    code = conform("--only", scenario, "--", "node", program, *PLACES)
+    code = conform("--only", scenario, "--", "node", QUICK, program, *PLACES)
     out = capsys.readouterr().out
 
     assert (code, out.count("FAIL  ")) == (1, 1)

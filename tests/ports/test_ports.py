@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from javascript import QUICK
 from places import FIXTURES, MAIN, ROOT
 from together import IN_ONE_RUN, IN_ONE_STORE, RESULTS, together
 
@@ -30,7 +31,7 @@ def python(folder):
 
 
 def javascript(folder):
-    return ("node", PORTS / "javascript" / "record.mjs")
+    return ("node", QUICK, PORTS / "javascript" / "record.mjs")
 
 
 def go(folder):
@@ -41,7 +42,7 @@ def go(folder):
 def java(folder):
     """It is started many times, so what it loads is read from an archive that the first start makes."""
     classes, jar, archive = folder / "classes", folder / "level1.jar", folder / "level1.jsa"
-    subprocess.run(["javac", "-d", classes, PORTS / "java" / "Level1.java"], check=True)
+    subprocess.run(["javac", "-XDstringConcat=inline", "-d", classes, PORTS / "java" / "Level1.java"], check=True)
     subprocess.run(["jar", "--create", "--file", jar, "-C", classes, "."], check=True)
     no_tls = "-Djavax.net.ssl.trustStore=NONE"  # our server has none, and to read what Java trusts takes long
     options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", no_tls, "-cp", jar, "Level1")
