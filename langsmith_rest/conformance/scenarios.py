@@ -343,6 +343,7 @@ def runs_posted(seen: Seen) -> list[dict[str, Any]]:
     return [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
 
 
+NAMED_FILE = re.compile(rb'name="?(feedback\.[^";\r]+)"?; *filename')
 FEEDBACK_PART = re.compile(rb'name="feedback\.[^"]+".*?\r\n\r\n(.*?)\r\n--', re.DOTALL)
 
 
@@ -361,10 +362,13 @@ def check_sizes(stage: Stage) -> None:
 
 
 def check_feedback_sent(stage: Stage, state: State) -> None:
-    """What a store does not show of feedback: nulls, and the trace and the start that it was sent with."""
+    """What a store does not show of feedback: nulls, file names, and the trace and the start that it was sent with."""
     for seen in stage.faults.seen:
         if seen.method != "POST" or seen.path not in ("/runs/multipart", "/feedback"):
             continue
+        if seen.path == "/runs/multipart" and (named := NAMED_FILE.search(seen.body)):
+            stage.problems.append(f"{named[1].decode()} is sent with a file name, as if it were a file")
+            return
         sent = FEEDBACK_PART.findall(seen.body) if seen.path == "/runs/multipart" else [seen.body]
         for item in filter(lambda item: isinstance(item, dict), map(said, sent)):
             run = state["run"].get(item.get("run_id"), {})

@@ -83,6 +83,7 @@ def test_a_port_may_compress(tmp_path, capsys):
         ("start of its own", ("times(session)[0]", "opened"), "run ids are wrong"),
         ("project", ('session["reference_dataset_id"] != dataset_id', "False"), "exit 0, expected 1"),
         ("time zone", ("datetime.now(UTC)", "datetime.now().replace(tzinfo=UTC)"), "the experiment starts at"),
+        ("hours", ("(part, (None, data,", '(part, ("file", data,'), "is sent with a file name"),
         ("without a start", ("now + timedelta(days=9)", "now"), "the experiment starts at"),
         ("an example appears", ("for _ in range(2)", "for _ in range(1)"), "example ids are missing"),
         ("without the v1", ('found["items"] if method == "GET" else found', "found"), "run 2 of 2: exit 1"),
