@@ -16,7 +16,7 @@ from langsmith_rest.evaluation.running.scores import Scores
 from langsmith_rest.recording.bodies import feedback_of, parse_time, times
 from langsmith_rest.wording import Say, alike, clean, counted, typed
 
-OLD_RESULTS = 'docs/record.md, "Old results"'
+OLD = "moved to now, since LangSmith refuses runs that are a day old; the metadata has the original times"
 
 
 def other_runs(api: connection.LangSmith, recording: recorder.Recording) -> int:
@@ -41,7 +41,7 @@ def report(source: Any, recording: recorder.Recording, others: int, moved: int, 
         parts += [counted(recording.examples_created, "new example")] if recording.examples_created else []
         parts += [f"{counted(recording.examples_updated, 'example')} updated"] if recording.examples_updated else []
         parts += [counted(recording.feedback, "feedback item")] if recording.feedback else []
-        old = f" {counted(moved, 'old run')} moved to now: see {OLD_RESULTS}." if moved else ""
+        old = f" {counted(moved, 'old run')} {OLD}." if moved else ""
         say(f"{source.name}: {', '.join(parts)}.{old}")
     if others > 0:
         held = f"{recording.experiment_name!r} holds {counted(others, 'other run')} besides these results"
