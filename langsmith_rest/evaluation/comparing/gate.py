@@ -76,8 +76,8 @@ def check_limits(limits: Limits, lower: Iterable[str] = ()) -> None:
             raise ValueError(f"The limit of 'error_rate' is {number:g}, expected a share of 0 to 1: 0.05 for 5 %.")
     for name in limits.fail_above.keys() & limits.max_regression.keys():
         if name not in (*lower, *MEASURES, *limits.fail_below):
-            more = f"fail_above says that less of {name!r} is better, and max_regression that more is"
-            raise ValueError(f"{more}: if less is better, use --lower-is-better {name}.")
+            more = f"fail_above means that lower scores of {name!r} are better, max_regression that higher ones are"
+            raise ValueError(f"{more}: if lower is better, use --lower-is-better {name}.")
     if limits.require_pairs is not None and not 0 < limits.require_pairs <= 1:
         raise ValueError(f"require_pairs is {limits.require_pairs}, expected a share above 0, at most 1.")
 
@@ -163,7 +163,7 @@ def without_worst(name: str, unbounded: Counter[str]) -> str:
     count = unbounded.total()
     have = "1 has" if count == 1 else f"{count:,} have"
     advice = "; a limit on error_rate would judge failed runs instead" if CRASHED in unbounded else ""
-    return f"{have} no known {name} ({listed(unbounded)}), and it may be any{advice}"
+    return f"{have} no known {name} ({listed(unbounded)}), which may be any number{advice}"
 
 
 def no_scores(name: str, found: Completed) -> str:
@@ -219,7 +219,7 @@ def check_regression(found: Regression, tests: int) -> Check:
     gaps = gaps_in_words(found)
     check.missing = (found.unbounded or found.completed.missing).total() if gaps else 0
     if (most := most_lost(metric)) is None:
-        check.reason = f"{change}: too few or too alike to tell{gaps and f'; {gaps}'}"
+        check.reason = f"{change}: too few pairs, or too alike, to tell{gaps and f'; {gaps}'}"
     elif most > limit + SAME:
         check.reason = f"{change}: a loss of more than {limit:g} is neither shown nor ruled out{gaps and f'; {gaps}'}"
         check.pairs_needed = pairs_needed(metric, limit)

@@ -8,7 +8,7 @@ from langsmith_rest.evaluation.comparing.reading import MEASURES, UNBOUNDED, Exp
 from langsmith_rest.paired import Metric, average, metric_of
 from langsmith_rest.wording import counted
 
-NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still to come", "evaluator failed", "not scored"
+NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still running", "evaluator failed", "not scored"
 TEXT = "scored with a text"
 BASELINE, CRASHED = "not scored in the baseline", "failed"
 

@@ -313,7 +313,7 @@ MISUSE = {
     "a report without a name": (["--junit", ""], "--junit is empty"),
     "limits with opposite directions": (
         ["--fail-above", "correct=0.5", "--max-regression", "correct=0.1"],
-        "if less is better, use --lower-is-better correct",
+        "if lower is better, use --lower-is-better correct",
     ),
 }
 
