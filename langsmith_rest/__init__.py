@@ -91,7 +91,7 @@ __all__ = list(HOME)
 
 
 def refuse_namesakes() -> None:
-    """Raise ImportError when a file of the user's comes before `recorder` or `rest` of ours."""
+    """Raise ImportError when one of the user's files hides our module `recorder` or `rest`."""
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for name in BESIDE:
         spec = PathFinder.find_spec(name)

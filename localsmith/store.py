@@ -284,7 +284,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Have others on this machine read neither a store nor its folder, if that is one of ours by its name."""
+    """Let nobody else on this machine read a store, or its folder if its name shows that it is ours."""
     if not path.exists():
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     ours = [path.parent] if path.parent.name == FOLDER else []

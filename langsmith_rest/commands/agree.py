@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
-    """Print the report card; exit code 1 when no run has both labels."""
+    """Print the report; exit code 1 when no run has both labels."""
     with connect("reading", must_exist=True) as api:
         found = agree(
             api,
@@ -56,7 +56,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
 
 
 def in_text(found: Agreement) -> Iterator[str]:
-    """The report card as lines for a terminal."""
+    """The report as lines for a terminal."""
     yield f"experiment   {found.experiment}: {counted(found.runs, 'run')} without an error"
     yield f"judge        {found.judge}: {found.judged:,}"
     yield f"person       {found.human}: {found.labelled:,}, both {found.both:,}"

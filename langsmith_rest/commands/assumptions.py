@@ -83,7 +83,7 @@ class Bench:
         return f"answered {status}"
 
     def refused_session(self, other: dict[str, Any]) -> str:
-        """What is said to the experiment again, with another id or name."""
+        """The answer to creating the experiment again, with another id or name."""
         try:
             rest.create_session(self.api, {**self.session, **other})
         except requests.HTTPError as error:

@@ -118,7 +118,7 @@ def run_command(command: Any, options: argparse.Namespace) -> int:
 
 
 def explain(error: Exception, options: argparse.Namespace) -> tuple[str, int, dict[str, Any]]:
-    """The message, the exit code, and additional fields for --json; raises errors that are bugs of ours."""
+    """The message, the exit code, and additional fields for --json; raises errors that are bugs in our code."""
     from dataclasses import asdict
 
     import requests

@@ -42,7 +42,7 @@ def counting(what: str, say: Say) -> Iterator[OnProgress]:
 
 @contextlib.contextmanager
 def waiting(what: str, say: Say) -> Iterator[None]:
-    """Show that something is under way whose progress is unknown, and for how long."""
+    """Show that something is running, and for how long; its progress is unknown."""
     ended, begin = threading.Event(), monotonic()
 
     def run() -> None:

@@ -80,7 +80,7 @@ def open_all(stack: contextlib.ExitStack, options: argparse.Namespace, say: Say)
 
 
 def mask_all(sources: list[Opened], function: str) -> None:
-    """Let every text of the results and of what is said about them pass through the user's function."""
+    """Pass every text of the results and of their metadata through the user's function."""
     from langsmith_rest.evaluation.masking import masked, masked_result
     from langsmith_rest.evaluation.running.files import load_function
 

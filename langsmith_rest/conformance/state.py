@@ -106,7 +106,7 @@ def as_text(value: Any) -> str:
 
 
 def content(item: dict[str, Any]) -> str:
-    """What does not depend on its id, so that an item with a wrong id is found all the same."""
+    """What does not depend on its id, so that an item with a wrong id is also found."""
     return as_text({name: value for name, value in item.items() if name not in MADE_OF_ITS_ID})
 
 

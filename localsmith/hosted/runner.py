@@ -45,7 +45,7 @@ class Job:
 
 
 class EvaluatorRunner:
-    """Works through the queue until closed; what is under way then stays queued."""
+    """Works through the queue until closed; an unfinished item stays queued."""
 
     def __init__(self, store: Store, switches: Switches) -> None:
         self.store, self.switches = store, switches

@@ -1,4 +1,4 @@
-"""The report card of a judge: how far its scores agree with those of people, on the runs that both have scored."""
+"""The report on a judge: how far its scores agree with people's, on the runs that both have scored."""
 
 import json
 import sqlite3

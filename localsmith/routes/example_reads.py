@@ -39,7 +39,7 @@ def example_json(
 
 
 def current_versions(db: sqlite3.Connection, ids: list[str]) -> list[sqlite3.Row]:
-    """The current version of each of `ids` that is there."""
+    """The current version of each of `ids` that exists."""
     sql = SELECT + "WHERE ended_at IS NULL AND examples.id IN (SELECT value FROM json_each(?))"
     return db.execute(sql, (dumps(ids),)).fetchall()
 

@@ -41,7 +41,7 @@ def create_run(call: Call) -> dict[str, Any]:
 
 
 def update_run(call: Call) -> Response:
-    """Apply an update to a run that is there."""
+    """Apply an update to an existing run."""
     body = call.json()
     if isinstance(body, dict):
         body["id"] = call.ids["run_id"]

@@ -139,7 +139,7 @@ def _with_reviewers(db: sqlite3.Connection, rows: list[sqlite3.Row], reserved_si
 
 
 def add_item(db: sqlite3.Connection, queue_id: str, item: dict[str, Any], now: int) -> sqlite3.Row:
-    """Add a run or a thread and return its row; one that is there already stays where it is."""
+    """Add a run or a thread and return its row; an existing one stays where it is."""
     if "run_id" in item:
         run = db.execute("SELECT session_id, start_time FROM runs WHERE id = ?", (item["run_id"],)).fetchone()
         if run is None:

@@ -23,7 +23,7 @@ class Answers:
 
 @dataclass
 class Criteria:
-    """What to compare: feedback keys, and those of them of which less is better."""
+    """What to compare: feedback keys, and which of them are better when lower."""
 
     keys: Sequence[str]
     lower: frozenset[str]

@@ -83,7 +83,7 @@ def agree(
     precision: float = 0.05,
     dataset: str | None = None,
 ) -> Agreement:
-    """Hold the scores of `judge` against those of `human`, two feedback keys, over an experiment's runs.
+    """Compare the scores of `judge` with those of `human`, two feedback keys, on an experiment's runs.
 
         found = agree(connect(), "after", judge="correct", human="human_correct")
         print(found.agreement.mean, found.kappa)

@@ -37,7 +37,7 @@ SELECTS = (
 
 @dataclass(frozen=True)
 class Job:
-    """A run that a judge has to score, and what it has said of it before."""
+    """A run that a judge has to score, and its earlier feedback on it."""
 
     judge: StoredJudge
     run: dict[str, Any]
@@ -56,7 +56,7 @@ class Outcome:
     stopped: JudgeError | None = None
 
     def in_words(self, name: str | None = None) -> str:
-        """How many runs were scored, failed, or had nothing to score: those of one judge, or of all."""
+        """How many runs were scored, failed, or had nothing to score: of one judge, or of all."""
         scored, failed, unscored = (
             counts.total() if name is None else counts[name] for counts in (self.scored, self.failed, self.unscored)
         )
@@ -189,7 +189,7 @@ class JudgeWorker:
         return job.run["id"] in waiting
 
     def record(self, job: Job, items: list[Item]) -> None:
-        """Put a verdict in the place of what the rule said before, if the run still waits for it."""
+        """Replace the rule's earlier feedback with a verdict, if the run still waits for it."""
         if not self.still_waits(job):
             return
         stored, run = job.judge, job.run

@@ -23,7 +23,7 @@ def is_rate(key: str) -> bool:
 
 @dataclass
 class Judged:
-    """What was said under one key: the scores of each judgement in the order of the experiments, by example."""
+    """The judgements under one key: the scores of each judgement in the order of the experiments, by example."""
 
     by_example: dict[str, list[list[float]]] = field(default_factory=dict)
     first_wins: dict[str, list[float]] = field(default_factory=dict)  # of each preference: 1 if the first shown won
@@ -116,7 +116,7 @@ class Preferences:
 
     @property
     def keys(self) -> list[str]:
-        """Of all scores, and the names of evaluators that failed, or said nothing."""
+        """The keys of all scores, and the names of evaluators that failed or returned nothing."""
         return sorted({*self.scores, *self.errors, *+self.unscored})
 
     def as_json(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ EVALUATED = "evaluated"  # in a run's metadata: the evaluators that saw it, and 
 
 
 def evaluated(said: Said) -> dict[str, Any]:
-    """What a run's metadata says about its evaluators: a resume does not ask one again that said nothing."""
+    """What a run's metadata says about its evaluators: resuming does not call one again that returned nothing."""
     keys = {name: sorted({item["key"] for item in bodies.feedback_of({"feedback": items})}) for name, items in said}
     return {EVALUATED: keys} if keys else {}
 

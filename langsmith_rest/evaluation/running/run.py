@@ -1,4 +1,4 @@
-"""Running a target on examples: missing runs are made, scored and recorded as they come."""
+"""Run a target on examples: make, score and record the runs that are missing."""
 
 import threading
 import uuid
@@ -150,7 +150,7 @@ class Running:
 
 
 def results_of(running: Running, missing: Iterable[Missing]) -> Generator[Any, None, None]:
-    """Yield results as they are finished; on `stop`, end early, after those under way."""
+    """Yield results as they are finished; after `stop`, only those of calls in progress."""
     for results in running.workers.each(running.run, missing):
         yield from (no_later_than_now(result) for result in results if result is not None)
 

@@ -49,7 +49,7 @@ class Workers:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C set `stop`, so that what is under way can finish; the next one interrupts at once."""
+        """Let the first Ctrl-C set `stop`, so that calls in progress can finish; the next one interrupts at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
