@@ -9,7 +9,7 @@ from langsmith_rest.wording import clean
 
 
 def remove_old(path: str) -> None:
-    """Remove the report of an earlier comparison: should this one end early, nobody must take that one for it."""
+    """Remove an earlier report: if this comparison ends early, nobody should mistake it for the new one."""
     if Path(path).is_file():
         Path(path).unlink()
 

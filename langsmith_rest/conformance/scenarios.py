@@ -212,7 +212,7 @@ def call(stage: Stage, step: dict[str, Any]) -> None:
 
 
 def refusals(stage: Stage, step: dict[str, Any]) -> None:
-    """Give the port every line of lines.json: those that ours accepts together, those that it refuses one by one."""
+    """Give the port every line of lines.json: the accepted ones together, the refused ones one by one."""
     lines = load("lines.json")
     taken = [case["line"] for case in lines if case["verdict"] == "recorded"]
     run_port(stage, {"lines": taken, "experiment": "taken"})
@@ -236,7 +236,7 @@ def refusal(stage: Stage, number: int, case: dict[str, str]) -> str:
 
 
 def shortened(text: str) -> str:
-    """Both ends of a text: what is wrong may stand in either."""
+    """The beginning and the end of a text: either may show what is wrong."""
     return text if len(text) <= 160 else f"{text[:75]} ... {text[-75:]}"
 
 

@@ -86,7 +86,7 @@ def completed(
 def complete_baseline(
     found: Completed, metric: str, candidate: ExperimentScores, baseline: ExperimentScores, *, low_is_bad: bool
 ) -> None:
-    """Let an example that the baseline answered but nobody scored there count, at the worst, as a loss."""
+    """Let an example that the baseline answered, but without a score, count as a loss at the worst."""
     best = worst_score(metric, (baseline, candidate), low_is_bad=not low_is_bad)
     for example in unscored_in_baseline(metric, candidate, baseline)[0]:
         values = [fair_value(run, metric) for run in candidate.runs.get(example, [])] or [None]
@@ -99,7 +99,7 @@ def complete_baseline(
 def unscored_in_baseline(
     metric: str, candidate: ExperimentScores, baseline: ExperimentScores
 ) -> tuple[list[str], list[str]]:
-    """The examples that the baseline answered but nobody scored there: possible losses, and crashes that are none.
+    """The examples that the baseline answered without a score: possible losses, and crashes that are not losses.
 
     An example that evaluators that work scored on neither side is in neither: the metric does not apply to it. Where
     the candidate crashed, nobody knows; but if none of these examples has a score, and more of them were answered

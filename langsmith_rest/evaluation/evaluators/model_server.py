@@ -192,7 +192,7 @@ def take_call(judge: ModelServer) -> None:
 
 
 def give_up(judge: ModelServer, began: float, reason: str) -> None:
-    """Let nobody wait for a while, unless others were answered meanwhile: then only this question has a problem."""
+    """Stop asking for a while, unless other questions were answered meanwhile: then only this one has a problem."""
     if judge.answered < began:
         judge.given_up = time.monotonic(), reason
 

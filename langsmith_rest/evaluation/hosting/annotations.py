@@ -67,7 +67,7 @@ def places(source: str, starts: list[int]) -> list[Place]:
 
 
 def following(operators: list[Place], place: int, wanted: tuple[str, ...]) -> int:
-    """Where the first of these operators is that stands in no brackets opened since."""
+    """The place of the first of these operators that is not inside brackets opened after `place`."""
     depth = 0
     for here, text in operators[bisect_left(operators, (place,)) :]:
         if depth == 0 and text in wanted:

@@ -166,7 +166,7 @@ class JudgeWorker:
         return trouble
 
     def ask(self, job: Job) -> list[Item]:
-        """What the judge says of a run, as feedback; raises JudgeError when that lies in no question."""
+        """The judge's feedback on a run; raises JudgeError if the server, not the question, is the problem."""
         stored, run = job.judge, job.run
         if has_failed(run):
             return [{"key": stored.name, "comment": RUN_FAILED}]

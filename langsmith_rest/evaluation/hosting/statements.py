@@ -125,7 +125,7 @@ def changed_names(nodes: Iterable[ast.AST]) -> set[str]:
 
 
 def passed_names(nodes: Iterable[ast.AST]) -> set[str]:
-    """Names given to a function whose result nobody wants, so that it may be there to change them."""
+    """The arguments of calls whose result is not used: such a call may exist to change its arguments."""
     calls = [node.value for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
     given = [
         part
