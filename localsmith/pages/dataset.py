@@ -142,18 +142,9 @@ def show_dataset(tenant: str, dataset_id: str) -> str:
 
 
 def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, counts: dict[str, int]) -> str:
-    query = request.args.get("q", "").strip()
-    found = "FROM sessions WHERE reference_dataset_id = :dataset"
-    if query:
-        found += " AND (name LIKE :text ESCAPE '\\' OR extra LIKE :text ESCAPE '\\')"
-    chosen = parse_facets(request.args.getlist("facet"))
+    query, chosen = request.args.get("q", "").strip(), parse_facets(request.args.getlist("facet"))
     index = _index_of_experiments(db, kept, dataset["id"])
-    if chosen:
-        found += " AND id IN (SELECT value FROM json_each(:having))"
-    having = [index.get(name, {}).get(value, set()) for name, value in chosen]
-    both = json.dumps(list(set.intersection(*having)) if having else [])
-    args = {"dataset": dataset["id"], "text": like(query), "having": both}
-    rows = db.execute(f"SELECT * {found} ORDER BY created_at DESC, id", args).fetchall()
+    rows = _found(db, dataset["id"], query, [index.get(name, {}).get(value, set()) for name, value in chosen])
     newest = ",".join(row["id"] for row in rows[:2][::-1]) if len(rows) > 1 else ""
     order, rows = _sorted(db, kept, rows)
     page = page_of(len(rows), EXPERIMENTS_PER_PAGE)
@@ -188,6 +179,18 @@ def _experiments_tab(db: sqlite3.Connection, kept: Kept, dataset: sqlite3.Row, c
         charts=_charts(dataset["id"], oldest_first, metrics),
         pairwise=comparative,
     )
+
+
+def _found(db: sqlite3.Connection, dataset_id: str, query: str, having: list[set[str]]) -> list[sqlite3.Row]:
+    """The experiments with this text in their name or metadata that are in all of these sets, newest first."""
+    found = "SELECT * FROM sessions WHERE reference_dataset_id = :dataset"
+    if query:
+        found += " AND (name LIKE :text ESCAPE '\\' OR extra LIKE :text ESCAPE '\\')"
+    if having:
+        found += " AND id IN (SELECT value FROM json_each(:having))"
+    both = json.dumps(list(set.intersection(*having)) if having else [])
+    args = {"dataset": dataset_id, "text": like(query), "having": both}
+    return db.execute(f"{found} ORDER BY created_at DESC, id", args).fetchall()
 
 
 def _index_of_experiments(db: sqlite3.Connection, kept: Kept, dataset_id: str) -> Index:

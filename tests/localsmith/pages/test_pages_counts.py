@@ -486,3 +486,22 @@ def test_ids_are_no_facets(client, seed):
 
     assert list(chips(page(client, f"datasets/{dataset}?tab=examples"))) == ["a", "b"]
     assert list(chips(page(client, f"datasets/{dataset}"))) == ["a", "b"]
+
+
+def test_of_many_scores_those_that_differ_come_first(client, seed):
+    """One line says in which scores an experiment is worse or better, and leads to the rows; few need no such line."""
+    dataset = seed.dataset("many")
+    old, new = (seed.session(name, dataset) for name in ("old", "new"))
+    for n in range(12):
+        (example,) = seed.examples(dataset, [({"n": n}, None)])
+        for session in (old, new):
+            scores = {"right": int(session == old), "kind": int(session == new), "short": n % 2, "clear": n % 3}
+            seed.run(session, example, feedback=[{"key": key, "score": score} for key, score in scores.items()])
+    path = f"datasets/{dataset}/compare?selectedSessions={old},{new}"
+
+    html = page(client, path)
+
+    assert "#2 new is worse in right #2 new is better in kind" in words(html)
+    (worse,) = re.findall(r'worse</b> in <a class="" href="([^"]*)"', html)
+    assert len(rows(client, unescape(worse).partition("#")[0])) == 12
+    assert "is worse in" not in words(page(client, f"{path}&metrics=right&metrics=short"))
