@@ -1,7 +1,7 @@
 """What every page needs: the store, the ids of its address, paging, and links that keep the rest of the query."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -157,6 +157,15 @@ def sorted_by(items: Iterable[T], value: Callable[[T], Any], descending: bool) -
     for item in items:
         (missing if value(item) is None else known).append(item)
     return sorted(known, key=value, reverse=descending) + missing
+
+
+def around(ids: list[str], this: str, among: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """What is before and after `this` in a list; if it has left it, as after a score, by its place `among` all."""
+    if this not in ids:
+        listed = set(ids)
+        ids = [other for other in among if other in listed or other == this]
+    at = ids.index(this) if this in ids else len(ids)
+    return ids[:at], ids[at + 1 :]
 
 
 FILTERED_BY = ("q", "show", "of", "min", "max", "sort", "dir", "facet", "row")

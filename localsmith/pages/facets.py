@@ -110,7 +110,8 @@ def facets_of(
 
     Where each of several values stands only once, it is an id.
     """
-    listed, everything = set(ids), set(ids if among is None else among)
+    listed = set(ids)
+    everything = listed if among is None or len(among) == len(ids) else set(among)
     found = []
     for name, values in index.items():
         counted = [

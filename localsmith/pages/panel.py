@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from localsmith.pages.common import Page
+from localsmith.pages.common import Page, around
 from localsmith.pages.compare_rows import Row
 from localsmith.pages.comparison import ComparisonPage
 from localsmith.pages.selection import is_bad
@@ -38,7 +38,7 @@ class Panel:
 def panel_of(
     db: sqlite3.Connection, comparison: ComparisonPage, examples: list[str], row: Row, at: int | None
 ) -> Panel:
-    before, after = (examples[:at], examples[at + 1 :]) if at is not None else ([], [])
+    before, after = around(examples, row.example_id, comparison.examples)
     bad = is_bad(comparison)
     return Panel(
         row,

@@ -9,7 +9,7 @@ from flask import request
 
 from localsmith.pages.agreement import agreement_of
 from localsmith.pages.columns import Kept
-from localsmith.pages.common import PAGE_SIZE, link, list_query
+from localsmith.pages.common import PAGE_SIZE, around, link, list_query
 from localsmith.pages.compare_facets import with_facets
 from localsmith.pages.comparison import compare, question_of
 from localsmith.pages.examples import listing_of
@@ -60,13 +60,9 @@ def walk_of_run(db: sqlite3.Connection, kept: Kept, root: sqlite3.Row, example: 
 
 
 def _walk(what: str, ids: list[str], this: str, name: str, back: str, among: Sequence[str] = ()) -> Walk:
-    """What is around `this` in the list; if it is no longer there, as after a score, by its place `among` all."""
-    number, total = ids.index(this) + 1 if this in ids else None, len(ids)
-    if number is None:
-        listed = set(ids)
-        ids = [other for other in among if other in listed or other == this]
-    at = ids.index(this) if this in ids else len(ids)
-    return Walk(what, number, total, ids[:at][::-1], ids[at + 1 :], name, back)
+    before, after = around(ids, this, among)
+    number = ids.index(this) + 1 if this in ids else None
+    return Walk(what, number, len(ids), before[::-1], after, name, back)
 
 
 def _query(ids: list[str], this: str, **changes: str) -> str:

@@ -83,6 +83,8 @@ def test_a_score_keeps_the_place_in_the_list(client, seed):
     html = page(client, path)
     assert "not among the filtered examples" in html
     assert runs[2]["id"] in links(html)["next example →"] and runs[0]["id"] in links(html)["← previous example"]
+    row = page(client, f"datasets/{dataset}/compare?selectedSessions={old},{new}&show=regressed&row={examples[1]}")
+    assert "not among the filtered rows" in row and examples[2] in links(row)["next →"]
 
 
 def test_next_trace_is_the_next_of_the_project(client, seed):
