@@ -22,11 +22,11 @@ DESCRIPTION = """Compare experiments with a baseline, example by example: what c
 certain that is."""
 EXAMPLES = """METRIC is a feedback key, or latency, tokens, cost or error_rate.
 
-Exit code 0: all limits hold. 1: a limit fails. --max-regression passes when a
-larger loss is ruled out, and fails when one is shown. Otherwise it is
-inconclusive: exit code 0, or CODE. A failed run counts as the worst score. If
-other scores are missing, a limit passes only if it also holds with the worst
-scores in their place; otherwise, the exit code is 1.
+Exit code 0: all limits hold. 1: a limit fails. 2: misuse. --max-regression
+passes when a larger loss is ruled out, and fails when one is shown. Otherwise
+it is inconclusive: exit code 0, or CODE. A failed run counts as the worst
+score. If other scores are missing, a limit passes only if it also holds with
+the worst scores in their place; otherwise, the exit code is 1.
 
 examples:
   %(prog)s before after --flips

@@ -21,7 +21,7 @@ DATASET = "langsmith-rest-experiments"
 DESCRIPTION = """Record results as experiments. Each FILE of results (JSON lines, a JSON array or
 CSV) becomes one experiment. A result is an object such as:
 
-  {"inputs": {"q": "Peru?"}, "outputs": {"a": "Lima"}, "feedback": {"right": 1}}
+  {"inputs": {"q": "2+2"}, "outputs": {"a": "4"}, "feedback": {"correct": 1}}
 
 If the system failed, it has "error" (a text) instead of "outputs". More fields:
 "reference_outputs", "start_time", "end_time", "latency", "metadata", "name",
