@@ -10,6 +10,7 @@ import rest
 from langsmith_rest.connection import call, connect
 from langsmith_rest.evaluation.runs_api import query_runs
 from langsmith_rest.recording import bodies
+from langsmith_rest.recording.batches import packed
 from langsmith_rest.recording.bodies import parse_time, rounded
 from langsmith_rest.recording.checking import prepare
 from recorder import record_langsmith_experiment
@@ -228,3 +229,14 @@ def test_times_of_rfc_3339_and_named_extras_are_accepted(text, sent):
 def test_other_times_are_refused_in_every_version_of_python(text):
     """Whatever `datetime.fromisoformat` takes."""
     assert "'start_time' is" in problems_of(start_time=text)[0]
+
+
+def test_traces_that_fit_into_a_request_are_not_torn_apart():
+    """Only a trace that fits in none is; and a step never comes after the root that ends its trace."""
+    small, middle, large, huge = ([b"%d-%d" % (size, n) for n in range(size)] for size in (30, 60, 40, 130))
+
+    requests = list(packed([small, middle, large], 1_000_000))
+
+    assert requests == [small, middle + large]
+    assert list(packed([huge], 1_000_000)) == [huge[:65], huge[65:]]
+    assert list(packed([[b"a" * 60], [b"b" * 60]], 100)) == [[b"a" * 60], [b"b" * 60]]
