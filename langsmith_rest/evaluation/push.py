@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -29,6 +30,7 @@ from recorder import Recording, record_langsmith_experiment
 TRACES = 25  # read, and held in memory, at once
 ORIGINAL = ("original_start_time", "original_end_time")  # in the metadata of runs that were moved
 MARKS = (*bodies.MARKS, "correction", "error")
+LOST = (404, 410)  # what a file is answered with that no longer exists
 NO_SPLIT = ["base"]  # what an example without a split is in
 
 
@@ -173,12 +175,15 @@ class Results:
             if self.mask:
                 self.unmasked |= {run["id"]} if links else set()
                 continue
-            attached = {}
+            attached, problems = {}, list[str]()
             for name, link in links.items():
-                path = download(link["presigned_url"], self.folder / bodies.uuid5(f"{run['id']}-{name}"))
-                kind = link.get("mime_type", "application/octet-stream").partition(";")[0]
-                attached[name.removeprefix("attachment.")] = {"mime_type": kind, "path": str(path)}
-            check_attachments(attached, problems := list[str]())
+                path = self.folder / bodies.uuid5(f"{run['id']}-{name}")
+                if download(link["presigned_url"], path):
+                    kind = (link.get("mime_type") or "application/octet-stream").partition(";")[0]
+                    attached[name.removeprefix("attachment.")] = {"mime_type": kind, "path": str(path)}
+                else:
+                    problems.append(f"'{name}': the store has lost this file")
+            check_attachments(attached, problems)
             if problems:
                 self.left_out[run["id"]] = "; ".join(problems)
             elif attached:
@@ -197,16 +202,28 @@ class Results:
         return {**result, "example_id": bodies.new_example(self.target_id, bodies.canonical_fields(content)).id}
 
 
-def download(url: str, path: Path) -> Path:
-    """Download a file, unless it is there already."""
-    if not path.exists():
-        with requests.Session() as session:
-            session.trust_env = False  # a store of this machine is reached through no proxy
-            with session.get(url, stream=True, timeout=TIMEOUT) as response, open(path, "wb") as file:
-                response.raise_for_status()
-                for piece in response.iter_content(1_000_000):
-                    file.write(piece)
-    return path
+def download(url: str, path: Path) -> bool:
+    """Download a file, unless it exists already; returns whether there is one. No exception shows a signed address."""
+    reason = ""
+    try:
+        if not path.exists():
+            with requests.Session() as session:
+                session.trust_env = False  # a store of this machine is reached through no proxy
+                with session.get(url, stream=True, timeout=TIMEOUT) as response:
+                    if response.status_code in LOST:
+                        return False
+                    response.raise_for_status()
+                    with open(path, "wb") as file:
+                        for piece in response.iter_content(1_000_000):
+                            file.write(piece)
+    except requests.HTTPError as error:
+        reason = f"answered {error.response.status_code}"
+    except requests.RequestException as error:
+        reason = f"gave no answer ({type(error).__name__})"
+    if reason:  # raised here, for the errors above hold the address
+        host = urlsplit(url).netloc
+        raise requests.ConnectionError(f"{host} {reason} for an attachment. Push again: it sends only what is new.")
+    return True
 
 
 def restored(

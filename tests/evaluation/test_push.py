@@ -10,7 +10,7 @@ from places import FIXTURES
 import localsmith
 from langsmith_rest import connection
 from langsmith_rest.commands import main
-from langsmith_rest.conformance.faults import Answer, Faults
+from langsmith_rest.conformance.faults import Answer, Faults, where
 from langsmith_rest.evaluation.push import push_experiment
 from langsmith_rest.recording.account import RecordingError
 from langsmith_rest.recording.bodies import parse_time
@@ -190,6 +190,35 @@ def test_attachments_that_no_request_holds_are_rejected(source, target, tmp_path
 
     assert pushed.runs_recorded == 1
     assert [(one["run"], "at most 20 MB" in one["reason"]) for one in pushed.rejected] == [(run_id, True)]
+
+
+@pytest.mark.slow
+def test_a_file_that_the_store_lost_is_left_out_and_other_failures_can_be_repeated(target, tmp_path):
+    """The run of a lost file is pushed without it; messages hold no signed address."""
+    (tmp_path / "photo").write_bytes(b"x")
+    given = {"photo": {"mime_type": "image/png", "path": str(tmp_path / "photo")}}
+    with localsmith.serve(tmp_path / "source.db") as server:
+        source = connection.connect(server.url)
+        for name in ("lost", "late"):
+            result = {"inputs": {"q": 1}, "outputs": {"a": 1}, "attachments": given}
+            record_langsmith_experiment("photos", [result], experiment_name=name, langsmith=source)
+        lost, late = (
+            connection.call(source, "GET", "/sessions", params={"name": name})[0] for name in ("lost", "late")
+        )
+        faults = Faults(server)
+
+        faults.plan = where("GET /attachments/", Answer(404))
+        pushed = push_experiment(source, target, lost)
+        faults.plan = where("GET /attachments/", Answer(503))
+        with pytest.raises(requests.ConnectionError, match=r"answered 503 for an attachment\. Push again") as refused:
+            push_experiment(source, target, late)
+        faults.plan = lambda seen: None
+        push_experiment(source, target, late)
+
+    assert pushed.runs_recorded == 1 and "has lost this file" in pushed.rejected[0]["reason"]
+    assert "?" not in str(refused.value)
+    assert attachments_of(target, "lost") == [{}]
+    assert attachments_of(target, "late") == [{"photo": ("image/png", b"x")}]
 
 
 def attachments_of(api, name):
