@@ -38,9 +38,30 @@ def pytest_xdist_auto_num_workers():
     return (yield) + 2
 
 
+@pytest.hookimpl(trylast=True)  # when those that are not asked for are gone
 def pytest_collection_modifyitems(items):
-    """Ports take longest by far, so they begin: at the end, one worker would be left alone with them."""
-    items.sort(key=lambda item: item.path.name != "test_ports.py")
+    """Each worker begins with what takes long: one with the ports, one with all pages in a browser, so that there is
+    one browser, the others with other slow tests. What is quick comes last, and goes to whoever has time."""
+    kinds = [[], [], [], []]
+    for item in items:
+        kinds[kind_of(item)].append(item)
+    ports, browser, slow, quick = kinds
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    firsts = [ports, browser, *(slow[n :: max(workers - 2, 1)] for n in range(max(workers - 2, 1)))]
+    left = len(items)
+    items.clear()
+    for number, first in enumerate(firsts):
+        share = (left - len(items)) // (len(firsts) - number)  # of a worker
+        count = max(share - len(first), 0)
+        items += first + quick[:count]
+        del quick[:count]
+    items += quick
+
+
+def kind_of(item):
+    if item.path.name == "test_ports.py":
+        return 0
+    return 1 if "browser" in item.fixturenames else 2 if item.get_closest_marker("slow") else 3
 
 
 def pytest_collection_finish():

@@ -200,8 +200,8 @@ def is_expected(message):
     return "404" in message.text and message.location["url"].endswith("/nowhere")
 
 
-@pytest.fixture(scope="module")
-def tabs(browser, site):
+@pytest.fixture(scope="session")
+def tabs(browser):
     """One tab for each way of looking, opened when first wanted: starting one takes longer than a page."""
     found = {}
 
@@ -209,10 +209,10 @@ def tabs(browser, site):
         if (scheme, scripts) not in found:
             context = browser.new_context(color_scheme=scheme, java_script_enabled=scripts)
             page = found[scheme, scripts] = context.new_page()
-            page.complaints = []
+            page.site, page.complaints = None, []
             page.on("console", lambda message: is_expected(message) or page.complaints.append(message.text))
             page.on("pageerror", lambda error: page.complaints.append(str(error)))
-            page.on("request", lambda r: r.url.startswith(site[0]) or page.complaints.append(f"asked for {r.url}"))
+            page.on("request", lambda r: r.url.startswith(page.site) or page.complaints.append(f"asked for {r.url}"))
         return found[scheme, scripts]
 
     yield tab
@@ -227,6 +227,11 @@ def open_page(site, tabs):
 
     def open_page(path="", *, scheme="light", scripts=True):
         page = tabs(scheme, scripts)
+        if page.site != site[0]:  # the page of another module may still ask its server, which is gone
+            page.site = "about:blank"
+            page.goto(page.site)
+            page.context.clear_cookies()
+            page.site = site[0]
         page.complaints.clear()
         page.set_viewport_size({"width": 1280, "height": 800})
         page.emulate_media(color_scheme=scheme)
