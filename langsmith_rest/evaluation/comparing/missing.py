@@ -10,6 +10,7 @@ from langsmith_rest.wording import counted
 
 NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still running", "evaluator failed", "not scored"
 TEXT = "scored with a text"
+ALWAYS = ("latency", "error_rate")  # which every answer has, measured or not
 BASELINE, CRASHED = "not scored in the baseline", "failed"
 
 
@@ -113,7 +114,8 @@ def unscored_in_baseline(
             continue
         ours = candidate.runs.get(example, [])
         sound = [run for run in (*theirs, *ours) if not run.failed]
-        if any(run.value(metric) is not None or why_missing(run, metric) != NOT_SCORED for run in sound):
+        known = any(run.value(metric) is not None or why_missing(run, metric) != NOT_SCORED for run in sound)
+        if known or metric in ALWAYS:
             losses.append(example)
         elif any(run.failed for run in ours):
             crashed.append(example)
@@ -155,7 +157,8 @@ def is_beside_the_point(metric: str, example: str, missing: list[str], baseline:
     theirs = baseline.runs.get(example, [])
     working = [run for run in theirs if not run.failed and why_missing(run, metric) == NOT_SCORED]
     return bool(
-        {NOT_SCORED, NOT_RUN}.issuperset(missing)
+        metric not in ALWAYS
+        and {NOT_SCORED, NOT_RUN}.issuperset(missing)
         and working
         and all(run.value(metric) is None for run in theirs)
         and baseline.means(metric)

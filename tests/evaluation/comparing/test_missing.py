@@ -1,16 +1,20 @@
 """The gate: nothing that is missing helps a candidate."""
 
 import itertools
+import random
 import uuid
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from gates import CRASH, only_check
 
 import recorder
 from langsmith_rest import connection
-from langsmith_rest.evaluation.comparing.compare import compare
-from langsmith_rest.evaluation.comparing.gate import Limits
+from langsmith_rest.commands.compare import exit_code
+from langsmith_rest.evaluation.comparing.compare import beside, compare
+from langsmith_rest.evaluation.comparing.gate import Limits, gate_of
+from langsmith_rest.evaluation.comparing.reading import ExperimentScores, RunNumbers, add_means
 from langsmith_rest.evaluation.running.evaluate import evaluate
 
 MISSING = {
@@ -373,3 +377,81 @@ def test_missing_scores_decide_the_exit_code(record, run):
     code, out, err = run("before", "both", *flags)
     assert code == 1 and "is neither shown nor ruled out; 10 scores missing (10 not scored)" in out
     assert "pairs with this spread" in err and "Scores are missing, so the exit code is 1" in err
+
+
+# ---------------------------------------------------------------- whatever is taken away
+
+
+def numbers(score, *, failed=False, pending=False, broken=False, text=False, latency=1.0):
+    measures = {} if pending else {"error_rate": float(failed)}
+    measures |= {} if pending or failed or not latency else {"latency": latency}
+    keys = [frozenset(["correct"] if given else []) for given in (broken, text)]
+    return RunNumbers(failed, pending, {} if score is None or text else {"correct": score}, measures, *keys)
+
+
+LOSSES = {
+    "not scored": lambda run: numbers(None),
+    "crashed": lambda run: numbers(None, failed=True),
+    "crashed, but scored": lambda run: numbers(run.scores["correct"], failed=True),
+    "its evaluator failed": lambda run: numbers(None, broken=True),
+    "its evaluator failed beside a score": lambda run: numbers(run.scores["correct"], broken=True),
+    "a text": lambda run: numbers(None, text=True),
+    "pending": lambda run: numbers(None, pending=True),
+    "untimed": lambda run: numbers(run.scores["correct"], latency=0.0),
+    "not run": lambda run: None,
+}
+LIMITS = [
+    Limits(fail_below={"correct": 0.6}),
+    Limits(fail_above={"correct": 0.6}),
+    Limits(max_regression={"correct": 0.3}),
+    Limits(fail_above={"latency": 1.5}),
+    Limits(max_regression={"latency": 0.4}),
+    Limits(fail_above={"error_rate": 0.2}),
+    Limits(max_regression={"error_rate": 0.2}),
+]
+
+
+def gate_code(before, after, limits):
+    """The exit code of a gate."""
+    sides = []
+    for name, runs in (("before", before), ("after", after)):
+        sides.append(ExperimentScores(name, name, runs={example: [run] for example, run in runs.items() if run}))
+        add_means(sides[-1])
+    gate = gate_of(sides[0], [(beside(*sides, ["correct"], set(), None), sides[1])], limits, set(), None)
+    return exit_code(SimpleNamespace(gate=gate), 0, str, shown=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "limits", LIMITS, ids=lambda limits: " ".join(f"{k}={v}" for k, v in vars(limits).items() if v)
+)
+def test_less_known_of_a_candidate_never_opens_the_gate(limits):
+    """Whatever is lost of whichever run: exit code 1 stays 1. From the same seed, so always the same experiments."""
+    rng = random.Random(7)
+    closed = opened = 0
+    for _ in range(40):
+        share = rng.random()
+        before, after = (
+            {q: numbers(float(rng.random() < share), latency=rng.uniform(0.5, 2)) for q in range(8)} for _ in range(2)
+        )
+        for example in (0, 1):
+            after[example] = rng.choice(list(LOSSES.values()))(after[example])
+        if gate_code(before, after, limits):
+            closed += 1
+            example = rng.randrange(2, 8)
+            worse = {**after, example: rng.choice(list(LOSSES.values()))(after[example])}
+            opened += gate_code(before, worse, limits) == 0
+
+    assert closed > 5 and opened == 0
+
+
+def test_a_latency_that_neither_side_knows_keeps_no_limit(api):
+    """It is no metric that does not apply: every answer took some time."""
+    timed = [{"inputs": {"q": q}, "outputs": {"a": 1}, "latency": 1 + q / 10} for q in range(12)]
+    untimed = [{"inputs": {"q": 12}, "outputs": {"a": 1}}]
+    recorder.record_langsmith_experiment("lab", timed + untimed, experiment_name="before", langsmith=api)
+    recorder.record_langsmith_experiment("lab", timed[::-1], experiment_name="after", langsmith=api)
+
+    for limits in ({"fail_above": {"latency": 9}}, {"max_regression": {"latency": 9}}):
+        check = only_check(api, "before", "after", **limits)
+        assert (check.verdict, check.missing) == ("inconclusive", 1)
