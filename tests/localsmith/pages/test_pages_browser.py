@@ -188,7 +188,7 @@ def test_everybody_can_read_the_page(open_page, site, kind):
 
 def check_width(page, kind):
     """The page is as wide as the screen, and no table is cut but for the rows of many experiments on a desk."""
-    for width in (390, 1024, 1280):
+    for width in (390, 800, 1024, 1280):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         may_scroll = width == 1024 or (kind.startswith("six") and width == 1280)
