@@ -9,8 +9,9 @@ from langsmith_rest.paired import Metric, average, metric_of
 from langsmith_rest.wording import counted
 
 NOT_RUN, PENDING, BROKEN, NOT_SCORED = "not run", "still running", "evaluator failed", "not scored"
-TEXT = "scored with a text"
+TEXT, NOT_MEASURED = "scored with a text", "not measured"
 ALWAYS = ("latency", "error_rate")  # which every answer has, measured or not
+UNKNOWN = (NOT_SCORED, NOT_MEASURED)  # for no reason that shows
 BASELINE, CRASHED = "not scored in the baseline", "failed"
 
 
@@ -114,7 +115,7 @@ def unscored_in_baseline(
             continue
         ours = candidate.runs.get(example, [])
         sound = [run for run in (*theirs, *ours) if not run.failed]
-        known = any(run.value(metric) is not None or why_missing(run, metric) != NOT_SCORED for run in sound)
+        known = any(run.value(metric) is not None or why_missing(run, metric) not in UNKNOWN for run in sound)
         if known or metric in ALWAYS:
             losses.append(example)
         elif any(run.failed for run in ours):
@@ -131,13 +132,14 @@ def fair_value(run: RunNumbers, metric: str) -> float | None:
 
     A score is none if its evaluator also failed on the run: it may be an old one, or a part of what was to be scored.
     """
-    is_void = run.failed and metric != "error_rate" or metric in run.broken
-    return None if is_void else run.value(metric)
+    if metric in MEASURES:  # whatever an evaluator of that name did
+        return None if run.failed and metric != "error_rate" else run.value(metric)
+    return None if run.failed or metric in run.broken else run.value(metric)
 
 
 def of_answers(baseline: ExperimentScores, metric: str) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The means by example, and the single scores of repetitions, without scores that do not count."""
-    if metric in MEASURES or not (baseline.failed or metric in baseline.broken):
+    if not (baseline.failed or metric in baseline.broken):
         return baseline.means(metric), baseline.single.get(metric, {})
     scores = {example: [fair_value(run, metric) for run in runs] for example, runs in baseline.runs.items()}
     known = {example: [score for score in of if score is not None] for example, of in scores.items()}
@@ -145,20 +147,22 @@ def of_answers(baseline: ExperimentScores, metric: str) -> tuple[dict[str, float
 
 
 def why_missing(run: RunNumbers, metric: str) -> str:
-    if metric in run.broken:
+    if metric not in MEASURES and metric in run.broken:
         return BROKEN
-    if metric in run.texts:
+    if metric not in MEASURES and metric in run.texts:
         return TEXT
-    return PENDING if run.pending else NOT_SCORED
+    if run.pending:
+        return PENDING
+    return NOT_MEASURED if metric in MEASURES else NOT_SCORED
 
 
 def is_beside_the_point(metric: str, example: str, missing: list[str], baseline: ExperimentScores) -> bool:
     """Whether the metric does not apply to an example: an evaluator that works scored neither side."""
     theirs = baseline.runs.get(example, [])
-    working = [run for run in theirs if not run.failed and why_missing(run, metric) == NOT_SCORED]
+    working = [run for run in theirs if not run.failed and why_missing(run, metric) in UNKNOWN]
     return bool(
         metric not in ALWAYS
-        and {NOT_SCORED, NOT_RUN}.issuperset(missing)
+        and {*UNKNOWN, NOT_RUN}.issuperset(missing)
         and working
         and all(run.value(metric) is None for run in theirs)
         and baseline.means(metric)

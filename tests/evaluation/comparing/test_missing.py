@@ -255,7 +255,33 @@ def test_a_measure_that_nothing_has_fails(record, run):
 
     code, out, _ = run("before", "after", "--fail-below", "cost=1")
 
-    assert code == 1 and "failed: after: fail_below cost=1: the candidate has no cost (5 not scored)" in out
+    assert code == 1 and "failed: after: fail_below cost=1: the candidate has no cost (5 not measured)" in out
+
+
+def test_a_failed_evaluator_with_the_name_of_a_measure_hides_no_measure(api, record):
+    """Latency was measured, whatever happened to feedback of that name."""
+    broken = [{"key": "latency", "error": True, "comment": "no"}]
+    for name in ("before", "after"):
+        record(name, [1] * 5, feedback=broken)
+
+    assert only_check(api, "before", "after", fail_above={"latency": 2}).verdict == "passed"
+
+
+def test_crashes_of_the_baseline_are_not_cheap(api):
+    """Their tokens are no measure to hold a candidate against."""
+    for name, crashed in (("before", 4), ("after", 0)):
+        results = [
+            {
+                "inputs": {"q": q},
+                **({"error": "no"} if q < crashed else {"outputs": {"a": 1}}),
+                "metadata": {"usage_metadata": {"total_tokens": 1 if q < crashed else 100 + q}},
+            }
+            for q in range(12)
+        ]
+        recorder.record_langsmith_experiment("lab", results, experiment_name=name, langsmith=api)
+
+    check = only_check(api, "before", "after", max_regression={"tokens": 10})
+    assert check.reason.startswith("+0 over 8 pairs")
 
 
 def test_a_failed_run_counts_as_the_worst_whatever_score_it_got(api, record):
