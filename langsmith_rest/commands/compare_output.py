@@ -139,7 +139,7 @@ def advice(comparison: Comparison, exit_code: int) -> Iterable[str]:
             yield f"{check.experiment}: {check.limit}: {need} would rule out a larger loss 4 times out of 5."
     if any(check.missing for check in unsure):
         yield "Scores are missing, so the exit code is 1 whatever --inconclusive-exit says."
-    elif unsure:
+    elif comparison.gate and comparison.gate.verdict == INCONCLUSIVE:
         yield f"An inconclusive gate has exit code {exit_code}; --inconclusive-exit CODE chooses another."
 
 

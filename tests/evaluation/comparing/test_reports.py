@@ -40,6 +40,19 @@ def test_what_is_missing_after_the_wait_is_missing(record, run):
     assert "1 score missing (1 not scored)" in out
 
 
+def test_markdown_of_a_failed_gate_tells_no_other_exit_code(record, run):
+    """An inconclusive limit beside it decides nothing."""
+    record("before", [1, 0] * 20)
+    record("after", [1, 0] * 20)
+    unsure = ["--max-regression", "correct=0.0001", "--markdown"]
+
+    _, alone, _ = run("before", "after", *unsure)
+    _, failed, _ = run("before", "after", *unsure, "--fail-below", "correct=1")
+
+    assert "An inconclusive gate has exit code 0" in alone
+    assert "**Gate failed**" in failed and "An inconclusive gate" not in failed
+
+
 def test_junit_has_a_case_for_each_check(record, run, tmp_path):
     """Failures and missing scores fail; too few pairs are skipped unless the exit code says otherwise."""
     record("before", [1, 0] * 20)
