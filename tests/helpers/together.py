@@ -79,6 +79,7 @@ RESULTS = {
     "an example appears between look-up and creation": {"of": ["flat", *3 * ["plain"]], "count": 150},
     "the same file twice": {"of": ["flat", *8 * ["plain"], OF_ONE_EXAMPLE], "count": 210},
     "killed at the 4th and at the 7th request, then run again": {"of": ["plain"], "count": 210},
+    "each answer is lost once": {"of": ["plain"], "count": 30},  # what follows after the first hundred meets no fault
     "1,200 results twice": {"of": ["plain"], "count": 450},
     "one run is refused": {
         "of": [

@@ -42,8 +42,10 @@ def go(folder):
 def java(folder):
     """It is started many times, so what it loads is read from an archive that the first start makes."""
     classes, jar, archive = folder / "classes", folder / "level1.jar", folder / "level1.jsa"
-    subprocess.run(["javac", "-XDstringConcat=inline", "-d", classes, PORTS / "java" / "Level1.java"], check=True)
-    subprocess.run(["jar", "--create", "--file", jar, "-C", classes, "."], check=True)
+    quick = "-J-XX:TieredStopAtLevel=1"
+    source = PORTS / "java" / "Level1.java"
+    subprocess.run(["javac", quick, "-XDstringConcat=inline", "-d", classes, source], check=True)
+    subprocess.run(["jar", quick, "--create", "--file", jar, "-C", classes, "."], check=True)
     no_tls = "-Djavax.net.ssl.trustStore=NONE"  # our server has none, and to read what Java trusts takes long
     options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", no_tls, "-cp", jar, "Level1")
     (folder / "results.jsonl").write_text('{"inputs": {"q": 1}, "outputs": {"a": 2}, "feedback": {"good": 1}}\n')
