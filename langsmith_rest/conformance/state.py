@@ -94,8 +94,8 @@ def differences_of_fields(kind: str, found: Items, wanted: Items, origins: Origi
 
 
 def are_same(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON; 1e17 and 100000000000000000 are, though Python may tell them apart."""
-    return bool(one == other) or as_text(one) == as_text(other)
+    """Whether two values are the same JSON: 1e17 is 100000000000000000, and true is not 1, whatever Python says."""
+    return one == other if isinstance(one, str) else as_text(one) == as_text(other)
 
 
 def as_text(value: Any) -> str:

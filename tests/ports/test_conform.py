@@ -299,6 +299,14 @@ def test_a_number_may_be_written_in_any_form():
     assert differences({"run": {"r": {"id": "r", "inputs": 9.34668644879798e16}}}, wanted)
 
 
+def test_true_is_another_value_than_one():
+    """Python takes them for equal; a port must not send one for the other."""
+    wanted = {"run": {"r": {"id": "r", "outputs": {"right": [True, None]}}}}
+
+    assert differences({"run": {"r": {"id": "r", "outputs": {"right": [True, None]}}}}, wanted) == []
+    assert differences({"run": {"r": {"id": "r", "outputs": {"right": [1, None]}}}}, wanted)
+
+
 def test_a_wrong_id_is_explained():
     """By the text that it is made of; the ids that are made of it are not mentioned."""
     wanted = {"example": {"e1": {"id": "e1", "inputs": {}}, "e2": {"id": "e2", "inputs": 1}}, "run": {"r": {"id": "r"}}}
