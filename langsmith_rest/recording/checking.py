@@ -213,8 +213,13 @@ def check_attachments(attachments: Mapping[Any, Any], problems: list[str]) -> No
     bad = False
     for name, given in attachments.items():
         place = f"attachments.{name}"
-        if not isinstance(name, str) or not 0 < len(name) <= 128 or re.search('[."]', name) or not name.isprintable():
-            problems.append(f"'{clean(place)}': a name has 1 to 128 characters, no dot and no double quote")
+        if (
+            not isinstance(name, str)
+            or not 0 < len(name) <= 128
+            or re.search(r'[."\\]', name)
+            or not name.isprintable()
+        ):
+            problems.append(f"'{clean(place)}': a name has 1 to 128 characters, no dot, double quote or backslash")
         elif not isinstance(given, dict) or given.keys() != ATTACHMENT_FIELDS.keys():
             problems.append(f"'{place}': expected {{'mime_type': ..., 'path': ...}}")
         elif not check_fields(given, ATTACHMENT_FIELDS, f"{place}.", problems):

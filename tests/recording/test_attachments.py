@@ -66,8 +66,9 @@ def test_the_page_of_the_run_shows_the_image(api):
     [
         (attached(path="none.png"), "'attachments.photo.path' is the text 'none.png', expected the path of a file"),
         (attached(path="."), "is the text '.', expected the path of a file"),
-        (attached(name="a.b"), "'attachments.a.b': a name has 1 to 128 characters, no dot and no double quote"),
-        (attached(name='"a"'), "a name has 1 to 128 characters, no dot and no double quote"),
+        (attached(name="a.b"), "'attachments.a.b': a name has 1 to 128 characters, no dot, double quote or backslash"),
+        (attached(name="a\\"), "no dot, double quote or backslash"),
+        (attached(name='"a"'), "a name has 1 to 128 characters, no dot, double quote or backslash"),
         (
             attached(mime_type="photo"),
             "'attachments.photo.mime_type' is the text 'photo', expected a type such as",
