@@ -171,7 +171,7 @@ def run(connect: Connect, say: Say, options: argparse.Namespace) -> int:
     if isinstance(found, str):
         print(found)
         return 0
-    went_well = report(found, say, options.json)
+    went_well = report(found, say, options)
     if found.problem:
         say(f"{program()} backtest: {found.problem}")
         return 2
@@ -315,35 +315,37 @@ def compare_all(
 # ---------------------------------------------------------------- output
 
 
-def report(found: Backtest, say: Say, as_json: bool) -> bool:
-    """Print the verdict, the link last; returns whether all runs were copied and nothing failed."""
+def report(found: Backtest, say: Say, options: argparse.Namespace) -> bool:
+    """Print the verdict, the link last; returns whether all runs were copied and nothing failed.
+
+    A limit on error_rate judges failed runs instead.
+    """
     spent = total_spent()
     if spent.calls or spent.cached:
         say(str(spent))
-    if as_json:
+    if options.json:
         print(json.dumps(in_json(found)))
     else:
         for preferred in found.preferences:
             print("\n".join([*evaluate_output.pairwise_lines(preferred), preferred.url, ""]))
         print("\n".join(map(clean, in_text(found.comparison))))
-    return say_problems(found, say)
+    went_well = say_problems(found, say)
+    return went_well and (limits_of(options).on_errors or not any(one.errors for one in found.evaluations[1:]))
 
 
 def say_problems(found: Backtest, say: Say) -> bool:
-    """Report what was not copied, and what failed; returns whether all went well."""
+    """Report what was not copied, and what failed; returns whether all went well, apart from failed targets."""
     for rejected in found.baseline.rejected[:20]:
         say(f"run {rejected[SOURCE]} was not copied: {clean(rejected['reason'])}")
     for evaluation in found.evaluations:
         where = f" in {evaluation.experiment_name}"
         evaluate_output.say_failures(evaluation.scores.failures, evaluation.scores.reasons, say, where)
-    candidates = found.evaluations[1:]  # that runs of production failed is no failure of the backtest
-    for evaluation in candidates:
+    for evaluation in found.evaluations[1:]:  # that runs of production failed is no failure of the backtest
         say_failed_target(evaluation, say)
     for preferred in found.preferences:
         evaluate_output.say_failures(preferred.errors, preferred.reasons, say, f" in {preferred.name}")
-    failed = any(one.errors for one in candidates) or any(one.errors for one in found.preferences)
-    failed = failed or any(one.evaluator_errors or one.rejected for one in found.evaluations)
-    return not (found.baseline.rejected or failed)
+    failed = any(one.evaluator_errors or one.rejected for one in found.evaluations)
+    return not (found.baseline.rejected or failed or any(one.errors for one in found.preferences))
 
 
 def say_failed_target(found: Evaluation, say: Say) -> None:

@@ -200,7 +200,10 @@ def test_other_code_is_another_experiment_and_the_same_is_not_run_again(command,
 
 @pytest.mark.slow
 def test_runs_that_failed_before_are_no_success_now(command, mine):
-    """The same command fails again, and says how to repeat them; failed runs of production are none of the target."""
+    """The same command fails again, and says how to repeat them; failed runs of production are none of the target.
+
+    A limit on error_rate judges them instead.
+    """
     with open("runs.jsonl", "a") as file:
         file.write('\n{"inputs": {"q": "down"}, "error": "no answer"}')
     Path("agent.py").write_text(AGENT)
@@ -209,8 +212,10 @@ def test_runs_that_failed_before_are_no_success_now(command, mine):
 
     first, _, said = command(*mine)
     again, _, repeated = command(*mine)
+    accepted, _, _ = command(*mine, "--fail-above", "error_rate=0.5")
+    judged, _, _ = command(*mine, "--fail-above", "error_rate=0.01")
 
-    assert (sound, first, again) == (0, 1, 1)
+    assert (sound, first, again, accepted, judged) == (0, 1, 1, 0, 1)
     assert "The first: ValueError: " in said
     assert "The target failed in 1 run in lab-run-" in repeated and repeated.rstrip().endswith("--retry-errors")
 
