@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         kinds[kind_of(item)].append(item)
     ports, browser, slow, quick = kinds
+    slow.reverse()  # the longest are at the end: those that build and install the package
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     firsts = [ports, browser, *(slow[n :: max(workers - 2, 1)] for n in range(max(workers - 2, 1)))]
     left = len(items)

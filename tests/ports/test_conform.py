@@ -88,7 +88,7 @@ def test_a_port_may_compress(tmp_path, capsys):
         ("an example appears", ("for _ in range(2)", "for _ in range(1)"), "example ids are missing"),
         ("without the v1", ('found["items"] if method == "GET" else found', "found"), "run 2 of 2: exit 1"),
         ("/api/v1/", ('API.removesuffix("/api/v1").removesuffix("/api")', "API"), "POST /api/v2/sessions: 404"),
-        ("300 results", ("range(0, len(results), 100)", "range(len(results))"), "300 requests POST /runs/batch"),
+        ("300 results", ("range(0, len(results), 100)", "range(0, len(results), 20)"), "15 requests POST /runs/batch"),
     ],
 )  # fmt: skip
 def test_a_wrong_port_is_told_what_happened(tmp_path, capsys, scenario, change, problem):

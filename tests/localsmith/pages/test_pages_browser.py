@@ -243,6 +243,7 @@ def test_keyboard_reaches_the_content(open_page):
     page.locator("main:focus").wait_for()
 
 
+@pytest.mark.slow
 def test_experiments_are_picked_and_compared_by_keyboard(open_page, site):
     """Space chooses experiments, the button says how many, Enter compares them; who goes back finds them chosen."""
     page = open_page(f"datasets/{site[1]['dataset']}")

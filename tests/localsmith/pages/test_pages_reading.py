@@ -37,6 +37,7 @@ def waited(page, words):
     page.locator(".status-line", has_text=words).wait_for()
 
 
+@pytest.mark.slow
 def test_a_row_opens_beside_the_list(compared, site):
     """Enter opens the first row, its address is a link to it, j goes on, Escape comes back to the row."""
     page = compared()
@@ -315,6 +316,7 @@ def test_a_score_stands_beside_its_name_on_a_phone(compared):
     assert page.locator("td.mark").first.bounding_box()["height"] < 30
 
 
+@pytest.mark.slow
 def test_d_shows_how_the_answers_of_an_open_row_differ(compared, site):
     """The row stays open, and the same key hides the differences again; in the list, it does nothing."""
     page = compared()

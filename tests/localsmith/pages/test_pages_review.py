@@ -307,6 +307,7 @@ def test_a_grade_is_typed_without_a_click(browser, tmp_path):
     app.extensions["localsmith"].store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_without_scores_by_people_the_way_to_give_them_is_one_click(open_page, site):
     """The page of agreement leads to the form that makes a review queue, and the form is open."""

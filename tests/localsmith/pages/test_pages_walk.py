@@ -123,6 +123,7 @@ def test_next_disagreement_is_the_next_of_the_agreement(client, seed):
     assert "&sort=difference" in links(after)["Agreement"]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_j_and_k_go_to_the_next_and_the_previous_example(open_page, site):
     """As in a list, or in capitals as on the page of a run; the help says so. Going back leads to the list."""
