@@ -133,7 +133,7 @@ def key_and_seconds(text: str) -> tuple[str, float]:
     name, _, value = text.rpartition("=")
     if name and value.replace(".", "", 1).isdecimal():
         return name, float(value)
-    if name and value.lstrip("+-")[:1].isdecimal():
+    if name and (not value or value.lstrip("+-")[:1].isdecimal()):  # nothing: a variable that is not set
         raise argparse.ArgumentTypeError(f"{text!r}: {value!r} is not a number of seconds")
     return text, WAIT_SECONDS
 

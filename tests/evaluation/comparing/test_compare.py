@@ -330,7 +330,9 @@ def test_misuse_is_exit_2(record, run, flags, words):
 
 
 UNREADABLE = [("--fail-below", text) for text in ("correct", "=1", "correct=", "correct=much", "correct=nan")]
-UNREADABLE += [("--wait", text) for text in ("correct=10s", "correct=-5", "correct=1e3")]  # no keys to wait for
+UNREADABLE += [
+    ("--wait", text) for text in ("correct=10s", "correct=-5", "correct=1e3", "correct=")
+]  # no keys to wait for
 UNREADABLE += [("--inconclusive-exit", text) for text in ("256", "-1", "one")]  # a shell takes 256 for 0
 
 
