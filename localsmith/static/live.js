@@ -5,7 +5,7 @@ const EVERY = 3000; // milliseconds
 let timer = null;
 
 const isLive = () => document.querySelector("[data-live]") !== null;
-const isBusy = (part) => part.contains(document.activeElement) || part.querySelector("input:checked, details[open]");
+const isBusy = (part) => part.contains(document.activeElement) || part.querySelector("details[open]");
 
 async function update() {
   timer = null;
@@ -20,6 +20,7 @@ async function update() {
       old.replaceWith(part);
       addSorting(part);
     }
+    document.dispatchEvent(new Event("updated"));
   } catch {
     // The server may be gone for a moment; the next time may be better.
   }

@@ -41,6 +41,7 @@ for (const button of document.querySelectorAll("button[data-needs]")) {
     keep();
   });
   addEventListener("pageshow", restore); // after going back, too
+  document.addEventListener("updated", show); // by live.js
   restore();
 }
 

@@ -244,6 +244,31 @@ def test_numbers_follow_a_running_experiment(browser, tmp_path):
     app.extensions["localsmith"].store.close()
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+def test_numbers_follow_although_experiments_are_chosen(browser, tmp_path):
+    """A choice is remembered, so it must not keep the list of experiments from following; it stays as it is."""
+    app = localsmith.create_app(tmp_path / "live.db", score_decimals=None)
+    seed = Seed(app.test_client())
+    dataset, session, examples = begun(seed, "now")
+    examples += seed.examples(dataset, [({"n": 2}, None)])
+    with localsmith.serve(tmp_path / "live.db") as server:
+        tab = browser.new_page()
+        tab.clock.install()
+        tab.goto(f"{server.url}/o/{TENANT}/datasets/{dataset}")
+        tab.get_by_role("checkbox").check()
+        tab.reload()
+        tab.get_by_text("running, 1 of 3").wait_for()
+
+        seed.run(session, examples[1], outputs={"a": 2})
+        tab.clock.run_for(10_000)
+        tab.get_by_text("running, 2 of 3").wait_for()
+
+        assert tab.get_by_role("checkbox").is_checked()
+        tab.close()
+    app.extensions["localsmith"].store.close()
+
+
 def links(html):
     """Where the heads of sortable columns lead: their text without the arrow -> address."""
     found = re.findall(r'<th scope="col"[^>]*><a href="([^"]*)">(.*?)</a></th>', html)
