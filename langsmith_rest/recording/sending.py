@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 import rest
-from langsmith_rest.connection import LangSmith
+from langsmith_rest.connection import GONE, LangSmith
 from langsmith_rest.recording import bodies
 from langsmith_rest.recording.batches import Batch, in_batches, packed, post_or_halve, status_of
 from langsmith_rest.recording.results import Example, Prepared
@@ -121,10 +121,19 @@ class Sender:
                 rest.create_runs(self.api, request)
             for result in results:
                 if result.given.get("attachments"):
-                    rest.create_parts(self.api, parts_of(result))
+                    self.create_with_attachments(result)
             batch.counts["runs_recorded"] += len(results)
 
         batch.deliver(post, [result for result in batch.results if result.is_sent])
+
+    def create_with_attachments(self, result: Prepared) -> None:
+        """Create the runs of a result; raises OSError, as for a lost file, if the server takes no attachments."""
+        try:
+            rest.create_parts(self.api, parts_of(result))
+        except requests.HTTPError as error:
+            if status_of(error) not in GONE:
+                raise
+            raise OSError(0, "this server takes no attachments", "POST /runs/multipart") from None
 
     def send_feedback(self, batch: Batch) -> None:
         """Create the feedback that is missing; an experiment that existed may have it, perhaps with other content.

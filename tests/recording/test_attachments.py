@@ -10,6 +10,7 @@ import requests
 
 from langsmith_rest import connect, connection, record_langsmith_experiment
 from langsmith_rest.commands import main
+from langsmith_rest.conformance.faults import Answer, Faults, where
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
 PNG = base64.b64decode(
@@ -47,6 +48,19 @@ def test_files_are_recorded_with_the_run(api):
     links = [run["s3_urls"] for run in runs if run.get("s3_urls")]
     assert len(runs) == 3 and len(links) == 1
     assert requests.get(links[0]["attachment.photo"]["presigned_url"], timeout=60).content == PNG
+
+
+def test_a_server_without_attachments_gets_all_other_results(server, api):
+    """Those with attachments are rejected, with the reason."""
+    Path("photo.png").write_bytes(PNG)
+    Faults(server).plan = where("POST /runs/multipart", Answer(404, '{"detail":"Not Found"}'))
+    others = [{"inputs": {"q": n}, "outputs": {"a": n}, "feedback": {"right": 1}} for n in range(4)]
+
+    recording = record_langsmith_experiment("photos", [attached(), *others], experiment_name="first", langsmith=api)
+
+    assert (recording.runs_recorded, recording.feedback) == (4, 4)
+    reason = "POST /runs/multipart: this server takes no attachments"
+    assert recording.rejected == [{"result": 1, "reason": reason}]
 
 
 def test_the_page_of_the_run_shows_the_image(api):
