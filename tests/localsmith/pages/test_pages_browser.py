@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+import requests
 from javascript import node_modules
 
 pytestmark = pytest.mark.browser
@@ -359,6 +360,10 @@ def test_a_score_by_hand(open_page, site, scripts):
     assert page.locator("#rows details.chip", has_text=key).count() == 1
     chip.locator("summary").click()
     assert "0.75 by hand" in chip.inner_text() and "close <i>enough</i>" in chip.inner_text()
+
+    asked = {"headers": {"x-api-key": "any"}, "timeout": 60}
+    given = requests.get(f"{site[0]}/feedback", params={"session": made["second"], "key": key}, **asked).json()
+    requests.delete(f"{site[0]}/feedback/{given[0]['id']}", **asked)  # other tests look at the same pages
 
 
 @pytest.mark.slow
