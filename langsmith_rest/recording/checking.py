@@ -20,6 +20,7 @@ LONGEST_SECONDS = LONGEST.total_seconds()
 RUN_TYPES = ("chain", "embedding", "llm", "parser", "prompt", "retriever", "tool")
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 MIME_TYPE = r"[\w.+-]+/[\w.+-]+"
+ATTACHMENT_NAME = r'[^."\\]{1,128}'
 SOURCES = ("api", "app", "auto_eval", "model")
 NO_TIMES = (None, bodies.ZERO)
 
@@ -213,12 +214,7 @@ def check_attachments(attachments: Mapping[Any, Any], problems: list[str]) -> No
     bad = False
     for name, given in attachments.items():
         place = f"attachments.{name}"
-        if (
-            not isinstance(name, str)
-            or not 0 < len(name) <= 128
-            or re.search(r'[."\\]', name)
-            or not name.isprintable()
-        ):
+        if not (matches(ATTACHMENT_NAME)(name) and name.isprintable()):
             problems.append(f"'{clean(place)}': a name has 1 to 128 characters, no dot, double quote or backslash")
         elif not isinstance(given, dict) or given.keys() != ATTACHMENT_FIELDS.keys():
             problems.append(f"'{place}': expected {{'mime_type': ..., 'path': ...}}")
