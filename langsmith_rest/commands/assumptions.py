@@ -7,96 +7,27 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import requests
 
 import rest
-from langsmith_rest.connection import GONE, LangSmith, call, send
+from langsmith_rest.commands.doctor_bench import (
+    Bench,
+    Wrong,
+    attempts,
+    await_feedback,
+    query,
+    read_root,
+    send_feedback,
+    ties,
+)
+from langsmith_rest.connection import GONE, LangSmith, call
 from langsmith_rest.evaluation import api as more
 from langsmith_rest.evaluation import queues_api
 from langsmith_rest.evaluation.runs_api import list_experiment_runs, query_runs
 from langsmith_rest.recording.bodies import encode, parse_time, timestamp
 
 READABLE_SECONDS = 120  # how long runs may take until they can be read
-
-
-class Wrong(Exception):
-    """An assumption does not hold; the message says what happened instead."""
-
-
-class Bench:
-    """A throwaway dataset with an experiment, and what the trials need to talk to it."""
-
-    def __init__(self, api: LangSmith) -> None:
-        self.api = api
-        self.name = f"langsmith-rest-doctor-{uuid.uuid4().hex[:8]}"
-        self.now = datetime.now(UTC)
-        self.dataset = call(api, "POST", "/datasets", json={"name": self.name, "data_type": "kv"})
-        self.example = self.new_example(1)
-        self.session: dict[str, Any] = {
-            "id": str(uuid.uuid4()),
-            "name": self.name,
-            "start_time": timestamp(self.now - timedelta(hours=21)),
-            "reference_dataset_id": self.dataset["id"],
-        }
-        self.other = {**self.session, "id": str(uuid.uuid4()), "name": f"{self.name}-other"}  # has no runs
-        self.comparison = {"id": str(uuid.uuid4()), "reference_dataset_id": self.dataset["id"]}
-        self.runs: list[dict[str, Any]] = []  # that were accepted
-        self.feedback = {"id": str(uuid.uuid4()), "key": "doctor", "score": 0.3333, "comment": "to be cleared"}
-
-    def new_example(self, number: int) -> dict[str, Any]:
-        fields = {"inputs": {"number": number}, "outputs": {"number": number}}
-        return {"id": str(uuid.uuid4()), "dataset_id": self.dataset["id"], **fields}
-
-    def new_run(self, age: timedelta, parent: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-        start = self.now - age
-        run_id = str(uuid.uuid4())
-        order = f"{start:%Y%m%dT%H%M%S%f}Z{run_id}"
-        tree = {"trace_id": run_id, "dotted_order": order, "reference_example_id": self.example["id"]}
-        if parent:
-            tree = {"trace_id": parent["trace_id"], "dotted_order": f"{parent['dotted_order']}.{order}"}
-            tree["parent_run_id"] = parent["id"]
-        times = {"start_time": timestamp(start), "end_time": timestamp(start + timedelta(seconds=1))}
-        what = {"name": "doctor", "run_type": "chain", "inputs": {"number": 1}, "outputs": {"number": 1}}
-        return {"id": run_id, "session_id": self.session["id"], **tree, **times, **what, **fields}
-
-    def send_runs(self, *runs: dict[str, Any]) -> None:
-        rest.create_runs(self.api, [encode(run) for run in runs])
-        known = {run["id"] for run in self.runs}
-        self.runs += [run for run in runs if run["id"] not in known]
-
-    def roots(self) -> list[dict[str, Any]]:
-        return [run for run in self.runs if "parent_run_id" not in run]
-
-    def answer(self, method: str, path: str, **kwargs: Any) -> tuple[int, str]:
-        """The status of an answer, and the server's words when it refuses."""
-        try:
-            return send(self.api, method, path, **kwargs).status_code, ""
-        except requests.HTTPError as error:
-            return error.response.status_code, str(error)
-
-    def refused(self, statuses: tuple[int, ...], method: str, path: str, **kwargs: Any) -> str:
-        status, words = self.answer(method, path, **kwargs)
-        if status not in statuses:
-            raise Wrong(words or f"answered {status}")
-        return f"answered {status}"
-
-    def refused_session(self, other: dict[str, Any]) -> str:
-        """The answer to creating the experiment again, with another id or name."""
-        try:
-            rest.create_session(self.api, {**self.session, **other})
-        except requests.HTTPError as error:
-            if error.response.status_code == 409:
-                return "answered 409"
-            raise Wrong(str(error)) from None
-        raise Wrong("it was created a second time")
-
-    def clean_up(self) -> None:
-        self.answer("DELETE", f"/datasets/comparative/{self.comparison['id']}")
-        known = [one["id"] for one in (self.session, self.other) if rest.find_session(self.api, id=one["id"])]
-        more.delete_experiments(self.api, known)
-        more.delete_dataset(self.api, self.dataset["id"])
 
 
 def same_dataset_name(bench: Bench) -> str:
@@ -184,23 +115,10 @@ def refused_batch(bench: Bench) -> str:
     return found
 
 
-def query(bench: Bench, run: dict[str, Any], *selects: str) -> Iterator[dict[str, Any]]:
-    since = bench.now - timedelta(hours=21)
-    return query_runs(bench.api, bench.session["id"], ["ID", *selects], since=since, ids=[run["id"]])
-
-
-def read_root(bench: Bench, run: dict[str, Any], *selects: str) -> dict[str, Any]:
-    found = next(query(bench, run, *selects), None)
-    if not found:
-        raise Wrong("the run is not found by its id")
-    return found
-
-
 def pages_of_runs(bench: Bench) -> str:
     found, wanted = [""], {run["id"] for run in bench.runs}
     since = bench.now - timedelta(hours=26)
-    for pause in (0, 1, 2, 4, 8):
-        time.sleep(pause)
+    for _ in attempts():
         runs = query_runs(bench.api, bench.session["id"], ["ID"], since=since, page_size=2)
         found = [run["id"] for run in runs]
         if wanted <= set(found) and len(found) == len(set(found)):
@@ -252,17 +170,6 @@ def repeated_key(bench: Bench) -> str:
     return "2 items"
 
 
-def ties(run: dict[str, Any]) -> dict[str, Any]:
-    """The fields that tie feedback to its run."""
-    place = {name: run[name] for name in ("trace_id", "session_id", "start_time")}
-    return {"run_id": run["id"], **place, "feedback_source": {"type": "api"}}
-
-
-def send_feedback(bench: Bench, *items: dict[str, Any]) -> None:
-    run = bench.roots()[-1]
-    rest.create_feedback(bench.api, {item["id"]: encode({**item, **ties(run)}) for item in items})
-
-
 def feedback_one_by_one(bench: Bench) -> str:
     body = {"id": str(uuid.uuid4()), "key": "alone", "score": 1, **ties(bench.roots()[-1])}
     for _ in range(2):
@@ -280,18 +187,6 @@ def feedback_of_no_run(bench: Bench) -> str:
         raise
 
 
-def await_feedback(bench: Bench, key: str, wanted: list[float]) -> None:
-    """Wait until the scores of a key are as wanted, since feedback may be stored after its 2xx."""
-    scores: list[float] = []
-    for pause in (0, 1, 2, 4, 8, 15, 30):
-        time.sleep(pause)
-        found = rest.list_feedback(bench.api, [bench.roots()[-1]["id"]])
-        scores = sorted(item["score"] for item in found if item["key"] == key)
-        if scores == wanted:
-            return
-    raise Wrong(f"the scores are {scores}, not {wanted}")
-
-
 def long_scores(bench: Bench) -> str:
     body = {"run_id": bench.roots()[-1]["id"], "key": "long", "score": 0.123456789}
     return bench.refused((400, 422), "POST", "/feedback", json=body)
@@ -299,16 +194,14 @@ def long_scores(bench: Bench) -> str:
 
 def changed_feedback(bench: Bench) -> str:
     rest.update_feedback(bench.api, {"id": bench.feedback["id"], "score": 0.5})
-    await_feedback(bench, "doctor", [0.5])
-    found = rest.list_feedback(bench.api, [bench.roots()[-1]["id"]])
-    if comments := [item["comment"] for item in found if item["key"] == "doctor" and item.get("comment")]:
-        raise Wrong(f"null left the comment {comments[0]!r}")
+    [item] = await_feedback(bench, "doctor", [0.5])
+    if item.get("comment"):
+        raise Wrong(f"null left the comment {item['comment']!r}")
     return "0.3333 became 0.5, the comment is gone"
 
 
 def statistics_of_feedback(bench: Bench) -> str:
-    for pause in (0, 1, 2, 4, 8, 15, 30):
-        time.sleep(pause)
+    for _ in attempts():
         found = rest.read_session(bench.api, bench.session["id"]).get("feedback_stats") or {}
         if (of_key := found.get("doctor")) and {"n", "avg"} <= of_key.keys():
             return f"n {of_key['n']}, avg {of_key['avg']}"
@@ -330,8 +223,8 @@ def same_comparison(bench: Bench) -> str:
     body = {"name": bench.name, "experiment_ids": [bench.session["id"], bench.other["id"]]}
     for _ in range(2):
         more.create_comparative(bench.api, {**body, **bench.comparison})
-    query = {"id": bench.comparison["id"]}
-    found = call(bench.api, "GET", f"/datasets/{bench.dataset['id']}/comparative", params=query)
+    named = {"id": bench.comparison["id"]}
+    found = call(bench.api, "GET", f"/datasets/{bench.dataset['id']}/comparative", params=named)
     if len(found) != 1:
         raise Wrong(f"{len(found)} are stored")
     return "1 stored"
@@ -340,11 +233,9 @@ def same_comparison(bench: Bench) -> str:
 def feedback_of_comparison(bench: Bench) -> str:
     item = {"id": str(uuid.uuid4()), "key": "preferred", "score": 1}
     send_feedback(bench, {**item, "comparative_experiment_id": bench.comparison["id"]})
-    await_feedback(bench, "preferred", [1])
-    found = rest.list_feedback(bench.api, [bench.roots()[-1]["id"]])
-    named = [one.get("comparative_experiment_id") for one in found if one["key"] == "preferred"]
-    if named != [bench.comparison["id"]]:
-        raise Wrong(f"it names {named[0]}")
+    [found] = await_feedback(bench, "preferred", [1])
+    if (named := found.get("comparative_experiment_id")) != bench.comparison["id"]:
+        raise Wrong(f"it names {named}")
     return "1 item"
 
 
@@ -360,8 +251,7 @@ def same_queue_item(bench: Bench) -> str:
         for _ in range(2):
             queues_api.add_items(bench.api, queue_id, [{**run, "project_id": run["session_id"]}])
         found: list[str] = []
-        for pause in (0, 1, 2, 4, 8):
-            time.sleep(pause)
+        for _ in attempts():
             if (found := list(queues_api.list_queue_runs(bench.api, queue_id))) == [run["id"]]:
                 return "1 item"
         raise Wrong(f"it holds {len(found)} items")

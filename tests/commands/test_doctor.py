@@ -2,11 +2,9 @@
 
 import json
 import os
-import time
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import responses
@@ -14,7 +12,7 @@ from command_line import DATABASE, OK, write
 
 import localsmith
 from langsmith_rest import connection
-from langsmith_rest.commands import assumptions, doctor
+from langsmith_rest.commands import assumptions, doctor, doctor_bench
 from langsmith_rest.conformance.faults import Answer, Faults, where
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
@@ -163,7 +161,7 @@ def test_feedback_that_is_accepted_for_no_run_is_deleted(server):
 )
 def test_trial_notices_a_server_that_does_otherwise(server, monkeypatch, trial, broken, answer, words):
     """What was created is deleted again."""
-    monkeypatch.setattr(assumptions, "time", SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic))
+    monkeypatch.setattr(doctor_bench, "PAUSES", (0,) * 3)
     bench = assumptions.Bench(connection.connect(server.url))
     assumptions.known_session(bench)
     assumptions.hundred_examples(bench)

@@ -42,7 +42,7 @@ def compare(
 
     - `dataset`: look for the experiments only in this dataset.
     - `metrics`: only these feedback keys (default: all).
-    - `lower_is_better`: feedback keys whose lower scores are better; lower latency, tokens, cost and error rate are.
+    - `lower_is_better`: feedback keys whose lower scores are better, as with latency, tokens, cost and error rate.
     - `cluster`: a key of example metadata; examples with the same value are one unit of the statistics.
     - `human`: feedback keys of people's labels that correct a judge's METRIC, as METRIC=KEY or human_METRIC.
     - `flips`: also list the examples whose scores changed.

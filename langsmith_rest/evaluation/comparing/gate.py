@@ -17,7 +17,7 @@ from langsmith_rest.evaluation.comparing.missing import (
     of_answers,
     unscored_in_baseline,
 )
-from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores, RunNumbers
+from langsmith_rest.evaluation.comparing.reading import MEASURES, ExperimentScores
 from langsmith_rest.paired import LEVEL, POWER, SAME, Metric, Z, average, holm, probability
 from langsmith_rest.paired.estimates import LARGEST_SCORE
 from langsmith_rest.wording import counted
@@ -298,7 +298,8 @@ def check_pairs(
     if limits.require_pairs is None:
         return
     known = {metric.name: metric for metric in (*candidate.measures, *candidate.metrics)}
-    pending = sum(any(is_pending(side.runs[i]) for side in (baseline, scores)) for i in paired(baseline, scores))
+    both = baseline.runs.keys() & scores.runs.keys()
+    pending = sum(any(all(run.pending for run in side.runs[i]) for side in (baseline, scores)) for i in both)
     unmatched = sum(map(len, candidate.unmatched.values()))
     shares = {"examples": (candidate.pairs - pending, unmatched + pending)}
     for name in limits.max_regression:
@@ -309,11 +310,3 @@ def check_pairs(
         reason = f"{pairs:,} of {pairs + unmatched:,} {'examples' if name == 'examples' else name} form pairs"
         limit = f"require_pairs {limits.require_pairs:g}" + ("" if name == "examples" else f" of {name}")
         yield Check(candidate.name, limit, PASSED if enough else FAILED, reason)
-
-
-def paired(baseline: ExperimentScores, candidate: ExperimentScores) -> set[str]:
-    return baseline.runs.keys() & candidate.runs.keys()
-
-
-def is_pending(runs: Sequence[RunNumbers]) -> bool:
-    return all(run.pending for run in runs)

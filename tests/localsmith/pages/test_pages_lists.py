@@ -209,64 +209,63 @@ def test_a_running_experiment_says_how_far_it_is(client, seed):
     assert "running" not in words(page(client, f"datasets/{left}"))
 
 
+@pytest.fixture
+def live(browser, tmp_path):
+    """A tab, and a running experiment: its store, the address of its dataset, its id, and its three examples."""
+    app = localsmith.create_app(tmp_path / "live.db", score_decimals=None)
+    seed = Seed(app.test_client())
+    dataset, session, examples = begun(seed, "now")
+    examples += seed.examples(dataset, [({"n": 2}, None)])
+    with localsmith.serve(tmp_path / "live.db") as server:
+        tab = browser.new_page()
+        tab.clock.install()
+        yield tab, seed, f"{server.url}/o/{TENANT}/datasets/{dataset}", session, examples
+        tab.close()
+    app.extensions["localsmith"].store.close()
+
+
 @pytest.mark.slow
 @pytest.mark.browser
-def test_numbers_follow_a_running_experiment(browser, tmp_path):
+def test_numbers_follow_a_running_experiment(live):
     """Each new result shows on the page without loading it, and an experiment that has ended is left alone. The new
     rows are one click away."""
-    app = localsmith.create_app(tmp_path / "live.db", score_decimals=None)
-    seed = Seed(app.test_client())
-    dataset, session, examples = begun(seed, "now")
-    examples += seed.examples(dataset, [({"n": 2}, None)])
-    with localsmith.serve(tmp_path / "live.db") as server:
-        tab = browser.new_page()
-        tab.clock.install()
-        asked = []
-        tab.on("request", lambda request: "part=live" in request.url and asked.append(request.url))
-        tab.goto(f"{server.url}/o/{TENANT}/datasets/{dataset}/compare?selectedSessions={session}")
-        tab.evaluate("window.same = true")
-        tab.get_by_text("running, 1 of 3").wait_for()
+    tab, seed, address, session, examples = live
+    asked = []
+    tab.on("request", lambda request: "part=live" in request.url and asked.append(request.url))
+    tab.goto(f"{address}/compare?selectedSessions={session}")
+    tab.evaluate("window.same = true")
+    tab.get_by_text("running, 1 of 3").wait_for()
 
-        seed.run(session, examples[1], outputs={"a": 2})
-        tab.clock.run_for(10_000)
-        tab.get_by_text("running, 2 of 3").wait_for()
-        seed.run(session, examples[2], outputs={"a": 2}, feedback=[{"key": "good", "score": 0}])
-        tab.clock.run_for(10_000)
-        tab.locator("[data-part=totals]", has_text="0.500").wait_for()
+    seed.run(session, examples[1], outputs={"a": 2})
+    tab.clock.run_for(10_000)
+    tab.get_by_text("running, 2 of 3").wait_for()
+    seed.run(session, examples[2], outputs={"a": 2}, feedback=[{"key": "good", "score": 0}])
+    tab.clock.run_for(10_000)
+    tab.locator("[data-part=totals]", has_text="0.500").wait_for()
 
-        assert tab.evaluate("window.same") and tab.locator("[data-live]").count() == 0
-        known = len(asked)
-        tab.clock.run_for(10_000)
-        assert tab.evaluate("document.visibilityState") == "visible" and len(asked) == known
-        tab.get_by_role("link", name="Show new rows").click()
-        tab.locator("#rows tbody tr").nth(2).wait_for()
-        tab.close()
-    app.extensions["localsmith"].store.close()
+    assert tab.evaluate("window.same") and tab.locator("[data-live]").count() == 0
+    known = len(asked)
+    tab.clock.run_for(10_000)
+    assert tab.evaluate("document.visibilityState") == "visible" and len(asked) == known
+    tab.get_by_role("link", name="Show new rows").click()
+    tab.locator("#rows tbody tr").nth(2).wait_for()
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_numbers_follow_although_experiments_are_chosen(browser, tmp_path):
+def test_numbers_follow_although_experiments_are_chosen(live):
     """A choice is remembered, so it must not keep the list of experiments from following; it stays as it is."""
-    app = localsmith.create_app(tmp_path / "live.db", score_decimals=None)
-    seed = Seed(app.test_client())
-    dataset, session, examples = begun(seed, "now")
-    examples += seed.examples(dataset, [({"n": 2}, None)])
-    with localsmith.serve(tmp_path / "live.db") as server:
-        tab = browser.new_page()
-        tab.clock.install()
-        tab.goto(f"{server.url}/o/{TENANT}/datasets/{dataset}")
-        tab.get_by_role("checkbox").check()
-        tab.reload()
-        tab.get_by_text("running, 1 of 3").wait_for()
+    tab, seed, address, session, examples = live
+    tab.goto(address)
+    tab.get_by_role("checkbox").check()
+    tab.reload()
+    tab.get_by_text("running, 1 of 3").wait_for()
 
-        seed.run(session, examples[1], outputs={"a": 2})
-        tab.clock.run_for(10_000)
-        tab.get_by_text("running, 2 of 3").wait_for()
+    seed.run(session, examples[1], outputs={"a": 2})
+    tab.clock.run_for(10_000)
+    tab.get_by_text("running, 2 of 3").wait_for()
 
-        assert tab.get_by_role("checkbox").is_checked()
-        tab.close()
-    app.extensions["localsmith"].store.close()
+    assert tab.get_by_role("checkbox").is_checked()
 
 
 def links(html):
