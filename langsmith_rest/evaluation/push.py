@@ -46,7 +46,7 @@ def push_experiment(
     """Record an experiment of `source` in `target`, with the same name, in a dataset with the same name.
 
     Examples without runs are included. Pushing again sends only what is new. `mask` gets every text before it is sent;
-    attachments are left out then, for a mask changes only texts. What `target` refuses is in `rejected`, as when
+    attachments are left out then, because it changes only texts. What `target` refuses is in `rejected`, as when
     recording, and so are attachments that a recording cannot hold. Raises ValueError if `target` is the same store.
     """
     dataset = further.read_dataset(source, session["reference_dataset_id"])
@@ -69,7 +69,7 @@ def push_experiment(
         )
     if results.unmasked:
         what = counted(len(results.unmasked), "run")
-        log.warning("The attachments of %s are not pushed, for a mask changes only texts.", what)
+        log.warning("The attachments of %s are not pushed, because a mask changes only texts.", what)
     recording.examples_created += created
     recording.rejected += [{"example": i, "reason": reason} for i, reason in refused.items()]
     recording.rejected += [{"run": i, "reason": reason} for i, reason in results.left_out.items()]
